@@ -1,0 +1,18 @@
+"""The one exception for everything a person can cause."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A problem the user can mend: the command line prints its one sentence and exits with code 2.
+
+    The text says what was expected, what came and what to do, and names the file and key as typed.
+    """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for a near miss, otherwise the list of what there is."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names)}."

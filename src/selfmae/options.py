@@ -1,0 +1,95 @@
+"""Options that runs share: frozen values with their defaults, meaning and unit. Only `recipe.py` builds them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where the images come from, how they are prepared, and what one sample shows."""
+
+    source: str
+    layout: str = ""  # a reader of data/sources; "" lets each reader look whether the source is its own
+    splits: str = ""  # a table with the columns id, patient, split that overrides the source's own
+    test_fraction: float = 0.2  # of the patients, drawn where the source has no test part
+    val_fraction: float = 0.15  # the same for the validation part, which chooses the checkpoint
+    size: tuple[int, ...] = ()  # every image is resized to this (classification); () keeps sizes
+    spacing_mm: tuple[float, ...] = ()  # every image is resampled to this (segmentation); () keeps spacings
+    intensity: Literal["zscore", "percentile", "window", "range"] = "percentile"
+    window: tuple[float, ...] = ()  # for "window": the two values that become 0 and 1
+    equalise: bool = False  # histogram equalisation (radiographs), before the intensity step
+    crop: tuple[int, ...] = ()  # what one sample shows, in voxels after preparation
+    cache: str = ""  # folder of the prepared images; "" is the user's cache folder
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """Random changes of a training sample; each is a pure function of the draw."""
+
+    flip_axes: tuple[int, ...] = ()  # axes that may be mirrored, each with probability `flip`
+    flip: float = 0.5
+    min_scale: float = 1.0  # smallest share of the image's area a random resized crop shows (classification)
+    foreground: float = 0.0  # share of crops centred on a labelled voxel (segmentation fine-tuning only)
+    rotate_degrees: float = 0.0  # largest rotation in the plane of the last two axes
+    zoom: float = 0.0  # largest relative change of size
+    intensity: float = 0.0  # largest relative change of contrast and shift of brightness
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The encoder, and what stands on it. Widths 192, 384, 768, 1024 are ViT-Ti, S, B, L."""
+
+    patch: tuple[int, ...]
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_ratio: float = 4.0
+    decoder_features: int = 16  # channels of UNETR's finest level
+    taps: tuple[int, ...] = ()  # blocks, counted from 0, whose output feeds UNETR; () spreads them evenly
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """What the autoencoder must fill in (He et al. 2021)."""
+
+    ratio: float = 0.75  # share of hidden patches, between 0 and 1
+    target: Literal["patch", "channel", "raw"] = "patch"  # normalise the target per patch, per channel of it, or not
+    decoder_width: int = 384
+    decoder_depth: int = 8
+    decoder_heads: int = 12
+
+
+@dataclass(frozen=True)
+class OptimOptions:
+    """One optimisation: AdamW, linear warm-up, half-cosine to zero."""
+
+    steps: int
+    batch: int  # samples of one optimiser step, over all devices
+    lr: float
+    warmup_steps: int = 0
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    layer_decay: float = 1.0  # learning-rate factor from one block to the one below it
+    drop_path: float = 0.0  # probability of skipping the last block's branches; linear from 0 at the first
+    clip: float = 0.0  # largest gradient norm; 0 does not clip
+    accumulate: int = 1  # forward passes that share one optimiser step (each sees batch / accumulate samples)
+    validate_every: int = 0  # steps between looks at the validation part; 0 looks only at the end
+    patience: int = 0  # looks without a better score before stopping; 0 never stops early
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Sliding-window prediction."""
+
+    overlap: float = 0.5  # share of a window that its neighbour covers too
+    blend: Literal["constant", "gaussian"] = "gaussian"
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """Where and in which number format a run computes."""
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
