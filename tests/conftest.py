@@ -1,0 +1,20 @@
+"""Fixtures of every test: where the real data is, and a cache of prepared images that no test shares with a user."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """Return the folder of the real data sets; skip, saying so, where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the real data (../shared/data) is not on this machine")
+    return SHARED
