@@ -1,0 +1,109 @@
+"""Masked autoencoder: a ViT sees a few patches, a small decoder predicts the hidden ones (He et al. 2021).
+
+Shapes: B batch, C channels, S spatial axes, N patches, V visible and H hidden patches, P = C * prod(patch).
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from selfmae.models.patches import num_visible, patchify, sincos_positions, unpatchify
+from selfmae.models.vit import Encoder, init_linear, make_blocks, run_blocks, take
+from selfmae.options import MaskOptions, ModelOptions
+
+
+class Decoder(nn.Module):
+    """Predicts the values of hidden patches from the encoder's tokens of the visible ones."""
+
+    def __init__(self, options: MaskOptions, width: int, grid: Sequence[int], num_values: int) -> None:
+        super().__init__()
+        inner = options.decoder_width
+        self.embed = nn.Linear(width, inner)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, inner))
+        self.register_buffer("pos_embed", sincos_positions(grid, inner)[None])
+        self.blocks = make_blocks(inner, options.decoder_depth, options.decoder_heads)
+        self.norm = nn.LayerNorm(inner, eps=1e-6)
+        self.pred = nn.Linear(inner, num_values)
+        self.embed.apply(init_linear)
+        self.pred.apply(init_linear)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
+        """Return predictions [B, H, P] from tokens [B, 1 + V, D], patch places [B, V] and [B, H].
+
+        Only hidden patches are projected to pixels: the loss looks at nothing else.
+        """
+        tokens = self.embed(tokens)
+        positions = self.pos_embed.expand(len(tokens), -1, -1)
+        seen = tokens[:, 1:] + take(positions, visible)
+        guesses = self.mask_token + take(positions, hidden)
+        tokens = torch.cat([tokens[:, :1], seen, guesses.to(seen)], dim=1)
+        tokens, _ = run_blocks(self.blocks, tokens)
+        return self.pred(self.norm(tokens[:, -hidden.shape[1] :]))
+
+
+class MaskedAutoencoder(nn.Module):
+    """Encoder and decoder of pre-training; the encoder is what fine-tuning keeps."""
+
+    def __init__(self, model: ModelOptions, mask: MaskOptions, channels: int, crop: Sequence[int]) -> None:
+        super().__init__()
+        self.options = mask
+        self.channels = channels
+        self.encoder = Encoder(model, channels, crop, learn_positions=False)
+        num_values = channels * prod(model.patch)
+        self.decoder = Decoder(mask, model.width, self.encoder.grid, num_values)
+
+    def forward(self, images: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+        """Return predicted and true values [B, H, P] of the hidden patches of images [B, C, *S].
+
+        `order` [B, N] lists each image's patches, the visible ones first (`draw_visible`).
+        """
+        count = num_visible(self.encoder.num_patches, self.options.ratio)
+        visible, hidden = order[:, :count], order[:, count:]
+        tokens = self.encoder(images, visible).tokens
+        truth = take(patchify(images, self.encoder.patch), hidden)
+        return self.decoder(tokens, visible, hidden), normalise(truth, self.options.target, self.channels)
+
+    def reconstruct(self, images: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images with the hidden patches empty (zero) and with them predicted, both [B, C, *S].
+
+        Predictions of normalised targets are given the mean and spread of the true patch, as in the MAE figures.
+        """
+        predicted, _ = self(images, order)
+        patches = patchify(images, self.encoder.patch)
+        hidden = order[:, num_visible(self.encoder.num_patches, self.options.ratio) :]
+        if self.options.target != "raw":
+            mean, spread = _moments(take(patches, hidden), self.options.target, self.channels)
+            predicted = _by_group(predicted.float(), self.options.target, self.channels) * spread + mean
+            predicted = predicted.flatten(2)
+        index = hidden[..., None].expand(-1, -1, patches.shape[2])
+        grid, patch = self.encoder.grid, self.encoder.patch
+        empty = patches.scatter(1, index, 0.0)
+        filled = patches.scatter(1, index, predicted.to(patches))
+        return unpatchify(empty, grid, patch), unpatchify(filled, grid, patch)
+
+
+def normalise(patches: Tensor, target: str, channels: int) -> Tensor:
+    """Return patches [B, H, P] as targets: zero mean, unit population variance (+1e-6) per patch or per channel."""
+    if target == "raw":
+        return patches
+    mean, spread = _moments(patches, target, channels)
+    return ((_by_group(patches, target, channels) - mean) / spread).flatten(2)
+
+
+def masked_loss(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean squared error over hidden patches (He et al. 2021, eq. of section 3), computed in float32."""
+    return (predicted.float() - truth.float()).square().mean()
+
+
+def _by_group(patches: Tensor, target: str, channels: int) -> Tensor:
+    groups = channels if target == "channel" else 1
+    return patches.reshape(*patches.shape[:2], groups, -1)
+
+
+def _moments(patches: Tensor, target: str, channels: int) -> tuple[Tensor, Tensor]:
+    groups = _by_group(patches, target, channels)
+    variance, mean = torch.var_mean(groups, dim=-1, keepdim=True, correction=0)
+    return mean, (variance + 1e-6).sqrt()

@@ -1,0 +1,134 @@
+"""The Vision Transformer of every task, for images and volumes; blocks and parameter names are timm's.
+
+Shapes: B batch, C channels, S spatial axes, N patches, V visible patches, D width.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from math import prod
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from selfmae.models.patches import grid_of, patchify, sincos_positions
+from selfmae.options import ModelOptions
+
+
+class Features(NamedTuple):
+    """What the encoder made of a batch."""
+
+    tokens: Tensor  # [B, 1 + N, D] (or [B, 1 + V, D]): class token first, after the final norm
+    hidden: list[Tensor]  # outputs of the blocks asked for, same shape, without the norm
+
+
+class PatchEmbed(nn.Module):
+    """Linear projection of patches, stored as the convolution weight [D, C, *patch] that timm and MONAI use."""
+
+    def __init__(self, channels: int, patch: Sequence[int], width: int) -> None:
+        super().__init__()
+        conv = {2: nn.Conv2d, 3: nn.Conv3d}[len(patch)]
+        self.proj = conv(channels, width, tuple(patch), tuple(patch))
+        nn.init.xavier_uniform_(self.proj.weight.view(width, -1))
+        nn.init.zeros_(self.proj.bias)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Return tokens [B, N, D] of patches [B, N, C * prod(patch)]."""
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class Encoder(nn.Module):
+    """ViT with a class token, pre-norm blocks and a final norm (Dosovitskiy et al. 2021).
+
+    Positions are fixed sine-cosine in pre-training (a buffer [1, N, D]; none is added to the class token) and
+    learnable in fine-tuning, starting from the same values ([1, 1 + N, D]; zero for the class token).
+    """
+
+    def __init__(self, options: ModelOptions, channels: int, crop: Sequence[int], learn_positions: bool = True) -> None:
+        super().__init__()
+        self.patch = tuple(options.patch)
+        self.grid = grid_of(crop, self.patch)
+        self.width = options.width
+        self.patch_embed = PatchEmbed(channels, self.patch, options.width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, options.width))
+        positions = sincos_positions(self.grid, options.width)[None]
+        if learn_positions:
+            self.pos_embed = nn.Parameter(F.pad(positions, (0, 0, 1, 0)))
+        else:
+            self.register_buffer("pos_embed", positions)
+        self.blocks = make_blocks(options.width, options.depth, options.heads, options.mlp_ratio)
+        self.norm = nn.LayerNorm(options.width, eps=1e-6)
+        nn.init.normal_(self.cls_token, std=0.02)
+
+    @property
+    def num_patches(self) -> int:
+        """N of the crop this encoder was made for."""
+        return prod(self.grid)
+
+    def forward(
+        self,
+        images: Tensor,
+        visible: Tensor | None = None,
+        taps: Sequence[int] = (),
+        skip: Tensor | None = None,
+    ) -> Features:
+        """Encode images [B, C, *S]; `visible` [B, V] names the only patches to look at; the others are never read.
+
+        `taps` are the blocks, counted from 0, whose output is returned too; `skip` see `run_blocks`.
+        """
+        patches = patchify(images, self.patch)
+        positions = self.pos_embed[:, -self.num_patches :]
+        if visible is not None:
+            patches = take(patches, visible)
+            positions = take(positions.expand(len(images), -1, -1), visible)
+        tokens = self.patch_embed(patches) + positions
+        first = self.cls_token
+        if self.pos_embed.shape[1] > self.num_patches:
+            first = first + self.pos_embed[:, :1]
+        tokens = torch.cat([first.expand(len(images), -1, -1), tokens], dim=1)
+        tokens, hidden = run_blocks(self.blocks, tokens, taps, skip)
+        return Features(self.norm(tokens), hidden)
+
+
+def take(tokens: Tensor, index: Tensor) -> Tensor:
+    """Return the tokens [B, K, D] at the places `index` [B, K] of tokens [B, N, D]."""
+    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
+
+
+def make_blocks(width: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> nn.ModuleList:
+    """Return `depth` timm blocks with Xavier-uniform linear layers and zero biases, as He et al. 2021."""
+    blocks = nn.ModuleList(
+        Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6)) for _ in range(depth)
+    )
+    blocks.apply(init_linear)
+    return blocks
+
+
+def init_linear(module: nn.Module) -> None:
+    """Give one linear layer Xavier-uniform weights and zero bias; other modules stay as they are."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+def run_blocks(
+    blocks: nn.ModuleList, tokens: Tensor, taps: Sequence[int] = (), skip: Tensor | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """Send tokens [B, N, D] through the blocks; return the last output and those of `taps`.
+
+    `skip` [B, depth, 2] is DropPath decided beforehand (attention, MLP): 0 where a sample skips the branch, otherwise
+    1 / (1 - probability). It comes with the sample, so that a resumed run draws the same.
+    """
+    hidden = []
+    for number, block in enumerate(blocks):
+        if skip is None:
+            tokens = block(tokens)
+        else:
+            attention, mlp = skip[:, number, :, None, None].unbind(1)
+            tokens = tokens + attention.to(tokens) * block.ls1(block.attn(block.norm1(tokens)))
+            tokens = tokens + mlp.to(tokens) * block.ls2(block.mlp(block.norm2(tokens)))
+        if number in taps:
+            hidden.append(tokens)
+    return tokens, hidden
