@@ -9,10 +9,13 @@ class DataOptions:
     """Where the images come from, how they are prepared, and what one sample shows."""
 
     source: str
+    channels: tuple[str, ...] = ()  # names of the image channels, in order
     layout: str = ""  # a reader of data/sources; "" lets each reader look whether the source is its own
     splits: str = ""  # a table with the columns id, patient, split that overrides the source's own
     test_fraction: float = 0.2  # of the patients, drawn where the source has no test part
     val_fraction: float = 0.15  # the same for the validation part, which chooses the checkpoint
+    split_seed: int = 0  # of these draws; the seeds of a run share one split
+    pretrain_on: tuple[Literal["train", "unlabelled"], ...] = ("train",)  # never val or test
     size: tuple[int, ...] = ()  # every image is resized to this (classification); () keeps sizes
     spacing_mm: tuple[float, ...] = ()  # every image is resampled to this (segmentation); () keeps spacings
     intensity: Literal["zscore", "percentile", "window", "range"] = "percentile"
@@ -23,6 +26,26 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
+class TargetOptions:
+    """What is learned: the labels of the source, or overlapping regions made of them."""
+
+    kind: Literal["mask", "findings", "classes"]
+    names: tuple[str, ...]  # without the background
+    values: tuple[int, ...] = ()  # masks: the number of each name in the files
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # name: mask values; {} learns the labels
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of what a model predicts, without the background."""
+        return tuple(self.regions) or self.names
+
+    @property
+    def num_outputs(self) -> int:
+        """Channels of the model's output: exclusive mask labels have one more, the background."""
+        return len(self.output_names) + (self.kind == "mask" and not self.regions)
+
+
+@dataclass(frozen=True)
 class AugmentOptions:
     """Random changes of a training sample; each is a pure function of the draw."""
 
@@ -30,7 +53,7 @@ class AugmentOptions:
     flip: float = 0.5
     min_scale: float = 1.0  # smallest share of the image's area a random resized crop shows (classification)
     foreground: float = 0.0  # share of crops centred on a labelled voxel (segmentation fine-tuning only)
-    rotate_degrees: float = 0.0  # largest rotation in the plane of the last two axes
+    rotate_degrees: float = 0.0  # largest rotation in the plane of the first two axes (axial in volumes)
     zoom: float = 0.0  # largest relative change of size
     intensity: float = 0.0  # largest relative change of contrast and shift of brightness
 
@@ -93,3 +116,18 @@ class DeviceOptions:
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = 1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run's result; equal recipes on equal files give equal weights."""
+
+    data: DataOptions
+    target: TargetOptions
+    model: ModelOptions
+    pretrain: OptimOptions
+    fit: OptimOptions
+    mask: MaskOptions = field(default_factory=MaskOptions)
+    predict: PredictOptions = field(default_factory=PredictOptions)
+    device: DeviceOptions = field(default_factory=DeviceOptions)
+    seed: int = 0  # of initial weights, order, augmentation and masks

@@ -95,8 +95,7 @@ def complete_splits(
         train = [case for case in done if case.split == "train"]
         chosen = _draw_patients(train, max(1, round(num_patients * fraction)), seed, part)
         done = [
-            replace(case, split=part) if case.split == "train" and case.patient in chosen else case
-            for case in done
+            replace(case, split=part) if case.split == "train" and case.patient in chosen else case for case in done
         ]
         count = sum(case.split == part for case in done)
         notes.append(
@@ -155,7 +154,4 @@ def _rarest_label(cases: Sequence[Case]) -> dict[str, int]:
             present[case.patient] |= found
             counts.update(found)
     rank = {label: place for place, (label, _) in enumerate(sorted(counts.items(), key=lambda item: item[1]))}
-    return {
-        patient: min((rank[label] for label in labels), default=len(rank))
-        for patient, labels in present.items()
-    }
+    return {patient: min((rank[label] for label in labels), default=len(rank)) for patient, labels in present.items()}

@@ -1,0 +1,16 @@
+"""Tasks: what is trained, and how it is scored."""
+
+from selfmae.options import Recipe
+from selfmae.tasks.base import Task
+
+
+def make_task(recipe: Recipe) -> Task:
+    """Return the supervised task of a recipe."""
+    # Segmentation needs MONAI, five seconds to import, which classification does without.
+    if recipe.target.kind == "mask":
+        from selfmae.tasks.segment import Segment
+
+        return Segment(recipe)
+    from selfmae.tasks.classify import Classify
+
+    return Classify(recipe)

@@ -1,0 +1,61 @@
+"""What the training loop, the evaluation and the prediction ask of a task."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfmae.data.case import Case
+from selfmae.data.stream import Draw, Sample
+from selfmae.options import Recipe
+from selfmae.seeds import generator
+
+Row = dict[str, Any]
+
+
+class Trainable(Protocol):
+    """Something to optimise: samples of single draws, and the loss of a batch of them."""
+
+    recipe: Recipe
+
+    def build(self) -> nn.Module:
+        """Return a new model with random weights."""
+        ...
+
+    def sample(self, draw: Draw) -> Sample:
+        """Return one training sample; a pure function of the draw."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Sample) -> Tensor:
+        """Return the mean loss, a scalar in float32, of a batch of samples."""
+        ...
+
+
+class Task(Trainable, Protocol):
+    """A supervised task: it can also predict, be scored and be summarised."""
+
+    headline: str  # the metric that chooses the checkpoint and compares starts; larger is better
+
+    def predict(self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """Return the prediction for a prepared image [C, *S] whose file had the spatial `shape`."""
+        ...
+
+    def rows(self, case: Case, prediction: np.ndarray) -> list[Row]:
+        """Return the score rows of one labelled case."""
+        ...
+
+    def summary(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return the metrics of all rows, with the convention of each."""
+        ...
+
+
+def draw_skips(depth: int, drop_path: float, seed: int) -> Tensor:
+    """Draw DropPath (Huang et al. 2016) for one sample: factors [depth, 2] of the attention and MLP branches.
+
+    The probability of a skip grows linearly from 0 at the first block to `drop_path` at the last.
+    """
+    rates = np.linspace(0, drop_path, depth)[:, None]
+    kept = generator(seed, "path").random((depth, 2)) >= rates
+    return torch.from_numpy(np.where(kept, 1 / (1 - rates), 0).astype(np.float32))
