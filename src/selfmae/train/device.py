@@ -1,0 +1,82 @@
+"""Devices and number formats: what a machine has, and Lightning Fabric set up for it."""
+
+import ctypes
+import os
+import platform
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
+from torch import nn
+
+from selfmae.options import DeviceOptions
+
+FABRIC_NAMES = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def resolve_accelerator(options: DeviceOptions) -> str:
+    """Return "cuda", "mps" or "cpu": what was asked for, or for "auto" the fastest there is."""
+    if options.accelerator != "auto":
+        return options.accelerator
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def resolve_precision(options: DeviceOptions) -> str:
+    """Return "fp32", "bf16" or "fp16": what was asked for, or for "auto" the fastest native one."""
+    if options.precision != "auto":
+        return options.precision
+    accelerator = resolve_accelerator(options)
+    if accelerator == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if accelerator == "cpu" and cpu_has_bf16() else "fp32"
+
+
+@lru_cache
+def cpu_has_bf16() -> bool:
+    """Return whether this processor multiplies bfloat16 itself; elsewhere it is slower than float32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def make_fabric(options: DeviceOptions) -> Fabric:
+    """Return Fabric for these options; with several devices it starts one process for each."""
+    accelerator, precision = resolve_accelerator(options), resolve_precision(options)
+    if accelerator == "cpu":
+        keep_freed_memory()
+    strategy = "ddp_spawn" if options.devices > 1 else "auto"
+    if precision == "fp16":
+        # Our own scaler, so that a checkpoint can hold its state.
+        plugin = MixedPrecision("16-mixed", accelerator, scaler=torch.amp.GradScaler(accelerator))
+        return Fabric(accelerator=accelerator, devices=options.devices, strategy=strategy, plugins=[plugin])
+    return Fabric(
+        accelerator=accelerator, devices=options.devices, strategy=strategy, precision=FABRIC_NAMES[precision]
+    )
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep large freed blocks instead of returning them after each operation.
+
+    Without this every large temporary costs page faults: steps on the CPU were up to a fifth slower.
+    """
+    if platform.libc_ver()[0] != "glibc" or "MALLOC_TRIM_THRESHOLD_" in os.environ:
+        return
+    libc = ctypes.CDLL(None)
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
+    libc.mallopt(mmap_max, 0)
+    libc.mallopt(trim_threshold, 2**31 - 1)
+
+
+def tune_attention(model: nn.Module, options: DeviceOptions) -> None:
+    """Switch timm's fused attention off on a CPU in bf16, where its backward pass is several times slower."""
+    if resolve_accelerator(options) != "cpu" or resolve_precision(options) != "bf16":
+        return
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False
