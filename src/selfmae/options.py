@@ -1,11 +1,17 @@
 """Options that runs share: frozen values with their defaults, meaning and unit. Only `recipe.py` builds them."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, ClassVar, Literal
+
+
+class Section:
+    """A section of a recipe; a key that it does not know is an error."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
-class DataOptions:
+class DataOptions(Section):
     """Where the images come from, how they are prepared, and what one sample shows."""
 
     source: str
@@ -26,7 +32,7 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
-class TargetOptions:
+class TargetOptions(Section):
     """What is learned: the labels of the source, or overlapping regions made of them."""
 
     kind: Literal["mask", "findings", "classes"]
@@ -46,7 +52,7 @@ class TargetOptions:
 
 
 @dataclass(frozen=True)
-class AugmentOptions:
+class AugmentOptions(Section):
     """Random changes of a training sample; each is a pure function of the draw."""
 
     flip_axes: tuple[int, ...] = ()  # axes that may be mirrored, each with probability `flip`
@@ -59,7 +65,7 @@ class AugmentOptions:
 
 
 @dataclass(frozen=True)
-class ModelOptions:
+class ModelOptions(Section):
     """The encoder, and what stands on it. Widths 192, 384, 768, 1024 are ViT-Ti, S, B, L."""
 
     patch: tuple[int, ...]
@@ -72,7 +78,7 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
-class MaskOptions:
+class MaskOptions(Section):
     """What the autoencoder must fill in (He et al. 2021)."""
 
     ratio: float = 0.75  # share of hidden patches, between 0 and 1
@@ -83,7 +89,7 @@ class MaskOptions:
 
 
 @dataclass(frozen=True)
-class OptimOptions:
+class OptimOptions(Section):
     """One optimisation: AdamW, linear warm-up, half-cosine to zero."""
 
     steps: int
@@ -102,7 +108,7 @@ class OptimOptions:
 
 
 @dataclass(frozen=True)
-class PredictOptions:
+class PredictOptions(Section):
     """Sliding-window prediction."""
 
     overlap: float = 0.5  # share of a window that its neighbour covers too
@@ -110,7 +116,7 @@ class PredictOptions:
 
 
 @dataclass(frozen=True)
-class DeviceOptions:
+class DeviceOptions(Section):
     """Where and in which number format a run computes."""
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -119,7 +125,7 @@ class DeviceOptions:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Section):
     """Everything that decides a run's result; equal recipes on equal files give equal weights."""
 
     data: DataOptions

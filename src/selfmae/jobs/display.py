@@ -1,0 +1,69 @@
+"""What a running command tells its user: stages with step, loss, rate and time left, and sentences worth knowing."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Stage:
+    """One stretch of counted work; `update` may be called at every step."""
+
+    def __init__(self, console: Console, name: str, total: int, bar: Progress | None) -> None:
+        self.console, self.name, self.total, self.bar = console, name, total, bar
+        self.task: TaskID | None = bar.add_task(escape(name), total=total, detail="") if bar else None
+        self.begin = self.printed = time.monotonic()
+        self.first: int | None = None
+
+    def update(self, done: int, loss: float | None = None) -> None:
+        """Tell that `done` of the total are done; `loss` is that of the last step."""
+        if self.first is None:
+            # A run that continues starts in the middle; its first step shows the pace of nothing yet.
+            self.first, self.begin = done, time.monotonic()
+        now = time.monotonic()
+        rate = (done - self.first) / (now - self.begin) if done > self.first and now > self.begin else 0.0
+        detail = f"loss {loss:.4f}" if loss is not None else ""
+        if rate:
+            detail += f"  {rate:.1f}/s  {_clock((self.total - done) / rate)} left"
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, completed=done, detail=detail)
+        elif now - self.printed > SECONDS_BETWEEN_LINES or done == self.total:
+            self.printed = now
+            self.console.print(f"{self.name}: {done}/{self.total}  {detail}".rstrip(), highlight=False, markup=False)
+
+
+class Display:
+    """Writes to standard error: bars on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+
+    def say(self, sentence: str) -> None:
+        """Print one sentence."""
+        self.console.print(sentence, highlight=False, markup=False)
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Stage]:
+        """Open a stage of `total` steps."""
+        if not self.console.is_terminal:
+            yield Stage(self.console, name, total, None)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} {task.fields[detail]}"),
+        )
+        with Progress(*columns, console=self.console) as bar:
+            yield Stage(self.console, name, total, bar)
+
+
+def _clock(seconds: float) -> str:
+    """Return seconds as 1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,104 @@
+"""Run folders: one recipe each, one command at a time, files written at once or not at all."""
+
+import csv
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from selfmae.errors import UserError
+from selfmae.options import Recipe
+from selfmae.recipe import differences, make_recipe, read_content, write_recipe
+from selfmae.train.device import resolve_accelerator, resolve_precision
+
+Row = Mapping[str, Any]
+PACKAGES = ("selfmae", "torch", "timm", "monai", "lightning-fabric", "numpy")
+
+
+@contextmanager
+def open_folder(folder: Path, recipe: Recipe, reasons: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Hold a run folder for one command; a new one gets `recipe.yaml`, an old one must have the same recipe.
+
+    Raises `UserError` where another command works in the folder, its recipe differs, or it holds something else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"Another command is working in {folder}: wait for it, or choose another --out.") from error
+    try:
+        path = folder / "recipe.yaml"
+        if path.exists():
+            _check_same(path, recipe)
+        else:
+            others = sorted(item.name for item in folder.iterdir() if item.name != ".lock")
+            if others:
+                raise UserError(
+                    f"{folder} is no run folder of SelfMAE but holds {len(others)} files ({', '.join(others[:3])}): "
+                    "choose a new or empty folder for --out."
+                )
+            write_recipe(path, recipe, reasons)
+        yield
+    finally:
+        lock.release()
+
+
+def _check_same(path: Path, recipe: Recipe) -> None:
+    changed = differences(recipe, read_recipe(path))
+    if changed:
+        raise UserError(
+            f"{path.parent} belongs to another recipe, which differs in {', '.join(changed)}: "
+            "choose another --out, or give the recipe of this folder."
+        )
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Return the checked recipe of a YAML file."""
+    return make_recipe(read_content(path), str(path))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON with sorted keys, at once."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows as CSV, at once; columns in the order in which they first appear."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(path)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file as text."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def where(recipe: Recipe) -> dict[str, Any]:
+    """Return versions, device and number format of this machine and recipe."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "device": resolve_accelerator(recipe.device),
+        "devices": recipe.device.devices,
+        "precision": resolve_precision(recipe.device),
+    }

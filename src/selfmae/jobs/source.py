@@ -1,0 +1,131 @@
+"""The source of a recipe: its cases with every part of the split, the content of each image, what is wrong with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from selfmae.data.case import SPLITS, Case, Cases, check_disjoint, complete_splits, make_fold, patients_of
+from selfmae.data.doctor import Finding, examine, raise_on_errors
+from selfmae.data.sources import read_source
+from selfmae.data.survey import Facts, survey
+from selfmae.errors import UserError
+from selfmae.jobs.display import Display
+from selfmae.jobs.folder import read_table, write_table
+from selfmae.options import DataOptions, Recipe
+
+
+@dataclass(frozen=True)
+class Source:
+    """Cases that were looked at: `hashes` holds the content hash of each image by case id."""
+
+    cases: Cases
+    facts: tuple[Facts, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Content hash of each case's image, equal for equal voxels in whatever file."""
+        return {fact.id: fact.pixel_hash for fact in self.facts}
+
+
+def load_cases(options: DataOptions, splits: Path | None = None) -> Cases:
+    """Read a source, put the split table over it if there is one, and draw the parts that lack."""
+    found = read_source(options.source, options.layout)
+    notes = list(found.notes)
+    cases: Sequence[Case] = found.cases
+    table = splits or (Path(options.splits) if options.splits else None)
+    if table:
+        cases, unlisted = apply_splits(cases, table)
+        if unlisted:
+            notes.append(f"{unlisted} cases are not listed in {table.name} and are left out (unused).")
+    cases, drawn = complete_splits(cases, options.split_seed, options.test_fraction, options.val_fraction)
+    check_disjoint(cases)
+    return replace(found, cases=tuple(cases), notes=(*notes, *drawn))
+
+
+def look_at(cases: Cases, masks: bool, display: Display) -> Source:
+    """Read every image that takes part (and every mask, if asked); raise one `UserError` with all that is wrong."""
+    taking_part = cases.part("train", "val", "test", "unlabelled")
+    with display.stage("looking at the images", len(taking_part)) as stage:
+        facts, problems = survey(taking_part, masks, lambda done, total: stage.update(done))
+    findings = examine(cases, facts, problems)
+    raise_on_errors(findings)
+    return Source(cases, tuple(facts), tuple(findings))
+
+
+def check_fits(recipe: Recipe, cases: Cases) -> None:
+    """Raise if the recipe was made for other labels or channels than the source has."""
+    target, labels = recipe.target, cases.labels
+    if (target.kind, target.names, target.values) != (labels.kind, labels.names, labels.values):
+        raise UserError(
+            f"The recipe was made for {target.kind} {list(target.names)}, but {recipe.data.source} has {labels.kind} "
+            f"{list(labels.names)}: make a recipe for this source with `selfmae plan`."
+        )
+    if recipe.data.channels != cases.channels:
+        raise UserError(
+            f"The recipe was made for the channels {list(recipe.data.channels)}, but {recipe.data.source} has "
+            f"{list(cases.channels)}: make a recipe for this source with `selfmae plan`."
+        )
+
+
+def apply_splits(cases: Sequence[Case], table: Path) -> tuple[list[Case], int]:
+    """Give each case the patient and split that a table (columns id, patient, split) lists; count those it does not."""
+    if not table.is_file():
+        raise UserError(f"data.splits names {table}, but there is no such file: check the path.")
+    rows = {row.get("id", ""): row for row in read_table(table)}
+    wrong = sorted({row.get("split", "") or "" for row in rows.values()} - set(SPLITS))
+    if wrong or not all("patient" in row and "split" in row for row in rows.values()):
+        raise UserError(
+            f"{table} must have the columns id, patient, split with the splits {', '.join(SPLITS[:-1])}, "
+            f"but {'has the split ' + repr(wrong[0]) if wrong else 'lacks a column'}: correct the table."
+        )
+    unknown = sorted(set(rows) - {case.id for case in cases})
+    if unknown:
+        raise UserError(
+            f"{table} lists {len(unknown)} cases that the source does not have (first: {unknown[0]!r}): "
+            "correct the ids; `selfmae inspect SOURCE --json` lists them."
+        )
+    done = [
+        replace(case, patient=rows[case.id]["patient"], split=rows[case.id]["split"])
+        if case.id in rows
+        else replace(case, split="unused")
+        for case in cases
+    ]
+    return done, sum(case.id not in rows for case in cases)
+
+
+def fold_of(source: Source, fold: int, num_folds: int, seed: int) -> Source:
+    """Return the source with the split of one fold; a single fold is the split that the source has."""
+    if num_folds == 1:
+        return source
+    cases = make_fold(source.cases.cases, fold, num_folds, seed)
+    return replace(source, cases=replace(source.cases, cases=tuple(cases)))
+
+
+def write_cases(path: Path, source: Source, fold: int = 0) -> None:
+    """Save who is in which part: id, patient, split, fold and content hash."""
+    hashes = source.hashes
+    write_table(
+        path,
+        [
+            {"id": case.id, "patient": case.patient, "split": case.split, "fold": fold, "hash": hashes.get(case.id, "")}
+            for case in source.cases.cases
+        ],
+    )
+
+
+def count_splits(cases: Cases) -> dict[str, dict[str, int]]:
+    """Return cases and patients of each part of the split."""
+    parts = {split: cases.part(split) for split in SPLITS}
+    return {split: {"cases": len(part), "patients": len(patients_of(part))} for split, part in parts.items() if part}
+
+
+def check_unseen(source: Source, seen: Sequence[str], origin: str) -> None:
+    """Raise if weights to start from have seen an image of the val or test part."""
+    hashes, known = source.hashes, set(seen)
+    leaked = [case.id for case in source.cases.part("val", "test") if hashes[case.id] in known]
+    if leaked:
+        raise UserError(
+            f"The weights of {origin} were trained on {len(leaked)} images of this split's val or test part "
+            f"({', '.join(leaked[:3])}): the score would be too good; pre-train again with this split."
+        )

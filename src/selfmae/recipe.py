@@ -1,0 +1,196 @@
+"""Recipes as YAML: reading with every error at once, `--set`, writing with the reason of each value, comparing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from selfmae.errors import UserError, did_you_mean
+from selfmae.options import OptimOptions, Recipe
+
+Content = dict[str, Any]
+
+
+@lru_cache
+def _adapter() -> TypeAdapter[Recipe]:
+    return TypeAdapter(Recipe)
+
+
+def read_content(path: Path) -> Content:
+    """Return the keys of a YAML file, not yet checked; raise `UserError` if it is no mapping."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The recipe {path} could not be read ({error}): give the path of a YAML file.") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"The recipe {path} is no valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"The recipe {path} must hold keys and values, but holds {type(content).__name__}.")
+    return content
+
+
+def named_recipes() -> dict[str, Path]:
+    """Return the recipes that come with SelfMAE: name and file."""
+    return {path.stem: path for path in sorted((Path(__file__).parent / "recipes").glob("*.yaml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe given by path or by the name of one that comes with SelfMAE."""
+    if Path(name).is_file():
+        return Path(name)
+    known = named_recipes()
+    if name in known:
+        return known[name]
+    raise UserError(f"--recipe {name!r} is neither a file nor a known recipe.{did_you_mean(name, known)}")
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> Content:
+    """Return `below` with the values of `above` in their places; mappings are joined, all else is replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        joined = isinstance(old, Mapping) and isinstance(value, Mapping) and key != "regions"
+        merged[key] = overlay(old, value) if joined else value  # type: ignore[arg-type]
+    return merged
+
+
+def parse_sets(settings: Iterable[str]) -> Content:
+    """Return the keys of `--set a.b=value` settings; values are YAML."""
+    content: Content = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {setting!r} must look like key=value, for example fit.steps=500.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {setting!r}: the value is no valid YAML; quote it.") from error
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        content = overlay(content, value)
+    return content
+
+
+def make_recipe(content: Mapping[str, Any], origin: str) -> Recipe:
+    """Return the checked recipe; raise one `UserError` that lists every wrong key, named as typed in `origin`."""
+    try:
+        recipe = _adapter().validate_python(dict(content))
+    except ValidationError as error:
+        problems = [_sentence(item) for item in error.errors()]
+        raise UserError(f"{origin}: {'; '.join(problems)}.") from error
+    problems = list(_range_problems(recipe))
+    if problems:
+        raise UserError(f"{origin}: {'; '.join(problems)}.")
+    return recipe
+
+
+def _sentence(item: Mapping[str, Any]) -> str:
+    """Return what is wrong at one key, with the key as typed."""
+    parts = [str(part) for part in item["loc"]]
+    key = ".".join(parts)
+    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _known_keys(parts[:-1])
+        return f"unknown key {key!r}.{did_you_mean(parts[-1], known)}".rstrip(".")
+    if item["type"] == "missing":
+        return f"key {key!r} is missing"
+    return f"key {key!r} has the value {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def _known_keys(parts: Sequence[str]) -> list[str]:
+    section: Any = Recipe
+    for part in parts:
+        section = next((item.type for item in fields(section) if item.name == part), None)
+        if not is_dataclass(section):
+            return []
+    return [item.name for item in fields(section)]
+
+
+def _range_problems(recipe: Recipe) -> Iterable[str]:
+    """Yield what is wrong with single values and with values together."""
+    data, model, mask = recipe.data, recipe.model, recipe.mask
+    if not 0 < mask.ratio < 1:
+        yield f"mask.ratio is {mask.ratio}, but must lie between 0 and 1"
+    if len(model.patch) != len(data.crop) or len(model.patch) not in (2, 3):
+        yield f"model.patch {list(model.patch)} and data.crop {list(data.crop)} must have two or three axes each"
+    elif any(step < 1 or extent % step for extent, step in zip(data.crop, model.patch, strict=True)):
+        yield f"data.crop {list(data.crop)} must be a multiple of model.patch {list(model.patch)} on every axis"
+    for name, width, heads in (
+        ("model.width", model.width, model.heads),
+        ("mask.decoder_width", mask.decoder_width, mask.decoder_heads),
+    ):
+        if heads < 1 or width % heads:
+            yield f"{name} {width} must be a multiple of its {heads} heads"
+    if data.intensity == "window" and (len(data.window) != 2 or data.window[0] >= data.window[1]):
+        yield f"data.window {list(data.window)} must be two rising values for data.intensity window"
+    for name in ("pretrain", "fit"):
+        yield from _optim_problems(name, getattr(recipe, name))
+    if not 0 <= recipe.predict.overlap < 1:
+        yield f"predict.overlap is {recipe.predict.overlap}, but must be at least 0 and below 1"
+
+
+def _optim_problems(name: str, options: OptimOptions) -> Iterable[str]:
+    if options.steps < 1 or options.batch < 1 or options.accumulate < 1:
+        yield f"{name}.steps, {name}.batch and {name}.accumulate must be at least 1"
+    elif options.batch % options.accumulate:
+        yield f"{name}.batch {options.batch} must be a multiple of {name}.accumulate {options.accumulate}"
+    if options.lr <= 0:
+        yield f"{name}.lr is {options.lr}, but must be above 0"
+    if not 0 <= options.drop_path < 1:
+        yield f"{name}.drop_path is {options.drop_path}, but must be at least 0 and below 1"
+
+
+def as_content(recipe: Recipe) -> Content:
+    """Return the recipe as plain mappings and lists, ready for YAML and JSON."""
+    return _plain(asdict(recipe))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+
+
+def write_recipe(path: Path, recipe: Recipe, reasons: Mapping[str, str] | None = None) -> None:
+    """Write every value as YAML, with the reason of a value ("model.patch": why) as a comment behind it."""
+    lines: list[str] = []
+    _write_section(as_content(recipe), "", reasons or {}, lines)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text("\n".join(lines) + "\n")
+    part.replace(path)
+
+
+def _write_section(content: Content, prefix: str, reasons: Mapping[str, str], lines: list[str]) -> None:
+    indent = "  " * prefix.count(".")
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            lines.append(f"{indent}{key}:")
+            _write_section(value, f"{prefix}{key}.", reasons, lines)
+            continue
+        text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).strip()
+        reason = reasons.get(f"{prefix}{key}")
+        comment = f"  # {reason}" if reason else ""
+        lines.append(
+            f"{indent}{yaml.safe_dump(key).split('...')[0].strip()}: {text.removesuffix('...').strip()}{comment}"
+        )
+
+
+def differences(ours: Recipe, theirs: Recipe) -> list[str]:
+    """Return the keys in which two recipes differ, as "fit.steps (600, was 500)"."""
+    new, old = _flat(as_content(ours)), _flat(as_content(theirs))
+    return [
+        f"{key} ({new.get(key)}, was {old.get(key)})" for key in sorted({*new, *old}) if new.get(key) != old.get(key)
+    ]
+
+
+def _flat(content: Content, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
