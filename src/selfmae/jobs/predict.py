@@ -1,0 +1,108 @@
+"""Prediction of new images: masks on each image's own grid, or one CSV of probabilities."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from selfmae.data.images import is_image, read_image, write_mask
+from selfmae.data.transforms import prepare_image
+from selfmae.errors import UserError
+from selfmae.jobs.display import Display
+from selfmae.jobs.evaluate import load_model
+from selfmae.jobs.folder import write_table
+from selfmae.options import Recipe
+from selfmae.tasks import make_task
+from selfmae.tasks.base import Task
+from selfmae.train.device import make_fabric
+
+
+def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -> list[Path]:
+    """Predict every input (image files, or folders of them) with a fine-tuned model; return the files written.
+
+    Segmentation writes `<name>.nii.gz` (or `.png` for PNG images) with the label values of the training masks;
+    regions one file each, `<name>_<region>`. Classification writes `predictions.csv`: image, then one column of
+    probabilities for every finding. Existing files are never overwritten.
+    """
+    recipe, model = load_model(folder)
+    images = list_images(inputs)
+    task = make_task(recipe)
+    names = _output_names(images, recipe)
+    taken = [path for paths in names.values() for path in paths if (out / path).exists()]
+    if taken:
+        raise UserError(f"{out / taken[0]} exists already, and predictions overwrite nothing: choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    rows = []
+    with display.stage("predicting", len(images)) as stage, make_fabric(recipe.device).autocast():
+        for done, path in enumerate(images, start=1):
+            prediction = predict_one(task, model, path)
+            if recipe.target.kind == "mask":
+                written += _write_masks(prediction, path, [out / name for name in names[path]], recipe)
+            else:
+                scores = zip(recipe.target.names, prediction, strict=True)
+                rows.append({"image": str(path)} | {name: f"{score:.6f}" for name, score in scores})
+            stage.update(done)
+    if rows:
+        write_table(out / "predictions.csv", rows)
+        written.append(out / "predictions.csv")
+    return written
+
+
+@torch.no_grad()
+def predict_one(task: Task, model: nn.Module, path: Path) -> np.ndarray:
+    """Return the prediction for one image file, as the evaluation would make it."""
+    image = read_image((path,))
+    wanted = task.recipe.data.channels
+    if image.array.shape[0] != len(wanted) or image.array.ndim != len(task.recipe.data.crop) + 1:
+        raise UserError(
+            f"{path} has {image.array.shape[0]} channels and {image.array.ndim - 1} axes, but the model wants "
+            f"{len(wanted)} channels ({', '.join(wanted)}) and {len(task.recipe.data.crop)} axes."
+        )
+    if not np.isfinite(image.array).all():
+        raise UserError(f"{path} holds values that are not finite (NaN or infinite): repair the image.")
+    return task.predict(model, prepare_image(image, task.recipe.data), image.array.shape[1:])
+
+
+def list_images(inputs: Sequence[Path]) -> list[Path]:
+    """Return the image files that the inputs name; a folder stands for the images in it."""
+    images: list[Path] = []
+    for item in inputs:
+        if item.is_dir():
+            found = sorted(path for path in item.iterdir() if is_image(path))
+            if not found:
+                raise UserError(f"The folder {item} holds no images (.nii, .nii.gz, .png, .jpg, .npy): check the path.")
+            images += found
+        elif item.exists() or any(parent.is_file() for parent in item.parents):
+            images.append(item)
+        else:
+            raise UserError(f"The image {item} was expected, but there is no such file: check the path.")
+    return images
+
+
+def _output_names(images: Sequence[Path], recipe: Recipe) -> dict[Path, list[str]]:
+    """Return the file names that each image's prediction gets; raise where two images would share one."""
+    if recipe.target.kind != "mask":
+        return {path: ["predictions.csv"] for path in images}
+    names: dict[Path, list[str]] = {}
+    owners: dict[str, Path] = {}
+    for path in images:
+        stem = path.name.split(".")[0]
+        suffix = ".png" if path.suffix.lower() in (".png", ".jpg", ".jpeg") else ".nii.gz"
+        names[path] = [f"{stem}_{region}{suffix}" for region in recipe.target.regions] or [f"{stem}{suffix}"]
+        other = owners.setdefault(names[path][0], path)
+        if other != path:
+            raise UserError(f"{other} and {path} would both be predicted into {names[path][0]}: predict them apart.")
+    return names
+
+
+def _write_masks(prediction: np.ndarray, path: Path, places: Sequence[Path], recipe: Recipe) -> list[Path]:
+    if recipe.target.regions:
+        for region, place in zip(prediction, places, strict=True):
+            write_mask(region.astype(np.uint8), place, like=path)
+    else:
+        values = np.array([0, *recipe.target.values])
+        write_mask(values[prediction], places[0], like=path)
+    return list(places)

@@ -1,0 +1,60 @@
+"""Starts an optimisation on one device or on several, one process each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from selfmae.data.case import Case
+from selfmae.models.weights import Weights, load_encoder, read_weights
+from selfmae.options import OptimOptions, Recipe
+from selfmae.tasks.base import Trainable
+from selfmae.train.device import make_fabric
+from selfmae.train.loop import Optimisation, Validate
+
+
+@dataclass(frozen=True)
+class Job:
+    """One optimisation: its name for the display, options, folder, training cases, contract of the weights."""
+
+    name: str
+    options: OptimOptions
+    folder: Path
+    cases: Sequence[Case]
+    contract: Mapping[str, Any]
+    start: Weights | None = None  # encoder weights to start from; None keeps random ones
+    start_name: str = "scratch"
+    validate: Callable[[nn.Module], float] | None = None
+
+
+class Stages(Protocol):
+    """Something that opens a stage with progress (`jobs.display.Display`)."""
+
+    def stage(self, name: str, total: int) -> Any:
+        """Open a stage of `total` steps."""
+        ...
+
+
+def launch(recipe: Recipe, task: Trainable, job: Job, display: Stages) -> nn.Module:
+    """Run the job to its end and return the model with its best weights, on the first device of the recipe."""
+    fabric = make_fabric(recipe.device)
+    if recipe.device.devices == 1:
+        return work(fabric, task, job, display)
+    fabric.launch(work, task, job, display)
+    model = task.build()
+    model.load_state_dict(read_weights(job.folder / "model.safetensors")[0])
+    return model
+
+
+def work(fabric: Fabric, task: Trainable, job: Job, display: Stages) -> nn.Module:
+    """Optimise on this process's device."""
+    optimisation = Optimisation(fabric, task, job.options, job.folder)
+    if job.start is not None:
+        load_encoder(optimisation.model, job.start, job.start_name)
+    validate: Validate | None = job.validate
+    with display.stage(job.name, job.options.steps) as stage:
+        model = optimisation.run(job.cases, job.contract, validate, stage.update)
+    return model
