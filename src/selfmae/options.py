@@ -21,7 +21,7 @@ class DataOptions(Section):
     test_fraction: float = 0.2  # of the patients, drawn where the source has no test part
     val_fraction: float = 0.15  # the same for the validation part, which chooses the checkpoint
     split_seed: int = 0  # of these draws; the seeds of a run share one split
-    pretrain_on: tuple[Literal["train", "unlabelled"], ...] = ("train",)  # never val or test
+    pretrain_on: tuple[Literal["train", "unlabelled"], ...] = ("train", "unlabelled")  # never val or test
     size: tuple[int, ...] = ()  # every image is resized to this (classification); () keeps sizes
     spacing_mm: tuple[float, ...] = ()  # every image is resampled to this (segmentation); () keeps spacings
     intensity: Literal["zscore", "percentile", "window", "range"] = "percentile"

@@ -10,7 +10,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from selfmae.errors import UserError, did_you_mean
-from selfmae.options import OptimOptions, Recipe
+from selfmae.limits import find_problems
+from selfmae.options import Recipe
 
 Content = dict[str, Any]
 
@@ -20,10 +21,22 @@ def _adapter() -> TypeAdapter[Recipe]:
     return TypeAdapter(Recipe)
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain values only, and no key twice: YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of a node."""
+        keys = [str(key.value) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(problem=f"the key {twice!r} stands twice in one section")
+        return super().construct_mapping(node, deep)
+
+
 def read_content(path: Path) -> Content:
     """Return the keys of a YAML file, not yet checked; raise `UserError` if it is no mapping."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The recipe {path} could not be read ({error}): give the path of a YAML file.") from error
     except yaml.YAMLError as error:
@@ -45,7 +58,7 @@ def find_recipe(name: str) -> Path:
     known = named_recipes()
     if name in known:
         return known[name]
-    raise UserError(f"--recipe {name!r} is neither a file nor a known recipe.{did_you_mean(name, known)}")
+    raise UserError(f"The recipe {name!r} is neither a file nor a known name.{did_you_mean(name, known)}")
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> Content:
@@ -82,10 +95,31 @@ def make_recipe(content: Mapping[str, Any], origin: str) -> Recipe:
     except ValidationError as error:
         problems = [_sentence(item) for item in error.errors()]
         raise UserError(f"{origin}: {'; '.join(problems)}.") from error
-    problems = list(_range_problems(recipe))
+    problems = list(find_problems(recipe))
     if problems:
         raise UserError(f"{origin}: {'; '.join(problems)}.")
     return recipe
+
+
+def load_recipe(name: str, sets: Iterable[str] = ()) -> Recipe:
+    """Return the recipe of a file with the settings (`--set`) over it."""
+    return make_recipe(overlay(read_content(find_recipe(name)), parse_sets(sets)), name)
+
+
+def check_partial(content: Mapping[str, Any], origin: str) -> Recipe:
+    """Return a recipe in which only the keys of `content` mean something: wrong ones raise before a plan is made."""
+    optim = {"steps": 1, "batch": 1, "lr": 1.0}
+    blank = {
+        "data": {"source": ""},
+        "target": {"kind": "mask", "names": []},
+        "model": {"patch": []},
+        "pretrain": optim,
+        "fit": optim,
+    }
+    try:
+        return _adapter().validate_python(overlay(blank, content))
+    except ValidationError as error:
+        raise UserError(f"{origin}: {'; '.join(_sentence(item) for item in error.errors())}.") from error
 
 
 def _sentence(item: Mapping[str, Any]) -> str:
@@ -107,40 +141,6 @@ def _known_keys(parts: Sequence[str]) -> list[str]:
         if not is_dataclass(section):
             return []
     return [item.name for item in fields(section)]
-
-
-def _range_problems(recipe: Recipe) -> Iterable[str]:
-    """Yield what is wrong with single values and with values together."""
-    data, model, mask = recipe.data, recipe.model, recipe.mask
-    if not 0 < mask.ratio < 1:
-        yield f"mask.ratio is {mask.ratio}, but must lie between 0 and 1"
-    if len(model.patch) != len(data.crop) or len(model.patch) not in (2, 3):
-        yield f"model.patch {list(model.patch)} and data.crop {list(data.crop)} must have two or three axes each"
-    elif any(step < 1 or extent % step for extent, step in zip(data.crop, model.patch, strict=True)):
-        yield f"data.crop {list(data.crop)} must be a multiple of model.patch {list(model.patch)} on every axis"
-    for name, width, heads in (
-        ("model.width", model.width, model.heads),
-        ("mask.decoder_width", mask.decoder_width, mask.decoder_heads),
-    ):
-        if heads < 1 or width % heads:
-            yield f"{name} {width} must be a multiple of its {heads} heads"
-    if data.intensity == "window" and (len(data.window) != 2 or data.window[0] >= data.window[1]):
-        yield f"data.window {list(data.window)} must be two rising values for data.intensity window"
-    for name in ("pretrain", "fit"):
-        yield from _optim_problems(name, getattr(recipe, name))
-    if not 0 <= recipe.predict.overlap < 1:
-        yield f"predict.overlap is {recipe.predict.overlap}, but must be at least 0 and below 1"
-
-
-def _optim_problems(name: str, options: OptimOptions) -> Iterable[str]:
-    if options.steps < 1 or options.batch < 1 or options.accumulate < 1:
-        yield f"{name}.steps, {name}.batch and {name}.accumulate must be at least 1"
-    elif options.batch % options.accumulate:
-        yield f"{name}.batch {options.batch} must be a multiple of {name}.accumulate {options.accumulate}"
-    if options.lr <= 0:
-        yield f"{name}.lr is {options.lr}, but must be above 0"
-    if not 0 <= options.drop_path < 1:
-        yield f"{name}.drop_path is {options.drop_path}, but must be at least 0 and below 1"
 
 
 def as_content(recipe: Recipe) -> Content:
@@ -172,7 +172,7 @@ def _write_section(content: Content, prefix: str, reasons: Mapping[str, str], li
             continue
         text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).strip()
         reason = reasons.get(f"{prefix}{key}")
-        comment = f"  # {reason}" if reason else ""
+        comment = f"  # {' '.join(reason.split())}" if reason else ""
         lines.append(
             f"{indent}{yaml.safe_dump(key).split('...')[0].strip()}: {text.removesuffix('...').strip()}{comment}"
         )
@@ -180,17 +180,18 @@ def _write_section(content: Content, prefix: str, reasons: Mapping[str, str], li
 
 def differences(ours: Recipe, theirs: Recipe) -> list[str]:
     """Return the keys in which two recipes differ, as "fit.steps (600, was 500)"."""
-    new, old = _flat(as_content(ours)), _flat(as_content(theirs))
+    new, old = flat(as_content(ours)), flat(as_content(theirs))
     return [
         f"{key} ({new.get(key)}, was {old.get(key)})" for key in sorted({*new, *old}) if new.get(key) != old.get(key)
     ]
 
 
-def _flat(content: Content, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(content: Content, prefix: str = "") -> dict[str, Any]:
+    """Return nested keys as "fit.steps" and their values."""
+    flattened: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flattened |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            flattened[f"{prefix}{key}"] = value
+    return flattened

@@ -1,7 +1,7 @@
 """A case is one study: its images, its patient, its target and the part of the split it belongs to."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,16 +77,37 @@ def check_disjoint(cases: Iterable[Case]) -> None:
         )
 
 
+def leave_out_copies(cases: Sequence[Case], hashes: Mapping[str, str]) -> list[Case]:
+    """Return the cases, "unused" where an equal image stands in a part that must stay unseen: test before val before all.
+
+    `hashes` holds the content hash of each image by case id; cases without one stay as they are.
+    """
+    ranks = {"test": 0, "val": 1, "train": 2, "unlabelled": 2}
+    first: dict[str, int] = {}
+    for case in cases:
+        if case.split in ranks and case.id in hashes:
+            first[hashes[case.id]] = min(first.get(hashes[case.id], 2), ranks[case.split])
+    return [
+        _move(case, "unused") if ranks.get(case.split, 0) > first.get(hashes.get(case.id, ""), 2) else case
+        for case in cases
+    ]
+
+
 def complete_splits(
     cases: Sequence[Case], seed: int, test_fraction: float = 0.2, val_fraction: float = 0.15
 ) -> tuple[list[Case], list[str]]:
     """Draw by patient, from the training patients, each part (test, val) that the source does not have.
 
-    Cases without a target become "unlabelled". Returns the cases and one sentence for each part drawn.
+    Cases without a target become "unlabelled"; if they, or their patient, are in val or test, they become "unused",
+    since even without its label an image would give its patient away. Without any target nothing is drawn. Returns the
+    cases and one sentence for each such change.
     """
-    done = [replace(case, split="unlabelled") if case.target is None else case for case in cases]
-    done = [replace(case, split="train") if case.split == "" else case for case in done]
+    held_out = set(patients_of(case for case in cases if case.split in ("val", "test")))
+    done = [case if case.target is not None or case.split == "unused" else _move(case, "unlabelled") for case in cases]
+    done = [_move(case, "train") if case.split == "" else case for case in done]
     check_disjoint(done)
+    if done and all(case.target is None for case in done):
+        return _leave_out_patients(done, held_out)
     num_patients = len(patients_of(case for case in done if case.split in ("train", "val", "test")))
     notes = []
     for part, fraction in (("test", test_fraction), ("val", val_fraction)):
@@ -94,9 +115,7 @@ def complete_splits(
             continue
         train = [case for case in done if case.split == "train"]
         chosen = _draw_patients(train, max(1, round(num_patients * fraction)), seed, part)
-        done = [
-            replace(case, split=part) if case.split == "train" and case.patient in chosen else case for case in done
-        ]
+        done = [_move(case, part) if case.split == "train" and case.patient in chosen else case for case in done]
         count = sum(case.split == part for case in done)
         notes.append(
             f"The source has no {part} part: {count} cases of {len(chosen)} patients were drawn from its "
@@ -104,13 +123,27 @@ def complete_splits(
         )
     if not any(case.split == "train" for case in done):
         raise UserError("No training case is left: at least 3 labelled patients are needed, one for each part.")
-    return done, notes
+    return _leave_out_patients(done, held_out | set(patients_of(c for c in done if c.split in ("val", "test"))), notes)
 
 
-def make_fold(cases: Sequence[Case], fold: int, num_folds: int, seed: int) -> list[Case]:
+def _leave_out_patients(
+    cases: Sequence[Case], held_out: set[str], notes: Sequence[str] = ()
+) -> tuple[list[Case], list[str]]:
+    """Return the cases without the unlabelled ones of these patients, and the notes with a sentence on them."""
+    known = {case.id for case in cases if case.split == "unlabelled" and case.patient in held_out}
+    said = [f"{len(known)} unlabelled cases belong to patients of the val or test part and are left out."] if known else []
+    return [_move(case, "unused") if case.id in known else case for case in cases], [*notes, *said]
+
+
+def _move(case: Case, split: str) -> Case:
+    return replace(case, split=split)
+
+
+def make_fold(cases: Sequence[Case], fold: int, num_folds: int, seed: int, val_fraction: float = 0.15) -> list[Case]:
     """Return the cases with patient-wise fold `fold` of `num_folds` as test part and a val part drawn anew.
 
-    The given split is set aside: all labelled cases take part, each patient is tested exactly once.
+    The given split is set aside: all labelled cases take part, each patient is tested exactly once, and patients with
+    rare labels are dealt out evenly.
     """
     labelled = [case for case in cases if case.split in ("train", "val", "test")]
     patients = patients_of(labelled)
@@ -118,13 +151,12 @@ def make_fold(cases: Sequence[Case], fold: int, num_folds: int, seed: int) -> li
         raise UserError(
             f"--folds {num_folds} needs at least {num_folds} labelled patients, but there are {len(patients)}."
         )
-    order = generator(seed, "folds", num_folds).permutation(len(patients))
-    tested = {patients[index] for index in order[fold::num_folds]}
+    tested = set(_ranked_patients(labelled, generator(seed, "folds", num_folds))[fold::num_folds])
     drawn = [
-        replace(case, split="test" if case.patient in tested else "train") if case in labelled else case
+        _move(case, "test" if case.patient in tested else "train") if case.split in ("train", "val", "test") else case
         for case in cases
     ]
-    return complete_splits(drawn, seed)[0]
+    return complete_splits(drawn, seed, val_fraction=val_fraction)[0]
 
 
 def _draw_patients(cases: Sequence[Case], count: int, seed: int, part: str) -> set[str]:
@@ -136,12 +168,16 @@ def _draw_patients(cases: Sequence[Case], count: int, seed: int, part: str) -> s
             "at least 3 labelled patients are needed, one for each part."
         )
     count = min(count, len(patients) - 1)
-    rarity = _rarest_label(cases)
-    order = generator(seed, "split", part).permutation(len(patients))
-    # Sorted by rarest finding and then at random, every (n / count)-th patient is a stratified draw.
-    ranked = sorted((patients[index] for index in order), key=lambda patient: rarity[patient])
+    ranked = _ranked_patients(cases, generator(seed, "split", part))
+    # Every (n / count)-th of them is a stratified draw.
     positions = (np.arange(count) * len(ranked) / count + len(ranked) / count / 2).astype(int)
     return {ranked[position] for position in positions}
+
+
+def _ranked_patients(cases: Sequence[Case], rng: np.random.Generator) -> list[str]:
+    """Return the patients sorted by their rarest label, in random order where that is equal."""
+    patients, rarity = patients_of(cases), _rarest_label(cases)
+    return sorted((patients[index] for index in rng.permutation(len(patients))), key=lambda patient: rarity[patient])
 
 
 def _rarest_label(cases: Sequence[Case]) -> dict[str, int]:
@@ -153,5 +189,5 @@ def _rarest_label(cases: Sequence[Case]) -> dict[str, int]:
             found = {index for index, value in enumerate(case.target) if value > 0}
             present[case.patient] |= found
             counts.update(found)
-    rank = {label: place for place, (label, _) in enumerate(sorted(counts.items(), key=lambda item: item[1]))}
+    rank = {label: place for place, (label, _) in enumerate(sorted(counts.items(), key=lambda item: item[::-1]))}
     return {patient: min((rank[label] for label in labels), default=len(rank)) for patient, labels in present.items()}

@@ -6,8 +6,10 @@ own, and only when asked for: pre-training opens no label file.
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +33,27 @@ class Store:
         self.options = options
         self.label_values = tuple(label_values)
         self.folder = Path(options.cache) if options.cache else default_cache()
-        self._how = repr((options.size, options.spacing_mm, options.intensity, options.window, options.equalise))
+        self._grid = repr((options.size, options.spacing_mm))
+        self._how = self._grid + repr((options.intensity, options.window, options.equalise))
 
     def image(self, case: Case) -> np.ndarray:
         """Return the prepared image [C, *S] of a case, a float16 memory map."""
         path = self._path("image", case.images, self._how)
         if not path.exists():
-            _write(path, prepare_image(read_image(case.images), self.options))
+            with _naming(case.images[0]):
+                array = prepare_image(read_image(case.images), self.options)
+            _write(path, array, self.folder)
         return np.load(path, mmap_mode="r")
 
     def mask(self, case: Case) -> np.ndarray:
         """Return the prepared mask [*S] of a case, uint8 label places (0 is background), a memory map."""
         if not isinstance(case.target, Path):
             raise UserError(f"Case {case.id!r} has no mask: only labelled cases can be trained on or evaluated.")
-        path = self._path("mask", (case.target,), f"{self._how}{self.label_values}")
+        path = self._path("mask", (case.target,), f"{self._grid}{self.label_values}")
         if not path.exists():
-            _write(path, prepare_mask(read_mask(case.target), self.label_values, self.options))
+            with _naming(case.target):
+                array = prepare_mask(read_mask(case.target), self.label_values, self.options)
+            _write(path, array, self.folder)
         return np.load(path, mmap_mode="r")
 
     def prepare(self, cases: Sequence[Case], masks: bool, progress: Progress | None = None) -> None:
@@ -85,10 +92,29 @@ def _identity(source: Path) -> str:
     return f"{source.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\0"
 
 
-def _write(path: Path, array: np.ndarray) -> None:
+@contextmanager
+def _naming(source: Path) -> Iterator[None]:
+    """Put the file's name into an error of its preparation that does not name it."""
+    try:
+        yield
+    except UserError as error:
+        if source.name in str(error):
+            raise
+        raise UserError(f"{source}: {error}") from error
+
+
+def _write(path: Path, array: np.ndarray, folder: Path) -> None:
     """Write at once or not at all: a reader never sees half a file, nor does a later run."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.{os.getpid()}.{id(array)}.part")
-    with part.open("wb") as file:
-        np.save(file, array)
-    part.replace(path)
+    part = path.with_name(f"{path.stem}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.save(file, array)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise UserError(
+            f"The prepared images could not be written to {folder} ({error.strerror or error}): free some space there, "
+            "or name another folder in data.cache."
+        ) from error

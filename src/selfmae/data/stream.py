@@ -6,7 +6,7 @@ what it would have seen, on any number of devices.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -45,7 +45,7 @@ def collate(samples: Sequence[Sample]) -> Sample:
     return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
 
-def stream(make: Callable[[int], Sample], start: int, stop: int) -> Iterator[Sample]:
+def stream(make: Callable[[int], Sample], start: int, stop: int) -> Generator[Sample, None, None]:
     """Yield make(start), ..., make(stop - 1), each made ahead of time by one background thread.
 
     One thread is enough, since a prepared crop takes about a millisecond, and it needs no fork, no shared memory and

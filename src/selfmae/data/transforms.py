@@ -19,13 +19,19 @@ from selfmae.options import AugmentOptions, DataOptions
 
 def prepared_shape(shape: Sequence[int], spacing_mm: Sequence[float], options: DataOptions) -> tuple[int, ...]:
     """Return the spatial shape that an image of this shape [*S] and spacing has after preparation."""
+    for key, wanted in (("size", options.size), ("spacing_mm", options.spacing_mm), ("crop", options.crop)):
+        if wanted and len(wanted) != len(shape):
+            raise UserError(
+                f"data.{key} {list(wanted)} is made for {len(wanted)} axes, but the image has {len(shape)} "
+                f"({list(shape)}): give one value for each axis."
+            )
     if options.size:
         return tuple(options.size)
     if not options.spacing_mm:
         return tuple(shape)
     if len(spacing_mm) != len(shape):
         raise UserError(
-            "data.spacing_mm was given, but an image has no spacing in its file: leave data.spacing_mm empty."
+            "data.spacing_mm was given, but the image has no spacing in its file: leave data.spacing_mm empty."
         )
     pairs = zip(shape, spacing_mm, options.spacing_mm, strict=True)
     return tuple(max(1, round(extent * old / new)) for extent, old, new in pairs)
@@ -43,16 +49,31 @@ def prepare_image(image: Image, options: DataOptions) -> np.ndarray:
 
 
 def prepare_mask(mask: Mask, values: Sequence[int], options: DataOptions) -> np.ndarray:
-    """Return the mask [*S] on the prepared grid, uint8: 0 is background, k the k-th of the label `values`."""
-    lookup = np.zeros(max(int(mask.array.max()), *values, 0) + 1, dtype=np.uint8)
-    lookup[list(values)] = np.arange(1, len(values) + 1)
-    array = lookup[mask.array]
+    """Return the mask [*S] on the prepared grid, uint8: 0 is background, k the k-th of the label `values`.
+
+    Values that are no label become background; `values` may be sparse and large, but there are at most 255 of them.
+    """
+    lowest = int(mask.array.min())
+    if lowest < 0:
+        raise UserError(f"The mask holds {lowest}, but its values must be 0 or above: correct the mask.")
+    array = _label_places(mask.array, values)
     shape = prepared_shape(array.shape, mask.spacing_mm, options)
     if shape != array.shape:
         # Nearest voxel centre, so that no label value is invented.
         resized = F.interpolate(torch.from_numpy(array)[None, None].float(), shape, mode="nearest-exact")
         array = resized[0, 0].numpy().astype(np.uint8)
     return array
+
+
+def _label_places(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """Return which of the label `values` each voxel has, uint8: its place from 1, or 0 if it has none of them."""
+    assert len(values) <= 255
+    if not len(values):
+        return np.zeros(array.shape, dtype=np.uint8)
+    order = np.argsort(values)
+    ordered = np.asarray(values)[order]
+    nearest = np.minimum(np.searchsorted(ordered, array), len(values) - 1)
+    return np.where(ordered[nearest] == array, order[nearest] + 1, 0).astype(np.uint8)
 
 
 def resample(array: Tensor, shape: Sequence[int]) -> Tensor:
@@ -68,14 +89,18 @@ def resample(array: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _equalise(channel: np.ndarray) -> np.ndarray:
-    """Return the channel with a flat histogram (256 bins), values 0 to 1."""
+    """Return the channel with a flat histogram (256 bins), values 0 to 1; the darkest value becomes 0, as padding."""
     counts, edges = np.histogram(channel, bins=256)
-    cumulated = counts.cumsum() / counts.sum()
-    return np.interp(channel.ravel(), edges[1:], cumulated).reshape(channel.shape).astype(np.float32)
+    cumulated = np.concatenate([[0], counts.cumsum() / counts.sum()])
+    return np.interp(channel.ravel(), edges, cumulated).reshape(channel.shape).astype(np.float32)
 
 
 def _normalise(channel: np.ndarray, options: DataOptions) -> np.ndarray:
-    """Return one channel with intensities as `options.intensity` says (see `DataOptions`)."""
+    """Return one channel with intensities as `options.intensity` says (see `DataOptions`).
+
+    "zscore" takes mean and deviation over the whole image, background included: it needs no guess at what is
+    background, and the zeros of padding are the image's mean.
+    """
     if options.intensity == "zscore":
         return (channel - channel.mean()) / max(float(channel.std()), 1e-6)
     if options.intensity == "window":
@@ -122,8 +147,9 @@ def draw_corner(
 
 def take_crop(array: np.ndarray, corner: Sequence[int], crop: Sequence[int]) -> np.ndarray:
     """Return the part of `array` [..., *S] that starts at `corner`, padded with zeros to the size `crop`."""
-    window = tuple(slice(start, start + extent) for start, extent in zip(corner, crop, strict=True))
-    return pad_to(array[(..., *window)], crop)
+    whole = [slice(None)] * (array.ndim - len(crop))
+    window = [slice(start, start + extent) for start, extent in zip(corner, crop, strict=True)]
+    return pad_to(array[tuple(whole + window)], crop)
 
 
 def augment(

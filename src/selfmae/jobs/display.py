@@ -1,12 +1,14 @@
 """What a running command tells its user: stages with step, loss, rate and time left, and sentences worth knowing."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -38,14 +40,26 @@ class Stage:
 
 
 class Display:
-    """Writes to standard error: bars on a terminal, a line every few seconds elsewhere."""
+    """Writes to standard error, or what a command was asked for to standard output.
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    Stages are bars on a terminal, and a line every few seconds elsewhere.
+    """
+
+    def __init__(self, stdout: bool = False, quiet: bool = False) -> None:
+        self.console = Console(stderr=not stdout, quiet=quiet, soft_wrap=True)
 
     def say(self, sentence: str) -> None:
         """Print one sentence."""
         self.console.print(sentence, highlight=False, markup=False)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Print rows under their column names; nothing if there is no row."""
+        if not rows:
+            return
+        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in rows:
+            table.add_row(*(escape(str(value)) for value in row))
+        self.console.print(table, highlight=False)
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Stage]:

@@ -12,7 +12,7 @@ from selfmae.data.case import Case
 from selfmae.data.images import read_image, read_mask
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import read_recipe, write_json, write_table
+from selfmae.jobs.folder import read_recipe, write_arrays, write_json, write_table
 from selfmae.jobs.source import Source, load_cases, look_at
 from selfmae.models.weights import load_whole, read_weights
 from selfmae.options import Recipe
@@ -25,10 +25,26 @@ NUM_FIGURES = 4
 
 def evaluate(folder: Path, split: str, display: Display) -> dict[str, Any]:
     """Score the model of a fine-tuning folder on "val" or "test" of the split it was trained with."""
+    if split not in ("val", "test"):
+        raise UserError(f"--split {split!r} must be val or test.")
     recipe, model = load_model(folder)
     cases = load_cases(recipe.data, folder / "cases.csv")
     source = look_at(cases, masks=True, display=display)
     return evaluate_cell(recipe, source, split, folder, model, display)
+
+
+def show_summary(summary: dict[str, Any], display: Display) -> None:
+    """Print the metrics with the convention of each, and the scores of every label."""
+    display.say(f"{summary['split']}: {summary['num_cases']} cases of {summary['num_patients']} patients")
+    rows = [(name, _text(value), summary["conventions"].get(name, "")) for name, value in summary["metrics"].items()]
+    display.table(("metric", "value", "convention"), rows)
+    labels = summary["labels"]
+    columns = list(next(iter(labels.values()), {}))
+    display.table(("label", *columns), [(name, *(_text(row[key]) for key in columns)) for name, row in labels.items()])
+
+
+def _text(value: float | int | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def load_model(folder: Path) -> tuple[Recipe, nn.Module]:
@@ -80,7 +96,7 @@ def score_cases(
     for done, case in enumerate(cases, start=1):
         shape = read_mask(case.target).array.shape if isinstance(case.target, Path) else ()
         prediction = task.predict(model, task.store.image(case), shape)
-        rows += task.rows(case, prediction)
+        rows.append(task.row(case, prediction))
         if keep is not None and len(keep) < NUM_FIGURES:
             keep[case.id] = prediction
         if progress:
@@ -107,5 +123,4 @@ def save_predictions(folder: Path, task: Task, cases: Sequence[Case], prediction
         name: np.stack([np.pad(p, [(0, m - s) for m, s in zip(largest, p.shape, strict=True)]) for p in items])
         for name, items in pictures.items()
     }
-    (folder / "figures").mkdir(exist_ok=True)
-    np.savez_compressed(folder / "figures" / "predictions.npz", ids=np.array([case.id for case in cases]), **stacks)
+    write_arrays(folder / "figures" / "predictions.npz", stacks | {"ids": np.array([case.id for case in cases])})

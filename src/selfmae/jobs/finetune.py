@@ -13,7 +13,7 @@ from selfmae.data.case import Case
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import evaluate_cell, score_cases
-from selfmae.jobs.folder import open_folder, where, write_json
+from selfmae.jobs.folder import open_folder, timed, where
 from selfmae.jobs.source import Source, check_fits, check_unseen, load_cases, look_at, write_cases
 from selfmae.models.imagenet import imagenet_weights
 from selfmae.models.weights import Weights, load_encoder, read_weights
@@ -64,29 +64,35 @@ def finetune(recipe: Recipe, start: str, folder: Path, display: Display) -> dict
     source = look_at(cases, masks=True, display=display)
     for note in source.cases.notes:
         display.say(note)
-    summary = finetune_cell(recipe, source, origin, folder, display)
+    summary = finetune_cell(recipe, source, origin, folder, 0, display)
     display.say(f"The model is in {folder / 'model.safetensors'}.")
     return summary
 
 
-def finetune_cell(recipe: Recipe, source: Source, start: Start, folder: Path, display: Display) -> dict[str, Any]:
-    """Fine-tune on the train part, choose the checkpoint on val, evaluate; return the summary of the test part."""
+def finetune_cell(
+    recipe: Recipe, source: Source, start: Start, folder: Path, fold: int, display: Display
+) -> dict[str, Any]:
+    """Fine-tune on the train part, choose the checkpoint on val, evaluate; return the summary of the test part.
+
+    A finished cell stays as it is: its test cases are evaluated once.
+    """
     check_unseen(source, start.seen, start.name)
     cases, val = source.cases.part("train"), source.cases.part("val")
     if not val:
         raise UserError("There is no val case to choose the checkpoint on: give the source or data.splits a val part.")
     task = make_task(recipe)
-    report = start_report(task, start)
     with open_folder(folder, recipe):
         check_same_start(folder, start)
-        write_cases(folder / "cases.csv", source)
-        hashes = source.hashes
-        seen = sorted({*start.seen, *(hashes[case.id] for case in cases)})
+        finished = folder / "summary-test.json"
+        if finished.exists():
+            summary: dict[str, Any] = json.loads(finished.read_text())
+            return summary
+        write_cases(folder / "cases.csv", source, fold)
+        seen = sorted({*start.seen, *(source.hashes[case.id] for case in cases)})
         contract = {"kind": "finetune", "recipe": as_content(recipe), "start": start.name, "seen": seen}
         with display.stage("preparing images", len(cases) + len(val)) as stage:
             masks = recipe.target.kind == "mask"
             task.store.prepare([*cases, *val], masks=masks, progress=lambda done, total: stage.update(done))
-        write_json(folder / "where.json", where(recipe) | report)
         job = Job(
             f"fine-tuning from {start.kind}",
             recipe.fit,
@@ -97,7 +103,8 @@ def finetune_cell(recipe: Recipe, source: Source, start: Start, folder: Path, di
             start.name,
             validate=Validation(task, val),
         )
-        model = launch(recipe, task, job, display)
+        with timed(folder, where(recipe) | start_report(task, start)):
+            model = launch(recipe, task, job, display)
         evaluate_cell(recipe, source, "val", folder, model, display)
         return evaluate_cell(recipe, source, "test", folder, model, display)
 
@@ -128,6 +135,7 @@ def check_same_start(folder: Path, start: Start) -> None:
 def start_report(task: Task, start: Start) -> dict[str, Any]:
     """Return what became of the start's tensors and how large the model is, for `where.json`."""
     with torch.random.fork_rng():
+        torch.manual_seed(0)
         model = task.build()
     report: dict[str, Any] = {"kind": start.kind, "name": start.name}
     if start.weights is not None:

@@ -3,12 +3,14 @@
 import csv
 import json
 import platform
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from selfmae.errors import UserError
@@ -88,6 +90,15 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     part.replace(path)
 
 
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as `.npz`, at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    part.replace(path)
+
+
 def read_table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV file as text."""
     with path.open(newline="") as file:
@@ -102,3 +113,16 @@ def where(recipe: Recipe) -> dict[str, Any]:
         "devices": recipe.device.devices,
         "precision": resolve_precision(recipe.device),
     }
+
+
+@contextmanager
+def timed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
+    """Keep `where.json`: these facts, and the seconds of all the commands that worked here, interrupted ones too."""
+    path = folder / "where.json"
+    before = json.loads(path.read_text()).get("seconds", 0.0) if path.exists() else 0.0
+    write_json(path, {**facts, "seconds": before})
+    begin = time.monotonic()
+    try:
+        yield
+    finally:
+        write_json(path, {**facts, "seconds": round(before + time.monotonic() - begin, 1)})

@@ -1,15 +1,30 @@
 """The plan: a recipe made from the source's fingerprint and the machine, with the reason of every value it sets."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil, log2, prod
+from pathlib import Path
 from typing import Any
 
 from selfmae.data.case import Cases
 from selfmae.data.fingerprint import Fingerprint, take_fingerprint
-from selfmae.jobs.source import Source
-from selfmae.options import DeviceOptions
-from selfmae.recipe import Content, overlay
+from selfmae.errors import UserError
+from selfmae.jobs.display import Display
+from selfmae.jobs.inspect import show_source
+from selfmae.jobs.source import Source, check_fits, load_cases, look_at
+from selfmae.options import DeviceOptions, Recipe
+from selfmae.recipe import (
+    Content,
+    as_content,
+    check_partial,
+    find_recipe,
+    flat,
+    make_recipe,
+    overlay,
+    parse_sets,
+    read_content,
+    write_recipe,
+)
 from selfmae.train.device import resolve_accelerator
 
 
@@ -68,6 +83,47 @@ def make_plan(source: Source, device: DeviceOptions) -> Plan:
     _plan_model(plan, fingerprint, budget)
     _plan_training(plan, fingerprint, cases)
     return plan
+
+
+def resolve(source: str, name: str, sets: Sequence[str], display: Display) -> tuple[Recipe, dict[str, str], Source]:
+    """Return the whole recipe for a source, the reason of each planned value, and the examined source.
+
+    The plan gives every value that matters; the recipe `name` (a file or one that comes with SelfMAE; "" is none) goes
+    over it, and the settings (`--set`) over both.
+    """
+    given = read_content(find_recipe(name)) if name else {}
+    origin = f"--recipe {name}" if name else "--set"
+    typed = overlay(given, parse_sets(sets))
+    partial = check_partial(typed, origin)
+    looked = look_at(load_cases(replace(partial.data, source=source)), masks=True, display=display)
+    plan = make_plan(looked, partial.device)
+    recipe = make_recipe(overlay(plan.content(), typed), origin)
+    typed_keys = flat(typed)
+    reasons = {key: reason for key, reason in plan.reasons.items() if key not in typed_keys}
+    reasons |= dict.fromkeys(typed_keys, "given")
+    check_fits(recipe, looked.cases)
+    return recipe, reasons, looked
+
+
+def show_plan(recipe: Recipe, reasons: Mapping[str, str], display: Display) -> None:
+    """Print the values that were planned or given, with their reasons."""
+    values = flat(as_content(recipe))
+    rows = [(key, values[key], reason) for key, reason in reasons.items() if key in values]
+    display.table(("plan", "value", "reason"), rows)
+
+
+def save_plan(source: str, name: str, sets: Sequence[str], out: Path | None, display: Display) -> Recipe:
+    """Print the recipe for a source and, with `out`, write it there; an existing file is never written over."""
+    if out is not None and out.exists():
+        raise UserError(f"--out {out} exists already, and a plan overwrites nothing: choose another file.")
+    recipe, reasons, looked = resolve(source, name, sets, display)
+    show_source(looked, display)
+    show_plan(recipe, reasons, display)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_recipe(out, recipe, reasons)
+        display.say(f"The recipe is in {out}.")
+    return recipe
 
 
 def _plan_source(plan: Plan, cases: Cases) -> None:

@@ -9,15 +9,17 @@ import torch
 from selfmae.data.stream import draw_at
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import open_folder, where, write_json
+from selfmae.jobs.folder import open_folder, timed, where, write_arrays
 from selfmae.jobs.source import Source, load_cases, look_at, write_cases
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.options import Recipe
 from selfmae.recipe import as_content
+from selfmae.tasks.base import Trainable
 from selfmae.tasks.reconstruct import Reconstruct
 from selfmae.train.launch import Job, launch
 
 NUM_FIGURES = 4
+FIGURE = Path("figures") / "reconstructions.npz"  # written last: its presence says that a pre-training is finished
 
 
 def pretrain(recipe: Recipe, folder: Path, display: Display) -> None:
@@ -25,34 +27,37 @@ def pretrain(recipe: Recipe, folder: Path, display: Display) -> None:
     source = look_at(load_cases(recipe.data), masks=False, display=display)
     for note in source.cases.notes:
         display.say(note)
-    pretrain_cell(recipe, source, folder, display)
+    pretrain_cell(recipe, source, folder, 0, display)
     display.say(f"The pre-trained encoder is in {folder / 'model.safetensors'}.")
 
 
-def pretrain_cell(recipe: Recipe, source: Source, folder: Path, display: Display) -> None:
-    """Pre-train on the parts that `data.pretrain_on` names and write the cell's files."""
+def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, display: Display) -> None:
+    """Pre-train on the parts that `data.pretrain_on` names and write the cell's files; a finished one stays as it is."""
     cases = source.cases.part(*recipe.data.pretrain_on)
     if not cases:
         raise UserError(
             f"data.pretrain_on names {list(recipe.data.pretrain_on)}, but the source has no such case: add 'train'."
         )
-    hashes = source.hashes
     with open_folder(folder, recipe):
-        write_cases(folder / "cases.csv", source)
-        contract = {
-            "kind": "pretrain",
-            "recipe": as_content(recipe),
-            "seen": sorted(hashes[case.id] for case in cases),
-        }
+        if (folder / FIGURE).exists():
+            return
+        write_cases(folder / "cases.csv", source, fold)
+        seen = sorted(source.hashes[case.id] for case in cases)
+        contract = {"kind": "pretrain", "recipe": as_content(recipe), "seen": seen}
         task = Reconstruct(recipe)
         with display.stage("preparing images", len(cases)) as stage:
             task.store.prepare(cases, masks=False, progress=lambda done, total: stage.update(done))
-        job = Job("pre-training", recipe.pretrain, folder, cases, contract)
-        model = launch(recipe, task, job, display)
-        num_parameters = sum(parameter.numel() for parameter in model.parameters())
-        write_json(folder / "where.json", where(recipe) | {"num_parameters": num_parameters, "num_seen": len(cases)})
+        facts = where(recipe) | {"num_parameters": count_parameters(task), "num_seen": len(cases)}
+        with timed(folder, facts):
+            model = launch(recipe, task, Job("pre-training", recipe.pretrain, folder, cases, contract), display)
         assert isinstance(model, MaskedAutoencoder)
         save_reconstructions(folder, task, model, source)
+
+
+def count_parameters(task: Trainable) -> int:
+    """Return how many numbers the task's model learns."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in task.build().parameters())
 
 
 @torch.no_grad()
@@ -69,8 +74,8 @@ def save_reconstructions(folder: Path, task: Reconstruct, model: MaskedAutoencod
     for name, volumes in (("original", images), ("masked", empty), ("reconstructed", filled)):
         shades = ((volumes - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
         figures[name] = np.stack([middle_slice(volume) for volume in shades.float().cpu().numpy()])
-    (folder / "figures").mkdir(exist_ok=True)
-    np.savez_compressed(folder / "figures" / "reconstructions.npz", **figures)
+    figures["ratio"] = np.array(task.recipe.mask.ratio)
+    write_arrays(folder / FIGURE, figures)
 
 
 def middle_slice(array: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from selfmae.data.case import SPLITS, Case, Cases, check_disjoint, complete_splits, make_fold, patients_of
+from selfmae.data.case import SPLITS, Case, Cases, check_disjoint, complete_splits, leave_out_copies, make_fold, patients_of
 from selfmae.data.doctor import Finding, examine, raise_on_errors
 from selfmae.data.sources import read_source
 from selfmae.data.survey import Facts, survey
@@ -43,14 +43,21 @@ def load_cases(options: DataOptions, splits: Path | None = None) -> Cases:
     return replace(found, cases=tuple(cases), notes=(*notes, *drawn))
 
 
-def look_at(cases: Cases, masks: bool, display: Display) -> Source:
-    """Read every image that takes part (and every mask, if asked); raise one `UserError` with all that is wrong."""
+def examine_source(cases: Cases, masks: bool, display: Display) -> Source:
+    """Read every image that takes part (and every mask, if asked) and say what is wrong, without raising."""
     taking_part = cases.part("train", "val", "test", "unlabelled")
     with display.stage("looking at the images", len(taking_part)) as stage:
         facts, problems = survey(taking_part, masks, lambda done, total: stage.update(done))
     findings = examine(cases, facts, problems)
-    raise_on_errors(findings)
-    return Source(cases, tuple(facts), tuple(findings))
+    kept = leave_out_copies(cases.cases, {fact.id: fact.pixel_hash for fact in facts})
+    return Source(replace(cases, cases=tuple(kept)), tuple(facts), tuple(findings))
+
+
+def look_at(cases: Cases, masks: bool, display: Display) -> Source:
+    """Return the examined source; raise one `UserError` with all that is wrong."""
+    source = examine_source(cases, masks, display)
+    raise_on_errors(source.findings)
+    return source
 
 
 def check_fits(recipe: Recipe, cases: Cases) -> None:
@@ -98,7 +105,7 @@ def fold_of(source: Source, fold: int, num_folds: int, seed: int) -> Source:
     """Return the source with the split of one fold; a single fold is the split that the source has."""
     if num_folds == 1:
         return source
-    cases = make_fold(source.cases.cases, fold, num_folds, seed)
+    cases = leave_out_copies(make_fold(source.cases.cases, fold, num_folds, seed), source.hashes)
     return replace(source, cases=replace(source.cases, cases=tuple(cases)))
 
 

@@ -8,7 +8,7 @@ from selfmae.errors import UserError
 from selfmae.models.weights import Weights
 from selfmae.options import ModelOptions
 
-# timm's supervised ImageNet ViTs by (width, depth, heads).
+# timm's ViTs supervised on ImageNet-1k (the smallest on ImageNet-21k first) by (width, depth, heads).
 NAMES = {
     (192, 12, 3): "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
     (384, 12, 6): "vit_small_patch16_224.augreg_in1k",
@@ -42,7 +42,7 @@ def imagenet_weights(options: ModelOptions, channels: int, crop: Sequence[int]) 
         )
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"The ImageNet weights {name} could not be downloaded ({str(error).splitlines()[0]}): connect to the "
-            "network once, or give the file of a ViT's weights as start."
+            f"The ImageNet weights {name} could not be downloaded ({' '.join(str(error).split())}): connect to "
+            "the network once, or give the file of a ViT's weights as start."
         ) from error
     return dict(model.state_dict())

@@ -9,6 +9,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from selfmae.errors import UserError
 from selfmae.models.patches import num_visible, patchify, sincos_positions, unpatchify
 from selfmae.models.vit import Encoder, init_linear, make_blocks, run_blocks, take
 from selfmae.options import MaskOptions, ModelOptions
@@ -16,6 +17,8 @@ from selfmae.options import MaskOptions, ModelOptions
 
 class Decoder(nn.Module):
     """Predicts the values of hidden patches from the encoder's tokens of the visible ones."""
+
+    pos_embed: Tensor
 
     def __init__(self, options: MaskOptions, width: int, grid: Sequence[int], num_values: int) -> None:
         super().__init__()
@@ -52,6 +55,11 @@ class MaskedAutoencoder(nn.Module):
         self.options = mask
         self.channels = channels
         self.encoder = Encoder(model, channels, crop, learn_positions=False)
+        if self.encoder.num_patches < 2:
+            raise UserError(
+                f"data.crop {list(crop)} holds one patch of model.patch {list(model.patch)}, but a masked autoencoder "
+                "needs a visible and a hidden one: make the crop larger or the patch smaller."
+            )
         num_values = channels * prod(model.patch)
         self.decoder = Decoder(mask, model.width, self.encoder.grid, num_values)
 
@@ -60,29 +68,39 @@ class MaskedAutoencoder(nn.Module):
 
         `order` [B, N] lists each image's patches, the visible ones first (`draw_visible`).
         """
-        count = num_visible(self.encoder.num_patches, self.options.ratio)
-        visible, hidden = order[:, :count], order[:, count:]
-        tokens = self.encoder(images, visible).tokens
+        visible, hidden = self._split(order)
         truth = take(patchify(images, self.encoder.patch), hidden)
-        return self.decoder(tokens, visible, hidden), normalise(truth, self.options.target, self.channels)
+        return self._predict(images, visible, hidden), normalise(truth, self.options.target, self.channels)
 
     def reconstruct(self, images: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
         """Return images with the hidden patches empty (zero) and with them predicted, both [B, C, *S].
 
-        Predictions of normalised targets are given the mean and spread of the true patch, as in the MAE figures.
+        Predictions of normalised targets get the mean and spread of the visible patches around them (`_nearness`).
+        The true values of hidden patches, which the usual MAE figures borrow here, are never read.
         """
-        predicted, _ = self(images, order)
-        patches = patchify(images, self.encoder.patch)
-        hidden = order[:, num_visible(self.encoder.num_patches, self.options.ratio) :]
-        if self.options.target != "raw":
-            mean, spread = _moments(take(patches, hidden), self.options.target, self.channels)
-            predicted = _by_group(predicted.float(), self.options.target, self.channels) * spread + mean
-            predicted = predicted.flatten(2)
+        grid, patch, target = self.encoder.grid, self.encoder.patch, self.options.target
+        visible, hidden = self._split(order)
+        patches = patchify(images, patch)
+        predicted = self._predict(images, visible, hidden).float()
+        if target != "raw":
+            shares = _nearness(grid, visible, hidden)
+            mean, spread = (
+                torch.einsum("bhv,bvgk->bhgk", shares, moment)
+                for moment in _moments(take(patches, visible).float(), target, self.channels)
+            )
+            predicted = (_by_group(predicted, target, self.channels) * spread + mean).flatten(2)
         index = hidden[..., None].expand(-1, -1, patches.shape[2])
-        grid, patch = self.encoder.grid, self.encoder.patch
         empty = patches.scatter(1, index, 0.0)
         filled = patches.scatter(1, index, predicted.to(patches))
         return unpatchify(empty, grid, patch), unpatchify(filled, grid, patch)
+
+    def _split(self, order: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the visible [B, V] and hidden [B, H] places of an order [B, N]."""
+        count = num_visible(self.encoder.num_patches, self.options.ratio)
+        return order[:, :count], order[:, count:]
+
+    def _predict(self, images: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
+        return self.decoder(self.encoder(images, visible).tokens, visible, hidden)
 
 
 def normalise(patches: Tensor, target: str, channels: int) -> Tensor:
@@ -107,3 +125,13 @@ def _moments(patches: Tensor, target: str, channels: int) -> tuple[Tensor, Tenso
     groups = _by_group(patches, target, channels)
     variance, mean = torch.var_mean(groups, dim=-1, keepdim=True, correction=0)
     return mean, (variance + 1e-6).sqrt()
+
+
+def _nearness(grid: Sequence[int], visible: Tensor, hidden: Tensor) -> Tensor:
+    """Return the share [B, H, V] of each visible patch in what is expected of a hidden one; shares sum to 1.
+
+    They fall with the distance as a Gaussian of one patch width; far from every visible patch the nearest one decides.
+    """
+    axes = [torch.arange(extent, device=hidden.device, dtype=torch.float32) for extent in grid]
+    places = torch.cartesian_prod(*axes).expand(len(hidden), -1, -1)
+    return (-torch.cdist(take(places, hidden), take(places, visible)).square() / 2).softmax(dim=-1)

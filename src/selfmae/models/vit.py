@@ -6,7 +6,7 @@ Shapes: B batch, C channels, S spatial axes, N patches, V visible patches, D wid
 from collections.abc import Sequence
 from functools import partial
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ class Features(NamedTuple):
     """What the encoder made of a batch."""
 
     tokens: Tensor  # [B, 1 + N, D] (or [B, 1 + V, D]): class token first, after the final norm
-    hidden: list[Tensor]  # outputs of the blocks asked for, same shape, without the norm
+    hidden: list[Tensor]  # outputs of the blocks asked for, in that order, same shape, without the norm
 
 
 class PatchEmbed(nn.Module):
@@ -29,7 +29,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, channels: int, patch: Sequence[int], width: int) -> None:
         super().__init__()
-        conv = {2: nn.Conv2d, 3: nn.Conv3d}[len(patch)]
+        conv: Any = {2: nn.Conv2d, 3: nn.Conv3d}[len(patch)]
         self.proj = conv(channels, width, tuple(patch), tuple(patch))
         nn.init.xavier_uniform_(self.proj.weight.view(width, -1))
         nn.init.zeros_(self.proj.bias)
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
             patches = take(patches, visible)
             positions = take(positions.expand(len(images), -1, -1), visible)
         tokens = self.patch_embed(patches) + positions
-        first = self.cls_token
+        first: Tensor = self.cls_token
         if self.pos_embed.shape[1] > self.num_patches:
             first = first + self.pos_embed[:, :1]
         tokens = torch.cat([first.expand(len(images), -1, -1), tokens], dim=1)
@@ -99,9 +99,8 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
 
 def make_blocks(width: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> nn.ModuleList:
     """Return `depth` timm blocks with Xavier-uniform linear layers and zero biases, as He et al. 2021."""
-    blocks = nn.ModuleList(
-        Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6)) for _ in range(depth)
-    )
+    norm: Any = partial(nn.LayerNorm, eps=1e-6)
+    blocks = nn.ModuleList(Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(depth))
     blocks.apply(init_linear)
     return blocks
 
@@ -116,13 +115,14 @@ def init_linear(module: nn.Module) -> None:
 def run_blocks(
     blocks: nn.ModuleList, tokens: Tensor, taps: Sequence[int] = (), skip: Tensor | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Send tokens [B, N, D] through the blocks; return the last output and those of `taps`.
+    """Send tokens [B, N, D] through the blocks; return the last output and those of `taps`, in their order.
 
     `skip` [B, depth, 2] is DropPath decided beforehand (attention, MLP): 0 where a sample skips the branch, otherwise
     1 / (1 - probability). It comes with the sample, so that a resumed run draws the same.
     """
-    hidden = []
+    outputs = {}
     for number, block in enumerate(blocks):
+        assert isinstance(block, Block)
         if skip is None:
             tokens = block(tokens)
         else:
@@ -130,5 +130,5 @@ def run_blocks(
             tokens = tokens + attention.to(tokens) * block.ls1(block.attn(block.norm1(tokens)))
             tokens = tokens + mlp.to(tokens) * block.ls2(block.mlp(block.norm2(tokens)))
         if number in taps:
-            hidden.append(tokens)
-    return tokens, hidden
+            outputs[number] = tokens
+    return tokens, [outputs[tap] for tap in taps]

@@ -49,17 +49,29 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
+def read_contract(path: Path) -> dict[str, Any]:
+    """Return only the contract of a safetensors file that SelfMAE wrote; its tensors stay on disk."""
+    if not path.is_file():
+        raise UserError(f"Weights were expected in {path}, but there is no such file: check the path.")
+    with safe_open(path, framework="pt") as file:
+        contract: dict[str, Any] = json.loads((file.metadata() or {}).get("contract", "{}"))
+        return contract
+
+
 def _read_torch(path: Path) -> dict[str, Tensor]:
     """Read a `torch.save` file without running code from it; a checkpoint's weights may lie under a common key."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for files that are none of its own
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} could not be read as weights ({reason}): give a .safetensors or .pth file.") from error
+        raise UserError(
+            f"{path} could not be read as weights ({type(error).__name__}): it is damaged or holds more than tensors, "
+            "and code in a file is never run; give a .safetensors file, or a .pth file of tensors only."
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    items = content.items() if isinstance(content, dict) else ()
+    tensors = {name: value for name, value in items if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(f"{path} holds no weights: give a file with a dictionary of tensors.")
     return tensors
@@ -68,8 +80,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 def load_encoder(model: nn.Module, weights: Weights, source: str) -> Loaded:
     """Copy the encoder tensors of `weights` into `model.encoder`; every tensor of its blocks must be found and fit.
 
-    Names may be ours ("encoder.blocks...") or timm's ("blocks..."). Fixed positions [1, N, D] are not copied: the
-    model starts from the same sine-cosine values for its own grid. Raises `UserError` naming what does not fit.
+    Names may be ours ("encoder.blocks...") or timm's ("blocks..."). Learned positions [1, 1 + N, D] are copied where
+    they fit. Fixed ones [1, N, D] and those of another grid are not: the model starts from sine-cosine values for its
+    own grid. Raises `UserError` naming what does not fit.
     """
     encoder = model.encoder
     assert isinstance(encoder, nn.Module)
@@ -90,13 +103,19 @@ def load_encoder(model: nn.Module, weights: Weights, source: str) -> Loaded:
             f"wants {list(wanted[name].shape)} ({len(misfits)} tensors differ): set model.width, model.patch and the "
             "number of channels as they were in pre-training."
         )
-    encoder.load_state_dict({name: given[name] for name in required}, strict=False)
-    used = {f"encoder.{name}" for name in required}
+    copied = required + (["pos_embed"] if _positions_fit(encoder, given.get("pos_embed")) else [])
+    encoder.load_state_dict({name: given[name] for name in copied}, strict=False)
+    used = {f"encoder.{name}" for name in copied}
     return Loaded(
-        used=len(required),
+        used=len(copied),
         new=tuple(name for name in model.state_dict() if name not in used),
-        unused=tuple(sorted(name for name in weights if name.removeprefix("encoder.") not in required)),
+        unused=tuple(sorted(name for name in weights if name.removeprefix("encoder.") not in copied)),
     )
+
+
+def _positions_fit(encoder: nn.Module, positions: Tensor | None) -> bool:
+    own = encoder.pos_embed
+    return positions is not None and isinstance(own, nn.Parameter) and positions.shape == own.shape
 
 
 def load_whole(model: nn.Module, weights: Weights, source: Path) -> None:

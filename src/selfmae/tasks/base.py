@@ -8,11 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
+from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 
 Row = dict[str, Any]
+
+# The metric that chooses the checkpoint and compares starts, by kind of target; larger is better.
+HEADLINES = {"mask": "dice_per_case", "findings": "mean_auc", "classes": "macro_auc"}
 
 
 class Trainable(Protocol):
@@ -36,14 +40,15 @@ class Trainable(Protocol):
 class Task(Trainable, Protocol):
     """A supervised task: it can also predict, be scored and be summarised."""
 
-    headline: str  # the metric that chooses the checkpoint and compares starts; larger is better
+    headline: str  # one of `HEADLINES`
+    store: Store
 
     def predict(self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """Return the prediction for a prepared image [C, *S] whose file had the spatial `shape`."""
         ...
 
-    def rows(self, case: Case, prediction: np.ndarray) -> list[Row]:
-        """Return the score rows of one labelled case."""
+    def row(self, case: Case, prediction: np.ndarray) -> Row:
+        """Return id, patient and every score of one labelled case."""
         ...
 
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
 from selfmae.data.transforms import augment, pad_to
 from selfmae.errors import UserError
-from selfmae.metrics.classification import finding_rows, summarise_classes, summarise_findings
+from selfmae.metrics.classification import score_findings, summarise_classes, summarise_findings
 from selfmae.models.classifier import Classifier
 from selfmae.options import Recipe
 from selfmae.seeds import generator
-from selfmae.tasks.base import Row, draw_skips
+from selfmae.tasks.base import HEADLINES, Row, draw_skips
 
 
 class Classify:
@@ -27,7 +27,7 @@ class Classify:
         self.recipe = recipe
         self.names = recipe.target.output_names
         self.exclusive = recipe.target.kind == "classes"
-        self.headline = "macro_auc" if self.exclusive else "mean_auc"
+        self.headline = HEADLINES[recipe.target.kind]
         self.store = Store(recipe.data)
 
     def build(self) -> Classifier:
@@ -59,9 +59,9 @@ class Classify:
         logits = model(self._whole(prepared)[None].to(device)).float()[0]
         return (logits.softmax(0) if self.exclusive else logits.sigmoid()).cpu().numpy()
 
-    def rows(self, case: Case, prediction: np.ndarray) -> list[Row]:
-        """Return one row: the truth and the probability of every finding."""
-        return finding_rows([case.id], [case.patient], np.array([_findings(case)]), prediction[None], self.names)
+    def row(self, case: Case, prediction: np.ndarray) -> Row:
+        """Return the truth and the probability of every finding."""
+        return {"id": case.id, "patient": case.patient} | score_findings(self.names, _findings(case), prediction)
 
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return AUC and its companions (see `metrics.classification`)."""

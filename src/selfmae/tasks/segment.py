@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
 from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor, nn
 
@@ -14,34 +13,30 @@ from selfmae.data.case import Case
 from selfmae.data.images import read_mask
 from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
-from selfmae.data.transforms import augment, draw_corner, resample, take_crop
+from selfmae.data.transforms import augment, draw_corner, take_crop
 from selfmae.errors import UserError
-from selfmae.metrics.segmentation import mask_rows, summarise_masks
+from selfmae.metrics.segmentation import score_masks, summarise_masks
 from selfmae.models.unetr import UNETR
 from selfmae.options import Recipe
 from selfmae.seeds import generator
-from selfmae.tasks.base import Row, draw_skips
-
-WINDOWS_AT_ONCE = 4
+from selfmae.tasks.base import HEADLINES, Row, draw_skips
+from selfmae.tasks.window import largest_output, positive_outputs, predict_rows, resample_rows
 
 
 class Segment:
     """Labels exclude each other (softmax, Dice and cross-entropy); regions may overlap (sigmoid, Dice)."""
 
-    headline = "dice_per_case"
+    headline = HEADLINES["mask"]
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.target = recipe.target
         self.store = Store(recipe.data, recipe.target.values)
         self.regions = self._region_table()
-        # Squared denominators and these smoothing terms are those of the released code (reproduction.md, R-rows).
-        shared = {"squared_pred": True, "smooth_nr": 0.0, "smooth_dr": 1e-6}
-        self._loss = (
-            DiceLoss(sigmoid=True, **shared)
-            if self.target.regions
-            else DiceCELoss(softmax=True, to_onehot_y=True, **shared)
-        )
+        # Squared denominators and these smoothing terms are those of the released code (reproduction.md, R10).
+        shared: dict[str, Any] = {"squared_pred": True, "smooth_nr": 0.0, "smooth_dr": 1e-6}
+        exclusive: dict[str, Any] = {"softmax": True, "to_onehot_y": True}
+        self._loss = DiceLoss(sigmoid=True, **shared) if self.target.regions else DiceCELoss(**exclusive, **shared)
 
     def build(self) -> UNETR:
         """Return a new UNETR with random weights."""
@@ -70,36 +65,24 @@ class Segment:
 
     def predict(self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """Return label places [*shape] uint8 (0 is background), or regions [R, *shape] bool."""
-        options, device = self.recipe.predict, next(model.parameters()).device
-        logits = sliding_window_inference(
-            torch.from_numpy(np.asarray(prepared, dtype=np.float32))[None],
-            self.recipe.data.crop,
-            WINDOWS_AT_ONCE,
-            lambda window: model(window).float(),
-            overlap=options.overlap,
-            mode=options.blend,
-            sw_device=device,
-            device="cpu",
-        )[0]
-        if self.target.regions:
-            return np.stack([(_resized(logit, shape) > 0).numpy() for logit in logits])
-        return _argmax(logits, shape)
+        device = next(model.parameters()).device
+        rows = predict_rows(model, prepared, self.recipe.data.crop, self.recipe.predict, device)
+        rows = resample_rows(rows, prepared.shape[1], shape)
+        return positive_outputs(rows) if self.target.regions else largest_output(rows)
 
-    def rows(self, case: Case, prediction: np.ndarray) -> list[Row]:
-        """Return one row per label or region, scored on the grid of the case's mask file, distances in mm."""
+    def row(self, case: Case, prediction: np.ndarray) -> Row:
+        """Return Dice and HD95 of every label or region on the grid of the case's mask file, distances in mm."""
         assert isinstance(case.target, Path)
-        truth = read_mask(case.target)
-        target = self.target
-        if target.regions:
-            labels = {name: tuple(values) for name, values in target.regions.items()}
-        else:
-            prediction = np.array([0, *target.values])[prediction]
-            labels = {name: (value,) for name, value in zip(target.names, target.values, strict=True)}
-        return mask_rows(case.id, case.patient, prediction, truth.array, labels, truth.spacing_mm)
+        truth, target = read_mask(case.target), self.target
+        labels = target.regions or {name: (value,) for name, value in zip(target.names, target.values, strict=True)}
+        if not target.regions:
+            prediction = np.array([0, *target.values], dtype=truth.array.dtype)[prediction]
+        scores = score_masks(prediction, truth.array, labels, truth.spacing_mm)
+        return {"id": case.id, "patient": case.patient} | scores
 
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return Dice and HD95 under their several conventions (see `metrics.segmentation`)."""
-        return summarise_masks(rows)
+        return summarise_masks(rows, self.target.output_names)
 
     def _region_table(self) -> Tensor:
         """Return which label place [1 + L] belongs to which region [R], float."""
@@ -114,19 +97,3 @@ class Segment:
                     )
                 table[places[value], column] = 1
         return table
-
-
-def _argmax(logits: Tensor, shape: Sequence[int]) -> np.ndarray:
-    """Return the winner [*shape] of logits [K, *S], one class at a time: never all classes at full size."""
-    best = _resized(logits[0], shape)
-    winner = torch.zeros(tuple(shape), dtype=torch.uint8)
-    for place in range(1, len(logits)):
-        rival = _resized(logits[place], shape)
-        better = rival > best
-        winner[better] = place
-        best = torch.maximum(best, rival)
-    return winner.numpy()
-
-
-def _resized(logit: Tensor, shape: Sequence[int]) -> Tensor:
-    return logit if tuple(logit.shape) == tuple(shape) else resample(logit[None], shape)[0]

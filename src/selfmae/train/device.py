@@ -5,15 +5,17 @@ import os
 import platform
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
 from torch import nn
 
+from selfmae.errors import UserError
 from selfmae.options import DeviceOptions
 
-FABRIC_NAMES = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+FABRIC_NAMES: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
 def resolve_accelerator(options: DeviceOptions) -> str:
@@ -26,7 +28,11 @@ def resolve_accelerator(options: DeviceOptions) -> str:
 
 
 def resolve_precision(options: DeviceOptions) -> str:
-    """Return "fp32", "bf16" or "fp16": what was asked for, or for "auto" the fastest native one."""
+    """Return "fp32", "bf16" or "fp16": what was asked for, or for "auto" the fastest native one.
+
+    Raises `UserError` where the devices asked for are not there.
+    """
+    _check_there(resolve_accelerator(options), options.devices)
     if options.precision != "auto":
         return options.precision
     accelerator = resolve_accelerator(options)
@@ -60,6 +66,16 @@ def make_fabric(options: DeviceOptions) -> Fabric:
     )
 
 
+def _check_there(accelerator: str, devices: int) -> None:
+    """Raise if this machine lacks the devices; on a CPU each is a process, as many as one likes."""
+    count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(accelerator, devices)
+    if count < devices:
+        raise UserError(
+            f"device.accelerator {accelerator} with device.devices {devices} was asked for, but this machine has "
+            f"{count} of them: lower device.devices, or set device.accelerator to cpu or auto."
+        )
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep large freed blocks instead of returning them after each operation.
 
@@ -79,4 +95,4 @@ def tune_attention(model: nn.Module, options: DeviceOptions) -> None:
         return
     for module in model.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = False
+            module.fused_attn = False  # type: ignore[assignment]

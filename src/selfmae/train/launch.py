@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,11 +10,13 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from selfmae.data.case import Case
+from selfmae.errors import UserError
 from selfmae.models.weights import Weights, load_encoder, read_weights
 from selfmae.options import OptimOptions, Recipe
 from selfmae.tasks.base import Trainable
-from selfmae.train.device import make_fabric
+from selfmae.train.device import make_fabric, tune_attention
 from selfmae.train.loop import Optimisation, Validate
+from selfmae.train.signals import Interrupted
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,29 @@ class Stages(Protocol):
 
 
 def launch(recipe: Recipe, task: Trainable, job: Job, display: Stages) -> nn.Module:
-    """Run the job to its end and return the model with its best weights, on the first device of the recipe."""
+    """Run the job to its end and return the model with its best weights, in eval, on the recipe's first device."""
     fabric = make_fabric(recipe.device)
     if recipe.device.devices == 1:
         return work(fabric, task, job, display)
-    fabric.launch(work, task, job, display)
+    problem = fabric.launch(partial(work_apart, task=task, job=job, display=display))
+    if problem is not None:
+        raise problem
     model = task.build()
     model.load_state_dict(read_weights(job.folder / "model.safetensors")[0])
-    return model
+    tune_attention(model, recipe.device)
+    return model.to(fabric.device).eval()
+
+
+def work_apart(fabric: Fabric, task: Trainable, job: Job, display: Stages) -> BaseException | None:
+    """Optimise in a process of its own; return what ended it early, to be raised where the command runs.
+
+    The model does not come back as a value: it is in the folder, and its memory goes with the process.
+    """
+    try:
+        work(fabric, task, job, display)
+    except (UserError, Interrupted) as problem:
+        return problem
+    return None
 
 
 def work(fabric: Fabric, task: Trainable, job: Job, display: Stages) -> nn.Module:
@@ -55,6 +73,7 @@ def work(fabric: Fabric, task: Trainable, job: Job, display: Stages) -> nn.Modul
     if job.start is not None:
         load_encoder(optimisation.model, job.start, job.start_name)
     validate: Validate | None = job.validate
+    if not fabric.is_global_zero:
+        return optimisation.run(job.cases, job.contract, validate)
     with display.stage(job.name, job.options.steps) as stage:
-        model = optimisation.run(job.cases, job.contract, validate, stage.update)
-    return model
+        return optimisation.run(job.cases, job.contract, validate, stage.update)

@@ -1,17 +1,15 @@
 """The training loop: one for pre-training and fine-tuning, resumable to the bit."""
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from math import isfinite
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
@@ -21,30 +19,16 @@ from selfmae.models.weights import read_weights, save_weights
 from selfmae.options import OptimOptions
 from selfmae.seeds import derive
 from selfmae.tasks.base import Trainable
+from selfmae.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from selfmae.train.device import tune_attention
 from selfmae.train.log import StepLog
 from selfmae.train.optim import make_optimizer, set_lr
+from selfmae.train.signals import Interrupted, catch_signals
 
 CHECKPOINT_SECONDS = 60.0
 
 Validate = Callable[[nn.Module], float]
 Watch = Callable[[int, float], None]
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user or the system asked for an end; the checkpoint is written, the same command continues."""
-
-
-@dataclass
-class Progress:
-    """Where an optimisation stands; with model and optimiser this is all that a checkpoint needs."""
-
-    step: int = 0
-    best: float = float("-inf")
-    best_step: int = 0
-    looks_without_gain: int = 0
-    stopped: bool = False
-    losses: list[float] = field(default_factory=list)  # of the steps since the last line of the log
 
 
 class Optimisation:
@@ -70,67 +54,82 @@ class Optimisation:
         validate: Validate | None = None,
         watch: Watch | None = None,
     ) -> nn.Module:
-        """Optimise to the end, from the checkpoint if there is one, and return the model with its best weights.
+        """Optimise to the end, from the checkpoint if there is one; return the model with its best weights, in eval.
 
         `validate` returns a score, larger is better, that chooses the weights kept; without it the last are kept.
         `watch` is told the step and its loss. Raises `Interrupted` after a signal, once the checkpoint is written.
         """
         if not cases:
-            raise UserError("There is no case to train on: the train part of the split is empty.")
-        fabric, options, progress = self.fabric, self.options, self.progress
-        optimizer = make_optimizer(self.model, self.task.recipe.model.depth, options)
+            raise UserError(
+                "Training needs cases, but the train part of the split is empty: give the source or data.splits one."
+            )
+        fabric = self.fabric
+        optimizer = make_optimizer(self.model, self.task.recipe.model.depth, self.options)
         wrapped, self.optimizer = fabric.setup(self.model, optimizer)
-        self._load()
+        self.progress = load_checkpoint(self.folder / "last.ckpt", fabric, self.model, self.optimizer)
+        if fabric.is_global_zero:
+            self.log.cut(self.progress.step)
         saved = time.monotonic()
-        with catch_signals() as asked_to_stop:
-            for batch in self._batches(cases):
-                if progress.stopped:
-                    break
-                lr = set_lr(self.optimizer, progress.step, options)
-                loss = self._step(wrapped, batch)
-                progress.step += 1
-                progress.losses.append(loss)
+        with catch_signals() as asked_to_stop, closing(self._batches(cases)) as batches:
+            for batch in batches:
+                loss = self._advance(wrapped, batch)
                 if watch and fabric.is_global_zero:
-                    watch(progress.step, loss)
-                if self.log.is_due(progress.step) or progress.step == options.steps:
-                    self._write_losses(lr)
+                    watch(self.progress.step, loss)
                 if self._look_due():
                     self._look(validate, contract)
                 stop, save = self._agreed(asked_to_stop.is_set(), time.monotonic() - saved > CHECKPOINT_SECONDS)
-                if stop or save:
+                if stop or save or self._is_over():
                     self._save()
                     saved = time.monotonic()
                 if stop:
                     raise Interrupted
-        self._save()
+                if self._is_over():
+                    break
         if validate is None and fabric.is_global_zero:
             save_weights(self.folder / "model.safetensors", self.model.state_dict(), contract)
         fabric.barrier()
         self.model.load_state_dict(read_weights(self.folder / "model.safetensors")[0])
-        return self.model
+        return self.model.eval()
 
-    def _batches(self, cases: Sequence[Case]) -> Iterator[list[dict[str, Tensor]]]:
+    def _is_over(self) -> bool:
+        return self.progress.stopped or self.progress.step >= self.options.steps
+
+    def _batches(self, cases: Sequence[Case]) -> Generator[list[dict[str, Tensor]], None, None]:
         """Yield for each step that is left the micro-batches of this device."""
         options, seed = self.options, self.task.recipe.seed
-        share = options.batch // (options.accumulate * self.fabric.world_size)
-        if share * options.accumulate * self.fabric.world_size != options.batch:
+        share, rest = divmod(options.batch, options.accumulate * self.fabric.world_size)
+        if rest or not share:
             raise UserError(
                 f"batch {options.batch} must be a multiple of accumulate {options.accumulate} times "
                 f"{self.fabric.world_size} devices: change one of them."
             )
+        if self._is_over():
+            return
 
         def make(number: int) -> dict[str, Tensor]:
             first = (number * self.fabric.world_size + self.fabric.global_rank) * share
             return collate([self.task.sample(draw_at(cases, seed, first + place)) for place in range(share)])
 
-        micro = stream(make, self.progress.step * options.accumulate, options.steps * options.accumulate)
-        try:
-            for _ in range(self.progress.step, options.steps):
+        first, last = self.progress.step, self.options.steps
+        with closing(stream(make, first * options.accumulate, last * options.accumulate)) as micro:
+            for _ in range(first, last):
                 yield [next(micro) for _ in range(options.accumulate)]
-        finally:
-            micro.close()  # type: ignore[attr-defined]
 
-    def _step(self, model: nn.Module, batches: list[dict[str, Tensor]]) -> float:
+    def _advance(self, model: _FabricModule, batch: list[dict[str, Tensor]]) -> float:
+        """Take one step at its learning rate, log it when due, and return its loss."""
+        progress = self.progress
+        lr = set_lr(self.optimizer, progress.step, self.options)
+        loss = self._step(model, batch)
+        progress.step += 1
+        progress.losses.append(loss)
+        if self.log.is_due(progress.step) or progress.step == self.options.steps:
+            if self.fabric.is_global_zero:
+                mean = sum(progress.losses) / len(progress.losses)
+                self.log.write({"step": progress.step, "loss": mean, "lr": lr})
+            progress.losses = []
+        return loss
+
+    def _step(self, model: _FabricModule, batches: list[dict[str, Tensor]]) -> float:
         """Take one optimiser step and return its loss, averaged over micro-batches and devices."""
         total = torch.zeros((), device=self.fabric.device)
         for number, batch in enumerate(batches, start=1):
@@ -143,19 +142,15 @@ class Optimisation:
             self.fabric.clip_gradients(model, self.optimizer, max_norm=self.options.clip, error_if_nonfinite=False)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        loss_value = float(self.fabric.all_reduce(total, reduce_op="mean"))
-        if loss_value != loss_value:
+        mean = self.fabric.all_reduce(total, reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        loss_value = float(mean)
+        if not isfinite(loss_value):
             raise UserError(
-                f"The loss became not-a-number at step {self.progress.step + 1}: lower the learning rate, or set "
-                "device.precision to fp32; the last checkpoint is kept."
+                f"The loss became {loss_value} (not a finite number) at step {self.progress.step + 1}: lower the "
+                "learning rate, or set device.precision to fp32; the last checkpoint is kept."
             )
         return loss_value
-
-    def _write_losses(self, lr: float) -> None:
-        losses = self.progress.losses
-        if self.fabric.is_global_zero:
-            self.log.write({"step": self.progress.step, "loss": sum(losses) / len(losses), "lr": lr})
-        self.progress.losses = []
 
     def _agreed(self, stop: bool, save: bool) -> tuple[bool, bool]:
         """Return whether any device wants to stop or save: all must do it at the same step."""
@@ -173,13 +168,17 @@ class Optimisation:
         if validate is None:
             return
         progress = self.progress
-        score = 0.0
+        score = float("-inf")
         if self.fabric.is_global_zero:
-            with self.fabric.autocast():
-                score = validate(self.model)
-            self.log.write({"step": progress.step, "score": score})
+            self.model.eval()
+            with torch.no_grad(), self.fabric.autocast():
+                found = validate(self.model)
+            self.model.train()
+            score = found if isfinite(found) else score
+            self.log.write({"step": progress.step, "score": found if isfinite(found) else None})
         score = float(self.fabric.broadcast(score))
-        if score > progress.best:
+        # The first look counts in any case: there must be weights to keep even where no score is defined.
+        if score > progress.best or progress.best_step == 0:
             progress.best, progress.best_step, progress.looks_without_gain = score, progress.step, 0
             if self.fabric.is_global_zero:
                 save_weights(self.folder / "model.safetensors", self.model.state_dict(), contract)
@@ -187,55 +186,7 @@ class Optimisation:
             progress.looks_without_gain += 1
             progress.stopped = 0 < self.options.patience <= progress.looks_without_gain
 
-    def _state(self) -> dict[str, Any]:
-        scaler = getattr(self.fabric._precision, "scaler", None)
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "progress": vars(self.progress),
-            "scaler": scaler.state_dict() if scaler else {},
-        }
-
     def _save(self) -> None:
         if self.fabric.is_global_zero:
-            part = self.folder / "last.ckpt.part"
-            torch.save(self._state(), part)
-            part.replace(self.folder / "last.ckpt")
+            save_checkpoint(self.folder / "last.ckpt", self.fabric, self.model, self.optimizer, self.progress)
         self.fabric.barrier()
-
-    def _load(self) -> None:
-        """Continue from the checkpoint, if there is one; lines of the log after it are cut off."""
-        path = self.folder / "last.ckpt"
-        if path.exists():
-            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.progress = Progress(**state["progress"])
-            scaler = getattr(self.fabric._precision, "scaler", None)
-            if scaler:
-                scaler.load_state_dict(state["scaler"])
-        if self.fabric.is_global_zero:
-            self.log.cut(self.progress.step)
-
-
-@contextmanager
-def catch_signals() -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into a set event; a second one acts as it always does."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        event.set()
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-    for name in before:
-        signal.signal(name, note)
-    try:
-        yield event
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)

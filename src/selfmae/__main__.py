@@ -1,0 +1,5 @@
+"""`python -m selfmae` is the command `selfmae`."""
+
+from selfmae.cli import main
+
+main()

@@ -1,0 +1,189 @@
+"""The command line: each command reads its flags and calls one job, which is imported inside the command."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selfmae.errors import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Did self pre-training with a masked autoencoder help on my medical images? Start with: selfmae demo",
+)
+
+Source = Annotated[
+    str, typer.Argument(help="Folder, table or archive of images; `inspect` shows how it is understood.")
+]
+RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe file, as `selfmae plan` writes it.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results; the same command continues there.")]
+Name = Annotated[str, typer.Option("--recipe", help="Recipe (a name or a file) whose values replace the planned ones.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="Value of one recipe key: --set fit.steps=500.")]
+Starts = Annotated[str, typer.Option("--starts", help="Starts to compare: scratch, mae, imagenet or weight files.")]
+Folds = Annotated[int, typer.Option("--folds", help="1 keeps the source's split; more test each patient once.")]
+Seeds = Annotated[int, typer.Option("--seeds", help="Trainings of each start; 3 or more cover training noise.")]
+Start = Annotated[str, typer.Option("--start", help="scratch, imagenet, mae:DIR or a file of weights.")]
+As = Annotated[str, typer.Option("--as", help="Layout to read the source as, instead of looking.")]
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error (works anywhere).")] = False,
+) -> None:
+    """Read the options of every command; `main` has taken `--debug` out already."""
+
+
+@app.command()
+def demo(
+    out: Out = Path("selfmae-demo"),
+    kind: Annotated[str, typer.Option("--kind", help="volumes or radiographs.")] = "volumes",
+) -> None:
+    """Do the whole job on generated scans, on a CPU, in a few minutes."""
+    from selfmae.jobs.demo import demo
+    from selfmae.jobs.display import Display
+
+    demo(kind, out, Display())
+
+
+@app.command()
+def inspect(
+    source: Source,
+    layout: As = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    sets: Sets = None,
+) -> None:
+    """Show how a source is understood and everything that is wrong with it; exit code 1 if there is an error."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.inspect import as_content, inspect, is_sound, show_source
+
+    looked = inspect(source, layout, sets or [], Display())
+    if as_json:
+        print(json.dumps(as_content(looked), indent=2))
+    else:
+        show_source(looked, Display(stdout=True))
+    if not is_sound(looked):
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    source: Source,
+    out: Out,
+    recipe: Name = "",
+    starts: Starts = "scratch,mae",
+    folds: Folds = 1,
+    seeds: Seeds = 1,
+    sets: Sets = None,
+) -> None:
+    """Inspect, plan, pre-train, fine-tune every start, evaluate, compare and report."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.run import Grid, run
+
+    grid = Grid(tuple(part.strip() for part in starts.split(",") if part.strip()), folds, seeds)
+    run(source, out, grid, recipe, sets or [], Display())
+
+
+@app.command()
+def plan(
+    source: Source,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write the recipe to.")] = None,
+    recipe: Name = "",
+    sets: Sets = None,
+) -> None:
+    """Show the recipe that would be used, with the reason of every value, and write it to a file."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.plan import save_plan
+
+    save_plan(source, recipe, sets or [], out, Display(stdout=True))
+
+
+@app.command()
+def pretrain(recipe: RecipeFile, out: Out, sets: Sets = None) -> None:
+    """Pre-train a masked autoencoder on the training images of a recipe's source, without labels."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.pretrain import pretrain
+    from selfmae.recipe import load_recipe
+
+    pretrain(load_recipe(recipe, sets or []), out, Display())
+
+
+@app.command()
+def finetune(recipe: RecipeFile, out: Out, start: Start = "scratch", sets: Sets = None) -> None:
+    """Fine-tune from a start, choose the checkpoint on val, evaluate on val and test."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.finetune import finetune
+    from selfmae.recipe import load_recipe
+
+    finetune(load_recipe(recipe, sets or []), start, out, Display())
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a fine-tuned model.")],
+    split: Annotated[str, typer.Option("--split", help="val or test.")] = "test",
+) -> None:
+    """Score a fine-tuned model on one part of the split it was trained with."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.evaluate import evaluate, show_summary
+
+    show_summary(evaluate(folder, split, Display()), Display(stdout=True))
+
+
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a fine-tuned model.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files, or folders of them.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the predictions.")],
+) -> None:
+    """Predict new images: masks on each image's own grid, or a CSV of probabilities."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.predict import predict
+
+    predict(folder, inputs, out, Display())
+
+
+@app.command()
+def compare(folders: Folders) -> None:
+    """Compare the starts of finished runs on the same test cases: differences, intervals, verdict."""
+    from selfmae.jobs.compare import compare, show_verdict
+    from selfmae.jobs.display import Display
+
+    show_verdict(compare(folders), Display(stdout=True))
+
+
+@app.command()
+def report(folders: Folders) -> None:
+    """Write one offline HTML page, `report.html`, into each run folder."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.report import report
+
+    report(folders, Display())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line: exit code 2 and one sentence for an error of the user, 130 for an interruption."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"]
+    try:
+        app(given, prog_name="selfmae")
+    except UserError as error:
+        if debug:
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("Interrupted: the same command continues where it stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

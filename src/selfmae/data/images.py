@@ -1,0 +1,213 @@
+"""Reading and writing of image files: NIfTI, PNG, JPEG, TIFF, NumPy arrays and members of a MedMNIST archive.
+
+Volumes come in the axis order nearest to RAS (left to right, back to front, foot to head) whatever the file's own, so
+that flips, crops and figures mean the same for every scan; `write_mask` puts a mask back into the file's order.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel import orientations
+from PIL import Image as Picture
+
+from selfmae.errors import UserError
+
+NIFTI = (".nii", ".nii.gz")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+ARRAYS = (".npy",)
+COLOURS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
+
+_archive_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in memory. Pictures and arrays have no spacing: `spacing_mm` is () and `affine` is None."""
+
+    array: np.ndarray  # [C, *S] float32
+    spacing_mm: tuple[float, ...]
+    affine: np.ndarray | None  # [4, 4] from voxels to mm, RAS
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask in memory, in the axis order of the image it belongs to."""
+
+    array: np.ndarray  # [*S] integers
+    spacing_mm: tuple[float, ...]
+    affine: np.ndarray | None
+
+
+def suffix_of(path: Path) -> str:
+    """Return the file's ending in lower case, ".nii.gz" counted as one."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def stem_of(path: Path) -> str:
+    """Return the file's name without its ending."""
+    return path.name[: len(path.name) - len(suffix_of(path))] if suffix_of(path) else path.name
+
+
+def is_image(path: Path) -> bool:
+    """Return whether the name is that of an image file which can be read."""
+    return suffix_of(path) in (*NIFTI, *PICTURES, *ARRAYS) and not path.name.startswith(".")
+
+
+def read_image(paths: Sequence[Path]) -> Image:
+    """Return the image of one study; several files are its channels, in order, and must have one grid."""
+    parts = [_read(path) for path in paths]
+    arrays = [_as_channels(part) for part in parts]
+    for path, array in zip(paths[1:], arrays[1:], strict=True):
+        if array.shape[1:] != arrays[0].shape[1:]:
+            raise UserError(
+                f"The channels of one study must have one size, but {paths[0].name} has {list(arrays[0].shape[1:])} "
+                f"and {path.name} {list(array.shape[1:])}: resample one onto the other."
+            )
+    whole = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
+    return Image(np.ascontiguousarray(whole, dtype=np.float32), parts[0].spacing_mm, parts[0].affine)
+
+
+def read_mask(path: Path) -> Mask:
+    """Return a mask; raise `UserError` where its values are not whole numbers or it has several channels."""
+    raw = _read(path, mask=True)
+    array = raw.array
+    if array.ndim > raw.num_axes and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != raw.num_axes:
+        raise UserError(
+            f"The mask {path} has {array.shape[-1]} channels, but a mask has one with a number for each label: "
+            "join the channels to one."
+        )
+    if not np.issubdtype(array.dtype, np.integer):
+        whole = np.nan_to_num(array).astype(np.int32)
+        if not np.array_equal(whole, array):
+            raise UserError(
+                f"The mask {path} holds fractions (or NaN), but masks hold whole numbers, one for each label: "
+                "was it resampled with interpolation, or is it an image?"
+            )
+        array = whole
+    return Mask(array, raw.spacing_mm, raw.affine)
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """Values as in the file, channels last if there are any, in canonical axis order."""
+
+    array: np.ndarray
+    num_axes: int  # spatial axes; one more axis of the array is the channel
+    spacing_mm: tuple[float, ...]
+    affine: np.ndarray | None
+
+
+def _as_channels(raw: _Raw) -> np.ndarray:
+    array = raw.array[None] if raw.array.ndim == raw.num_axes else np.moveaxis(raw.array, -1, 0)
+    return array.astype(np.float32)
+
+
+def _read(path: Path, mask: bool = False) -> _Raw:
+    """Read a file; every error of a reader becomes one sentence."""
+    try:
+        return _read_raw(path, mask)
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        kind = "mask" if mask else "image"
+        raise UserError(f"The {kind} {path} was expected, but there is no such file: check the path.") from error
+    except Exception as error:  # readers raise many kinds for files that are damaged
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path} could not be read ({reason}): the file is damaged or of another kind; copy it again."
+        ) from error
+
+
+def _read_raw(path: Path, mask: bool) -> _Raw:
+    archive = next((parent for parent in path.parents if parent.suffix == ".npz"), None)
+    if archive is not None:
+        return _read_member(archive, path)
+    suffix = suffix_of(path)
+    if suffix in NIFTI:
+        return _read_nifti(path)
+    if suffix in PICTURES:
+        return _read_picture(path, mask)
+    if suffix in ARRAYS:
+        array = np.load(path, allow_pickle=False)
+        if array.ndim not in (2, 3, 4):
+            raise ValueError(f"it has {array.ndim} axes, not [H, W], [D, H, W] or [C, D, H, W]")
+        return _Raw(np.moveaxis(array, 0, -1) if array.ndim == 4 else array, min(array.ndim, 3), (), None)
+    raise UserError(
+        f"{path} is no image file that can be read: expected {', '.join((*NIFTI, *PICTURES, *ARRAYS))}; convert it."
+    )
+
+
+def _read_nifti(path: Path) -> _Raw:
+    image = nib.as_closest_canonical(nib.load(path))
+    array = np.asanyarray(image.dataobj)
+    if array.ndim == 5 and array.shape[3] == 1:
+        array = array[:, :, :, 0]
+    if array.ndim not in (3, 4) or array.dtype.fields:
+        raise ValueError(
+            f"it has the shape {list(array.shape)} of {array.dtype}, not a volume with or without channels"
+        )
+    spacing = tuple(round(float(step), 6) for step in nib.affines.voxel_sizes(image.affine))
+    return _Raw(array, 3, spacing, np.asarray(image.affine, dtype=float))
+
+
+def _read_picture(path: Path, mask: bool) -> _Raw:
+    with Picture.open(path) as picture:
+        # A palette holds colours for people: in a mask its indices are the labels.
+        colours = None if mask and picture.mode == "P" else COLOURS.get(picture.mode)
+        return _Raw(np.asarray(picture.convert(colours) if colours else picture), 2, (), None)
+
+
+def _read_member(archive: Path, path: Path) -> _Raw:
+    """Read item `path.name` of the array named by the path's parent in a MedMNIST archive."""
+    with _archive_lock:
+        items = _load_array(archive, archive.stat().st_mtime_ns, path.parent.name)
+    item = items[int(path.name)]
+    colour = item.ndim == 3 and item.shape[-1] == 3
+    return _Raw(item, 2 if colour else item.ndim, (), None)
+
+
+@lru_cache(maxsize=3)
+def _load_array(archive: Path, changed_ns: int, key: str) -> np.ndarray:
+    """Return one array of an archive, kept in memory since it can only be unpacked whole."""
+    with np.load(archive, allow_pickle=False) as content:
+        array: np.ndarray = content[key]
+    return array
+
+
+def mask_suffix(like: Path) -> str:
+    """Return the ending of a mask file that goes with an image file."""
+    suffix = suffix_of(like)
+    if suffix in PICTURES:
+        return ".png"
+    return ".nii.gz" if suffix in NIFTI else ".npy"
+
+
+def write_mask(array: np.ndarray, path: Path, like: Path) -> None:
+    """Write a mask [*S], in the axis order of `read_image(like)`, onto the grid and in the axis order of `like`."""
+    number_type = np.uint8 if array.max(initial=0) < 256 else np.uint16
+    array = array.astype(number_type)
+    part = path.with_name(f".part-{path.name}")
+    if suffix_of(like) in NIFTI:
+        reference: Any = nib.load(like)
+        own = orientations.io_orientation(reference.affine)
+        back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), own)
+        array = orientations.apply_orientation(array, back)
+        mask = nib.Nifti1Image(array, reference.affine, reference.header)
+        mask.header.set_data_dtype(number_type)
+        mask.header.set_slope_inter(1, 0)
+        mask.header["cal_max"] = mask.header["cal_min"] = 0
+        nib.save(mask, part)
+    elif suffix_of(path) == ".png":
+        Picture.fromarray(array).save(part, format="PNG")
+    else:
+        np.save(part, array)
+    part.replace(path)

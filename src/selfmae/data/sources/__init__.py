@@ -1,0 +1,64 @@
+"""Readers of data sets: each file of this folder is one layout, and the file's name is the layout's name.
+
+A layout has `EXPECTS` (what it looks for, in words), `ORDER` (lower numbers look first: from unmistakable marks to
+mere folder names), `recognises(path)`, and `read(path)`, which may take for granted that `recognises` said yes.
+"""
+
+import importlib
+import pkgutil
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+from selfmae.data.case import Cases
+from selfmae.data.sources._files import first_few
+from selfmae.errors import UserError, did_you_mean
+
+
+def layouts() -> dict[str, ModuleType]:
+    """Return every layout by name, in the order in which they look at a source."""
+    names = [found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")]
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+    return dict(sorted(modules.items(), key=lambda item: (item[1].ORDER, item[0])))
+
+
+def read_source(source: str, layout: str = "") -> Cases:
+    """Return the cases of a file or folder; without a layout, the first one that recognises the source reads it."""
+    path, known = Path(source), layouts()
+    if layout and layout not in known:
+        raise UserError(f"There is no layout {layout!r} to read {source} with.{did_you_mean(layout, known)}")
+    if not path.exists():
+        raise UserError(f"The source {source} was expected, but there is no such file or folder: check the path.")
+    asked = {layout: known[layout]} if layout else known
+    for module in asked.values():
+        if module.recognises(path):
+            cases: Cases = module.read(path)
+            _check_ids(cases)
+            return cases
+    raise UserError(_unrecognised(path, asked))
+
+
+def _unrecognised(path: Path, asked: dict[str, ModuleType]) -> str:
+    wanted = "; ".join(f"{name}: {module.EXPECTS}" for name, module in asked.items())
+    if path.is_file():
+        return f"The file {path} is in none of the layouts looked for ({wanted}): give such a file or folder."
+    content = sorted(item.name + "/" * item.is_dir() for item in path.iterdir())
+    if not content:
+        return f"The folder {path} is empty, but was expected to hold a data set ({wanted}): check the path."
+    return (
+        f"The folder {path} is in none of the layouts looked for ({wanted}), it holds {first_few(content, 5)}: "
+        "arrange the files in one of them, or write a table."
+    )
+
+
+def _check_ids(cases: Cases) -> None:
+    """Raise where two cases share an id: rows and figures could not tell them apart."""
+    if not cases.cases:
+        raise UserError(f"{cases.source} was read as {cases.layout}, but lists no image: check its content.")
+    counts = Counter(case.id for case in cases.cases)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise UserError(
+            f"Every image must be listed once under a name of its own, but {cases.source} has {len(twice)} more than "
+            f"once ({first_few(twice)}): remove the repeats or rename the files."
+        )

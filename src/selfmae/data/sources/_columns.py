@@ -1,0 +1,160 @@
+"""Columns of a table: which one is the image, the patient, the split, and which ones are labels."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfmae.data.case import Labels
+from selfmae.data.images import is_image
+from selfmae.data.sources._files import first_few
+from selfmae.errors import UserError
+
+Row = Mapping[str, str]
+Target = tuple[float, ...] | None
+
+IMAGE = ("image", "image_path", "path", "file", "file_path", "filename", "file_name", "image_index", "img")
+MASK = ("mask", "mask_path", "label", "label_path", "segmentation", "seg")
+PATIENT = ("patient", "patient_id", "patientid", "subject", "subject_id")
+TEXT_LABELS = ("finding_labels", "findings", "labels", "label", "class", "diagnosis")
+NO_FINDING = "no finding"
+# Words of columns that describe a person or a file: one that holds 0 and 1 is no finding all the same.
+METADATA = {
+    *("sex", "gender", "age", "male", "female", "id", "index", "number", "unnamed", "fold", "split"),
+    *("view", "frontal", "lateral", "follow", "width", "height"),
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns as the table has them; "" and () where there is none."""
+
+    image: str
+    patient: str
+    split: str
+    kind: str  # how the labels are written: mask, binary, list ("Edema|Mass"), class or ""
+    labels: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def image_column(names: Iterable[str]) -> str:
+    """Return the column of the image file, or ""."""
+    return _named(names, IMAGE)
+
+
+def find_columns(rows: Sequence[Row], table: Path) -> Columns:
+    """Return what each column of the table is for, with a sentence on every choice."""
+    names = [name for name in rows[0] if name]
+    image, patient = image_column(names), _named(names, PATIENT)
+    split, notes = _split_column(names, table)
+    others = [name for name in names if name not in (image, patient, split)]
+    kind, labels, ignored = _label_columns(rows, others, table)
+    notes.append(f"Labels are taken from {_quoted(labels)}." if labels else "No column of labels was found.")
+    if ignored:
+        notes.append(f"Not taken as labels: {_quoted(ignored)}.")
+    if not patient:
+        notes.append("No column names patients: each image counts as a patient of its own.")
+    return Columns(image, patient, split, kind, labels, tuple(notes))
+
+
+def read_targets(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[Labels, list[Target]]:
+    """Return findings or classes of each row; a row without any label has None."""
+    if columns.kind == "binary":
+        return Labels("findings", columns.labels), _binary_targets(rows, columns, table)
+    texts = [row[columns.labels[0]] for row in rows] if columns.labels else [""] * len(rows)
+    named = [{part.strip() for part in text.split("|")} if columns.kind == "list" else {text} for text in texts]
+    found = {name for names in named for name in names if name and name.lower() != NO_FINDING}
+    order = sorted(found, key=int) if all(re.fullmatch(r"\d+", name) for name in found) else sorted(found)
+    targets = [
+        tuple(float(name in names) for name in order) if text else None
+        for text, names in zip(texts, named, strict=True)
+    ]
+    return Labels("classes" if columns.kind == "class" else "findings", tuple(order)), targets
+
+
+def _named(names: Iterable[str], usual: Sequence[str]) -> str:
+    """Return the column with the first of the usual names, whatever its case, spaces or dashes."""
+    plain = {re.sub(r"[\s-]+", "_", name.strip().lower()): name for name in reversed(list(names))}
+    return next((plain[name] for name in usual if name in plain), "")
+
+
+def _split_column(names: Sequence[str], table: Path) -> tuple[str, list[str]]:
+    found = [name for name in names if "split" in name.lower()]
+    if not found:
+        return "", []
+    if len(found) == 1:
+        return found[0], [f"The split is taken from {_quoted(found)}."]
+    for fits in (lambda name: name.lower() == "split", lambda name: "patient" in name.lower()):
+        best = [name for name in found if fits(name)]
+        if len(best) == 1:
+            rest = [name for name in found if name not in best]
+            return best[0], [f"The split is taken from {_quoted(best)}, not from {_quoted(rest)}."]
+    raise UserError(
+        f"{table} has {len(found)} columns that could be the split ({first_few(found)}): name the right one split."
+    )
+
+
+def _label_columns(
+    rows: Sequence[Row], names: Sequence[str], table: Path
+) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Return how labels are written, their columns, and columns that might be labels but are not taken."""
+    mask = _named([name for name in names if _holds_images(rows, name)], MASK)
+    binary = [name for name in names if _values(rows, name) and _values(rows, name) <= {"0", "1"}]
+    findings = [name for name in binary if not _is_metadata(name)]
+    text = _named([name for name in names if name != mask and name not in binary and _values(rows, name)], TEXT_LABELS)
+    _check_certain(rows, names, table)
+    choices = {"mask": [mask], "binary": findings, _text_kind(rows, text): [text]}
+    kind = next((kind for kind, columns in choices.items() if any(columns)), "")
+    labels = tuple(choices.get(kind, ()))
+    ignored = tuple(name for name in (*binary, text) if name and name not in labels)
+    return kind, labels, ignored
+
+
+def _text_kind(rows: Sequence[Row], name: str) -> str:
+    values = _values(rows, name) if name else set()
+    return "list" if any("|" in value or value.lower() == NO_FINDING for value in values) else "class"
+
+
+def _values(rows: Sequence[Row], name: str) -> set[str]:
+    """Return the distinct values of a column without the empty one; 1.0 is 1."""
+    return {re.sub(r"^(-?\d+)\.0+$", r"\1", row[name]) for row in rows} - {""}
+
+
+def _holds_images(rows: Sequence[Row], name: str) -> bool:
+    values = _values(rows, name)
+    return bool(values) and all(is_image(Path(value)) for value in values)
+
+
+def _is_metadata(name: str) -> bool:
+    words = re.findall(r"[a-z]+", name.lower())
+    return not words or not METADATA.isdisjoint(words)
+
+
+def _check_certain(rows: Sequence[Row], names: Sequence[str], table: Path) -> None:
+    """Raise on findings with -1: whether uncertain means present or absent is not ours to say."""
+    unsure = [name for name in names if "-1" in (values := _values(rows, name)) and values <= {"-1", "0", "1"}]
+    if unsure:
+        raise UserError(
+            f"Findings must be 0, 1 or empty, but {table} has -1 (uncertain) in {first_few(unsure)}: "
+            "write 0 or 1 in its place."
+        )
+
+
+def _binary_targets(rows: Sequence[Row], columns: Columns, table: Path) -> list[Target]:
+    targets: list[Target] = []
+    partial = []
+    for place, row in enumerate(rows, start=2):
+        texts = [row[name] for name in columns.labels]
+        if any(texts) and not all(texts):
+            partial.append(place)
+        targets.append(tuple(float(text or 0) for text in texts) if any(texts) else None)
+    if partial:
+        raise UserError(
+            f"A row of {table} must have all findings or none, but {len(partial)} rows lack some (lines "
+            f"{first_few(partial)}): write 0 or 1, or leave the whole row empty for an unlabelled image."
+        )
+    return targets
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ("the column " if len(names) == 1 else "the columns ") + ", ".join(map(repr, names))

@@ -1,0 +1,47 @@
+"""Folders of images named by their class, on their own or below train/, val/ and test/."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.sources._files import SPLIT_NAMES, channels_of, ids_of, images_in
+
+ORDER = 50
+EXPECTS = "two or more folders of images, each named by its class (on their own, or below train/, val/ and test/)"
+
+
+def recognises(path: Path) -> bool:
+    """Return whether at least two folders, wherever classes may stand, hold images."""
+    return path.is_dir() and len({folder.name for _, folder in _class_folders(path)}) > 1
+
+
+def read(path: Path) -> Cases:
+    """Return one case for each image, its class as one number for each class name (sorted)."""
+    folders = _class_folders(path)
+    names = tuple(sorted({folder.name for _, folder in folders}))
+    listed = [(split, image) for split, folder in folders for image in images_in(folder)]
+    ids = ids_of([image.relative_to(path) for _, image in listed])
+    cases = tuple(
+        Case(name, name, (image,), _one_hot(image.parent.name, names), split)
+        for name, (split, image) in zip(ids, listed, strict=True)
+    )
+    notes = (
+        f"The classes are the names of the folders: {', '.join(names)}.",
+        "File names tell no patients: each image counts as a patient of its own.",
+    )
+    return Cases(path, "classfolders", cases, Labels("classes", names), channels_of(c.images for c in cases), notes)
+
+
+def _one_hot(name: str, names: Sequence[str]) -> tuple[float, ...]:
+    return tuple(float(name == other) for other in names)
+
+
+def _class_folders(path: Path) -> list[tuple[str, Path]]:
+    """Return split ("" where there is none) and folder of each class that has images."""
+    below = _folders(path)
+    parts = [(SPLIT_NAMES[folder.name.lower()], folder) for folder in below if folder.name.lower() in SPLIT_NAMES]
+    return [(split, folder) for split, part in parts or [("", path)] for folder in _folders(part) if images_in(folder)]
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))

@@ -1,0 +1,95 @@
+"""MedMNIST: one `.npz` with the arrays {train,val,test}_{images,labels} (Yang et al. 2023)."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from selfmae.data.case import Case, Cases, Labels
+from selfmae.errors import UserError
+
+ORDER = 20
+EXPECTS = "a .npz file with the arrays train_images and train_labels (MedMNIST)"
+SPLITS = ("train", "val", "test")
+
+
+def recognises(path: Path) -> bool:
+    """Return whether the archive has a training part."""
+    if not path.is_file() or path.suffix != ".npz" or not zipfile.is_zipfile(path):
+        return False
+    return {"train_images.npy", "train_labels.npy"} <= set(_members(path))
+
+
+def read(path: Path) -> Cases:
+    """Return one case for each image, at the path `file.npz/train_images/12`.
+
+    Two label values become one finding, `positive`; more are classes named by their numbers; several columns of 0
+    and 1 are findings named by their places. Images are [N, H, W], colour [N, H, W, 3] or [N, D, H, W].
+    """
+    try:
+        shapes = {split: _shape(path, f"{split}_images") for split in SPLITS if f"{split}_images.npy" in _members(path)}
+        labels = {split: _labels(path, split, shape[0]) for split, shape in shapes.items()}
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} could not be read ({error}): the file is damaged; copy it again.") from error
+    if len({array.shape[1] for array in labels.values()}) > 1:
+        raise UserError(f"The labels of {path} must have the same columns in every part, but differ: mend the archive.")
+    names, kind = _names(np.concatenate(list(labels.values())), path)
+    cases = [
+        Case(f"{split}_{place:05d}", f"{split}_{place:05d}", (path / f"{split}_images" / str(place),), target, split)
+        for split, array in labels.items()
+        for place, target in enumerate(_targets(array, names, kind))
+    ]
+    colour = len(shapes["train"]) == 4 and shapes["train"][-1] == 3
+    return Cases(
+        path,
+        "medmnist",
+        tuple(cases),
+        Labels(kind, names),
+        ("red", "green", "blue") if colour else ("gray",),
+        ("MedMNIST names no patients: each image counts as a patient of its own.",),
+    )
+
+
+def _members(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
+
+
+def _shape(path: Path, key: str) -> tuple[int, ...]:
+    """Return the shape of an array from its header, without unpacking it."""
+    with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape: tuple[int, ...] = read_header(file)[0]
+    if len(shape) not in (3, 4):
+        raise UserError(
+            f"{path} must hold images [N, H, W], [N, H, W, 3] or [N, D, H, W], but {key} has the shape {list(shape)}."
+        )
+    return shape
+
+
+def _labels(path: Path, split: str, num_images: int) -> np.ndarray:
+    """Return whole numbers [N, F]."""
+    with np.load(path, allow_pickle=False) as content:
+        array = content[f"{split}_labels"] if f"{split}_labels" in content else np.zeros(0)
+    if len(array) != num_images:
+        raise UserError(
+            f"{path} must have one label for each image, but its {split} part has {num_images} images and "
+            f"{len(array)} labels: mend the archive."
+        )
+    return array.reshape(num_images, -1).astype(int)
+
+
+def _names(labels: np.ndarray, path: Path) -> tuple[tuple[str, ...], str]:
+    values = [int(value) for value in np.unique(labels)]
+    if set(values) <= {0, 1}:
+        return (("positive",) if labels.shape[1] == 1 else tuple(map(str, range(labels.shape[1])))), "findings"
+    if labels.shape[1] > 1:
+        raise UserError(f"Several label columns must hold 0 and 1, but {path} has the values {values[:5]}.")
+    return tuple(map(str, values)), "classes"
+
+
+def _targets(labels: np.ndarray, names: tuple[str, ...], kind: str) -> list[tuple[float, ...]]:
+    numbers = labels if kind == "findings" else labels == np.array([int(name) for name in names])
+    return [tuple(row) for row in numbers.astype(float).tolist()]

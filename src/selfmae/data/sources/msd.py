@@ -1,0 +1,108 @@
+"""Medical Segmentation Decathlon: a `dataset.json` that lists image and label files (Antonelli et al. 2022)."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.images import stem_of
+from selfmae.data.sources._files import first_few, images_in, require_files
+from selfmae.errors import UserError
+
+ORDER = 10
+EXPECTS = "a folder with a dataset.json that has a list of training images (Medical Segmentation Decathlon)"
+LISTS = {"training": "train", "validation": "val", "test": "test"}
+Listed = tuple[str, Path, Path | None]  # split, image, label
+
+
+def recognises(path: Path) -> bool:
+    """Return whether the JSON file is there; a damaged one is recognised too, so that `read` says what is wrong."""
+    file = _list_file(path)
+    return file.is_file() and '"training"' in file.read_text(errors="replace")
+
+
+def read(path: Path) -> Cases:
+    """Return the listed cases; without a `validation` list no split is given. Each image is a patient of its own."""
+    file = _list_file(path)
+    content = _load(file)
+    listed = [_place(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
+    targets = [target for _, _, target in listed if target]
+    notes = ["The list names no patients: each image counts as a patient of its own."]
+    if targets and not any(target.is_file() for target in targets):
+        # The split must not depend on whether labels are there: pre-training, which opens none, sees the same images.
+        notes.append(f"None of the {len(targets)} label files is there: only pre-training is possible.")
+        targets = []
+    require_files([*(image for _, image, _ in listed), *targets], file)
+    if "validation" not in content:
+        listed = [("" if split == "train" else split, image, target) for split, image, target in listed]
+    cases = [Case(stem_of(image), stem_of(image), (image,), target, split) for split, image, target in listed]
+    notes += _unlisted({image for _, image, _ in listed}, file)
+    return Cases(path, "msd", tuple(cases), _labels(content, file), _channels(content, file), tuple(notes))
+
+
+def _list_file(path: Path) -> Path:
+    return path / "dataset.json" if path.is_dir() or path.suffix != ".json" else path
+
+
+def _load(file: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file} is no valid JSON ({error}): mend the file.") from error
+    wanted = [key for key in ("labels", "modality", "training") if not isinstance(content, dict) or key not in content]
+    wanted = wanted or [f"a list under {key}" for key in LISTS if not isinstance(content.get(key, []), list)]
+    if wanted:
+        raise UserError(f"{file} must have the keys labels, modality and training, but lacks {', '.join(wanted)}.")
+    mapping: Mapping[str, Any] = content
+    return mapping
+
+
+def _place(file: Path, entry: Any, split: str) -> Listed:
+    """Return split, image and label of one entry; only entries of the test list may lack a label."""
+    if isinstance(entry, str) and split == "test":
+        return "unlabelled", file.parent / entry, None
+    if isinstance(entry, dict) and isinstance(entry.get("image"), str):
+        if isinstance(entry.get("label"), str):
+            return split, file.parent / entry["image"], file.parent / entry["label"]
+        if split == "test":
+            return "unlabelled", file.parent / entry["image"], None
+    raise UserError(
+        f'{file} must list training cases as {{"image": path, "label": path}}, but has {json.dumps(entry)}: '
+        "correct it, or list an image without a label under test."
+    )
+
+
+def _labels(content: Mapping[str, Any], file: Path) -> Labels:
+    """Return the names as written, without value 0, sorted by value; {"1": "Anterior"} and {"Anterior": 1} are read."""
+    try:
+        items = content["labels"].items()
+        named = dict((int(key), str(value)) if key.isdigit() else (int(value), key) for key, value in items)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f'The labels of {file} must look like {{"0": "background", "1": "name"}}, but are '
+            f"{json.dumps(content['labels'])}: correct them."
+        ) from error
+    values = sorted(value for value in named if value != 0)
+    return Labels("mask", tuple(named[value] for value in values), tuple(values))
+
+
+def _channels(content: Mapping[str, Any], file: Path) -> tuple[str, ...]:
+    modality = content["modality"]
+    if not isinstance(modality, dict) or not modality or not all(str(key).isdigit() for key in modality):
+        raise UserError(
+            f'The modality of {file} must look like {{"0": "MRI"}}, but is {json.dumps(modality)}: correct it.'
+        )
+    return tuple(str(modality[key]) for key in sorted(modality, key=int))
+
+
+def _unlisted(listed: set[Path], file: Path) -> list[str]:
+    """Say which images lie beside listed ones without being on the list."""
+    known = {path.resolve() for path in listed}
+    others = [
+        path
+        for folder in sorted({path.parent for path in listed})
+        for path in images_in(folder)
+        if path.resolve() not in known
+    ]
+    return [f"{len(others)} images are not on the list and left out ({first_few(others)})."] if others else []

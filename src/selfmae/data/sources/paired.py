@@ -1,0 +1,119 @@
+"""Images and masks paired by file name: in two folders side by side, or as X and X_seg in one folder."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.images import stem_of
+from selfmae.data.sources._files import channels_of, first_few, images_in, labels_of
+from selfmae.errors import UserError
+
+ORDER = 40
+EXPECTS = "folders images/ and labels/ (or masks/) with files of the same names, or one folder with X and X_seg"
+IMAGE_FOLDERS = ("imagestr", "images", "image", "img")
+MASK_FOLDERS = ("labelstr", "labels", "masks", "mask", "segmentations", "seg", "annotations")
+# What names of images and masks have beside the name of the case.
+IMAGE_MARKS = re.compile(r"^(img|image)_?(?=\d)|(_(0000|image|img|ct|mri?|t1|t2|t1w|t2w|t1ce|flair))+$", re.IGNORECASE)
+MASK_MARKS = re.compile(r"^(label|mask|seg)_?(?=\d)|(_(seg|segmentation|masks?|labels?|gt))+$", re.IGNORECASE)
+CHANNEL = re.compile(r"_(\d{4})$")
+
+
+def recognises(path: Path) -> bool:
+    """Return whether there is a folder of images by a usual name, or images in this folder itself."""
+    return path.is_dir() and bool(images_in(_subfolder(path, IMAGE_FOLDERS) or path))
+
+
+def read(path: Path) -> Cases:
+    """Return one case for each image; images without a mask are unlabelled. Label values are read from the masks.
+
+    Names ending in _0000, _0001 (nnU-Net) are the channels of one case, where every case has the same ones.
+    """
+    images, masks = _list_files(path)
+    studies = _join_channels(images, set(masks))
+    targets = _pair(studies, masks, path)
+    notes = ["File names tell no patients: each image counts as a patient of its own."]
+    if masks:
+        notes.append("Nothing declares the labels: their values were read from the masks.")
+    else:
+        notes.append("There are no masks: all cases are unlabelled.")
+    cases = tuple(Case(name, name, paths, targets.get(name), "") for name, paths in studies.items())
+    labels = labels_of(sorted(masks.values())) if masks else Labels("mask", ())
+    return Cases(path, "paired", cases, labels, channels_of(studies.values()), tuple(notes))
+
+
+def _subfolder(path: Path, names: Sequence[str]) -> Path | None:
+    """Return the subfolder with the first of these names, in whatever case."""
+    there = {item.name.lower(): item for item in sorted(path.iterdir()) if item.is_dir()}
+    return next((there[name] for name in names if name in there), None)
+
+
+def _list_files(path: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return images and masks by stem; in one folder, masks are the files whose names say so."""
+    folder = _subfolder(path, IMAGE_FOLDERS)
+    mask_folder = _subfolder(path, MASK_FOLDERS) if folder else None
+    images = _by_stem(images_in(folder or path))
+    if mask_folder:
+        return images, _by_stem(images_in(mask_folder))
+    masks = {stem: file for stem, file in images.items() if MASK_MARKS.search(stem)}
+    return {stem: file for stem, file in images.items() if stem not in masks}, masks
+
+
+def _by_stem(files: Sequence[Path]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for file in files:
+        other = named.setdefault(stem_of(file), file)
+        if other != file:
+            raise UserError(f"{other} and {file} differ in their endings only: remove or rename one.")
+    return named
+
+
+def _join_channels(images: Mapping[str, Path], masks: set[str]) -> dict[str, tuple[Path, ...]]:
+    """Return the files of each case; names ending in four digits are channels if all cases have 0000, 0001, ...
+
+    Masks decide where they can: one named like an image means numbered cases, one like a base means channels.
+    """
+    single: dict[str, tuple[Path, ...]] = {stem: (file,) for stem, file in images.items()}
+    groups: dict[str, list[str]] = defaultdict(list)
+    for stem in sorted(images):
+        groups[CHANNEL.sub("", stem)].append(stem)
+    if masks & set(images) or not all(CHANNEL.search(stem) for stem in images):
+        return single
+    most = max(len(stems) for stems in groups.values())
+    lacking = [base for base, stems in groups.items() if stems != [f"{base}_{place:04d}" for place in range(most)]]
+    if masks & set(groups) and lacking:
+        raise UserError(
+            f"Every case must have the channels 0000 to {most - 1:04d}, but {len(lacking)} lack some "
+            f"({first_few(lacking)}): add the files."
+        )
+    if lacking or (len(groups) == 1 and not masks & set(groups)):
+        return single
+    return {base: tuple(images[stem] for stem in stems) for base, stems in groups.items()}
+
+
+def _pair(studies: Mapping[str, Sequence[Path]], masks: Mapping[str, Path], source: Path) -> dict[str, Path]:
+    """Return the mask of each case that has one: same name, or same name without what marks image and mask."""
+    bare: dict[str, list[str]] = defaultdict(list)
+    for name in studies:
+        bare[IMAGE_MARKS.sub("", name)].append(name)
+    owners: dict[str, list[str]] = {}
+    for stem in masks:
+        plain = MASK_MARKS.sub("", stem)
+        owners[stem] = next(([name] for name in (stem, plain) if name in studies), bare.get(plain, []))
+    lonely = [masks[stem].name for stem, names in owners.items() if not names]
+    if lonely:
+        raise UserError(
+            f"Every mask of {source} must have an image of the same name, but {len(lonely)} have none "
+            f"({first_few(lonely)}): add the images or rename the masks."
+        )
+    targets: dict[str, Path] = {}
+    for stem, names in owners.items():
+        if len(names) > 1 or names[0] in targets:
+            raise UserError(
+                f"Every image must have one mask and every mask one image, but {masks[stem].name} fits "
+                f"{first_few(names) if len(names) > 1 else f'{names[0]}, which has {targets[names[0]].name}'}: "
+                "rename the files."
+            )
+        targets[names[0]] = masks[stem]
+    return targets

@@ -1,0 +1,93 @@
+"""What the values of a recipe must be beyond their types: ranges, and what must fit together."""
+
+from collections.abc import Iterator
+
+from selfmae.options import AugmentOptions, OptimOptions, Recipe
+
+
+def find_problems(recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong with single values and with values together, one clause for each."""
+    yield from _data_problems(recipe)
+    yield from _model_problems(recipe)
+    for name in ("pretrain", "fit"):
+        yield from _optim_problems(name, getattr(recipe, name), recipe)
+    yield from _outside("predict.overlap", recipe.predict.overlap, 0, 1, open_above=True)
+    if recipe.device.devices < 1:
+        yield f"device.devices is {recipe.device.devices}, but must be at least 1"
+
+
+def _outside(key: str, value: float, low: float, high: float, open_above: bool = False) -> Iterator[str]:
+    """Yield what is wrong if the value is not in the range (NaN never is)."""
+    if not (low <= value < high or (value == high and not open_above)):
+        yield f"{key} is {value}, but must be at least {low} and {'below' if open_above else 'at most'} {high}"
+
+
+def _data_problems(recipe: Recipe) -> Iterator[str]:
+    data, target, num_axes = recipe.data, recipe.target, len(recipe.data.crop)
+    for key, values in (("data.size", data.size), ("data.spacing_mm", data.spacing_mm)):
+        if values and (len(values) != num_axes or not all(value > 0 for value in values)):
+            yield f"{key} {list(values)} must have a value above 0 for each of the {num_axes} axes of data.crop"
+    if data.intensity == "window" and (len(data.window) != 2 or not data.window[0] < data.window[1]):
+        yield f"data.window {list(data.window)} must be two rising values for data.intensity window"
+    yield from _outside("data.test_fraction", data.test_fraction, 0, 1, open_above=True)
+    yield from _outside("data.val_fraction", data.val_fraction, 0, 1, open_above=True)
+    if not target.names:
+        yield "target.names is empty, but there must be something to learn"
+    if target.kind == "mask":
+        if len(target.values) != len(target.names):
+            yield f"target.values {list(target.values)} must name one mask value for each of {list(target.names)}"
+        if not all(value > 0 for value in target.values) or len(set(target.values)) != len(target.values):
+            yield f"target.values {list(target.values)} must be different and above 0 (0 is the background)"
+        if len(target.values) > 255:
+            yield f"target.values has {len(target.values)} values, but at most 255 labels can be learned"
+
+
+def _model_problems(recipe: Recipe) -> Iterator[str]:
+    data, model, mask = recipe.data, recipe.model, recipe.mask
+    if not 0 < mask.ratio < 1:
+        yield f"mask.ratio is {mask.ratio}, but must lie between 0 and 1"
+    for key, value in (("model.depth", model.depth), ("mask.decoder_depth", mask.decoder_depth)):
+        if value < 1:
+            yield f"{key} is {value}, but must be at least 1"
+    if len(model.patch) != len(data.crop) or len(model.patch) not in (2, 3):
+        yield f"model.patch {list(model.patch)} and data.crop {list(data.crop)} must have two or three axes each"
+    elif any(step < 1 or extent % step for extent, step in zip(data.crop, model.patch, strict=True)):
+        yield f"data.crop {list(data.crop)} must be a multiple of model.patch {list(model.patch)} on every axis"
+    for name, width, heads in (
+        ("model.width", model.width, model.heads),
+        ("mask.decoder_width", mask.decoder_width, mask.decoder_heads),
+    ):
+        if heads < 1 or width < 1 or width % heads:
+            yield f"{name} {width} must be a multiple of its {heads} heads"
+
+
+def _optim_problems(name: str, options: OptimOptions, recipe: Recipe) -> Iterator[str]:
+    devices = max(1, recipe.device.devices)
+    if options.steps < 1 or options.batch < 1 or options.accumulate < 1:
+        yield f"{name}.steps, {name}.batch and {name}.accumulate must be at least 1"
+    elif options.batch % (options.accumulate * devices):
+        yield (
+            f"{name}.batch {options.batch} must be a multiple of {name}.accumulate {options.accumulate} times "
+            f"device.devices {devices}"
+        )
+    if not 0 < options.lr < float("inf"):
+        yield f"{name}.lr is {options.lr}, but must be above 0"
+    for key in ("warmup_steps", "validate_every", "patience", "clip", "weight_decay"):
+        if not getattr(options, key) >= 0:
+            yield f"{name}.{key} is {getattr(options, key)}, but must be at least 0"
+    if not 0 < options.layer_decay <= 1:
+        yield f"{name}.layer_decay is {options.layer_decay}, but must be above 0 and at most 1"
+    yield from _outside(f"{name}.drop_path", options.drop_path, 0, 1, open_above=True)
+    yield from _augment_problems(f"{name}.augment", options.augment, len(recipe.data.crop))
+
+
+def _augment_problems(name: str, options: AugmentOptions, num_axes: int) -> Iterator[str]:
+    if any(not 0 <= axis < num_axes for axis in options.flip_axes):
+        yield f"{name}.flip_axes {list(options.flip_axes)} must name axes from 0 to {num_axes - 1}"
+    for key in ("flip", "foreground"):
+        yield from _outside(f"{name}.{key}", getattr(options, key), 0, 1)
+    for key in ("zoom", "intensity"):
+        yield from _outside(f"{name}.{key}", getattr(options, key), 0, 1, open_above=True)
+    yield from _outside(f"{name}.rotate_degrees", options.rotate_degrees, 0, 180)
+    if not 0 < options.min_scale <= 1:
+        yield f"{name}.min_scale is {options.min_scale}, but must be above 0 and at most 1"

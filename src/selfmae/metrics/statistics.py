@@ -1,0 +1,196 @@
+"""Is start B better than start A on the same test cases? A paired bootstrap over patients and training seeds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import chi2, t
+
+from selfmae.seeds import generator
+
+# Case weights [R, n] of R resamples -> scores [R], nan where a resample defines none. Larger scores are better.
+Score = Callable[[np.ndarray], np.ndarray]
+Interval = tuple[float, float] | None
+WEIGHTS_AT_ONCE = 2**22  # 32 MB
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of A and B averaged over training seeds, and their difference B - A with 95 % intervals.
+
+    None stands for what the test cases do not define: a score without both outcomes, an interval from one patient.
+    With `num_seeds` 1 the intervals hold for these two trained models, not for the two ways to train.
+    """
+
+    mean_a: float | None
+    mean_b: float | None
+    ci95_a: Interval
+    ci95_b: Interval
+    difference: float | None
+    ci95: Interval
+    p: float | None
+    num_cases: int
+    num_patients: int
+    num_seeds: int
+    verdict: str
+
+
+def mean_score(values: np.ndarray) -> Score:
+    """Return the score that is the weighted mean of one value a case [n], leaving out nan."""
+    defined = np.isfinite(values).astype(float)
+    filled = np.where(defined, values, 0)
+
+    def score(weights: np.ndarray) -> np.ndarray:
+        return _ratio(weights @ filled, weights @ defined)
+
+    return score
+
+
+def mean_auc_score(truth: np.ndarray, probability: np.ndarray) -> Score:
+    """Return the score that is the weighted AUC of `truth` [n, F], averaged over findings with both outcomes."""
+
+    def score(weights: np.ndarray) -> np.ndarray:
+        findings = zip(truth.T > 0.5, probability.T, strict=True)
+        areas = np.stack([_weighted_auc(*finding, weights) for finding in findings])
+        defined = np.isfinite(areas)
+        return _ratio(np.where(defined, areas, 0).sum(axis=0), defined.sum(axis=0))
+
+    return score
+
+
+def patient_weights(patients: Sequence[str], num_resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Return how often each case counts [R, n]: as many patients are drawn as there are, each with all its cases."""
+    names, places = np.unique(np.asarray(patients), return_inverse=True)
+    drawn = rng.integers(len(names), size=(num_resamples, len(names)))
+    drawn += np.arange(num_resamples)[:, None] * len(names)
+    counts = np.bincount(drawn.ravel(), minlength=num_resamples * len(names)).reshape(num_resamples, len(names))
+    return counts[:, places].astype(float)
+
+
+def compare_paired(
+    a: Sequence[Score],
+    b: Sequence[Score],
+    patients: Sequence[str],
+    seed: int,
+    num_resamples: int = 2000,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+) -> Comparison:
+    """Compare B with A, where a[s] and b[s] score training seed s on the same cases; `patients` has one name a case.
+
+    Two sources of chance are drawn together: the patients tested, by a bootstrap that is the same for A, B and all
+    seeds, and the training seeds. Plain percentiles are too narrow for few draws, so both are widened to Student's t:
+    deviations over n patients are multiplied by sqrt(n / chi2[n - 1]) (as the narrowness correction of Hesterberg 2015,
+    The American Statistician 69), and instead of resampling S seeds, of which 3 give 10 different means at most, the
+    mean over seeds is moved by t[S - 1] standard errors (posterior of a normal mean, Gelman et al. 2013, BDA3, 3.2).
+    The verdict says whether the 95 % interval of the difference leaves out 0. `limits` bound the intervals of A and B.
+    """
+    assert len(a) == len(b) > 0, "A and B need one score for each training seed, the same seeds for both"
+    rng = generator(seed, "bootstrap")
+    num_patients = len(set(patients))
+    points_a, points_b, resampled_a, resampled_b = _score_resamples(a, b, patients, num_resamples, rng)
+    chances = _draw_chances(num_patients, len(a), num_resamples, rng)
+    differences = _draws(points_b - points_a, resampled_b - resampled_a, *chances)
+    ci95 = _interval(differences)
+    return Comparison(
+        mean_a=_defined(points_a.mean()),
+        mean_b=_defined(points_b.mean()),
+        ci95_a=_interval(_draws(points_a, resampled_a, *chances).clip(*limits)),
+        ci95_b=_interval(_draws(points_b, resampled_b, *chances).clip(*limits)),
+        difference=_defined((points_b - points_a).mean()),
+        ci95=ci95,
+        p=_p_value(differences),
+        num_cases=len(patients),
+        num_patients=num_patients,
+        num_seeds=len(a),
+        verdict=_verdict(ci95),
+    )
+
+
+def _score_resamples(
+    a: Sequence[Score], b: Sequence[Score], patients: Sequence[str], num_resamples: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the scores of A and of B of each seed [S] on the cases as they are, and their seed means [R] resampled."""
+    ones = np.ones((1, len(patients)))
+    points_a, points_b = (np.array([score(ones)[0] for score in scores]) for scores in (a, b))
+    step = max(1, WEIGHTS_AT_ONCE // len(patients))
+    resampled = []
+    for start in range(0, num_resamples, step):
+        weights = patient_weights(patients, min(step, num_resamples - start), rng)
+        resampled.append([np.mean([score(weights) for score in scores], axis=0) for scores in (a, b)])
+    resampled_a, resampled_b = np.concatenate(resampled, axis=1)
+    return points_a, points_b, resampled_a, resampled_b
+
+
+def _draw_chances(
+    num_patients: int, num_seeds: int, num_resamples: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the factor of each resample's deviation and the standard errors that the seed mean is off, both [R].
+
+    The factor is nan for one patient: one says nothing about others. One seed is taken as it is.
+    """
+    # Evenly spread quantiles, shuffled: the long tails of few degrees of freedom would make free draws noisy.
+    levels = (np.arange(num_resamples) + 0.5) / num_resamples
+    factor, seed_errors = np.full(num_resamples, np.nan), np.zeros(num_resamples)
+    if num_patients > 1:
+        factor = np.sqrt(num_patients / chi2.ppf(rng.permutation(levels), num_patients - 1))
+    if num_seeds > 1:
+        seed_errors = t.ppf(rng.permutation(levels), num_seeds - 1)
+    return factor, seed_errors
+
+
+def _draws(points: np.ndarray, resampled: np.ndarray, factor: np.ndarray, seed_errors: np.ndarray) -> np.ndarray:
+    """Return plausible values [R] of what `points` [S] are a sample of; nan where a resample defines none."""
+    centre = points.mean()
+    seed_error = points.std(ddof=1) / np.sqrt(len(points)) if len(points) > 1 else 0.0
+    draws: np.ndarray = centre + (resampled - centre) * factor + seed_error * seed_errors
+    return draws
+
+
+def _interval(draws: np.ndarray) -> Interval:
+    """Return the central 95 % of the draws, None if none is defined."""
+    finite = draws[np.isfinite(draws)]
+    if not len(finite):
+        return None
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _p_value(draws: np.ndarray) -> float | None:
+    """Return the two-sided p value of 0, at least 2 / (R + 1): no draw in R beyond 0 does not make it impossible."""
+    finite = draws[np.isfinite(draws)]
+    if not len(finite):
+        return None
+    beyond = min((finite <= 0).sum(), (finite >= 0).sum())
+    return float(min(1.0, 2 * (beyond + 1) / (len(finite) + 1)))
+
+
+def _verdict(ci95: Interval) -> str:
+    if ci95 is None or ci95[0] <= 0 <= ci95[1]:
+        return "cannot tell"
+    return "helps" if ci95[0] > 0 else "hurts"
+
+
+def _weighted_auc(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the AUC [R] of one finding [n] for each row of weights [R, n], nan without weight on both outcomes.
+
+    It is the share of pairs, by weight, in which the positive case has the larger probability; ties count a half.
+    """
+    negatives = np.flatnonzero(~truth)
+    negatives = negatives[np.argsort(probability[negatives])]
+    below = np.zeros((len(weights), len(negatives) + 1))
+    np.cumsum(weights[:, negatives], axis=1, out=below[:, 1:])
+    positive_weights = weights[:, truth]
+    won = np.zeros(len(weights))
+    for side in ("left", "right"):
+        places = np.searchsorted(probability[negatives], probability[truth], side=side)
+        won += (positive_weights * below[:, places]).sum(axis=1) / 2
+    return _ratio(won, positive_weights.sum(axis=1) * below[:, -1])
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Return above / below, nan where below is 0."""
+    return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+
+
+def _defined(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

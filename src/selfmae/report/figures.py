@@ -1,0 +1,198 @@
+"""Plots of the page as inline SVG that follows the page's text colour and font; equal data give equal bytes."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+
+import matplotlib
+import matplotlib.style
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from selfmae.report.results import Cell, Curve, Results, label_names, mean_of
+from selfmae.report.tables import case_value
+from selfmae.report.words import MINUS
+
+INK = "#0a0b0c"  # stands for the page's text colour until the SVG is written
+COLORS = {"scratch": "#7a828e", "mae": "#2a7de1"}  # of starts; readable on white and on black
+OTHER_COLORS = ("#d2691e", "#12937a", "#a855c8", "#c8415b")
+MAX_POINTS = 300  # of one curve
+GRID = np.linspace(0, 1, 101)  # false positive rates of the mean ROC curve
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a label called "$x$" is no formula
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+} | dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
+
+
+def color_of(results: Results, start: str) -> str:
+    """Return the colour of a start on the whole page."""
+    others = [name for name in results.starts if name not in COLORS]
+    return COLORS[start] if start in COLORS else OTHER_COLORS[others.index(start) % len(OTHER_COLORS)]
+
+
+@contextmanager
+def panel(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """Give a figure (inches) with one pair of axes, drawn by our style whatever the user's own is."""
+    with matplotlib.style.context(["default", STYLE]):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.add_subplot()
+
+
+def to_svg(figure: Figure, name: str, title: str) -> Markup:
+    """Return the figure as an SVG element without dates, with ids of its own and the page's ink."""
+    buffer = StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
+    return Markup(svg.replace("<svg", Markup('<svg role="img" aria-label="{}"').format(title), 1))
+
+
+def difference_plot(results: Results) -> Markup | None:
+    """Return the interval of every pair of starts and a dot for each case (masks) or label (otherwise)."""
+    pairs = results.verdict.get("pairs", [])
+    if not pairs:
+        return None
+    with panel(5.6, 0.6 + 1.1 * len(pairs)) as (figure, axes):
+        axes.axvline(0, color=INK, linewidth=0.6, linestyle=(0, (4, 3)))
+        for place, pair in enumerate(pairs):
+            color = color_of(results, pair["b"]) if results.cells_of(pair["b"]) else INK
+            dots = differences(results.cells_of(pair["a"]), results.cells_of(pair["b"]))
+            axes.scatter(dots, place - 0.12 - 0.26 * _stack(dots), s=20, color=color, alpha=0.45, linewidths=0)
+            if pair.get("ci95"):
+                axes.plot(pair["ci95"], [place + 0.18] * 2, color=color, linewidth=2.5, solid_capstyle="butt")
+            if pair.get("difference") is not None:
+                axes.plot([pair["difference"]], [place + 0.18], "D", color=color, markersize=6)
+        axes.set_yticks(range(len(pairs)), [f"{pair['b']}\nagainst\n{pair['a']}" for pair in pairs])
+        axes.set_ylim(len(pairs) - 0.5, -0.55)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.xaxis.set_major_formatter(_signed)
+        axes.set_xlabel("difference (right of 0: the first start is better)")
+        return to_svg(figure, "differences", "Paired differences of the starts")
+
+
+def differences(a: Sequence[Cell], b: Sequence[Cell]) -> list[float]:
+    """Return B - A of the same folds and seeds, averaged over them: Dice of each case, or AUC of each label."""
+    partners = {(cell.fold, cell.seed): cell for cell in a}
+    gathered: dict[str, list[float]] = {}
+    for cell in b:
+        before = _values(partners[cell.fold, cell.seed]) if (cell.fold, cell.seed) in partners else {}
+        for name, value in _values(cell).items():
+            earlier = before.get(name)
+            if value is not None and earlier is not None:
+                gathered.setdefault(name, []).append(value - earlier)
+    return [float(np.mean(values)) for values in gathered.values()]
+
+
+def _values(cell: Cell) -> Mapping[str, float | None]:
+    if cell.rows and "dice" in cell.rows[0]:
+        return {row["id"]: case_value(row, "dice") for row in cell.rows}
+    return {name: label.get("auc") for name, label in cell.summary.get("labels", {}).items()}
+
+
+def _stack(values: Sequence[float]) -> np.ndarray:
+    """Return a height 0..1 for each dot so that near ones lie apart: dots of a bin are stacked."""
+    bins = np.round((np.array(values) - np.min(values)) / (np.ptp(values) or 1) * 40) if len(values) else np.zeros(0)
+    heights = np.array([np.sum(bins[:place] == value) for place, value in enumerate(bins)])
+    return heights / max(heights.max(initial=0), 5)
+
+
+def _signed(value: float, position: float) -> str:
+    return "0" if abs(value) < 1e-9 else f"{value:+.3g}".replace("-", MINUS)
+
+
+def _plain(value: float, position: float) -> str:
+    return f"{value:g}"
+
+
+def curve_plots(results: Results) -> list[tuple[str, Markup]]:
+    """Return title and plot of the learning curves there are: both losses and the validation score."""
+    pre = [(cell.losses, COLORS["mae"]) for cell in results.pretrained]
+    losses = [(cell.losses, color_of(results, cell.start)) for cell in results.cells]
+    scores = [(_finite(cell.scores), color_of(results, cell.start)) for cell in results.cells]
+    plots = (
+        ("pretraining", "Pre-training loss (log scale)", pre, "log"),
+        ("finetuning", "Fine-tuning loss", losses, "linear"),
+        ("validation", "Validation score", scores, "linear"),
+    )
+    return [
+        (title, _curves(name, title, lines, scale)) for name, title, lines, scale in plots if any(c for c, _ in lines)
+    ]
+
+
+def _curves(name: str, title: str, lines: Sequence[tuple[Curve, str]], scale: str) -> Markup:
+    with panel(3.15, 2.3) as (figure, axes):
+        for curve, color in lines:
+            steps, values = np.array(_thin(curve)).T if curve else np.zeros((2, 0))
+            axes.plot(steps, values, color=color, linewidth=1.1, alpha=0.85, marker="." if len(steps) < 12 else "")
+        axes.set_yscale(scale)
+        if scale == "log":
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(_plain)
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("step")
+        axes.grid(color=INK, alpha=0.12, linewidth=0.5)
+        return to_svg(figure, name, title)
+
+
+def _finite(curve: Curve) -> Curve:
+    """Leave out looks at which the score was undefined."""
+    return tuple((step, value) for step, value in curve if np.isfinite(value))
+
+
+def _thin(curve: Sequence[Any] | np.ndarray) -> list[Any]:
+    """Return at most `MAX_POINTS` points, evenly spread, first and last among them."""
+    places = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), MAX_POINTS)).round().astype(int))
+    return [curve[place] for place in places]
+
+
+def roc_plots(results: Results) -> list[tuple[str, Markup]]:
+    """Return title and ROC plot of every start that has probabilities and a finding with both outcomes."""
+    plots = []
+    for start in results.starts:
+        rows = [row for cell in results.cells_of(start) for row in cell.rows]
+        tables = [_outcomes(rows, name) for name in label_names(results) if rows and f"truth_{name}" in rows[0]]
+        tables = [(truth, scores) for truth, scores in tables if 0 < truth.sum() < len(truth)]
+        if tables:
+            plots.append((start, _roc(tables, color_of(results, start), start, results.starts.index(start))))
+    return plots
+
+
+def _roc(tables: Sequence[tuple[np.ndarray, np.ndarray]], color: str, start: str, place: int) -> Markup:
+    curves = [roc_curve(truth, scores)[:2] for truth, scores in tables]
+    area = mean_of([roc_auc_score(truth, scores) for truth, scores in tables])
+    with panel(3.2, 3.1) as (figure, axes):
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, linestyle=(0, (4, 3)))
+        for curve in curves:
+            axes.plot(*np.array(_thin(np.transpose(curve))).T, color=color, linewidth=0.7, alpha=0.5)
+        if len(curves) > 1:
+            average = np.mean([np.interp(GRID, *curve) for curve in curves], axis=0)
+            axes.plot([0, *GRID], [0, *average], color=color, linewidth=2.2)
+        axes.text(0.98, 0.04, f"area {area:.3f}", ha="right")
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+        return to_svg(figure, f"roc{place}", f"ROC curves, {start}")
+
+
+def _outcomes(rows: Sequence[Mapping[str, str]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return truth (bool) and probability of one finding over the rows that have both."""
+    keys = f"truth_{name}", f"probability_{name}"
+    pairs = [[float(row[key]) for key in keys] for row in rows if all(row.get(key) for key in keys)]
+    table = np.array(pairs).reshape(len(pairs), 2)
+    return table[:, 0] > 0.5, table[:, 1]

@@ -1,0 +1,183 @@
+"""What a run folder holds: every file the report needs, read once."""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from selfmae.errors import UserError
+
+PRETRAIN = "pretrain"
+HEADLINES = ("dice_per_case", "mean_auc", "macro_auc")  # of masks, findings, classes
+
+Curve = tuple[tuple[int, float], ...]  # steps and values
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: a start (or "pretrain"), a fold and a seed; what its folder lacks is empty."""
+
+    start: str
+    fold: int
+    seed: int
+    folder: Path
+    losses: Curve
+    scores: Curve
+    where: dict[str, Any]
+    summary: dict[str, Any]
+    rows: tuple[dict[str, str], ...]
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Return the metrics of the test part, {} before evaluation."""
+        return self.summary.get("metrics", {})
+
+    @property
+    def num_steps(self) -> int | None:
+        """Return the last step of the log."""
+        return self.losses[-1][0] if self.losses else None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything reportable of a folder: `run.json`, `verdict.json`, the recipe's text and the cells."""
+
+    folder: Path
+    run: dict[str, Any]
+    verdict: dict[str, Any]
+    recipe: str
+    pretrained: tuple[Cell, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def source(self) -> str:
+        """Return the name of the source, or of the folder where no `run.json` says it."""
+        return str(self.run.get("source") or self.folder.resolve().name)
+
+    @property
+    def starts(self) -> list[str]:
+        """Return the names of the starts that were trained, in the order of the command."""
+        given = [str(name) for name in self.run.get("starts", [])]
+        found = dict.fromkeys(cell.start for cell in self.cells)
+        return [name for name in given if name in found] + [name for name in found if name not in given]
+
+    @property
+    def headline(self) -> str:
+        """Return the metric that decides, "" if nothing was evaluated."""
+        known = {name for cell in self.cells for name in cell.metrics}
+        return str(self.verdict.get("metric") or next((name for name in HEADLINES if name in known), ""))
+
+    def cells_of(self, start: str) -> list[Cell]:
+        """Return the cells of one start."""
+        return [cell for cell in self.cells if cell.start == start]
+
+
+def read_results(folder: Path) -> Results:
+    """Read a run folder, or the folder of a single pre-training or fine-tuning; `UserError` if it holds no results."""
+    places = sorted(folder.glob("*/fold*/seed*"), key=_place)
+    cells = [_read_cell(place, place.parts[-3]) for place in places if place.is_dir()] or [_read_single(folder)]
+    cells = [cell for cell in cells if cell.losses or cell.scores or cell.summary]
+    if not cells:
+        raise UserError(f"{folder} holds no results of SelfMAE: run `selfmae run SOURCE --out {folder}` first.")
+    recipe = folder / "recipe.yaml"
+    return Results(
+        folder,
+        _read_json(folder / "run.json"),
+        _read_json(folder / "verdict.json"),
+        recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        tuple(cell for cell in cells if cell.start == PRETRAIN),
+        tuple(cell for cell in cells if cell.start != PRETRAIN),
+    )
+
+
+def defined(texts: Sequence[Any]) -> list[float]:
+    """Return the finite numbers among numbers, texts and None; an empty text is undefined."""
+    numbers = [float(text) for text in texts if text not in (None, "")]
+    return [number for number in numbers if math.isfinite(number)]
+
+
+def mean_of(values: Sequence[Any]) -> float | None:
+    """Return the mean of what is defined, None if nothing is."""
+    numbers = defined(values)
+    return mean(numbers) if numbers else None
+
+
+def spread_of(values: Sequence[Any]) -> float | None:
+    """Return the standard deviation of what is defined (divisor n - 1), None for fewer than two values."""
+    numbers = defined(values)
+    return stdev(numbers) if len(numbers) > 1 else None
+
+
+def label_names(results: Results) -> list[str]:
+    """Return the labels in the order of their places, which is that of the rows' columns."""
+    for cell in results.cells:
+        labels = cell.summary.get("labels", {})
+        columns = (
+            [column.partition("_")[2] for column in cell.rows[0] if column.startswith(("dice_", "truth_"))]
+            if cell.rows
+            else []
+        )
+        ordered = [name for name in columns if name in labels]
+        if labels:
+            return ordered if len(ordered) == len(labels) else list(labels)
+    return []
+
+
+def _place(path: Path) -> tuple[str, list[int]]:
+    """Order folders by start, then fold and seed as numbers."""
+    return path.parts[-3], [int(number) for part in path.parts[-2:] for number in re.findall(r"\d+", part)[:1]]
+
+
+def _read_single(folder: Path) -> Cell:
+    """Read a folder of one stage: only fine-tuning reports a start or is evaluated."""
+    where = _read_json(folder / "where.json")
+    tuned = "start" in where or (folder / "summary-test.json").is_file()
+    return _read_cell(folder, str(where.get("start", {}).get("kind", "model")) if tuned else PRETRAIN)
+
+
+def _read_cell(folder: Path, start: str) -> Cell:
+    fold, seed = ([int(n) for part in folder.parts[-2:] for n in re.findall(r"^(?:fold|seed)(\d+)$", part)] + [0, 0])[
+        :2
+    ]
+    log = _read_log(folder / "steps.jsonl")
+    losses, scores = (
+        tuple((int(line["step"]), float(line[key])) for line in log if key in line) for key in ("loss", "score")
+    )
+    where, summary = _read_json(folder / "where.json"), _read_json(folder / "summary-test.json")
+    return Cell(start, fold, seed, folder, losses, scores, where, summary, _read_rows(folder / "rows-test.csv"))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file, {} if there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(
+            f"{path} must hold a JSON object, but could not be read ({error}): delete it and give the command that "
+            "wrote it again."
+        ) from error
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a step log, without one that a crash left unfinished."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def _read_rows(path: Path) -> tuple[dict[str, str], ...]:
+    if not path.is_file():
+        return ()
+    with path.open(newline="", encoding="utf-8") as file:
+        return tuple(csv.DictReader(file))

@@ -1,0 +1,196 @@
+"""Tables of the page: starts, pairs, labels, cases, data, findings, machines; every entry is text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selfmae.report.results import Cell, Results, defined, label_names, mean_of, spread_of
+from selfmae.report.words import (
+    DASH,
+    digits_of,
+    duration,
+    interval,
+    metric_title,
+    number,
+    p_value,
+    with_spread,
+)
+
+MAX_CASES = 200  # rows of the per-case table
+UNITS = ("mm", "voxels")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Column titles and rows; the first `num_words` columns hold words, the others numbers."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    num_words: int = 1
+
+
+def starts_table(results: Results) -> Table:
+    """Return one column a start: the deciding metric with its interval, the others over cells, time and steps."""
+    headline, starts = results.headline, results.starts
+    cells = [results.cells_of(start) for start in starts]
+    bounds = " (95 % interval)" if results.verdict.get("starts") else ""
+    rows = [(metric_title(headline) + bounds, *(_headline(results, start) for start in starts))]
+    for name in _metrics(results):
+        if name != headline:
+            columns = [[cell.metrics.get(name) for cell in group] for group in cells]
+            texts = (with_spread(mean_of(values), spread_of(values), digits_of(name)) for values in columns)
+            rows.append((metric_title(name), *texts))
+    rows = [
+        *(rows if headline else []),
+        ("Time of pre-training", *(_pretraining_time(results, start) for start in starts)),
+        ("Time of fine-tuning", *map(_time, cells)),
+        ("Steps of fine-tuning", *map(_steps, cells)),
+    ]
+    return Table(("", *starts), tuple(rows) if starts else ())
+
+
+def pairs_table(results: Results) -> Table:
+    """Return one row a pair of starts: difference, interval, p, counts and verdict."""
+    rows = tuple(
+        (
+            f"{pair['b']} against {pair['a']}",
+            str(pair["verdict"]),
+            number(pair["difference"], sign=True),
+            interval(pair.get("ci95"), sign=True),
+            p_value(pair.get("p")),
+            f"{pair['num_cases']:,}",
+            f"{pair['num_patients']:,}",
+            str(pair["num_seeds"]),
+        )
+        for pair in results.verdict.get("pairs", [])
+    )
+    columns = ("Pair", "Verdict", "Difference", "95 % interval", "p", "Cases", "Patients", "Seeds")
+    return Table(columns, rows, num_words=2)
+
+
+def conventions(results: Results) -> list[tuple[str, str, str]]:
+    """Return title, name in the files and convention sentence of every metric, the deciding one first."""
+    found = {name: text for cell in results.cells for name, text in cell.summary.get("conventions", {}).items()}
+    ordered = sorted(found.items(), key=lambda item: item[0] != results.headline)
+    return [(metric_title(name), name, text) for name, text in ordered]
+
+
+def label_table(results: Results, start: str) -> Table:
+    """Return one row a label of one start: every measure over its cells."""
+    names = label_names(results)
+    cells = [cell for cell in results.cells_of(start) if cell.summary.get("labels")]
+    keys = {key for cell in cells for label in cell.summary["labels"].values() for key in label}
+    measures = sorted(keys, key=lambda key: (key.startswith("num_"), list(_ORDER).index(key) if key in _ORDER else 99))
+    rows = []
+    for name in names:
+        row = [name]
+        for measure in measures:
+            values = [cell.summary["labels"].get(name, {}).get(measure) for cell in cells]
+            spread = None if measure.startswith("num_") else spread_of(values)
+            row.append(with_spread(mean_of(values), spread, digits_of(measure)))
+        rows.append(tuple(row))
+    return Table(("Label", *map(metric_title, measures)), tuple(rows))
+
+
+_ORDER = ("dice", "auc", "average_precision", "num_present", "num_missed", "num_false", "num_positive", "num_negative")
+
+
+def case_table(results: Results) -> Table:
+    """Return one row a test case, worst first, at most `MAX_CASES`; values are means over a start's cells."""
+    measures = _case_measures(results)
+    cases = {row["id"]: row.get("patient", "") for cell in results.cells for row in cell.rows}
+    values = {start: _values_of(results.cells_of(start), [name for name, _, _ in measures]) for start in results.starts}
+    _, _, larger_is_worse = measures[0] if measures else ("", "", False)
+    ranked = sorted(
+        cases, key=lambda case: _badness([values[start].get(case, [None])[0] for start in values], larger_is_worse)
+    )
+    columns = [f"{title}, {start}" for start in values for _, title, _ in measures]
+    rows = tuple(
+        (case, cases[case], *_entries([values[start].get(case) for start in values], measures))
+        for case in ranked[:MAX_CASES]
+    )
+    note = f"The worst {MAX_CASES} of {len(cases):,} cases; all are in rows-test.csv." if len(cases) > MAX_CASES else ""
+    return Table(("Case", "Patient", *columns), rows, note, num_words=2)
+
+
+Measure = tuple[str, str, bool]  # key, title, whether larger is worse
+
+
+def _case_measures(results: Results) -> list[Measure]:
+    """Return the values of a case that the table shows; the first one orders it."""
+    first = next((cell.rows[0] for cell in results.cells if cell.rows), {})
+    if "dice" in first:
+        return [("dice", "Dice", False)] + [
+            (f"hd95_{unit}", f"HD95 ({unit})", True) for unit in UNITS if f"hd95_{unit}" in first
+        ]
+    if any(column.startswith("probability_") for column in first):
+        if results.headline == "macro_auc":
+            return [("true_class", "Probability of the true class", False)]
+        return [("brier", "Squared error", True)]
+    return []
+
+
+def _values_of(cells: Sequence[Cell], names: Sequence[str]) -> dict[str, list[float | None]]:
+    """Return for each case its values, averaged over cells."""
+    gathered: dict[str, list[list[float | None]]] = {}
+    for cell in cells:
+        for row in cell.rows:
+            gathered.setdefault(row["id"], []).append([case_value(row, name) for name in names])
+    return {case: [mean_of(column) for column in zip(*rows, strict=True)] for case, rows in gathered.items()}
+
+
+def case_value(row: dict[str, str], name: str) -> float | None:
+    """Return one value of a row: a column, the probability of the true class, or the squared error over findings."""
+    if name not in ("brier", "true_class"):
+        return mean_of([row.get(name)])
+    findings = [column.removeprefix("truth_") for column in row if column.startswith("truth_")]
+    pairs = [(defined([row[f"truth_{f}"]]), defined([row.get(f"probability_{f}")])) for f in findings]
+    known = [(truth[0], probability[0]) for truth, probability in pairs if truth and probability]
+    if name == "true_class":
+        return mean_of([probability for truth, probability in known if truth > 0.5])
+    return mean_of([(truth - probability) ** 2 for truth, probability in known])
+
+
+def _badness(values: Sequence[float | None], larger_is_worse: bool) -> tuple[bool, float]:
+    """Return a sort key: worst first, undefined last."""
+    value = mean_of(values)
+    if value is None:
+        return True, 0.0
+    return False, -value if larger_is_worse else value
+
+
+def _entries(starts: Sequence[list[float | None] | None], measures: Sequence[Measure]) -> list[str]:
+    return [
+        number(value, digits_of(name))
+        for values in starts
+        for (name, _, _), value in zip(measures, values or [None] * len(measures), strict=True)
+    ]
+
+
+def _metrics(results: Results) -> list[str]:
+    return list(dict.fromkeys(name for cell in results.cells for name in cell.metrics))
+
+
+def _headline(results: Results, start: str) -> str:
+    """Return the deciding metric of a start with its interval, from the verdict or else from its cells."""
+    known = results.verdict.get("starts", {}).get(start)
+    if known:
+        text = number(known.get("mean"))
+        return f"{text} ({interval(known['ci95'])})" if known.get("ci95") else text
+    values = [cell.metrics.get(results.headline) for cell in results.cells_of(start)]
+    return with_spread(mean_of(values), spread_of(values))
+
+
+def _pretraining_time(results: Results, start: str) -> str:
+    """Return the time of self pre-training for the starts that used it."""
+    used = any(cell.where.get("start", {}).get("kind", start) == "mae" for cell in results.cells_of(start))
+    return _time(results.pretrained) if used else DASH
+
+
+def _time(cells: Sequence[Cell]) -> str:
+    return duration(mean_of([cell.where.get("seconds") for cell in cells]))
+
+
+def _steps(cells: Sequence[Cell]) -> str:
+    steps = sorted({cell.num_steps for cell in cells if cell.num_steps})
+    return DASH if not steps else f"{steps[0]:,}" + (f" to {steps[-1]:,}" if len(steps) > 1 else "")

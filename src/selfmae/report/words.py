@@ -1,0 +1,112 @@
+"""Words and numbers as a reader sees them: names of metrics and starts, digits, units, a dash for the undefined."""
+
+import math
+from collections.abc import Sequence
+
+MINUS, DASH = "\u2212", "\u2013"
+
+METRICS = {
+    "dice_per_case": "Dice per case",
+    "dice_per_label": "Dice per label",
+    "dice_pooled": "Dice pooled",
+    "dice_absent_counts": "Dice, absent labels count",
+    "mean_auc": "mean AUC",
+    "macro_auc": "macro AUC",
+    "mean_average_precision": "mean average precision",
+    "brier": "Brier score",
+    "dice": "Dice",
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "hd95_mm": "HD95 (mm)",
+    "hd95_voxels": "HD95 (voxels)",
+    "num_present": "present in",
+    "num_missed": "missed in",
+    "num_false": "invented in",
+    "num_positive": "positive",
+    "num_negative": "negative",
+}
+SPOKEN = {"dice_per_case": "mean Dice", "mean_auc": "mean AUC", "macro_auc": "mean AUC over the classes"}
+SUBJECTS = {
+    "mae": "self pre-training",
+    "imagenet": "starting from ImageNet weights",
+    "scratch": "starting from scratch",
+}
+ORIGINS = {"mae": "with self pre-training", "imagenet": "from ImageNet weights", "scratch": "from scratch"}
+
+
+def metric_title(name: str) -> str:
+    """Return the words for a metric, "HD95 per case (mm)" for "hd95_mm_per_case"."""
+    if name in METRICS:
+        return METRICS[name]
+    for unit in ("mm", "voxels"):
+        if name.startswith(f"hd95_{unit}_"):
+            return f"HD95 {name.removeprefix(f'hd95_{unit}_').replace('_', ' ')} ({unit})"
+    return name.replace("_", " ")
+
+
+def spoken(metric: str) -> str:
+    """Return how a sentence names the deciding metric."""
+    return SPOKEN.get(metric, metric_title(metric))
+
+
+def subject(start: str) -> str:
+    """Return a start as the subject of a sentence."""
+    return SUBJECTS.get(start, f"starting from {start}")
+
+
+def origin(start: str) -> str:
+    """Return a start as the origin of a result."""
+    return ORIGINS.get(start, f"from {start}")
+
+
+def digits_of(metric: str) -> int:
+    """Return how many decimals a metric deserves: distances one, counts none, shares three."""
+    if metric.startswith("num_"):
+        return 0
+    return 1 if metric.startswith("hd95") else 3
+
+
+def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
+    """Return a number with a true minus sign, with a plus where `sign` asks for it; a dash if undefined."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    if not text.strip("+-0."):
+        text = text.strip("+-")  # no "-0.00"
+    return text.replace("-", MINUS)
+
+
+def interval(bounds: Sequence[float] | None, digits: int = 3, sign: bool = False) -> str:
+    """Return "0.01 to 0.05", a dash if undefined."""
+    if bounds is None:
+        return DASH
+    return f"{number(bounds[0], digits, sign)} to {number(bounds[1], digits, sign)}"
+
+
+def with_spread(value: float | None, spread: float | None, digits: int = 3) -> str:
+    """Return "0.812 ± 0.004", without the spread where it is undefined."""
+    return number(value, digits) + (f" ± {number(spread, digits)}" if value is not None and spread is not None else "")
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds, minutes or hours, whichever reads best."""
+    if seconds is None:
+        return DASH
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def p_value(p: float | None) -> str:
+    """Return p with three decimals, "< 0.001" below."""
+    return "< 0.001" if p is not None and p < 0.001 else number(p)
+
+
+def plural(count: int, word: str) -> str:
+    """Return "1 seed", "3 seeds", "12,000 cases"."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

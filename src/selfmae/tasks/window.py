@@ -1,0 +1,116 @@
+"""Sliding-window prediction row by row: never all classes at full size in memory.
+
+Windows, padding and weights are those of MONAI's `sliding_window_inference`, and so are the labels that come out; but
+the sums are kept only for the rows (places on the first spatial axis) that open windows still touch.
+
+Shapes: C channels, K outputs, S spatial axes of the prepared image, T those of the file.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, islice
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.data.utils import compute_importance_map, dense_patch_slices
+from torch import Tensor
+
+from selfmae.data.transforms import pad_to
+from selfmae.options import PredictOptions
+
+GAUSSIAN_SIGMA = 0.125  # of the crop, as in MONAI and nnU-Net
+ROW_MODES = {1: "linear", 2: "bilinear"}
+
+
+def predict_rows(
+    model: Callable[[Tensor], Tensor],
+    image: np.ndarray,
+    crop: Sequence[int],
+    options: PredictOptions,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """Yield the logits [K, *S[1:]] of an image [C, *S], float32 on the CPU, one row after the other.
+
+    `model` maps windows [1, C, *crop] to logits [1, K, *crop].
+    """
+    shape = image.shape[1:]
+    padded = pad_to(np.asarray(image, dtype=np.float32), crop)
+    weight = compute_importance_map(tuple(crop), options.blend, GAUSSIAN_SIGMA, device="cpu").float()
+    # MONAI rounds the step between windows down, and takes no step where the crop covers the whole axis.
+    steps = tuple(
+        want if want == have else max(1, int(want * (1 - options.overlap)))
+        for want, have in zip(crop, padded.shape[1:], strict=True)
+    )
+    windows = dense_patch_slices(padded.shape[1:], tuple(crop), steps)
+    before = [(big - small) // 2 for big, small in zip(padded.shape[1:], shape, strict=True)]
+    inner = [slice(None)] + [slice(gap, gap + extent) for gap, extent in zip(before[1:], shape[1:], strict=True)]
+    rows = _sum_windows(model, padded, windows, weight, device)
+    for row in islice(rows, before[0], before[0] + shape[0]):
+        yield row[tuple(inner)]
+
+
+def _sum_windows(
+    model: Callable[[Tensor], Tensor],
+    image: np.ndarray,
+    windows: Sequence[tuple[slice, ...]],
+    weight: Tensor,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """Yield weighted mean logits of every row, as soon as no later window touches it."""
+    levels = [(first, list(group)) for first, group in groupby(windows, key=lambda window: window[0].start)]
+    ends = [first for first, _ in levels[1:]] + [image.shape[1]]
+    height, across = weight.shape[0], image.shape[2:]
+    total = torch.zeros(0)
+    covered = torch.zeros(height, 1, *across)
+    for (first, level), end in zip(levels, ends, strict=True):
+        for window in level:
+            view, place = (slice(None), *window), (slice(None), slice(None), *window[1:])
+            logits = model(torch.from_numpy(image[view])[None].to(device))[0].float().cpu()
+            if not total.numel():
+                total = torch.zeros(height, len(logits), *across)
+            total[place] += logits.transpose(0, 1) * weight[:, None]
+            covered[place] += weight[:, None]
+        done = end - first
+        yield from (total[:done] / covered[:done]).unbind(0)
+        for sums in (total, covered):
+            sums[: height - done] = sums[done:].clone()
+            sums[height - done :] = 0
+
+
+def resample_rows(rows: Iterator[Tensor], num_rows: int, shape: Sequence[int]) -> Iterator[Tensor]:
+    """Yield `shape[0]` rows [K, *T[1:]], linearly resampled (`align_corners=False`) from rows [K, *S[1:]]."""
+    held: dict[int, Tensor] = {}
+    newest = -1
+    for place in range(shape[0]):
+        source = max(0.0, (place + 0.5) * num_rows / shape[0] - 0.5)
+        low = min(int(source), num_rows - 1)
+        high = min(low + 1, num_rows - 1)
+        while newest < high:
+            newest += 1
+            held[newest] = next(rows)
+        held = {number: row for number, row in held.items() if number >= low}
+        share = source - low
+        row = held[low] if share == 0 else held[low] * (1 - share) + held[high] * share
+        if row.shape[1:] != tuple(shape[1:]):
+            row = F.interpolate(row[None], tuple(shape[1:]), mode=ROW_MODES[len(shape) - 1])[0]
+        yield row
+
+
+def largest_output(rows: Iterator[Tensor]) -> np.ndarray:
+    """Return the place [*T] of the largest of the K outputs, uint8; the first of equal ones."""
+    return np.stack([_winner(row) for row in rows])
+
+
+def _winner(row: Tensor) -> np.ndarray:
+    """Compare one output after the other: several times faster than `argmax` over a leading axis."""
+    best, winner = row[0].clone(), torch.zeros(row.shape[1:], dtype=torch.uint8)
+    for place in range(1, len(row)):
+        better = row[place] > best
+        winner[better] = place
+        torch.maximum(best, row[place], out=best)
+    return winner.numpy()
+
+
+def positive_outputs(rows: Iterator[Tensor]) -> np.ndarray:
+    """Return which outputs are above zero (probability above one half), bool [K, *T]."""
+    return np.stack([(row > 0).numpy() for row in rows], axis=1)

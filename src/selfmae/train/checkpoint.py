@@ -1,0 +1,73 @@
+"""The checkpoint of an unfinished optimisation: weights, optimiser, loss scaler and where it stands."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from selfmae.errors import UserError
+
+
+@dataclass
+class Progress:
+    """Where an optimisation stands; with model and optimiser this is all that a checkpoint needs."""
+
+    step: int = 0
+    best: float = float("-inf")
+    best_step: int = 0  # 0 until the first look
+    looks_without_gain: int = 0
+    stopped: bool = False
+    losses: list[float] = field(default_factory=list)  # of the steps since the last line of the log
+
+
+def save_checkpoint(
+    path: Path, fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write the checkpoint at once or not at all."""
+    scaler = getattr(fabric._precision, "scaler", None)
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "progress": vars(progress),
+        "scaler": scaler.state_dict() if scaler else {},
+    }
+    part = path.with_name(f"{path.name}.part")
+    try:
+        torch.save(state, part)
+    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
+        part.unlink(missing_ok=True)
+        raise UserError(
+            f"The checkpoint could not be written to {path} ({_first_line(error)}): free some space there and give "
+            "the same command again; it continues from the checkpoint before."
+        ) from error
+    part.replace(path)
+
+
+def load_checkpoint(path: Path, fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put model, optimiser and loss scaler where they were; return where that is, or a fresh start without a file."""
+    if not path.exists():
+        return Progress()
+    state = _read(path, fabric.device)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    scaler = getattr(fabric._precision, "scaler", None)
+    if scaler:
+        scaler.load_state_dict(state["scaler"])
+    return Progress(**state["progress"])
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise UserError(
+            f"The checkpoint {path} could not be read ({_first_line(error)}): copy it again, or delete it to train "
+            "from the start."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

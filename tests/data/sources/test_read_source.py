@@ -1,0 +1,108 @@
+"""Contracts of every layout, and what is said when none fits."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selfmae.data.sources import layouts, read_source
+from selfmae.errors import UserError
+
+
+@pytest.fixture
+def every_layout(tmp_path: Path) -> dict[str, Path]:
+    """Write a tiny source of each layout; the test over all layouts fails for a new one until it is added here."""
+    for place in ("msd/a", "table/b", "paired/images/c", "classfolders/x/d", "classfolders/y/e"):
+        file = tmp_path / f"{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4)).save(file)
+    (tmp_path / "msd/dataset.json").write_text(
+        json.dumps({"labels": {"0": "background"}, "modality": {"0": "X"}, "training": [], "test": ["a.png"]})
+    )
+    (tmp_path / "table/list.csv").write_text("image,Mass\nb.png,1\n")
+    arrays = {"train_images": np.zeros((2, 4, 4), np.uint8), "train_labels": np.array([[0], [1]])}
+    np.savez(tmp_path / "medmnist.npz", **arrays)
+    places = {name: tmp_path / name for name in ("msd", "table", "paired", "classfolders")}
+    return places | {"medmnist": tmp_path / "medmnist.npz"}
+
+
+def test_every_layout_is_recognised_and_read_by_itself(every_layout: dict[str, Path]) -> None:
+    assert set(every_layout) == set(layouts())
+    for name, path in every_layout.items():
+        cases = read_source(str(path))
+        assert cases.layout == name
+        assert cases.source == path
+        assert cases.cases
+
+
+def test_layouts_look_in_one_stated_order() -> None:
+    orders = [module.ORDER for module in layouts().values()]
+    assert orders == sorted(set(orders))
+
+
+def test_every_layout_says_what_it_expects_and_refuses_an_empty_folder(tmp_path: Path) -> None:
+    for module in layouts().values():
+        assert module.EXPECTS
+        assert not module.recognises(tmp_path)
+
+
+def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="gone was expected, but there is no such file or folder"):
+        read_source(str(tmp_path / "gone"))
+
+
+def test_an_empty_folder_is_called_empty(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is empty, but was expected to hold a data set \(msd: a folder with"):
+        read_source(str(tmp_path))
+
+
+def test_an_unknown_folder_shows_what_was_looked_for_and_found(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "more").mkdir()
+    with pytest.raises(UserError, match=r"medmnist: .* it holds a.txt, b.txt, more/: arrange"):
+        read_source(str(tmp_path))
+
+
+def test_an_unknown_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(UserError, match=r"The file .*a.txt is in none of the layouts"):
+        read_source(str(tmp_path / "a.txt"))
+
+
+def test_a_misspelt_layout_is_corrected(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no layout 'tabel'.* Did you mean 'table'\?"):
+        read_source(str(tmp_path), "tabel")
+
+
+def test_a_layout_asked_for_must_fit(every_layout: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match=r"none of the layouts looked for \(msd: a folder with a dataset.json"):
+        read_source(str(every_layout["paired"]), "msd")
+
+
+def test_a_layout_asked_for_goes_before_the_others(every_layout: dict[str, Path]) -> None:
+    (every_layout["paired"] / "list.csv").write_text("image,Mass\nc.png,1\n")
+    assert read_source(str(every_layout["paired"])).layout == "table"
+    assert read_source(str(every_layout["paired"]), "paired").layout == "paired"
+
+
+def test_a_name_listed_twice_is_an_error(every_layout: dict[str, Path]) -> None:
+    (every_layout["table"] / "list.csv").write_text("image,Mass\nb.png,1\nb.png,0\n")
+    with pytest.raises(UserError, match=r"has 1 more than once \(b\): remove the repeats"):
+        read_source(str(every_layout["table"]))
+
+
+def test_a_list_without_images_is_an_error(every_layout: dict[str, Path]) -> None:
+    file = every_layout["msd"] / "dataset.json"
+    file.write_text(json.dumps({"labels": {}, "modality": {"0": "X"}, "training": []}))
+    with pytest.raises(UserError, match="was read as msd, but lists no image"):
+        read_source(str(file))
+
+
+def test_sources_do_not_load_torch() -> None:
+    code = "import sys; from selfmae.data.sources import layouts; layouts(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,167 @@
+"""Fabricated run folders: the files that `selfmae run` writes, with numbers known to the tests."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from selfmae.metrics.classification import score_findings, summarise_findings
+from selfmae.metrics.segmentation import summarise_masks
+from selfmae.seeds import generator
+
+LABELS = ("spleen", "<b>liver</b>", "$x$ & kidney")
+FINDINGS = ("nodule", "<i>mass</i>", "effusion")
+SHAPE = (40, 48)
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, sort_keys=True))
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_log(folder: Path, seed: int, scored: bool) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = generator(seed, folder.parts[-3])
+    pace = 150 + 100 * float(rng.random())
+    lines: list[dict[str, float]] = []
+    for step in range(10, 401, 10):
+        lines.append({"step": step, "loss": float(np.exp(-step / pace) + 0.1 + 0.02 * rng.random()), "lr": 1e-3})
+        if scored and step % 100 == 0:
+            lines.append({"step": step, "score": 0.6 + step / 10 / pace + 0.01 * float(rng.random())})
+    (folder / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def where(start: str) -> dict[str, Any]:
+    report = {"kind": start, "name": start}
+    if start != "scratch":
+        report |= {"loaded": 74, "new": ["head.weight", "head.bias"], "unused": ["decoder.mask_token"]}
+    versions = {"python": "3.12.3", "selfmae": "0.1.0", "torch": "2.14.1", "timm": "1.0.31", "monai": "1.6.1"}
+    facts = {"versions": versions, "device": "cpu", "devices": 1, "precision": "fp32"}
+    return facts | {"num_parameters": 5_123_456, "seconds": 312.5, "start": report}
+
+
+def mask_rows(gain: float, seed: int) -> list[dict[str, Any]]:
+    """Return 12 cases of 6 patients; the last case lacks the last label."""
+    rows = []
+    for case in range(12):
+        rng, row = generator(seed, case, str(gain)), {"id": f"case{case:02d}", "patient": f"patient{case // 2}"}
+        dice = [float(np.clip(0.7 + 0.02 * case + gain + 0.03 * rng.normal(), 0, 1)) for _ in LABELS]
+        absent = [case == 11 and name == LABELS[-1] for name in LABELS]
+        for name, value, gone in zip(LABELS, dice, absent, strict=True):
+            row |= {f"dice_{name}": None if gone else value, f"hd95_mm_{name}": None if gone else 20 * (1 - value)}
+            row |= {f"voxels_true_{name}": 0 if gone else 500, f"voxels_predicted_{name}": 0 if gone else 480}
+        known = [value for value, gone in zip(dice, absent, strict=True) if not gone]
+        rows.append(row | {"dice": float(np.mean(known)), "hd95_mm": float(20 - 20 * np.mean(known))})
+    return rows
+
+
+def finding_rows(gain: float, seed: int) -> list[dict[str, Any]]:
+    """Return 30 cases; nobody has the last finding, so its AUC is undefined."""
+    rows = []
+    for case in range(30):
+        rng = generator(seed, case)
+        truth = [float(rng.random() < 0.4), float(case % 3 == 0), 0.0]
+        probability = [float(np.clip(0.4 + (0.1 + gain) * t + 0.15 * rng.normal(), 0, 1)) for t in truth]
+        rows.append({"id": f"image{case}", "patient": f"p{case // 2}"} | score_findings(FINDINGS, truth, probability))
+    return rows
+
+
+def write_cell(folder: Path, start: str, seed: int, kind: str) -> dict[str, Any]:
+    """Write a fine-tuning folder and return its summary."""
+    write_log(folder, seed, scored=True)
+    write_json(folder / "where.json", where(start))
+    gain = {"scratch": 0.0, "mae": 0.06}.get(start, 0.03)
+    rows = mask_rows(gain, seed) if kind == "mask" else finding_rows(gain, seed)
+    found = summarise_masks(rows, LABELS) if kind == "mask" else summarise_findings(rows, FINDINGS)
+    write_json(folder / "summary-test.json", {"split": "test"} | found)
+    write_rows(folder / "rows-test.csv", rows)
+    (folder / "recipe.yaml").write_text("model:\n  width: 192  # a CPU affords <small> models\n")
+    if kind == "mask":
+        write_predictions(folder)
+    return found
+
+
+def write_predictions(folder: Path) -> None:
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    truth = np.where((y - 18) ** 2 + (x - 20) ** 2 < 90, 1, 0) + 2 * ((y > 5) & (y < 15) & (x > 32))
+    image = 100.0 * truth + generator(1).normal(0, 20, SHAPE)
+    predicted = np.roll(truth, 2, axis=1)
+    (folder / "figures").mkdir(exist_ok=True)
+    stacks = {"image": [image] * 2, "truth": [truth] * 2, "predicted": [predicted] * 2}
+    np.savez(folder / "figures" / "predictions.npz", ids=np.array(["case00", "case01"]), **stacks)
+
+
+def write_pretraining(folder: Path, seed: int) -> None:
+    write_log(folder, seed, scored=False)
+    facts = {name: value for name, value in where("mae").items() if name != "start"}
+    write_json(folder / "where.json", facts | {"num_seen": 20})
+    (folder / "figures").mkdir(exist_ok=True)
+    picture = np.outer(np.linspace(0, 1, 48), np.linspace(0, 1, 48))
+    masked = np.where(np.kron(generator(seed).random((6, 6)) > 0.25, np.ones((8, 8))) > 0, 0.0, picture)
+    stacks = {"original": [picture] * 3, "masked": [masked] * 3, "reconstructed": [picture**1.2] * 3}
+    ids = np.array(["case20", "case21", "case22"])
+    np.savez(folder / "figures" / "reconstructions.npz", ids=ids, ratio=0.75, **stacks)
+
+
+def make_pair(verdict: str, num_seeds: int, a: str = "scratch", b: str = "mae") -> dict[str, Any]:
+    difference, ci95 = {"helps": (0.03, [0.01, 0.05]), "hurts": (-0.03, [-0.05, -0.01])}.get(
+        verdict, (0.02, [-0.02, 0.06])
+    )
+    counts = {"num_cases": 12, "num_patients": 6, "num_seeds": num_seeds}
+    return {"a": a, "b": b, "difference": difference, "ci95": ci95, "p": 0.004, "verdict": verdict} | counts
+
+
+def write_run(folder: Path, kind: str, verdict: str, num_seeds: int) -> Path:
+    starts = ("scratch", "mae")
+    for seed in range(num_seeds):
+        write_pretraining(folder / "pretrain" / "fold0" / f"seed{seed}", seed)
+        for start in starts:
+            write_cell(folder / start / "fold0" / f"seed{seed}", start, seed, kind)
+    counts = {split: {"cases": n, "patients": n // 2} for split, n in (("train", 20), ("val", 6), ("test", 12))}
+    finding = {"code": "spacing-varies", "severity": "warning", "cases": ["case03", "case07"]}
+    run = {"source": "abdomen <script>alert(1)</script>", "kind": kind, "regions": False, "starts": starts}
+    run |= {"names": LABELS if kind == "mask" else FINDINGS, "num_folds": 1, "num_seeds": num_seeds, "counts": counts}
+    run |= {"notes": ["The source has no val part: 6 cases of 3 patients were drawn from its training patients."]}
+    run |= {
+        "findings": [finding | {"cause": "Spacing differs between 0.7 and 0.9 mm.", "fix": "Nothing: it is resampled."}]
+    }
+    write_json(folder / "run.json", run)
+    means = {"scratch": {"mean": 0.81, "ci95": [0.78, 0.84]}, "mae": {"mean": 0.84, "ci95": [0.81, 0.87]}}
+    metric = "dice_per_case" if kind == "mask" else "mean_auc"
+    pairs = [make_pair(verdict, num_seeds)]
+    write_json(folder / "verdict.json", {"metric": metric, "starts": means, "pairs": pairs, "leakage": []})
+    (folder / "recipe.yaml").write_text("model:\n  width: 192  # a CPU affords <small> models\n")
+    return folder
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that fabricates a run folder."""
+
+    def make(kind: str = "mask", verdict: str = "helps", num_seeds: int = 3) -> Path:
+        return write_run(tmp_path / "run", kind, verdict, num_seeds)
+
+    return make
+
+
+@pytest.fixture
+def make_cell(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that fabricates the folder of a single stage."""
+
+    def make(start: str, kind: str = "mask") -> Path:
+        folder = tmp_path / "single"
+        write_pretraining(folder, 0) if start == "pretrain" else write_cell(folder, start, 0, kind)
+        return folder
+
+    return make

@@ -1,0 +1,65 @@
+"""The page in a real browser: no error, no sideways scrolling, tables that sort."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from selfmae.report.page import build_page
+
+Make = Callable[..., Path]
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr", "--dump-dom"]
+# Headless windows cannot be narrower than 500 pixels: the page is shown in a frame of the wanted width.
+FRAME = """<!doctype html><body><iframe id="frame" style="width:400px;height:2000px;border:0" srcdoc="{page}"></iframe>
+<script>
+frame.onload = function () {{
+  var root = frame.contentDocument, table = root.querySelector("table.sortable");
+  var wide = root.documentElement.scrollWidth;
+  var cells = function () {{ return Array.from(table.tBodies[0].rows, function (row) {{ return row.cells[2].textContent; }}); }};
+  var clicks = [];
+  for (var i = 0; i < 2; i++) {{ table.querySelectorAll("button")[2].click(); clicks.push(cells().join()); }}
+  document.body.setAttribute("data-found", [wide, root.documentElement.clientWidth].concat(clicks).join(";"));
+}};
+</script></body>"""
+
+
+@pytest.fixture
+def chromium() -> str:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium on this machine: the page cannot be looked at")
+    return path
+
+
+def look(chromium: str, folder: Path, html: str) -> tuple[str, str]:
+    """Return the document after its scripts, and the console."""
+    path = folder / "page.html"
+    path.write_text(html, encoding="utf-8")
+    command = [chromium, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--window-size=800,2000", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+@pytest.mark.parametrize("kind", ["mask", "findings"])
+def test_a_narrow_page_does_not_scroll_sideways_and_sorts(
+    chromium: str, make_run: Make, tmp_path: Path, kind: str
+) -> None:
+    page = build_page(make_run(kind, num_seeds=1)).replace("&", "&amp;").replace('"', "&quot;")
+    document, console = look(chromium, tmp_path, FRAME.format(page=page))
+    match = re.search(r'data-found="([^"]*)"', document)
+    assert match
+    wide, shown, upward, downward = match[1].split(";")
+    assert console == ""
+    assert (wide, shown) == ("400", "400")
+    numbers = [float(text) for text in upward.split(",")]
+    assert numbers == sorted(numbers)
+    assert downward.split(",") == upward.split(",")[::-1] or [float(t) for t in downward.split(",")] == numbers[::-1]
+
+
+def test_the_page_alone_has_no_console_message(chromium: str, make_run: Make, tmp_path: Path) -> None:
+    document, console = look(chromium, tmp_path, build_page(make_run(num_seeds=1)))
+    assert "Where the numbers are from" in document
+    assert console == ""

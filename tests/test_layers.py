@@ -1,0 +1,90 @@
+"""Arrows between parts point down only, and each library is used at its homes (docs/architecture.md, section 3)."""
+
+import ast
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "selfmae"
+FILES = {path.relative_to(SOURCE).as_posix(): path for path in sorted(SOURCE.rglob("*.py"))}
+LEVELS = (
+    ("options", "errors", "seeds"),
+    ("limits",),
+    ("data", "models", "metrics"),
+    ("tasks",),
+    ("train",),
+    ("recipe", "report"),
+    ("jobs",),
+    ("cli",),
+    ("__main__", "__init__"),
+)
+RANK = {part: rank for rank, parts in enumerate(LEVELS) for part in parts}
+HOMES = {
+    "timm": ("models/*",),
+    "monai": ("models/unetr.py", "tasks/*"),
+    "lightning_fabric": ("train/*",),
+    "pydantic": ("recipe.py",),
+    "yaml": ("recipe.py",),
+    "typer": ("cli.py",),
+    "nibabel": ("data/images.py", "data/phantom*.py"),
+    "PIL": ("data/images.py", "data/phantom*.py"),
+    "matplotlib": ("report/*",),
+    "jinja2": ("report/*",),
+}
+WITHOUT_TORCH = (
+    "cli.py",
+    "recipe.py",
+    "limits.py",
+    "options.py",
+    "errors.py",
+    "seeds.py",
+    "data/sources/*",
+    "report/*",
+)
+
+
+def imports_of(path: Path, everywhere: bool = True) -> Iterator[str]:
+    """Yield the full names of imported modules; not `everywhere`: only those imported with the file itself."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part_of(name: str) -> str:
+    return name.split("/")[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_arrows_point_down(name: str) -> None:
+    here = part_of(name)
+    for module in imports_of(FILES[name]):
+        if module.startswith("selfmae.") and module != "selfmae.__version__":
+            there = module.split(".")[1]
+            assert there == here or RANK[there] < RANK[here], f"{name} imports {module}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_libraries_are_used_at_their_homes_only(name: str) -> None:
+    for module in imports_of(FILES[name]):
+        homes = HOMES.get(module.split(".")[0])
+        assert homes is None or any(fnmatch(name, home) for home in homes), f"{name} imports {module}"
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if any(fnmatch(name, home) for home in WITHOUT_TORCH)])
+def test_what_answers_at_once_does_not_reach_torch(name: str) -> None:
+    """Not even through what it imports: a chain of our modules is followed."""
+    seen, waiting = set(), [name]
+    while waiting:
+        file = waiting.pop()
+        for module in imports_of(FILES[file], everywhere=False):
+            assert module.split(".")[0] not in ("torch", "timm", "monai", "lightning_fabric"), f"{name}: {file}"
+            places = [f"{'/'.join(module.split('.')[1:][: -cut or None])}" for cut in (0, 1)]
+            files = [f"{place}{end}" for place in places for end in (".py", "/__init__.py")]
+            waiting += [item for item in files if module.startswith("selfmae.") and item in FILES and item not in seen]
+            seen.update(waiting)

@@ -1,0 +1,78 @@
+from typing import Any
+
+import pytest
+
+from selfmae.errors import UserError
+from selfmae.options import Recipe
+from selfmae.recipe import make_recipe, overlay, parse_sets
+
+CONTENT: dict[str, Any] = {
+    "data": {"source": "scans", "channels": ["ct"], "crop": [32, 32, 16], "intensity": "zscore"},
+    "target": {"kind": "mask", "names": ["liver", "spleen"], "values": [6, 1]},
+    "model": {"patch": [8, 8, 4], "width": 48, "depth": 2, "heads": 3},
+    "mask": {"decoder_width": 24, "decoder_depth": 1, "decoder_heads": 3},
+    "pretrain": {"steps": 10, "batch": 4, "lr": 1e-3},
+    "fit": {"steps": 10, "batch": 4, "lr": 1e-3},
+}
+
+
+def recipe_with(*settings: str) -> Recipe:
+    return make_recipe(overlay(CONTENT, parse_sets(settings)), "my.yaml")
+
+
+def error_of(*settings: str) -> str:
+    with pytest.raises(UserError) as caught:
+        recipe_with(*settings)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("mask.ratio=1.0", "mask.ratio is 1.0, but must lie between 0 and 1"),
+        ("mask.ratio=.nan", "mask.ratio is nan"),
+        ("data.crop=[32, 32, 18]", "data.crop [32, 32, 18] must be a multiple of model.patch [8, 8, 4] on every axis"),
+        ("model.patch=[8, 8]", "model.patch [8, 8] and data.crop [32, 32, 16] must have two or three axes each"),
+        ("model.patch=[8, 8, 0]", "must be a multiple of model.patch"),
+        ("model.heads=5", "model.width 48 must be a multiple of its 5 heads"),
+        ("model.heads=0", "model.width 48 must be a multiple of its 0 heads"),
+        ("mask.decoder_heads=7", "mask.decoder_width 24 must be a multiple of its 7 heads"),
+        ("model.depth=0", "model.depth is 0, but must be at least 1"),
+        ("data.intensity=window", "data.window [] must be two rising values for data.intensity window"),
+        ("data.size=[32, 32]", "data.size [32, 32] must have a value above 0 for each of the 3 axes of data.crop"),
+        ("data.spacing_mm=[1, 0, 1]", "data.spacing_mm [1.0, 0.0, 1.0] must have a value above 0"),
+        ("data.test_fraction=1", "data.test_fraction is 1.0, but must be at least 0 and below 1"),
+        ("data.val_fraction=-0.1", "data.val_fraction is -0.1"),
+        ("target.values=[6]", "target.values [6] must name one mask value for each of ['liver', 'spleen']"),
+        ("target.values=[6, 6]", "target.values [6, 6] must be different and above 0"),
+        ("target.values=[6, 0]", "target.values [6, 0] must be different and above 0 (0 is the background)"),
+        ("target.names=[]", "target.names is empty"),
+        ("fit.steps=0", "fit.steps, fit.batch and fit.accumulate must be at least 1"),
+        ("fit.accumulate=3", "fit.batch 4 must be a multiple of fit.accumulate 3 times device.devices 1"),
+        ("device.devices=3", "pretrain.batch 4 must be a multiple of pretrain.accumulate 1 times device.devices 3"),
+        ("device.devices=0", "device.devices is 0, but must be at least 1"),
+        ("pretrain.lr=0", "pretrain.lr is 0.0, but must be above 0"),
+        ("pretrain.lr=.nan", "pretrain.lr is nan"),
+        ("fit.drop_path=1", "fit.drop_path is 1.0, but must be at least 0 and below 1"),
+        ("fit.layer_decay=0", "fit.layer_decay is 0.0, but must be above 0 and at most 1"),
+        ("fit.patience=-1", "fit.patience is -1, but must be at least 0"),
+        ("fit.clip=-1", "fit.clip is -1.0, but must be at least 0"),
+        ("fit.augment.flip_axes=[3]", "fit.augment.flip_axes [3] must name axes from 0 to 2"),
+        ("fit.augment.foreground=1.5", "fit.augment.foreground is 1.5, but must be at least 0 and at most 1"),
+        ("pretrain.augment.min_scale=0", "pretrain.augment.min_scale is 0.0, but must be above 0 and at most 1"),
+        ("fit.augment.zoom=1", "fit.augment.zoom is 1.0, but must be at least 0 and below 1"),
+        ("predict.overlap=1", "predict.overlap is 1.0, but must be at least 0 and below 1"),
+    ],
+)
+def test_values_out_of_range_are_a_sentence(setting: str, expected: str) -> None:
+    assert expected in error_of(setting)
+
+
+def test_all_values_out_of_range_are_listed_at_once() -> None:
+    text = error_of("mask.ratio=2", "fit.lr=-1", "predict.overlap=-1")
+    assert all(part in text for part in ("mask.ratio is 2.0", "fit.lr is -1.0", "predict.overlap is -1.0"))
+
+
+def test_more_labels_than_a_byte_holds_is_a_sentence() -> None:
+    names, values = [f"l{number}" for number in range(256)], list(range(1, 257))
+    assert "256 values, but at most 255 labels" in error_of(f"target.names={names}", f"target.values={values}")

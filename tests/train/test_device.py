@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from selfmae.errors import UserError
+from selfmae.models.vit import make_blocks
+from selfmae.options import DeviceOptions
+from selfmae.train import device
+
+
+def test_what_is_asked_for_is_not_changed() -> None:
+    options = DeviceOptions(accelerator="cpu", precision="fp16")
+    assert (device.resolve_accelerator(options), device.resolve_precision(options)) == ("cpu", "fp16")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_takes_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert device.resolve_accelerator(DeviceOptions()) == expected
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_a_cpu_computes_in_bf16_only_if_it_can(monkeypatch: pytest.MonkeyPatch, native: bool, expected: str) -> None:
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: native)
+    assert device.resolve_precision(DeviceOptions(accelerator="cpu")) == expected
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp16")])
+def test_a_gpu_without_bf16_computes_in_fp16(monkeypatch: pytest.MonkeyPatch, native: bool, expected: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    assert device.resolve_precision(DeviceOptions(accelerator="cuda")) == expected
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_fabric_computes_in_the_format_asked_for(precision: str, dtype: torch.dtype) -> None:
+    fabric = device.make_fabric(DeviceOptions(accelerator="cpu", precision=precision))  # type: ignore[arg-type]
+    with fabric.autocast():
+        assert torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2)).dtype == dtype
+
+
+def test_a_device_that_is_not_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(
+        UserError, match=r"accelerator cuda with device\.devices 2 .* this machine has 1 of them: lower"
+    ):
+        device.make_fabric(DeviceOptions(accelerator="cuda", devices=2))
+
+
+@pytest.mark.parametrize(("precision", "fused"), [("bf16", False), ("fp32", True)])
+def test_fused_attention_is_switched_off_for_bf16_on_a_cpu(precision: str, fused: bool) -> None:
+    blocks = make_blocks(8, 1, 1)
+    blocks[0].attn.fused_attn = True
+    device.tune_attention(blocks, DeviceOptions(accelerator="cpu", precision=precision))  # type: ignore[arg-type]
+    assert blocks[0].attn.fused_attn is fused

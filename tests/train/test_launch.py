@@ -1,0 +1,89 @@
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from add_task import CASES, OPTIONS, AddTask, norm_score, optimisation_in, recipe_of
+
+from selfmae.errors import UserError
+from selfmae.models.vit import Encoder
+from selfmae.options import ModelOptions
+from selfmae.train.launch import Job, launch
+from selfmae.train.log import read_log
+
+
+class Silent:
+    """A display that shows nothing but counts; it can be sent to other processes."""
+
+    def __init__(self) -> None:
+        self.updates: list[int] = []
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Any]:
+        yield SimpleNamespace(update=lambda step, loss: self.updates.append(step))
+
+
+def job_in(folder: Path, **change: Any) -> Job:
+    folder.mkdir(exist_ok=True)
+    return Job("adding", dataclasses.replace(OPTIONS, **change), folder, CASES, {}, validate=norm_score)
+
+
+def test_one_device_shows_every_step_and_gives_the_model(tmp_path: Path) -> None:
+    display, recipe = Silent(), recipe_of(OPTIONS)
+    model = launch(recipe, AddTask(recipe), job_in(tmp_path / "a"), display)
+    alone = optimisation_in(tmp_path / "b").run(CASES, {}, norm_score)
+    assert display.updates == list(range(1, 13))
+    assert all(torch.equal(tensor, alone.state_dict()[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_step_in_bfloat16_keeps_weights_in_float32(tmp_path: Path) -> None:
+    recipe = recipe_of(OPTIONS, precision="bf16")
+    model = launch(recipe, AddTask(recipe), job_in(tmp_path, steps=1), Silent())
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    exact = optimisation_in(tmp_path / "fp32", dataclasses.replace(OPTIONS, steps=1)).run(CASES, {}, norm_score)
+    assert read_log(tmp_path / "steps.jsonl")[0]["loss"] != read_log(tmp_path / "fp32" / "steps.jsonl")[0]["loss"]
+    assert torch.allclose(model.head.weight, exact.head.weight, atol=0.05)
+
+
+def test_the_start_replaces_the_encoder_only(tmp_path: Path) -> None:
+    class EncoderTask(AddTask):
+        def build(self) -> torch.nn.Module:
+            model = torch.nn.Module()
+            model.encoder = Encoder(ModelOptions(patch=(4, 4), width=12, depth=1, heads=1), 1, (8, 8))
+            model.head = torch.nn.Linear(12, 1)
+            return model
+
+        def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            return 0.0 * sum(parameter.sum() for parameter in model.parameters())
+
+    options = dataclasses.replace(OPTIONS, steps=1, warmup_steps=1, validate_every=0)  # the first rate is 0
+    recipe = recipe_of(options)
+    task = EncoderTask(recipe)
+    start = {name: torch.full_like(tensor, 0.5) for name, tensor in task.build().state_dict().items()}
+    job = Job("adding", options, tmp_path, CASES, {}, start=start, start_name="ours")
+    state = launch(recipe, task, job, Silent()).state_dict()
+    assert (state["encoder.blocks.0.attn.qkv.weight"] == 0.5).all()
+    assert not (state["head.weight"] == 0.5).any()
+
+
+def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
+    recipe, other = recipe_of(OPTIONS), recipe_of(OPTIONS, devices=2)
+    job = job_in(tmp_path / "one", accumulate=2)
+    one = launch(recipe, AddTask(recipe), job, Silent())
+    two = launch(other, AddTask(other), dataclasses.replace(job, folder=job_in(tmp_path / "two").folder), Silent())
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(tensor, two.state_dict()[name], atol=1e-4, rtol=0)
+    lines = [read_log(tmp_path / name / "steps.jsonl") for name in ("one", "two")]
+    assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
+    assert [line.get("loss", 0) for line in lines[0]] == pytest.approx([line.get("loss", 0) for line in lines[1]], 1e-3)
+
+
+@pytest.mark.slow
+def test_a_user_error_in_another_process_is_still_one_sentence(tmp_path: Path) -> None:
+    recipe = recipe_of(OPTIONS, devices=2)
+    with pytest.raises(UserError, match=r"The loss became nan .* at step 1"):
+        launch(recipe, AddTask(recipe, scale=float("nan")), job_in(tmp_path), Silent())
