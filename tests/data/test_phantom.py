@@ -92,8 +92,8 @@ def test_unlabelled_volumes_have_no_mask(tmp_path: Path) -> None:
 
 def test_image_and_mask_share_a_grid_with_the_spacing_asked_for(tmp_path: Path) -> None:
     write_volumes(tmp_path, 1, seed=0, size=SMALL, spacing_mm=(0.8, 0.9, 2.5))
-    image = nib.load(tmp_path / "imagesTr/phantom_000.nii.gz")
-    mask = nib.load(tmp_path / "labelsTr/phantom_000.nii.gz")
+    image = nib.Nifti1Image.from_filename(tmp_path / "imagesTr/phantom_000.nii.gz")
+    mask = nib.Nifti1Image.from_filename(tmp_path / "labelsTr/phantom_000.nii.gz")
     assert image.shape == mask.shape == SMALL
     assert np.allclose(image.header.get_zooms(), (0.8, 0.9, 2.5))
     assert np.allclose(image.affine, mask.affine)
@@ -104,8 +104,8 @@ def test_image_and_mask_share_a_grid_with_the_spacing_asked_for(tmp_path: Path) 
 def test_channels_lie_on_the_fourth_axis_and_the_first_is_the_same_alone(tmp_path: Path) -> None:
     write_volumes(tmp_path / "one", 1, seed=0, size=SMALL)
     write_volumes(tmp_path / "three", 1, seed=0, size=SMALL, num_channels=3)
-    one = nib.load(tmp_path / "one/imagesTr/phantom_000.nii.gz").get_fdata()
-    three = nib.load(tmp_path / "three/imagesTr/phantom_000.nii.gz").get_fdata()
+    one = nib.Nifti1Image.from_filename(tmp_path / "one/imagesTr/phantom_000.nii.gz").get_fdata()
+    three = nib.Nifti1Image.from_filename(tmp_path / "three/imagesTr/phantom_000.nii.gz").get_fdata()
     assert three.shape == (*SMALL, 3)
     assert np.array_equal(three[..., 0], one)
     assert len(json.loads((tmp_path / "three/dataset.json").read_text())["modality"]) == 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from selfmae.data.phantom_volumes import ORGANS, draw_volume
+from selfmae.data.phantom_volumes import ORGANS, Build, draw_volume
 from selfmae.seeds import generator
 
 LIVER, SPLEEN, RIGHT_KIDNEY, LEFT_KIDNEY, AORTA, PANCREAS = range(1, 7)
@@ -38,6 +38,14 @@ def test_every_organ_is_in_every_body(size: tuple[int, int, int], num_cases: int
         image, mask = draw_volume(generator(0, index), size, 1)
         assert image.shape == (*size, 1)
         assert set(np.unique(mask)) == set(range(len(ORGANS) + 1))
+
+
+def test_thin_organs_stay_in_the_smallest_volume_of_a_slim_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Build, "draw", lambda rng: Build(-1.2, 0, 0, 0, 0, 0, 0, 0))
+    for index in range(60):
+        mask = draw_volume(generator(index), (16, 16, 16), 1)[1]
+        assert (mask == AORTA).sum() >= 10
+        assert (mask == PANCREAS).sum() >= 8
 
 
 def test_sides_are_those_of_the_patient() -> None:

@@ -117,6 +117,12 @@ def test_overlapping_regions_equal_their_masks_scored_apart(values: tuple[int, .
         assert scored[f"voxels_predicted_{name}"] == alone["voxels_predicted_x"]
 
 
+def test_mask_value_zero_may_belong_to_a_label() -> None:
+    truth, prediction = np.array([[1, 1, 0, 0, 2]]), np.array([[1, 0, 0, 1, 2]])
+    scored = score_masks(prediction, truth, {"rest": (0,), "organ": (1,)}, (1.0, 1.0))
+    assert (scored["dice_rest"], scored["hd95_mm_rest"]) == (0.5, pytest.approx(0.95))
+
+
 def test_each_predicted_region_belongs_to_its_own_name() -> None:
     truth = np.array([[1, 1, 2, 0]])
     prediction = np.array([[[1, 1, 1, 0]], [[0, 0, 0, 1]]], dtype=bool)

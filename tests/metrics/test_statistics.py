@@ -121,6 +121,11 @@ def test_the_patient_level_interval_is_that_of_students_t() -> None:
     assert done.ci95 == pytest.approx((values.mean() - half, values.mean() + half), abs=0.12 * half)
 
 
+def test_the_smallest_p_is_that_of_no_draw_beyond_zero() -> None:
+    done = compare_paired([mean_score(np.zeros(30))], [mean_score(np.ones(30))], names(30), 0, 99)
+    assert done.p == pytest.approx(2 / 100)
+
+
 @pytest.mark.parametrize(("num_seeds", "num_patients", "seed_sd"), [(1, 6, 0.0), (1, 30, 0.0), (3, 6, 0.5), (3, 30, 1)])
 def test_a_against_a_cannot_tell_in_95_of_100_runs(num_seeds: int, num_patients: int, seed_sd: float) -> None:
     rng = np.random.default_rng(3)

@@ -96,6 +96,15 @@ def test_short_axes_grow_at_the_coarse_levels_only(patch: tuple[int, ...], strid
     assert level_strides(patch) == strides
 
 
+def test_skip_paths_grow_from_the_patch_grid_to_their_level_coarse_first() -> None:
+    patch = (4, 2, 8)
+    model = UNETR(ModelOptions(patch, width=24, depth=2, heads=2, decoder_features=2), 1, (8, 4, 16), 2)
+    strides = level_strides(patch)
+    for level, skip in enumerate(model.skips, start=1):
+        grown = [part.stride for part in skip.modules() if isinstance(part, nn.ConvTranspose3d)]
+        assert grown == strides[level:][::-1]
+
+
 def test_taps_follow_the_released_code_unless_named() -> None:
     options = ModelOptions((16, 16), width=48, heads=3)
     assert UNETR(options, 1, (32, 32), 2).taps == (3, 6, 9)

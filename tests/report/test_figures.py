@@ -92,6 +92,11 @@ def test_a_window_ignores_a_single_bright_pixel() -> None:
     assert window(image)[1, 25] == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_reconstruction_is_shown_on_the_scale_of_its_original() -> None:
+    original = np.tile(np.linspace(0.2, 0.4, 50), (50, 1))
+    assert window(np.full((4, 4), 0.3), original) == pytest.approx(0.5, abs=0.01)
+
+
 def test_a_constant_image_is_black() -> None:
     assert not window(np.full((4, 4), 7.0)).any()
 

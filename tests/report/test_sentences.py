@@ -67,6 +67,11 @@ def test_a_small_difference_is_not_rounded_to_nothing(make_run: Make) -> None:
     assert "difference +0.004 (95 % interval 0.001 to 0.007;" in sentences(folder)[0]
 
 
+def test_a_bound_just_above_zero_is_not_shown_as_zero(make_run: Make) -> None:
+    folder = change_pair(make_run(), ci95=[0.0004, 0.06])
+    assert "(95 % interval 0.0004 to 0.0600;" in sentences(folder)[0]
+
+
 def test_a_comparison_without_scratch_names_both_starts(make_run: Make) -> None:
     folder = change_pair(make_run(), a="imagenet")
     assert sentences(folder)[0].startswith(

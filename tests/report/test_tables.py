@@ -60,6 +60,15 @@ def test_the_worst_case_stands_first(make_run: Make) -> None:
     assert dice == sorted(dice)
 
 
+def test_an_undefined_case_stands_last(make_run: Make) -> None:
+    folder = make_run(num_seeds=1)
+    for path in folder.glob("*/fold0/seed0/rows-test.csv"):
+        head, first, *others = path.read_text().splitlines()
+        path.write_text("\n".join([head, first.rsplit(",", 2)[0] + ",,", *others]) + "\n")
+    last = case_table(read_results(folder)).rows[-1]
+    assert last == ("case00", "patient0", DASH, DASH, DASH, DASH)
+
+
 def test_the_largest_error_stands_first_in_classification(make_run: Make) -> None:
     errors = [float(row[2]) + float(row[3]) for row in case_table(read_results(make_run("findings"))).rows]
     assert errors == pytest.approx(sorted(errors, reverse=True), abs=2e-3)

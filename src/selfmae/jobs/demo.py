@@ -15,7 +15,7 @@ FINISHED = "made"  # written last: a set that an interruption left half made is 
 # What is generated, and the file or folder of it that is the source. Few labelled images and many without: the case
 # that self pre-training is for.
 KINDS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "volumes": (lambda folder: write_volumes(folder, 24, SEED, num_unlabelled=24), "."),
+    "volumes": (lambda folder: write_volumes(folder, 24, SEED, (40, 40, 32), num_unlabelled=24), "."),
     "radiographs": (lambda folder: write_radiographs(folder, 240, SEED, num_unlabelled=200), "labels.csv"),
 }
 

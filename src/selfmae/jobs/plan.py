@@ -28,26 +28,29 @@ from selfmae.recipe import (
 from selfmae.train.device import resolve_accelerator
 
 
-@dataclass
 class Plan:
-    """Planned keys ("model.patch") with their values and reasons."""
+    """Keys ("model.patch") with their values and reasons; what the user gave is never planned over."""
 
-    values: dict[str, Any]
-    reasons: dict[str, str]
+    def __init__(self, given: Content) -> None:
+        self.given = given
+        self.values = flat(given)
+        self.reasons = dict.fromkeys(self.values, "given")
 
-    def put(self, key: str, value: Any, reason: str) -> None:
-        """Set one key."""
-        self.values[key] = list(value) if isinstance(value, tuple) else value
-        self.reasons[key] = reason
+    def put(self, key: str, value: Any, reason: str) -> Any:
+        """Set one key unless it was given, and return the value it has."""
+        if key not in self.values:
+            self.values[key] = list(value) if isinstance(value, tuple) else value
+            self.reasons[key] = reason
+        return self.values[key]
 
     def content(self) -> Content:
-        """Return the planned keys as nested mappings, ready for `make_recipe`."""
+        """Return all keys as nested mappings, ready for `make_recipe`."""
         content: Content = {}
         for key, value in self.values.items():
             for part in reversed(key.split(".")):
                 value = {part: value}
             content = overlay(content, value)
-        return content
+        return overlay(content, self.given)
 
 
 @dataclass(frozen=True)
@@ -69,19 +72,19 @@ CPU = Budget("a CPU", 48**3, 96, 192, 6, 3, 96, 4, 12)
 GPU = Budget("a GPU", 96**3, 224, 768, 12, 12, 384, 8, 16)
 
 
-def make_plan(source: Source, device: DeviceOptions) -> Plan:
-    """Plan a recipe for a source on this machine."""
+def make_plan(source: Source, device: DeviceOptions, given: Content) -> Plan:
+    """Plan what was not given of a recipe for a source on this machine."""
     cases = source.cases
     fingerprint = take_fingerprint(cases, source.facts)
     budget = CPU if resolve_accelerator(device) == "cpu" else GPU
-    plan = Plan({}, {})
+    plan = Plan(given)
     _plan_source(plan, cases)
     if cases.labels.kind == "mask":
         _plan_volume(plan, fingerprint, budget)
     else:
         _plan_whole(plan, fingerprint, budget)
-    _plan_model(plan, fingerprint, budget)
-    _plan_training(plan, fingerprint, cases)
+    _plan_model(plan, budget)
+    _plan_training(plan, cases)
     return plan
 
 
@@ -96,13 +99,10 @@ def resolve(source: str, name: str, sets: Sequence[str], display: Display) -> tu
     typed = overlay(given, parse_sets(sets))
     partial = check_partial(typed, origin)
     looked = look_at(load_cases(replace(partial.data, source=source)), masks=True, display=display)
-    plan = make_plan(looked, partial.device)
-    recipe = make_recipe(overlay(plan.content(), typed), origin)
-    typed_keys = flat(typed)
-    reasons = {key: reason for key, reason in plan.reasons.items() if key not in typed_keys}
-    reasons |= dict.fromkeys(typed_keys, "given")
+    plan = make_plan(looked, partial.device, typed)
+    recipe = make_recipe(plan.content(), origin)
     check_fits(recipe, looked.cases)
-    return recipe, reasons, looked
+    return recipe, plan.reasons, looked
 
 
 def show_plan(recipe: Recipe, reasons: Mapping[str, str], display: Display) -> None:
@@ -144,7 +144,8 @@ def _plan_volume(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
     else:
         plan.put("data.spacing_mm", (), "all images have the same spacing; nothing is resampled")
     limit = budget.voxels if len(shape) == 3 else budget.voxels ** (2 / 3) * 4
-    patch = tuple(_power_of_two(min(extent, limit ** (1 / len(shape)) * 1.3) / 6) for extent in shape)
+    sixth = tuple(_power_of_two(min(extent, limit ** (1 / len(shape)) * 1.3) / 6) for extent in shape)
+    patch = plan.put("model.patch", sixth, f"powers of two near a sixth of the median image {list(shape)}")
     crop = [ceil(extent / step) * step for extent, step in zip(shape, patch, strict=True)]
     while prod(crop) > limit:
         # Cut the axis with most patches: the crop keeps the proportions of the image as far as it can.
@@ -152,7 +153,6 @@ def _plan_volume(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
         if crop[axis] <= patch[axis]:
             break
         crop[axis] -= patch[axis]
-    plan.put("model.patch", patch, f"powers of two near a sixth of the median image {list(shape)}")
     plan.put(
         "data.crop",
         tuple(crop),
@@ -172,15 +172,16 @@ def _plan_whole(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
     largest = max(shape)
     size = [min(1.0, limit / largest) * extent for extent in shape]
     tokens = 12 if len(shape) == 2 else 6
-    patch = tuple(_power_of_two(extent / tokens) for extent in size)
-    crop = tuple(max(step, round(extent / step) * step) for extent, step in zip(size, patch, strict=True))
-    plan.put("model.patch", patch, f"powers of two that make about {tokens} patches along an axis")
-    plan.put("data.crop", crop, f"the median image {list(shape)} with at most {limit} along an axis on {budget.name}")
+    some = tuple(_power_of_two(extent / tokens) for extent in size)
+    patch = plan.put("model.patch", some, f"powers of two that make about {tokens} patches along an axis")
+    whole = tuple(max(step, round(extent / step) * step) for extent, step in zip(size, patch, strict=True))
+    reason = f"the median image {list(shape)} with at most {limit} along an axis on {budget.name}"
+    crop = plan.put("data.crop", whole, reason)
     plan.put("data.size", crop, "whole images are resized to the crop")
     plan.put("data.intensity", "zscore", "each image gets mean 0 and deviation 1")
 
 
-def _plan_model(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
+def _plan_model(plan: Plan, budget: Budget) -> None:
     size = f"affordable on {budget.name}"
     plan.put("model.width", budget.width, size)
     plan.put("model.depth", budget.depth, size)
@@ -191,24 +192,22 @@ def _plan_model(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
     plan.put("mask.decoder_heads", max(1, budget.decoder_width // 32), "32 values a head")
 
 
-def _plan_training(plan: Plan, fingerprint: Fingerprint, cases: Cases) -> None:
+def _plan_training(plan: Plan, cases: Cases) -> None:
     segmentation = cases.labels.kind == "mask"
-    plan.put("mask.ratio", 0.5 if segmentation else 0.75, "low ratios suit segmentation (Zhou et al. 2023, table 4)")
-    recipe: Mapping[str, Any] = (
-        {"pretrain.steps": 2000, "pretrain.batch": 8, "fit.steps": 600, "fit.batch": 4}
-        if segmentation
-        else {"pretrain.steps": 2000, "pretrain.batch": 32, "fit.steps": 600, "fit.batch": 32}
-    )
-    for key, value in recipe.items():
-        plan.put(key, value, "small data on one machine (LOG.md)")
+    tuned = "found by experiment on small data (LOG.md)"
+    plan.put("mask.ratio", 0.5 if segmentation else 0.75, tuned)
+    pretrain_steps = plan.put("pretrain.steps", 2000, tuned)
+    plan.put("pretrain.batch", 8 if segmentation else 32, tuned)
     plan.put("pretrain.lr", 1e-3, "AdamW at this batch size")
-    plan.put("pretrain.warmup_steps", recipe["pretrain.steps"] // 20, "a twentieth of the steps")
+    plan.put("pretrain.warmup_steps", pretrain_steps // 20, "a twentieth of the steps")
+    fit_steps = plan.put("fit.steps", 600, tuned)
+    plan.put("fit.batch", 4 if segmentation else 32, tuned)
     plan.put("fit.lr", 5e-4, "AdamW at this batch size")
-    plan.put("fit.warmup_steps", recipe["fit.steps"] // 20, "a twentieth of the steps")
+    plan.put("fit.warmup_steps", fit_steps // 20, "a twentieth of the steps")
     plan.put("fit.layer_decay", 0.75, "Zhou et al. 2023")
     plan.put("fit.drop_path", 0.1, "Zhou et al. 2023")
     plan.put("fit.clip", 1.0, "keeps single bad batches from spoiling a run")
-    plan.put("fit.validate_every", recipe["fit.steps"] // 6, "six looks at the val part")
+    plan.put("fit.validate_every", max(1, fit_steps // 6), "six looks at the val part")
     if segmentation:
         plan.put("fit.augment.foreground", 0.5, "half of the crops show a label for sure")
         plan.put("fit.augment.intensity", 0.1, "scanners differ in brightness and contrast")

@@ -32,7 +32,7 @@ def pretrain(recipe: Recipe, folder: Path, display: Display) -> None:
 
 
 def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, display: Display) -> None:
-    """Pre-train on the parts that `data.pretrain_on` names and write the cell's files; a finished one stays as it is."""
+    """Pre-train on the parts that `data.pretrain_on` names and write the files; a finished cell stays as it is."""
     cases = source.cases.part(*recipe.data.pretrain_on)
     if not cases:
         raise UserError(

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from selfmae.data.case import SPLITS, Case, Cases, check_disjoint, complete_splits, leave_out_copies, make_fold, patients_of
+from selfmae.data.case import (
+    SPLITS,
+    Case,
+    Cases,
+    check_disjoint,
+    complete_splits,
+    leave_out_copies,
+    make_fold,
+    patients_of,
+)
 from selfmae.data.doctor import Finding, examine, raise_on_errors
 from selfmae.data.sources import read_source
 from selfmae.data.survey import Facts, survey

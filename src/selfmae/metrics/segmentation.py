@@ -22,8 +22,8 @@ CONVENTIONS = {
     "dice_per_label": "Dice averaged over the cases whose truth has a label, then over labels; a miss is 0.",
     "dice_pooled": "Dice of the voxels of all cases together for each label, then averaged over labels.",
     "dice_absent_counts": "As dice_per_case, but a label the truth lacks counts: 1 if none of it is predicted, else 0.",
-    "per_case": "95th percentile of surface distances in {unit}, larger of the two directions (as MONAI), averaged over "
-    "labels the case's truth has, then over cases; a miss is the image's diagonal.",
+    "per_case": "95th percentile of surface distances in {unit}, larger of the two directions (as MONAI): averaged "
+    "over labels the case's truth has, then over cases; a miss is the image's diagonal.",
     "per_label": "As hd95_{unit}_per_case, but averaged over the cases whose truth has a label, then over labels.",
     "found_only": "As hd95_{unit}_per_case, but misses are dropped (as the code of Zhou et al. 2023), which flatters.",
 }
@@ -218,6 +218,7 @@ def _pooled_dice(rows: Sequence[Row], name: str) -> float | None:
 
 
 def _absence_dice(row: Row, name: str) -> float:
+    """Return the Dice, or where the truth lacks the label 1 if the prediction lacks it too, else 0."""
     dice = row[f"dice_{name}"]
     return float(not row[f"voxels_predicted_{name}"]) if dice is None else dice
 

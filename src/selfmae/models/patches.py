@@ -65,7 +65,7 @@ def sincos_positions(grid: Sequence[int], width: int) -> Tensor:
 
 def num_visible(num_patches: int, ratio: float) -> int:
     """Return how many patches stay visible: the floor of N (1 - ratio), but at least one is seen and one hidden."""
-    # 0.3 is no binary number: without the guard 10 * (1 - 0.7) would be 2.
+    # 0.9 is no binary number: without the guard 20 * (1 - 0.9) would be 1.
     return min(max(1, int(num_patches * (1 - ratio) + 1e-6)), num_patches - 1)
 
 

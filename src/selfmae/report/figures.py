@@ -69,7 +69,7 @@ def difference_plot(results: Results) -> Markup | None:
     pairs = results.verdict.get("pairs", [])
     if not pairs:
         return None
-    with panel(5.6, 0.6 + 1.1 * len(pairs)) as (figure, axes):
+    with panel(4.8, 0.6 + 1.1 * len(pairs)) as (figure, axes):
         axes.axvline(0, color=INK, linewidth=0.6, linestyle=(0, (4, 3)))
         for place, pair in enumerate(pairs):
             color = color_of(results, pair["b"]) if results.cells_of(pair["b"]) else INK

@@ -42,8 +42,10 @@ def reconstructions(results: Results) -> Gallery | None:
     if stacks is None:
         return None
     ids = [str(name) for name in stacks["ids"][:MAX_CASES]]
+    originals = stacks["original"]
+    # All three pictures of a case share the grey scale of its original, so they can be compared.
     rows = tuple(
-        (name.capitalize(), tuple(gray_png(picture) for picture in stacks[name][: len(ids)]))
+        (name.capitalize(), tuple(gray_png(window(stacks[name][i], originals[i])) for i in range(len(ids))))
         for name in ("original", "masked", "reconstructed")
     )
     return Gallery(tuple(ids), rows, float(stacks["ratio"]) if "ratio" in stacks else None)
@@ -97,10 +99,10 @@ def contour_png(image: np.ndarray, truth: np.ndarray | None, predicted: np.ndarr
     return _data_uri(buffer)
 
 
-def window(image: np.ndarray) -> np.ndarray:
-    """Return intensities as 0..1 between their 0.5th and 99.5th percentile."""
+def window(image: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+    """Return intensities as 0..1 between the 0.5th and 99.5th percentile of the image, or of a reference."""
     image = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    low, high = np.percentile(image, (0.5, 99.5))
+    low, high = np.percentile(image if reference is None else np.nan_to_num(reference), (0.5, 99.5))
     return ((image - low) / max(high - low, 1e-9)).clip(0, 1)
 
 

@@ -4,7 +4,7 @@ from selfmae.report.results import Cell, Results
 from selfmae.report.tables import Table
 from selfmae.report.words import DASH, duration
 
-PARTS = {"train": "train", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
+PARTS = {"train": "train", "val": "validation", "test": "test", "unlabelled": "unlabelled", "unused": "unused"}
 FILES = (
     ("Verdict, differences, intervals", "verdict.json"),
     ("Metrics of starts and labels, conventions", "<start>/fold<k>/seed<n>/summary-test.json"),

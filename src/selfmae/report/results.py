@@ -117,12 +117,9 @@ def label_names(results: Results) -> list[str]:
     """Return the labels in the order of their places, which is that of the rows' columns."""
     for cell in results.cells:
         labels = cell.summary.get("labels", {})
-        columns = (
-            [column.partition("_")[2] for column in cell.rows[0] if column.startswith(("dice_", "truth_"))]
-            if cell.rows
-            else []
-        )
-        ordered = [name for name in columns if name in labels]
+        columns = list(cell.rows[0]) if cell.rows else []
+        names = [column.partition("_")[2] for column in columns if column.startswith(("dice_", "truth_"))]
+        ordered = [name for name in names if name in labels]
         if labels:
             return ordered if len(ordered) == len(labels) else list(labels)
     return []

@@ -4,10 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfmae.report.results import Results, mean_of
-from selfmae.report.words import interval, listed, metric_title, number, origin, plural, spoken, subject
+from selfmae.report.words import (
+    difference_digits,
+    interval,
+    listed,
+    metric_title,
+    number,
+    origin,
+    plural,
+    spoken,
+    subject,
+)
 
 Pair = Mapping[str, Any]
-STEPS = {"train": "train", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
+PARTS = {"train": "train", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
 
 
 def main_pair(results: Results) -> Pair | None:
@@ -29,7 +39,7 @@ def pair_sentence(results: Results, pair: Pair) -> str:
     """Return one sentence: the verdict, both means, the difference with its interval, and on how many cases."""
     metric, starts = results.headline, results.verdict.get("starts", {})
     ci95 = pair.get("ci95")
-    digits = pair_digits(pair)
+    digits = difference_digits(pair)
     means = [number(starts.get(pair[side], {}).get("mean"), digits) for side in ("b", "a")]
     claims = {
         "helps": f"{capital(subject(pair['b']))} helps on this data",
@@ -47,15 +57,9 @@ def pair_sentence(results: Results, pair: Pair) -> str:
     )
 
 
-def pair_digits(pair: Pair) -> int:
-    """Return two decimals, three where two would round a bound or the difference away."""
-    values = [pair.get("difference"), *(pair.get("ci95") or ())]
-    return 3 if any(value is not None and 0 < abs(value) < 0.01 for value in values) else 2
-
-
 def _limits(pair: Pair) -> list[str]:
     """Return what the verdict leaves open."""
-    digits, ci95 = pair_digits(pair), pair.get("ci95")
+    digits, ci95 = difference_digits(pair), pair.get("ci95")
     sentences = []
     if pair["verdict"] not in ("helps", "hurts") and ci95:
         low, high = (number(bound, digits, sign=True) for bound in ci95)
@@ -113,7 +117,7 @@ def _data(results: Results) -> str:
     counts = results.run.get("counts", {})
     parts = [
         f"{plural(counts[split]['cases'], f'{word} case')} of {plural(counts[split]['patients'], 'patient')}"
-        for split, word in STEPS.items()
+        for split, word in PARTS.items()
         if counts.get(split, {}).get("cases")
     ]
     folds = results.run.get("num_folds", 1)
@@ -141,11 +145,12 @@ def _finetuning(results: Results) -> str:
     steps = max((cell.num_steps or 0 for cell in results.cells), default=0)
     seeds = len({cell.seed for cell in results.cells})
     starts = listed([origin(start) for start in results.starts])
+    model = "The model" if results.pretrained else "A vision transformer"
     equal = " on the same splits and seeds" if len(results.starts) > 1 else ""
     return (
-        f"It was fine-tuned {starts}{equal} ({plural(seeds, 'seed')}, up to {steps:,} steps), "
+        f"{model} was fine-tuned {starts}{equal} ({plural(seeds, 'seed')}, up to {steps:,} steps), "
         "and the weights with the best validation score were kept."
-    ).replace("It was", "It was" if results.pretrained else "A vision transformer was")
+    )
 
 
 def _statistics(results: Results) -> str:
@@ -159,7 +164,7 @@ def _statistics(results: Results) -> str:
     if pair is None:
         return text
     seeds = " and the training seed" if pair["num_seeds"] > 1 else ", for the one training seed used"
-    digits = pair_digits(pair)
+    digits = difference_digits(pair)
     return (
         f"{text} 95 % intervals are from a bootstrap over patients, paired between the starts{seeds}. "
         f"The difference of {pair['b']} and {pair['a']} was {number(pair['difference'], digits, sign=True)} "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from selfmae.report.results import Cell, Results, defined, label_names, mean_of, spread_of
 from selfmae.report.words import (
     DASH,
+    difference_digits,
     digits_of,
     duration,
     interval,
@@ -55,8 +56,8 @@ def pairs_table(results: Results) -> Table:
         (
             f"{pair['b']} against {pair['a']}",
             str(pair["verdict"]),
-            number(pair["difference"], sign=True),
-            interval(pair.get("ci95"), sign=True),
+            number(pair["difference"], max(3, difference_digits(pair)), sign=True),
+            interval(pair.get("ci95"), max(3, difference_digits(pair)), sign=True),
             p_value(pair.get("p")),
             f"{pair['num_cases']:,}",
             f"{pair['num_patients']:,}",

@@ -1,7 +1,8 @@
 """Words and numbers as a reader sees them: names of metrics and starts, digits, units, a dash for the undefined."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 MINUS, DASH = "\u2212", "\u2013"
 
@@ -64,6 +65,13 @@ def digits_of(metric: str) -> int:
     if metric.startswith("num_"):
         return 0
     return 1 if metric.startswith("hd95") else 3
+
+
+def difference_digits(pair: Mapping[str, Any]) -> int:
+    """Return two decimals, or as many (at most four) as keep a difference and its bounds from rounding to zero."""
+    values = [abs(value) for value in (pair.get("difference"), *(pair.get("ci95") or ())) if value]
+    smallest = min(values, default=1.0)
+    return 2 if smallest >= 0.01 else 3 if smallest >= 0.001 else 4
 
 
 def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
