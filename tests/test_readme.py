@@ -10,7 +10,8 @@ def test_the_map_is_the_tree() -> None:
     text = (ROOT / "README.md").read_text().split("## The map")[1].split("## Licence")[0]
     named = set(re.findall(r"^\s*([\w/-]+\.(?:py|html|yaml))\b", text, flags=re.M))
     package = ROOT / "src" / "selfmae"
-    files = {path.relative_to(package).as_posix() for path in package.rglob("*.*") if path.suffix in (".py", ".html", ".yaml")}
+    found = [path for path in package.rglob("*.*") if path.suffix in (".py", ".html", ".yaml")]
+    files = {path.relative_to(package).as_posix() for path in found}
     assert named == {name for name in files if not name.endswith("__init__.py") or name in named}
 
 

@@ -6,7 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfmae.data.case import Case, Cases, Labels, check_disjoint, complete_splits, leave_out_copies, make_fold, patients_of
+from selfmae.data.case import (
+    Case,
+    Cases,
+    Labels,
+    check_disjoint,
+    complete_splits,
+    leave_out_copies,
+    make_fold,
+    patients_of,
+)
 from selfmae.errors import UserError
 
 MASK = Path("mask.nii.gz")

@@ -78,7 +78,7 @@ def check_disjoint(cases: Iterable[Case]) -> None:
 
 
 def leave_out_copies(cases: Sequence[Case], hashes: Mapping[str, str]) -> list[Case]:
-    """Return the cases, "unused" where an equal image stands in a part that must stay unseen: test before val before all.
+    """Return the cases, "unused" where an equal image stands in a part that must stay unseen (test, then val).
 
     `hashes` holds the content hash of each image by case id; cases without one stay as they are.
     """
@@ -131,7 +131,9 @@ def _leave_out_patients(
 ) -> tuple[list[Case], list[str]]:
     """Return the cases without the unlabelled ones of these patients, and the notes with a sentence on them."""
     known = {case.id for case in cases if case.split == "unlabelled" and case.patient in held_out}
-    said = [f"{len(known)} unlabelled cases belong to patients of the val or test part and are left out."] if known else []
+    said = (
+        [f"{len(known)} unlabelled cases belong to patients of the val or test part and are left out."] if known else []
+    )
     return [_move(case, "unused") if case.id in known else case for case in cases], [*notes, *said]
 
 

@@ -170,7 +170,7 @@ def show_verdict(verdict: dict[str, Any], display: Display) -> None:
         display.say(
             f"{pair['b']} against {pair['a']}: {pair['verdict']}; difference of {metric} "
             f"{_number(pair['difference'], '+')} (95 % interval {_interval(pair['ci95'], '+')}, "
-            f"{pair['num_cases']} test cases of {pair['num_patients']} patients, {pair['num_seeds']} seeds)."
+            f"{pair['num_cases']} test cases of {pair['num_patients']} patients, {_count(pair['num_seeds'])})."
         )
         if pair["num_seeds"] == 1:
             display.say("With one seed the interval does not cover the noise of training: use --seeds 3 or more.")
@@ -182,3 +182,7 @@ def _number(value: float | None, sign: str = "") -> str:
 
 def _interval(ends: Sequence[float] | None, sign: str = "") -> str:
     return "undefined" if ends is None else f"{ends[0]:{sign}.4f} to {ends[1]:{sign}.4f}"
+
+
+def _count(num_seeds: int) -> str:
+    return f"{num_seeds} seed" if num_seeds == 1 else f"{num_seeds} seeds"

@@ -1,8 +1,10 @@
 """What a running command tells its user: stages with step, loss, rate and time left, and sentences worth knowing."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -11,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 SECONDS_BETWEEN_LINES = 15.0
+WIDTH_OF_FILES = 140  # columns of a table that goes into a file or a pipe
 
 
 class Stage:
@@ -46,7 +49,12 @@ class Display:
     """
 
     def __init__(self, stdout: bool = False, quiet: bool = False) -> None:
-        self.console = Console(stderr=not stdout, quiet=quiet, soft_wrap=True)
+        width = None if (sys.stdout if stdout else sys.stderr).isatty() else WIDTH_OF_FILES
+        self.console = Console(stderr=not stdout, quiet=quiet, soft_wrap=True, width=width)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be made anew in another process, where a terminal's state cannot go."""
+        return type(self), (not self.console.stderr, self.console.quiet)
 
     def say(self, sentence: str) -> None:
         """Print one sentence."""

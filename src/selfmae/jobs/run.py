@@ -42,7 +42,7 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
     with open_folder(out, recipe, reasons):
         write_json(out / "run.json", _facts(looked, recipe, grid, names))
         for fold, seed in grid.cells():
-            folded = fold_of(looked, fold, grid.num_folds, recipe.data.split_seed)
+            folded = fold_of(looked, fold, grid.num_folds, recipe.data)
             _run_cells(recipe, folded, out, names, (fold, seed), display)
         verdict = compare([out])
         show_verdict(verdict, display)

@@ -110,11 +110,13 @@ def apply_splits(cases: Sequence[Case], table: Path) -> tuple[list[Case], int]:
     return done, sum(case.id not in rows for case in cases)
 
 
-def fold_of(source: Source, fold: int, num_folds: int, seed: int) -> Source:
+def fold_of(source: Source, fold: int, num_folds: int, options: DataOptions) -> Source:
     """Return the source with the split of one fold; a single fold is the split that the source has."""
     if num_folds == 1:
         return source
-    cases = leave_out_copies(make_fold(source.cases.cases, fold, num_folds, seed), source.hashes)
+    cases = leave_out_copies(
+        make_fold(source.cases.cases, fold, num_folds, options.split_seed, options.val_fraction), source.hashes
+    )
     return replace(source, cases=replace(source.cases, cases=tuple(cases)))
 
 

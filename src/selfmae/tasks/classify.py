@@ -61,7 +61,9 @@ class Classify:
 
     def row(self, case: Case, prediction: np.ndarray) -> Row:
         """Return the truth and the probability of every finding."""
-        return {"id": case.id, "patient": case.patient} | score_findings(self.names, _findings(case), prediction)
+        return {"id": case.id, "patient": case.patient} | score_findings(
+            self.names, _findings(case), prediction.tolist()
+        )
 
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return AUC and its companions (see `metrics.classification`)."""

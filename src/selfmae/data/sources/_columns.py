@@ -53,7 +53,7 @@ def find_columns(rows: Sequence[Row], table: Path) -> Columns:
     if ignored:
         notes.append(f"Not taken as labels: {_quoted(ignored)}.")
     if not patient:
-        notes.append("No column names patients: each image counts as a patient of its own.")
+        notes.append("No column names patients: without data.splits each image counts as a patient of its own.")
     return Columns(image, patient, split, kind, labels, tuple(notes))
 
 

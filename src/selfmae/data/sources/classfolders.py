@@ -27,7 +27,7 @@ def read(path: Path) -> Cases:
     )
     notes = (
         f"The classes are the names of the folders: {', '.join(names)}.",
-        "File names tell no patients: each image counts as a patient of its own.",
+        "File names tell no patients: without data.splits each image counts as a patient of its own.",
     )
     return Cases(path, "classfolders", cases, Labels("classes", names), channels_of(c.images for c in cases), notes)
 

@@ -47,7 +47,7 @@ def read(path: Path) -> Cases:
         tuple(cases),
         Labels(kind, names),
         ("red", "green", "blue") if colour else ("gray",),
-        ("MedMNIST names no patients: each image counts as a patient of its own.",),
+        ("MedMNIST names no patients: without data.splits each image counts as a patient of its own.",),
     )
 
 

@@ -28,7 +28,7 @@ def read(path: Path) -> Cases:
     content = _load(file)
     listed = [_place(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
     targets = [target for _, _, target in listed if target]
-    notes = ["The list names no patients: each image counts as a patient of its own."]
+    notes = ["The list names no patients: without data.splits each image counts as a patient of its own."]
     if targets and not any(target.is_file() for target in targets):
         # The split must not depend on whether labels are there: pre-training, which opens none, sees the same images.
         notes.append(f"None of the {len(targets)} label files is there: only pre-training is possible.")

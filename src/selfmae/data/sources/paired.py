@@ -33,7 +33,7 @@ def read(path: Path) -> Cases:
     images, masks = _list_files(path)
     studies = _join_channels(images, set(masks))
     targets = _pair(studies, masks, path)
-    notes = ["File names tell no patients: each image counts as a patient of its own."]
+    notes = ["File names tell no patients: without data.splits each image counts as a patient of its own."]
     if masks:
         notes.append("Nothing declares the labels: their values were read from the masks.")
     else:
