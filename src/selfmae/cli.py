@@ -178,11 +178,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        print("Interrupted: the same command continues where it stopped.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # typer makes this of a KeyboardInterrupt
+            print("Interrupted: the same command continues where it stopped.", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ class ModelOptions(Section):
     mlp_ratio: float = 4.0
     decoder_features: int = 16  # channels of UNETR's finest level
     taps: tuple[int, ...] = ()  # blocks, counted from 0, whose output feeds UNETR; () spreads them evenly
+    tap_norm: Literal["none", "instance"] = "none"  # of what feeds UNETR; the paper and MONAI have none
 
 
 @dataclass(frozen=True)

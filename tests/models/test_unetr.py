@@ -153,3 +153,13 @@ def test_taps_that_do_not_fit_are_named(taps: tuple[int, ...]) -> None:
         f"model.taps {list(taps)} must name 3 of the blocks 0 to 3 for model.patch [16, 16]: name as many, or leave it "
         "empty."
     )
+
+
+def test_normed_taps_do_not_depend_on_the_size_of_the_hidden_states() -> None:
+    options = ModelOptions((4, 4, 4), width=24, depth=2, heads=2, decoder_features=4, tap_norm="instance")
+    model = UNETR(options, 1, (8, 8, 8), 2).eval()
+    tokens = torch.randn(2, 9, 24)
+    grid = model._as_grid(tokens)
+    assert torch.allclose(grid, model._as_grid(tokens * 10 + 3), atol=1e-4)
+    assert grid.shape == (2, 24, 2, 2, 2)
+    assert torch.allclose(grid.mean((2, 3, 4)), torch.zeros(2, 24), atol=1e-5)

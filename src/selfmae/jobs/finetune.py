@@ -14,7 +14,7 @@ from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import evaluate_cell, score_cases
 from selfmae.jobs.folder import open_folder, timed, where
-from selfmae.jobs.source import Source, check_fits, check_unseen, load_cases, look_at, write_cases
+from selfmae.jobs.source import Source, check_crop, check_fits, check_unseen, load_cases, look_at, write_cases
 from selfmae.models.imagenet import imagenet_weights
 from selfmae.models.weights import Weights, load_encoder, read_weights
 from selfmae.options import Recipe
@@ -62,6 +62,7 @@ def finetune(recipe: Recipe, start: str, folder: Path, display: Display) -> dict
     check_fits(recipe, cases)
     origin = find_start(start, recipe)
     source = look_at(cases, masks=True, display=display)
+    check_crop(recipe, source)
     for note in source.cases.notes:
         display.say(note)
     summary = finetune_cell(recipe, source, origin, folder, 0, display)
@@ -80,14 +81,15 @@ def finetune_cell(
     cases, val = source.cases.part("train"), source.cases.part("val")
     if not val:
         raise UserError("There is no val case to choose the checkpoint on: give the source or data.splits a val part.")
-    task = make_task(recipe)
+    task, finished = make_task(recipe), folder / "summary-test.json"
+    # Weights that do not fit must raise before the folder is made.
+    report = {} if finished.exists() else start_report(task, start)
     with open_folder(folder, recipe):
         check_same_start(folder, start)
-        finished = folder / "summary-test.json"
+        write_cases(folder / "cases.csv", source, fold)
         if finished.exists():
             summary: dict[str, Any] = json.loads(finished.read_text())
             return summary
-        write_cases(folder / "cases.csv", source, fold)
         seen = sorted({*start.seen, *(source.hashes[case.id] for case in cases)})
         contract = {"kind": "finetune", "recipe": as_content(recipe), "start": start.name, "seen": seen}
         with display.stage("preparing images", len(cases) + len(val)) as stage:
@@ -103,7 +105,7 @@ def finetune_cell(
             start.name,
             validate=Validation(task, val),
         )
-        with timed(folder, where(recipe) | start_report(task, start)):
+        with timed(folder, where(recipe) | report):
             model = launch(recipe, task, job, display)
         evaluate_cell(recipe, source, "val", folder, model, display)
         return evaluate_cell(recipe, source, "test", folder, model, display)

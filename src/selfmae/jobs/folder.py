@@ -28,27 +28,38 @@ def open_folder(folder: Path, recipe: Recipe, reasons: Mapping[str, str] | None 
 
     Raises `UserError` where another command works in the folder, its recipe differs, or it holds something else.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "recipe.yaml"
     lock = FileLock(folder / ".lock")
     try:
+        _check_own(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UserError(f"Another command is working in {folder}: wait for it, or choose another --out.") from error
+    except OSError as error:
+        raise UserError(
+            f"The folder {folder} could not be made or written to ({error.strerror}): choose another --out."
+        ) from error
     try:
-        path = folder / "recipe.yaml"
         if path.exists():
             _check_same(path, recipe)
         else:
-            others = sorted(item.name for item in folder.iterdir() if item.name != ".lock")
-            if others:
-                raise UserError(
-                    f"{folder} is no run folder of SelfMAE but holds {len(others)} files ({', '.join(others[:3])}): "
-                    "choose a new or empty folder for --out."
-                )
             write_recipe(path, recipe, reasons)
         yield
     finally:
         lock.release()
+
+
+def _check_own(folder: Path) -> None:
+    """Raise if the folder holds files but no recipe; what the first moment of a command leaves does not count."""
+    if not folder.exists() or (folder / "recipe.yaml").exists():
+        return
+    others = sorted(item.name for item in folder.iterdir() if item.name not in (".lock", "recipe.yaml.part"))
+    if others:
+        raise UserError(
+            f"{folder} is no run folder of SelfMAE but holds {len(others)} files ({', '.join(others[:3])}): "
+            "choose a new or empty folder for --out."
+        )
 
 
 def _check_same(path: Path, recipe: Recipe) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from selfmae.data.images import is_image, read_image, write_mask
+from selfmae.data.images import is_image, mask_suffix, read_image, stem_of, write_mask
 from selfmae.data.transforms import prepare_image
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
@@ -22,8 +22,8 @@ from selfmae.train.device import make_fabric
 def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -> list[Path]:
     """Predict every input (image files, or folders of them) with a fine-tuned model; return the files written.
 
-    Segmentation writes `<name>.nii.gz` (or `.png` for PNG images) with the label values of the training masks;
-    regions one file each, `<name>_<region>`. Classification writes `predictions.csv`: image, then one column of
+    Segmentation writes `<name>.nii.gz` (`.png` for pictures, `.npy` for arrays) with the label values of the training
+    masks; regions one file each, `<name>_<region>`. Classification writes `predictions.csv`: image, then one column of
     probabilities for every finding. Existing files are never overwritten.
     """
     recipe, model = load_model(folder)
@@ -63,6 +63,8 @@ def predict_one(task: Task, model: nn.Module, path: Path) -> np.ndarray:
         )
     if not np.isfinite(image.array).all():
         raise UserError(f"{path} holds values that are not finite (NaN or infinite): repair the image.")
+    if task.recipe.data.spacing_mm and not image.spacing_mm:
+        raise UserError(f"{path} holds no spacing, but the model wants images of a known one: give a NIfTI file.")
     return task.predict(model, prepare_image(image, task.recipe.data), image.array.shape[1:])
 
 
@@ -89,8 +91,7 @@ def _output_names(images: Sequence[Path], recipe: Recipe) -> dict[Path, list[str
     names: dict[Path, list[str]] = {}
     owners: dict[str, Path] = {}
     for path in images:
-        stem = path.name.split(".")[0]
-        suffix = ".png" if path.suffix.lower() in (".png", ".jpg", ".jpeg") else ".nii.gz"
+        stem, suffix = stem_of(path), mask_suffix(path)
         names[path] = [f"{stem}_{region}{suffix}" for region in recipe.target.regions] or [f"{stem}{suffix}"]
         other = owners.setdefault(names[path][0], path)
         if other != path:

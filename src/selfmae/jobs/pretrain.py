@@ -10,7 +10,7 @@ from selfmae.data.stream import draw_at
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.folder import open_folder, timed, where, write_arrays
-from selfmae.jobs.source import Source, load_cases, look_at, write_cases
+from selfmae.jobs.source import Source, check_crop, load_cases, look_at, write_cases
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.options import Recipe
 from selfmae.recipe import as_content
@@ -25,6 +25,7 @@ FIGURE = Path("figures") / "reconstructions.npz"  # written last: its presence s
 def pretrain(recipe: Recipe, folder: Path, display: Display) -> None:
     """Pre-train as the recipe says; a folder that holds part of the run is continued."""
     source = look_at(load_cases(recipe.data), masks=False, display=display)
+    check_crop(recipe, source)
     for note in source.cases.notes:
         display.say(note)
     pretrain_cell(recipe, source, folder, 0, display)
@@ -39,9 +40,9 @@ def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, displ
             f"data.pretrain_on names {list(recipe.data.pretrain_on)}, but the source has no such case: add 'train'."
         )
     with open_folder(folder, recipe):
+        write_cases(folder / "cases.csv", source, fold)
         if (folder / FIGURE).exists():
             return
-        write_cases(folder / "cases.csv", source, fold)
         seen = sorted(source.hashes[case.id] for case in cases)
         contract = {"kind": "pretrain", "recipe": as_content(recipe), "seen": seen}
         task = Reconstruct(recipe)
@@ -64,7 +65,7 @@ def count_parameters(task: Trainable) -> int:
 def save_reconstructions(folder: Path, task: Reconstruct, model: MaskedAutoencoder, source: Source) -> None:
     """Save middle slices of a few val images, whole, masked and reconstructed, for the report's figure."""
     cases = source.cases.part("val")[:NUM_FIGURES] or source.cases.part("train")[:NUM_FIGURES]
-    draws = [draw_at([case], 0, 0) for case in cases]
+    draws = [draw_at([case], 0, place) for place, case in enumerate(cases)]
     samples = [task.sample(draw) for draw in draws]
     device = next(model.parameters()).device
     figures: dict[str, Any] = {"ids": np.array([case.id for case in cases])}

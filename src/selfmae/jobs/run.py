@@ -8,14 +8,15 @@ from typing import Any
 from selfmae.errors import UserError
 from selfmae.jobs.compare import compare, show_verdict
 from selfmae.jobs.display import Display
-from selfmae.jobs.finetune import find_start, finetune_cell
+from selfmae.jobs.finetune import Start, find_start, finetune_cell, start_report
 from selfmae.jobs.folder import open_folder, write_json
 from selfmae.jobs.inspect import show_source
 from selfmae.jobs.plan import resolve, show_plan
 from selfmae.jobs.pretrain import pretrain_cell
 from selfmae.jobs.report import report
-from selfmae.jobs.source import Source, count_splits, fold_of
+from selfmae.jobs.source import Source, check_crop, count_splits, fold_of
 from selfmae.options import Recipe
+from selfmae.tasks import make_task
 
 PRETRAIN = "pretrain"  # the folder of the self pre-trained encoders, which is no start's name
 
@@ -39,11 +40,13 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
     recipe, reasons, looked = resolve(source, recipe_name, sets, display)
     show_source(looked, display)
     show_plan(recipe, reasons, display)
+    check_crop(recipe, looked)
+    starts = _find_starts(names, recipe)
     with open_folder(out, recipe, reasons):
         write_json(out / "run.json", _facts(looked, recipe, grid, names))
         for fold, seed in grid.cells():
             folded = fold_of(looked, fold, grid.num_folds, recipe.data)
-            _run_cells(recipe, folded, out, names, (fold, seed), display)
+            _run_cells(recipe, folded, out, starts, (fold, seed), display)
         verdict = compare([out])
         show_verdict(verdict, display)
         report([out], display)
@@ -54,10 +57,13 @@ def name_starts(grid: Grid) -> dict[str, str]:
     """Return folder name and text of each start; raise `UserError` where one is unknown or two share a name."""
     if grid.num_folds < 1 or grid.num_seeds < 1:
         raise UserError(f"--folds {grid.num_folds} and --seeds {grid.num_seeds} must be at least 1.")
+    if not grid.starts:
+        raise UserError("--starts names no start: give scratch, mae, imagenet or files of weights, between commas.")
     names: dict[str, str] = {}
     for text in grid.starts:
-        name = text if text in ("scratch", "mae", "imagenet") else Path(text).stem
-        if text != name and not Path(text).is_file():
+        known = text in ("scratch", "mae", "imagenet")
+        name = text if known else Path(text).stem
+        if not known and not Path(text).is_file():
             raise UserError(
                 f"--starts names {text!r}, but a start is scratch, mae, imagenet or an existing file of weights."
             )
@@ -67,20 +73,37 @@ def name_starts(grid: Grid) -> dict[str, str]:
     return names
 
 
+def _find_starts(names: Mapping[str, str], recipe: Recipe) -> dict[str, Start | None]:
+    """Return the start of each name, None for the one that is pre-trained here; raise before any training if one lacks.
+
+    That the model can be built, and the weights fit it, is tried too.
+    """
+    task = make_task(recipe)
+    starts: dict[str, Start | None] = {}
+    for name, text in names.items():
+        starts[name] = None if name == "mae" else replace(find_start(text, recipe), name=name)
+        start_report(task, starts[name] or Start("scratch", name))
+    return starts
+
+
 def _run_cells(
-    recipe: Recipe, source: Source, out: Path, names: Mapping[str, str], cell: tuple[int, int], display: Display
+    recipe: Recipe,
+    source: Source,
+    out: Path,
+    starts: Mapping[str, Start | None],
+    cell: tuple[int, int],
+    display: Display,
 ) -> None:
     """Pre-train once and fine-tune every start for one fold and seed."""
     fold, seed = cell
     place = Path(f"fold{fold}") / f"seed{seed}"
     recipe = replace(recipe, seed=recipe.seed + seed)
-    for name, text in names.items():
+    for name, start in starts.items():
         display.say(f"— {name}, fold {fold}, seed {seed}")
-        if name == "mae":
+        if start is None:
             pretrained = out / PRETRAIN / place
             pretrain_cell(recipe, source, pretrained, fold, display)
-            text = f"mae:{pretrained}"
-        start = replace(find_start(text, recipe), name=name)
+            start = replace(find_start(f"mae:{pretrained}", recipe), name=name)
         finetune_cell(recipe, source, start, out / name / place, fold, display)
 
 

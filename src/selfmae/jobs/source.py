@@ -17,6 +17,7 @@ from selfmae.data.case import (
 from selfmae.data.doctor import Finding, examine, raise_on_errors
 from selfmae.data.sources import read_source
 from selfmae.data.survey import Facts, survey
+from selfmae.data.transforms import prepared_shape
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.folder import read_table, write_table
@@ -84,6 +85,19 @@ def check_fits(recipe: Recipe, cases: Cases) -> None:
         )
 
 
+def check_crop(recipe: Recipe, source: Source) -> None:
+    """Raise if the crop is more than a patch larger than every training image: samples would be mostly padding."""
+    data, training = recipe.data, {case.id for case in source.cases.part("train", "unlabelled")}
+    shapes = [prepared_shape(fact.shape, fact.spacing_mm, data) for fact in source.facts if fact.id in training]
+    largest = [max(extents) for extents in zip(*shapes, strict=True)]
+    sizes = zip(data.crop, recipe.model.patch, largest, strict=False)
+    if any(crop > extent + patch for crop, patch, extent in sizes):
+        raise UserError(
+            f"data.crop {list(data.crop)} is more than a patch larger than the largest training image {largest} "
+            "(voxels after preparation): make data.crop smaller."
+        )
+
+
 def apply_splits(cases: Sequence[Case], table: Path) -> tuple[list[Case], int]:
     """Give each case the patient and split that a table (columns id, patient, split) lists; count those it does not."""
     if not table.is_file():
@@ -121,15 +135,28 @@ def fold_of(source: Source, fold: int, num_folds: int, options: DataOptions) -> 
 
 
 def write_cases(path: Path, source: Source, fold: int = 0) -> None:
-    """Save who is in which part: id, patient, split, fold and content hash."""
+    """Save who is in which part: id, patient, split, fold and content hash; raise if the file there says otherwise."""
     hashes = source.hashes
-    write_table(
-        path,
-        [
-            {"id": case.id, "patient": case.patient, "split": case.split, "fold": fold, "hash": hashes.get(case.id, "")}
-            for case in source.cases.cases
-        ],
-    )
+    rows = [
+        {
+            "id": case.id,
+            "patient": case.patient,
+            "split": case.split,
+            "fold": str(fold),
+            "hash": hashes.get(case.id, ""),
+        }
+        for case in source.cases.cases
+    ]
+    if not path.exists():
+        write_table(path, rows)
+        return
+    before = read_table(path)
+    changed = [row["id"] for row in (*rows, *before) if row not in before or row not in rows]
+    if changed:
+        raise UserError(
+            f"{path.parent} was begun with other images, another split or another --folds (first difference: case "
+            f"{changed[0]!r}, see {path.name}): choose another --out, or restore what was changed."
+        )
 
 
 def count_splits(cases: Cases) -> dict[str, dict[str, int]]:

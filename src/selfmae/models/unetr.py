@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from monai.networks.blocks.dynunet_block import UnetOutBlock, UnetResBlock, get_conv_layer
 from monai.networks.blocks.unetr_block import UnetrBasicBlock, UnetrUpBlock
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from selfmae.errors import UserError
 from selfmae.models.vit import Encoder
@@ -47,6 +48,7 @@ class UNETR(nn.Module):
     def __init__(self, options: ModelOptions, channels: int, crop: Sequence[int], num_outputs: int) -> None:
         super().__init__()
         self.encoder = Encoder(options, channels, crop)
+        self.tap_norm = options.tap_norm
         strides = level_strides(options.patch)
         num_levels, num_axes, base = len(strides), len(crop), options.decoder_features
         self.taps = options.taps or tuple(options.depth * (i + 1) // num_levels for i in range(num_levels - 1))
@@ -87,8 +89,14 @@ class UNETR(nn.Module):
         return self.out(out)
 
     def _as_grid(self, tokens: Tensor) -> Tensor:
-        """Return tokens [B, 1 + N, D] without the class token as a feature map [B, D, *grid]."""
-        return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, *self.encoder.grid)
+        """Return tokens [B, 1 + N, D] without the class token as a feature map [B, D, *grid].
+
+        The hidden states of a pre-trained ViT are up to ten times as large as those of a new one, most of it the same
+        for all tokens (measured on Hippocampus, LOG.md), and drown the decoder's other path. `tap_norm` "instance"
+        gives every channel mean 0 and deviation 1 over the patches of an image, as the decoder does after each layer.
+        """
+        grid = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, *self.encoder.grid)
+        return F.instance_norm(grid) if self.tap_norm == "instance" else grid
 
 
 def level_strides(patch: Sequence[int]) -> list[Stride]:

@@ -1,0 +1,183 @@
+"""Fine-tuning: starts and their report, leaks, and folders that belong to something else."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from selfmae.jobs.display import Display
+from selfmae.jobs.finetune import Validation, find_start
+from selfmae.models.weights import save_weights
+from selfmae.recipe import load_recipe
+from selfmae.tasks.classify import Classify
+
+Call = Callable[..., int]
+
+
+@pytest.fixture
+def pretrained(volume_run: Path) -> Path:
+    return volume_run / "pretrain" / "fold0" / "seed0"
+
+
+def start_of(folder: Path) -> dict[str, object]:
+    report: dict[str, object] = json.loads((folder / "where.json").read_text())["start"]
+    return report
+
+
+def test_the_command_makes_what_a_run_makes(
+    tmp_path: Path, volume_recipe: Path, volume_run: Path, call: Call, bytes_of: Callable[..., dict[str, bytes]]
+) -> None:
+    names = ("model.safetensors", "rows-val.csv", "rows-test.csv", "summary-test.json", "cases.csv")
+    assert call("finetune", volume_recipe, "--out", tmp_path / "out") == 0
+    assert bytes_of(tmp_path / "out", *names) == bytes_of(volume_run / "scratch/fold0/seed0", *names)
+
+
+def test_a_start_from_mae_scores_as_it_does_in_a_run(
+    tmp_path: Path, volume_recipe: Path, volume_run: Path, pretrained: Path, call: Call
+) -> None:
+    assert call("finetune", volume_recipe, "--out", tmp_path / "out", "--start", f"mae:{pretrained}") == 0
+    ours, theirs = tmp_path / "out", volume_run / "mae" / "fold0" / "seed0"
+    assert (ours / "rows-test.csv").read_bytes() == (theirs / "rows-test.csv").read_bytes()
+
+
+def test_the_report_of_a_start_lists_every_tensor_of_the_model_and_the_file_once(
+    volume_run: Path, pretrained: Path
+) -> None:
+    cell = volume_run / "mae" / "fold0" / "seed0"
+    report = start_of(cell)
+    model, given = load_file(cell / "model.safetensors"), load_file(pretrained / "model.safetensors")
+    assert report["loaded"] > 20
+    assert report["loaded"] + len(report["new"]) == len(set(model) | set(report["new"]))
+    assert report["loaded"] + len(report["unused"]) == len(given)
+    assert all(name.startswith(("decoder", "mask_token", "encoder.pos_embed")) for name in report["unused"])
+    assert not any(name.startswith("encoder.blocks") for name in report["new"])
+
+
+def test_training_starts_from_the_weights_of_the_start(
+    tmp_path: Path, volume_recipe: Path, pretrained: Path, call: Call
+) -> None:
+    words = ("--start", f"mae:{pretrained}", "--set", "fit.lr=1e-12", "--set", "fit.weight_decay=0")
+    assert call("finetune", volume_recipe, "--out", tmp_path / "out", *words) == 0
+    ours, theirs = load_file(tmp_path / "out" / "model.safetensors"), load_file(pretrained / "model.safetensors")
+    shared = [name for name in theirs if name.startswith("encoder.blocks")]
+    assert shared
+    for name in shared:
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-6, rtol=0)
+
+
+def test_a_scratch_start_reports_no_tensor(volume_run: Path) -> None:
+    assert start_of(volume_run / "scratch" / "fold0" / "seed0") == {"kind": "scratch", "name": "scratch"}
+
+
+def test_what_the_start_saw_counts_as_seen(volume_run: Path) -> None:
+    def seen(start: str) -> set[str]:
+        with safe_open(volume_run / start / "fold0" / "seed0" / "model.safetensors", framework="np") as file:
+            return set(json.loads(file.metadata()["contract"])["seen"])
+
+    assert seen("mae") == seen("scratch") | seen("pretrain")
+    assert seen("pretrain") - seen("scratch")  # the unlabelled ones
+
+
+def test_weights_that_saw_a_test_image_are_refused(
+    tmp_path: Path, volume_recipe: Path, volume_run: Path, pretrained: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (pretrained / "cases.csv").read_text().splitlines()
+    case, _, _, _, digest = next(row for row in rows if ",test," in row).split(",")
+    weights = tmp_path / "leaky.safetensors"
+    save_weights(weights, load_file(pretrained / "model.safetensors"), {"kind": "pretrain", "seen": [digest]})
+    assert call("finetune", volume_recipe, "--out", tmp_path / "out", "--start", weights) == 2
+    assert f"were trained on 1 images of this split's val or test part ({case})" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("start", "text"),
+    [
+        ("may", "--start 'may' must be scratch, imagenet, mae:DIR or an existing file of weights."),
+        ("mae:{tmp}", "{tmp} holds no finished pre-training (model.safetensors is not there): run `selfmae pretrain"),
+        ("mae:", "--start 'mae:' must be scratch, imagenet, mae:DIR"),
+        ("mae:{tmp}/none", "{tmp}/none holds no finished pre-training"),
+    ],
+)
+def test_a_start_that_is_not_there_is_an_error(
+    tmp_path: Path, volume_recipe: Path, call: Call, capsys: pytest.CaptureFixture[str], start: str, text: str
+) -> None:
+    words = ("--start", start.format(tmp=tmp_path))
+    assert call("finetune", volume_recipe, "--out", tmp_path / "out", *words) == 2
+    assert text.format(tmp=tmp_path) in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("model.width=96", "do not fit: "),
+        ("model.depth=3", "lack 12 of the encoder's "),
+        ("model.patch=[4,4,4]", "patch_embed"),
+    ],
+)
+def test_weights_that_do_not_fit_are_told_before_the_folder_is_made(
+    tmp_path: Path,
+    volume_recipe: Path,
+    pretrained: Path,
+    call: Call,
+    capsys: pytest.CaptureFixture[str],
+    setting: str,
+    text: str,
+) -> None:
+    words = ("--start", f"mae:{pretrained}", "--set", setting)
+    assert call("finetune", volume_recipe, "--out", tmp_path / "out", *words) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("Error: The weights of mae:")
+    assert text in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_began_from_another_start_is_refused(
+    volume_recipe: Path, volume_run: Path, pretrained: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = volume_run / "scratch" / "fold0" / "seed0"
+    assert call("finetune", volume_recipe, "--out", cell, "--start", f"mae:{pretrained}") == 2
+    assert f"{cell} was started from scratch, not from mae:{pretrained}: choose" in capsys.readouterr().err
+
+
+def test_a_split_without_val_is_an_error(
+    tmp_path: Path, volume_recipe: Path, volume_run: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = tmp_path / "splits.csv"
+    rows = (volume_run / "scratch" / "fold0" / "seed0" / "cases.csv").read_text()
+    splits.write_text(rows.replace(",train,", ",val,", 1).replace(",val,", ",train,").replace(",test,", ",unlabelled,"))
+    words = ("--set", f"data.splits={splits}", "--out", tmp_path / "out")
+    assert call("finetune", volume_recipe, *words) == 0 or "no val case" in capsys.readouterr().err
+
+
+def test_a_recipe_for_other_labels_is_an_error(
+    tmp_path: Path, volume_recipe: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--set", "target.names=[heart]", "--set", "target.values=[1]", "--out", tmp_path / "out")
+    assert call("finetune", volume_recipe, *words) == 2
+    assert "The recipe was made for mask ['heart'], but " in capsys.readouterr().err
+
+
+def test_a_recipe_for_other_channels_is_an_error(
+    tmp_path: Path, volume_recipe: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("finetune", volume_recipe, "--set", "data.channels=[T1]", "--out", tmp_path / "out") == 2
+    assert "The recipe was made for the channels ['T1'], but " in capsys.readouterr().err
+
+
+def test_a_foreign_file_of_weights_has_seen_nothing(tmp_path: Path, volume_recipe: Path, pretrained: Path) -> None:
+    save_file(load_file(pretrained / "model.safetensors"), tmp_path / "plain.safetensors")
+    start = find_start(str(tmp_path / "plain.safetensors"), load_recipe(str(volume_recipe)))
+    assert (start.kind, start.seen) == ("file", ())
+
+
+def test_an_undefined_validation_score_is_the_worst(picture_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Classify(load_recipe(str(picture_recipe)))
+    monkeypatch.setattr(task, "summary", lambda rows: {"metrics": {"mean_auc": None}})
+    assert Validation(task, [])(torch.nn.Identity()) == float("-inf")
+    assert Display(quiet=True).console.quiet
