@@ -106,21 +106,25 @@ def plan(
 @app.command()
 def pretrain(recipe: RecipeFile, out: Out, sets: Sets = None) -> None:
     """Pre-train a masked autoencoder on the training images of a recipe's source, without labels."""
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.pretrain import pretrain
     from selfmae.recipe import load_recipe
 
-    pretrain(load_recipe(recipe, sets or []), out, Display())
+    checked = load_recipe(recipe, sets or [])  # before the imports that take seconds
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.pretrain import pretrain
+
+    pretrain(checked, out, Display())
 
 
 @app.command()
 def finetune(recipe: RecipeFile, out: Out, start: Start = "scratch", sets: Sets = None) -> None:
     """Fine-tune from a start, choose the checkpoint on val, evaluate on val and test."""
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.finetune import finetune
     from selfmae.recipe import load_recipe
 
-    finetune(load_recipe(recipe, sets or []), start, out, Display())
+    checked = load_recipe(recipe, sets or [])
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.finetune import finetune
+
+    finetune(checked, start, out, Display())
 
 
 @app.command()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from selfmae.cli import main
 from selfmae.data.phantom import write_radiographs, write_volumes
@@ -36,6 +37,12 @@ def invoke(*words: object) -> int:
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in words])
     return int(end.value.code or 0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Use one thread: more are slower on models as small as these, by far where other tests run beside."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -111,3 +118,18 @@ def bytes_of() -> Callable[..., dict[str, bytes]]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in files if not names or path.name in names}
 
     return read
+
+
+@pytest.fixture
+def error_line(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """Return a function that gives the one line of standard error which tells the user what is wrong."""
+
+    def find() -> str:
+        text = capsys.readouterr().err
+        lines = [line for line in text.splitlines() if line.startswith("Error: ")]
+        assert len(lines) == 1, text
+        assert lines[0].endswith((".", "?"))
+        assert "Traceback" not in text
+        return lines[0]
+
+    return find

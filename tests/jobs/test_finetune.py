@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.finetune import Validation, find_start
+from selfmae.jobs.finetune import Start, Validation, find_start, finetune_cell
+from selfmae.jobs.source import load_cases, look_at
 from selfmae.models.weights import save_weights
 from selfmae.recipe import load_recipe
 from selfmae.tasks.classify import Classify
@@ -23,8 +27,8 @@ def pretrained(volume_run: Path) -> Path:
     return volume_run / "pretrain" / "fold0" / "seed0"
 
 
-def start_of(folder: Path) -> dict[str, object]:
-    report: dict[str, object] = json.loads((folder / "where.json").read_text())["start"]
+def start_of(folder: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / "where.json").read_text())["start"]
     return report
 
 
@@ -83,7 +87,12 @@ def test_what_the_start_saw_counts_as_seen(volume_run: Path) -> None:
 
 
 def test_weights_that_saw_a_test_image_are_refused(
-    tmp_path: Path, volume_recipe: Path, volume_run: Path, pretrained: Path, call: Call, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    volume_recipe: Path,
+    volume_run: Path,
+    pretrained: Path,
+    call: Call,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     rows = (pretrained / "cases.csv").read_text().splitlines()
     case, _, _, _, digest = next(row for row in rows if ",test," in row).split(",")
@@ -145,14 +154,13 @@ def test_a_folder_that_began_from_another_start_is_refused(
     assert f"{cell} was started from scratch, not from mae:{pretrained}: choose" in capsys.readouterr().err
 
 
-def test_a_split_without_val_is_an_error(
-    tmp_path: Path, volume_recipe: Path, volume_run: Path, call: Call, capsys: pytest.CaptureFixture[str]
-) -> None:
-    splits = tmp_path / "splits.csv"
-    rows = (volume_run / "scratch" / "fold0" / "seed0" / "cases.csv").read_text()
-    splits.write_text(rows.replace(",train,", ",val,", 1).replace(",val,", ",train,").replace(",test,", ",unlabelled,"))
-    words = ("--set", f"data.splits={splits}", "--out", tmp_path / "out")
-    assert call("finetune", volume_recipe, *words) == 0 or "no val case" in capsys.readouterr().err
+def test_a_split_without_val_is_an_error(tmp_path: Path, volume_recipe: Path) -> None:
+    recipe, display = load_recipe(str(volume_recipe)), Display(quiet=True)
+    source = look_at(load_cases(recipe.data), masks=False, display=display)
+    cases = replace(source.cases, cases=tuple(source.cases.part("train", "test")))
+    with pytest.raises(UserError, match="There is no val case to choose the checkpoint on: give the source"):
+        finetune_cell(recipe, replace(source, cases=cases), Start("scratch", "scratch"), tmp_path / "out", 0, display)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_recipe_for_other_labels_is_an_error(
@@ -180,4 +188,3 @@ def test_an_undefined_validation_score_is_the_worst(picture_recipe: Path, monkey
     task = Classify(load_recipe(str(picture_recipe)))
     monkeypatch.setattr(task, "summary", lambda rows: {"metrics": {"mean_auc": None}})
     assert Validation(task, [])(torch.nn.Identity()) == float("-inf")
-    assert Display(quiet=True).console.quiet

@@ -32,9 +32,10 @@ class Stage:
             self.first, self.begin = done, time.monotonic()
         now = time.monotonic()
         rate = (done - self.first) / (now - self.begin) if done > self.first and now > self.begin else 0.0
-        detail = f"loss {loss:.4f}" if loss is not None else ""
+        parts = [f"loss {loss:.4f}"] if loss is not None else []
         if rate:
-            detail += f"  {rate:.1f}/s  {_clock((self.total - done) / rate)} left"
+            parts += [f"{rate:.1f}/s", f"{_clock((self.total - done) / rate)} left"]
+        detail = "  ".join(parts)
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=done, detail=detail)
         elif now - self.printed > SECONDS_BETWEEN_LINES or done == self.total:

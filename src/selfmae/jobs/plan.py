@@ -68,7 +68,8 @@ class Budget:
     features: int
 
 
-CPU = Budget("a CPU", 48**3, 96, 192, 6, 3, 96, 4, 12)
+TUNED = "found by experiment on small data (LOG.md)"
+CPU = Budget("a CPU", 48**3, 64, 192, 6, 3, 96, 4, 8)
 GPU = Budget("a GPU", 96**3, 224, 768, 12, 12, 384, 8, 16)
 
 
@@ -193,27 +194,44 @@ def _plan_model(plan: Plan, budget: Budget) -> None:
 
 
 def _plan_training(plan: Plan, cases: Cases) -> None:
-    segmentation = cases.labels.kind == "mask"
-    tuned = "found by experiment on small data (LOG.md)"
-    plan.put("mask.ratio", 0.5 if segmentation else 0.75, tuned)
-    pretrain_steps = plan.put("pretrain.steps", 2000, tuned)
-    plan.put("pretrain.batch", 8 if segmentation else 32, tuned)
+    if cases.labels.kind == "mask":
+        _plan_segmentation(plan)
+    else:
+        _plan_classification(plan)
+    for stage in ("pretrain", "fit"):
+        plan.put(f"{stage}.warmup_steps", int(plan.values[f"{stage}.steps"]) // 20, "a twentieth of the steps")
     plan.put("pretrain.lr", 1e-3, "AdamW at this batch size")
-    plan.put("pretrain.warmup_steps", pretrain_steps // 20, "a twentieth of the steps")
-    fit_steps = plan.put("fit.steps", 600, tuned)
-    plan.put("fit.batch", 4 if segmentation else 32, tuned)
     plan.put("fit.lr", 5e-4, "AdamW at this batch size")
-    plan.put("fit.warmup_steps", fit_steps // 20, "a twentieth of the steps")
-    plan.put("fit.layer_decay", 0.75, "Zhou et al. 2023")
     plan.put("fit.drop_path", 0.1, "Zhou et al. 2023")
     plan.put("fit.clip", 1.0, "keeps single bad batches from spoiling a run")
-    plan.put("fit.validate_every", max(1, fit_steps // 6), "six looks at the val part")
-    if segmentation:
-        plan.put("fit.augment.foreground", 0.5, "half of the crops show a label for sure")
-        plan.put("fit.augment.intensity", 0.1, "scanners differ in brightness and contrast")
-    else:
-        plan.put("pretrain.augment.min_scale", 0.5, "random resized crops, as He et al. 2021")
-        plan.put("fit.augment.min_scale", 0.7, "random resized crops")
+
+
+def _plan_segmentation(plan: Plan) -> None:
+    plan.put("mask.ratio", 0.5, TUNED)
+    plan.put("pretrain.steps", 1500, TUNED)
+    plan.put("pretrain.batch", 8, TUNED)
+    plan.put("fit.steps", 600, TUNED)
+    plan.put("fit.batch", 2, TUNED)
+    plan.put("fit.validate_every", 100, "often enough to catch the best")
+    plan.put("fit.layer_decay", 1.0, TUNED)
+    plan.put("model.tap_norm", "instance", "hidden states of a pre-trained encoder are many times as large (LOG.md)")
+    for stage in ("pretrain", "fit"):
+        plan.put(f"{stage}.augment.rotate_degrees", 15.0, TUNED)
+        plan.put(f"{stage}.augment.zoom", 0.15, TUNED)
+        plan.put(f"{stage}.augment.intensity", 0.2, "scanners differ in brightness and contrast")
+    plan.put("fit.augment.foreground", 0.5, "half of the crops show a label for sure")
+
+
+def _plan_classification(plan: Plan) -> None:
+    plan.put("mask.ratio", 0.75, "He et al. 2021, and Zhou et al. 2023 for radiographs")
+    plan.put("pretrain.steps", 2500, TUNED)
+    plan.put("pretrain.batch", 32, TUNED)
+    plan.put("fit.steps", 400, TUNED)
+    plan.put("fit.batch", 32, TUNED)
+    plan.put("fit.validate_every", 50, "often enough to catch the best")
+    plan.put("fit.layer_decay", 0.75, "Zhou et al. 2023")
+    plan.put("pretrain.augment.min_scale", 0.5, "random resized crops, as He et al. 2021")
+    plan.put("fit.augment.min_scale", 0.7, "random resized crops")
 
 
 def _power_of_two(value: float) -> int:

@@ -150,8 +150,8 @@ def write_cases(path: Path, source: Source, fold: int = 0) -> None:
     if not path.exists():
         write_table(path, rows)
         return
-    before = read_table(path)
-    changed = [row["id"] for row in (*rows, *before) if row not in before or row not in rows]
+    ours, theirs = ({tuple(row.items()) for row in table} for table in (rows, read_table(path)))
+    changed = sorted(dict(row)["id"] for row in ours ^ theirs)
     if changed:
         raise UserError(
             f"{path.parent} was begun with other images, another split or another --folds (first difference: case "

@@ -1,0 +1,154 @@
+"""What every task keeps to, whatever it learns: the training loop, the evaluation and the report rely on it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from selfmae.data.case import Case, Cases
+from selfmae.data.phantom import write_radiographs, write_volumes
+from selfmae.data.sources import read_source
+from selfmae.data.stream import Draw, collate
+from selfmae.errors import UserError
+from selfmae.options import (
+    AugmentOptions,
+    DataOptions,
+    MaskOptions,
+    ModelOptions,
+    OptimOptions,
+    PredictOptions,
+    Recipe,
+    TargetOptions,
+)
+from selfmae.tasks import make_task
+from selfmae.tasks.base import HEADLINES, Task, Trainable
+from selfmae.tasks.reconstruct import Reconstruct
+
+AUGMENT = AugmentOptions(flip_axes=(0,), min_scale=0.7, foreground=0.5, rotate_degrees=5, zoom=0.1, intensity=0.1)
+KINDS = ("mask", "regions", "findings", "classes")
+
+
+def make_recipe(kind: str, found: Cases) -> Recipe:
+    num_axes = 3 if kind in ("mask", "regions") else 2
+    crop = (16, 16, 16) if num_axes == 3 else (32, 32)
+    optim = OptimOptions(steps=1, batch=2, lr=1e-3, drop_path=0.1, augment=AUGMENT)
+    target = {
+        "mask": TargetOptions("mask", found.labels.names, found.labels.values),
+        "regions": TargetOptions("mask", found.labels.names, found.labels.values, {"all": (1, 2, 3), "two": (2,)}),
+        "findings": TargetOptions("findings", found.labels.names),
+        "classes": TargetOptions("classes", found.labels.names),
+    }[kind]
+    return Recipe(
+        DataOptions(str(found.source), channels=found.channels, crop=crop, intensity="zscore"),
+        target,
+        ModelOptions(patch=(8,) * num_axes, width=48, depth=2, heads=2, decoder_features=4),
+        optim,
+        optim,
+        MaskOptions(decoder_width=48, decoder_depth=1, decoder_heads=2),
+        PredictOptions(overlap=0.25),
+    )
+
+
+def make(folder: Path, kind: str) -> tuple[Recipe, list[Case]]:
+    if kind in ("mask", "regions"):
+        write_volumes(folder / "set", 2, 0, (18, 20, 16))
+    else:
+        write_radiographs(folder / "set", 4, 0, (32, 32))
+    found = read_source(str(folder / "set"))
+    cases = [case for case in found.cases if case.target is not None]
+    if kind == "classes":
+        places = np.eye(len(found.labels.names))
+        cases = [replace(case, target=tuple(places[index % len(places)])) for index, case in enumerate(cases)]
+    return make_recipe(kind, found), cases
+
+
+@pytest.fixture(params=KINDS)
+def supervised(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Task, list[Case]]:
+    torch.manual_seed(0)
+    recipe, cases = make(tmp_path, request.param)
+    return make_task(recipe), cases
+
+
+@pytest.fixture(params=(*KINDS, "reconstruct", "reconstruct-2d"))
+def trainable(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Trainable, list[Case]]:
+    torch.manual_seed(0)
+    if not request.param.startswith("reconstruct"):
+        recipe, cases = make(tmp_path, request.param)
+        return make_task(recipe), cases
+    recipe, cases = make(tmp_path, "mask" if request.param == "reconstruct" else "findings")
+    return Reconstruct(recipe), cases
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_sample_is_a_pure_function_of_its_draw(trainable: tuple[Trainable, list[Case]]) -> None:
+    task, cases = trainable
+    first = task.sample(Draw(cases[0], 1))
+    np.random.seed(3)  # a global state that must not matter
+    torch.manual_seed(3)
+    assert equal(first, task.sample(Draw(cases[0], 1)))
+    assert not torch.equal(first["image"], task.sample(Draw(cases[0], 2))["image"])
+    assert not torch.equal(first["image"], task.sample(Draw(cases[1], 1))["image"])
+
+
+def test_samples_have_the_shapes_of_the_recipe(trainable: tuple[Trainable, list[Case]]) -> None:
+    task, cases = trainable
+    image = task.sample(Draw(cases[0], 1))["image"]
+    assert image.shape == (1, *task.recipe.data.crop)
+    assert image.dtype == torch.float32
+
+
+def test_the_loss_is_finite_and_every_weight_takes_part(trainable: tuple[Trainable, list[Case]]) -> None:
+    task, cases = trainable
+    model = task.build()
+    loss = task.loss(model, collate([task.sample(Draw(case, 1)) for case in cases[:2]]))
+    assert loss.shape == ()
+    assert loss.dtype == torch.float32
+    assert torch.isfinite(loss)
+    loss.backward()
+    lacking = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
+    assert lacking == []
+
+
+def test_a_few_steps_on_one_batch_lower_the_loss(trainable: tuple[Trainable, list[Case]]) -> None:
+    task, cases = trainable
+    model, batch = task.build(), collate([task.sample(Draw(case, 1)) for case in cases[:2]])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(8):
+        loss = task.loss(model, batch)
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0]
+
+
+def test_rows_become_a_summary_with_the_headline_and_a_convention_for_each_metric(
+    supervised: tuple[Task, list[Case]],
+) -> None:
+    task, cases = supervised
+    model = task.build().eval()
+    rows = []
+    for case in cases:
+        with torch.no_grad():
+            prediction = task.predict(model, task.store.image(case), task.store.image(case).shape[1:])
+        rows.append(task.row(case, prediction))
+    assert [(row["id"], row["patient"]) for row in rows] == [(case.id, case.patient) for case in cases]
+    summary = task.summary(rows)
+    assert summary["num_cases"] == len(cases)
+    assert task.headline == HEADLINES[task.recipe.target.kind]
+    assert task.headline in summary["metrics"]
+    assert set(summary["conventions"]) >= set(summary["metrics"])
+    assert all(len(text) > 20 for text in summary["conventions"].values())
+    assert set(summary["labels"]) == set(task.recipe.target.output_names)
+
+
+def test_a_case_without_a_target_is_refused_by_name(supervised: tuple[Task, list[Case]]) -> None:
+    task, cases = supervised
+    with pytest.raises(UserError, match=f"Case '{cases[0].id}' has no .*: only labelled cases can be trained on"):
+        task.sample(Draw(replace(cases[0], target=None), 1))

@@ -1,0 +1,118 @@
+"""Comparison: only like with like, never a model that saw what it is tested on."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from selfmae.errors import UserError
+from selfmae.jobs.compare import check_not_seen, compare, find_cells
+from selfmae.models.weights import read_contract, save_weights
+
+Call = Callable[..., int]
+
+
+@pytest.fixture
+def run(volume_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(volume_run, tmp_path / "run"))
+
+
+def cell(run: Path, start: str) -> Path:
+    return run / start / "fold0" / "seed0"
+
+
+def test_comparing_again_gives_the_same_verdict(run: Path) -> None:
+    before = (run / "verdict.json").read_bytes()
+    (run / "verdict.json").unlink()
+    verdict = compare([run])
+    assert (run / "verdict.json").read_bytes() == before
+    assert json.loads(before) == json.loads(json.dumps(verdict))
+
+
+def test_single_models_compare_as_in_a_run_and_nothing_is_written(
+    run: Path, bytes_of: Callable[..., dict[str, bytes]]
+) -> None:
+    before = bytes_of(run)
+    verdict = compare([cell(run, "scratch"), cell(run, "mae")])
+    assert json.loads(json.dumps(verdict)) == json.loads((run / "verdict.json").read_text())
+    assert bytes_of(run) == before
+
+
+def test_the_difference_is_second_minus_first(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (cell(run, "mae") / "rows-test.csv").read_text().splitlines()
+    column = rows[0].split(",").index("dice")
+    better = [rows[0]]
+    for row in rows[1:]:
+        values = row.split(",")
+        values[column] = "1.0"
+        better.append(",".join(values))
+    (cell(run, "mae") / "rows-test.csv").write_text("\n".join(better) + "\n")
+    pair = compare([run])["pairs"][0]
+    scratch = compare([run])["starts"]["scratch"]["mean"]
+    assert pair["difference"] == pytest.approx(1 - scratch)
+    assert call("compare", run) == 0
+    out = capsys.readouterr().out
+    assert "mae against scratch: " in out
+    assert "2 test cases of 2 patients, 1 seed)" in out
+    assert "With one seed the interval does not cover the noise of training: use --seeds 3 or more." in out
+
+
+def test_other_test_cases_are_refused(run: Path) -> None:
+    path = cell(run, "mae") / "rows-test.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(
+        UserError, match="scratch and mae were not evaluated on the same test cases: give runs with one"
+    ):
+        compare([run])
+
+
+def test_a_seed_without_some_test_cases_is_refused(run: Path) -> None:
+    other = Path(shutil.copytree(cell(run, "mae"), run / "mae" / "fold0" / "seed1"))
+    rows = (other / "rows-test.csv").read_text().splitlines()
+    (other / "rows-test.csv").write_text("\n".join(rows[:-1]) + "\n")
+    with pytest.raises(UserError, match="The seeds of mae were not evaluated on the same test cases: let every fold"):
+        compare([run])
+
+
+def test_starts_without_a_common_seed_are_refused(run: Path) -> None:
+    (run / "mae" / "fold0" / "seed0").rename(run / "mae" / "fold0" / "seed3")
+    with pytest.raises(UserError, match="scratch and mae have no seed in common: train both with the same seeds"):
+        compare([run])
+
+
+def test_seeds_are_averaged(run: Path) -> None:
+    for start in ("scratch", "mae"):
+        shutil.copytree(cell(run, start), run / start / "fold0" / "seed1")
+    alone = json.loads((run / "verdict.json").read_text())
+    verdict = compare([run])
+    assert verdict["pairs"][0]["num_seeds"] == 2
+    assert verdict["pairs"][0]["num_cases"] == alone["pairs"][0]["num_cases"]
+    assert verdict["starts"]["mae"]["mean"] == pytest.approx(alone["starts"]["mae"]["mean"])
+
+
+def test_a_model_that_saw_a_test_image_is_refused(run: Path) -> None:
+    folder = cell(run, "mae")
+    row = next(row for row in (folder / "cases.csv").read_text().splitlines() if ",test," in row)
+    name, digest = row.split(",")[0], row.split(",")[-1]
+    contract = read_contract(folder / "model.safetensors")
+    contract["seen"].append(digest)
+    save_weights(folder / "model.safetensors", load_file(folder / "model.safetensors"), contract)
+    with pytest.raises(UserError, match=rf"was trained on 1 images of its own val or test part \({name}\)"):
+        compare([run])
+
+
+def test_a_finished_run_shows_no_leak(volume_run: Path) -> None:
+    cells = find_cells(volume_run)
+    assert [(item.start, item.fold, item.seed) for item in cells] == [("mae", 0, 0), ("scratch", 0, 0)]
+    for item in cells:
+        check_not_seen(item)
+
+
+def test_folders_without_a_finished_run_are_an_error(
+    tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("compare", tmp_path) == 2
+    assert f"{tmp_path}: no finished run was found (summary-test.json): run `selfmae run" in capsys.readouterr().err

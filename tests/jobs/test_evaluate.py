@@ -1,0 +1,86 @@
+"""Evaluation again: the same rows, on either part, and what cannot be evaluated."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+Call = Callable[..., int]
+
+
+@pytest.fixture
+def cell(volume_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(volume_run / "mae" / "fold0" / "seed0", tmp_path / "cell"))
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_evaluating_again_gives_the_rows_of_the_run(cell: Path, call: Call, split: str) -> None:
+    names = [f"rows-{split}.csv", f"summary-{split}.json"]
+    before = [(cell / name).read_bytes() for name in names]
+    for name in names:
+        (cell / name).unlink()
+    assert call("evaluate", cell, "--split", split) == 0
+    assert [(cell / name).read_bytes() for name in names] == before
+
+
+def test_the_split_of_the_folder_holds_not_that_of_the_source(cell: Path, call: Call) -> None:
+    rows = (cell / "cases.csv").read_text()
+    (cell / "cases.csv").write_text(
+        rows.replace(",test,", ",other,").replace(",val,", ",test,").replace("other", "val")
+    )
+    old_val = (cell / "rows-val.csv").read_bytes()
+    assert call("evaluate", cell) == 0
+    assert (cell / "rows-test.csv").read_bytes() == old_val
+
+
+def test_metrics_are_printed_with_their_conventions(cell: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("evaluate", cell) == 0
+    out = capsys.readouterr().out
+    assert "test: 2 cases of 2 patients" in out
+    assert "Dice averaged over labels the case's truth has" in out
+    assert "left kidney" in out
+
+
+def test_predictions_of_test_cases_are_kept_for_the_report(cell: Path) -> None:
+    with np.load(cell / "figures" / "predictions.npz") as arrays:
+        assert arrays["image"].shape == arrays["truth"].shape == arrays["predicted"].shape == (2, 16, 16)
+        tested = {line.split(",")[0] for line in (cell / "rows-test.csv").read_text().splitlines()[1:]}
+        assert set(arrays["ids"]) == tested
+        assert set(np.unique(arrays["truth"])) <= set(range(7))
+
+
+def test_another_part_is_an_error(cell: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("evaluate", cell, "--split", "train") == 2
+    assert capsys.readouterr().err == "Error: --split 'train' must be val or test.\n"
+
+
+def test_a_run_folder_is_no_model_but_names_one(
+    volume_run: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("evaluate", volume_run) == 2
+    hint = volume_run / "mae" / "fold0" / "seed0"
+    text = f"holds no trained model (model.safetensors): name one of its models, for example {hint}."
+    assert text in capsys.readouterr().err
+
+
+def test_a_folder_without_a_model_is_an_error(tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("evaluate", tmp_path) == 2
+    assert "holds no trained model (model.safetensors): run `selfmae finetune` first." in capsys.readouterr().err
+
+
+def test_a_pretrained_encoder_predicts_nothing(
+    volume_run: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("evaluate", volume_run / "pretrain" / "fold0" / "seed0") == 2
+    assert "holds a pre-trained encoder, not a model that predicts: fine-tune it first." in capsys.readouterr().err
+
+
+def test_weights_that_do_not_fit_the_recipe_beside_them_are_an_error(
+    cell: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = cell / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("  depth: 2", "  depth: 3"))
+    assert call("evaluate", cell) == 2
+    assert "model.safetensors do not fit the recipe beside them (" in capsys.readouterr().err

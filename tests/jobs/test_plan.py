@@ -1,0 +1,61 @@
+"""The plan: every value with a reason, what the user gave stands, and the file is a recipe."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from selfmae.jobs.display import Display
+from selfmae.jobs.plan import resolve
+from selfmae.recipe import load_recipe
+
+Call = Callable[..., int]
+
+
+def test_the_file_is_the_recipe_that_a_run_uses(volume_recipe: Path, volume_run: Path) -> None:
+    assert load_recipe(str(volume_recipe)) == load_recipe(str(volume_run / "recipe.yaml"))
+
+
+def test_the_file_gives_reasons(volume_recipe: Path) -> None:
+    text = volume_recipe.read_text()
+    assert "width: 48  # given" in text
+    assert "intensity: window  # values below -500: Hounsfield units" in text
+
+
+@pytest.mark.parametrize("source", ["volumes", "radiographs"])
+def test_a_plan_without_any_setting_is_valid_and_has_a_reason_for_what_it_sets(
+    request: pytest.FixtureRequest, source: str
+) -> None:
+    path = request.getfixturevalue(source)
+    recipe, reasons, _ = resolve(str(path), "", (), Display(quiet=True))
+    assert all(crop % patch == 0 for crop, patch in zip(recipe.data.crop, recipe.model.patch, strict=True))
+    assert {"model.patch", "data.crop", "pretrain.steps", "fit.steps", "mask.ratio"} <= set(reasons)
+    assert all(reasons.values())
+
+
+def test_what_was_given_stands_and_what_depends_on_it_follows(volumes: Path) -> None:
+    recipe, reasons, _ = resolve(str(volumes), "", ["model.patch=[4, 8, 16]", "fit.steps=60"], Display(quiet=True))
+    assert recipe.model.patch == (4, 8, 16)
+    assert reasons["model.patch"] == "given"
+    assert recipe.fit.warmup_steps == 3
+    assert recipe.data.crop == (16, 16, 16)
+
+
+def test_settings_go_over_a_recipe_and_a_recipe_over_the_plan(tmp_path: Path, volumes: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("fit: {steps: 50, batch: 3}\n")
+    recipe, _, _ = resolve(str(volumes), str(tmp_path / "mine.yaml"), ["fit.batch=2"], Display(quiet=True))
+    assert (recipe.fit.steps, recipe.fit.batch) == (50, 2)
+
+
+def test_nothing_is_written_over(tmp_path: Path, volumes: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.yaml").write_text("keep")
+    assert call("plan", volumes, "--out", tmp_path / "mine.yaml") == 2
+    assert "exists already, and a plan overwrites nothing: choose another file." in capsys.readouterr().err
+    assert (tmp_path / "mine.yaml").read_text() == "keep"
+
+
+def test_the_plan_is_printed(volumes: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("plan", volumes) == 0
+    out = capsys.readouterr().out
+    assert "model.patch" in out
+    assert "recognised" in out

@@ -1,0 +1,114 @@
+"""Classification: findings are independent, classes exclude each other, whole images only."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from selfmae.data.case import Case
+from selfmae.data.stream import Draw
+from selfmae.errors import UserError
+from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
+from selfmae.tasks.classify import Classify
+
+NAMES = ("a", "b", "c")
+LOGITS = torch.tensor([[2.0, -1.0, 0.5]])
+
+
+def make_task(kind: str, size: tuple[int, ...] = (8, 8), crop: tuple[int, ...] = (8, 8)) -> Classify:
+    optim = OptimOptions(steps=1, batch=1, lr=1e-3)
+    data = DataOptions("", channels=("x",), crop=crop, size=size, intensity="range")
+    model = ModelOptions(patch=(4, 4), width=24, depth=2, heads=2)
+    return Classify(Recipe(data, TargetOptions(kind, NAMES), model, optim, optim))  # type: ignore[arg-type]
+
+
+class Fixed(nn.Module):
+    """Gives the same logits for every image, and keeps the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, image: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
+        self.image = image
+        return LOGITS
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    np.save(tmp_path / "x.npy", np.arange(64.0).reshape(8, 8))
+    return Case("x", "p", (tmp_path / "x.npy",), (1.0, 0.0, 0.0), "test")
+
+
+def test_probabilities_of_findings_are_independent_and_of_classes_sum_to_one() -> None:
+    prepared = np.zeros((1, 8, 8), dtype=np.float16)
+    findings = make_task("findings").predict(Fixed(), prepared, ())
+    classes = make_task("classes").predict(Fixed(), prepared, ())
+    np.testing.assert_allclose(findings, 1 / (1 + np.exp(-LOGITS[0].detach().numpy())), rtol=1e-6)
+    np.testing.assert_allclose(classes, LOGITS.softmax(1)[0].numpy(), rtol=1e-6)
+
+
+def test_losses_are_those_of_torch() -> None:
+    target = torch.tensor([[1.0, 0.0, 0.0]])
+    batch = {"image": torch.zeros(1, 1, 8, 8), "target": target, "skip": torch.ones(1, 2, 2)}
+    assert torch.equal(make_task("classes").loss(Fixed(), batch), F.cross_entropy(LOGITS, torch.tensor([0])))
+    whole = F.binary_cross_entropy_with_logits(LOGITS, target)
+    assert torch.equal(make_task("findings").loss(Fixed(), batch), whole)
+
+
+@pytest.mark.parametrize(("kind", "headline"), [("findings", "mean_auc"), ("classes", "macro_auc")])
+def test_the_headline_is_that_of_the_kind(kind: str, headline: str) -> None:
+    assert make_task(kind).headline == headline
+
+
+def test_a_row_holds_truth_and_probability(case: Case) -> None:
+    row = make_task("findings").row(case, np.array([0.1, 0.2, 0.3]))
+    assert row == {
+        "id": "x",
+        "patient": "p",
+        **{"truth_a": 1, "truth_b": 0, "truth_c": 0},
+        **{"probability_a": 0.1, "probability_b": 0.2, "probability_c": 0.3},
+    }
+
+
+def test_without_augmentation_a_sample_is_what_the_evaluation_sees(case: Case) -> None:
+    task, model = make_task("findings"), Fixed()
+    task.predict(model, task.store.image(case), (8, 8))
+    sample = task.sample(Draw(case, 5))
+    assert torch.equal(sample["image"], model.image[0])
+    assert sample["target"].tolist() == [1, 0, 0]
+    assert sample["skip"].shape == (2, 2)
+
+
+def test_images_are_resized_to_the_size_of_the_recipe(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((20, 12)))
+    task = make_task("findings")
+    assert task.sample(Draw(Case("x", "p", (tmp_path / "x.npy",), (1, 0, 0), "train"), 0))["image"].shape == (1, 8, 8)
+
+
+def test_smaller_images_are_padded_and_larger_ones_refused(tmp_path: Path) -> None:
+    for extent in (5, 9):
+        np.save(tmp_path / f"{extent}.npy", np.arange(extent * extent, dtype=float).reshape(extent, extent) + 1)
+    task = make_task("findings", size=())
+    small, large = (Case("x", "p", (tmp_path / f"{extent}.npy",), (1, 0, 0), "train") for extent in (5, 9))
+    assert task.sample(Draw(small, 0))["image"].shape == (1, 8, 8)
+    with pytest.raises(UserError) as error:
+        task.sample(Draw(large, 0))
+    text = "data.crop [8, 8], but one is [9, 9]: set data.size to the same values as data.crop."
+    assert text in str(error.value)
+
+
+def test_the_summary_is_that_of_the_kind() -> None:
+    rows = [
+        {"id": str(i), "patient": str(i)}
+        | {f"truth_{name}": float(i % 3 == place) for place, name in enumerate(NAMES)}
+        | {f"probability_{name}": 0.8 if i % 3 == place else 0.1 for place, name in enumerate(NAMES)}
+        for i in range(6)
+    ]
+    findings, classes = (make_task(kind).summary(rows)["metrics"] for kind in ("findings", "classes"))
+    assert findings["mean_auc"] == classes["macro_auc"] == 1
+    assert classes["accuracy"] == 1
+    assert "accuracy" not in findings

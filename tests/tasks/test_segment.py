@@ -1,0 +1,154 @@
+"""Segmentation: labels and regions, the loss against MONAI's, predictions in the geometry of the file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from selfmae.data.case import Case
+from selfmae.data.stream import Draw
+from selfmae.errors import UserError
+from selfmae.options import AugmentOptions, DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
+from selfmae.tasks.segment import Segment
+
+VALUES = (2, 9)
+REGIONS = {"whole": (2, 9), "core": (9,)}
+
+
+def make_recipe(regions: dict[str, tuple[int, ...]] | None = None, **data: object) -> Recipe:
+    optim = OptimOptions(steps=1, batch=1, lr=1e-3)
+    return Recipe(
+        DataOptions("", channels=("x",), crop=(8, 8, 8), intensity="range", **data),  # type: ignore[arg-type]
+        TargetOptions("mask", ("organ", "lesion"), VALUES, regions or {}),
+        ModelOptions(patch=(4, 4, 4), width=24, depth=2, heads=2, decoder_features=4),
+        optim,
+        optim,
+    )
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    """Return a case whose image is its mask, with the values 0, 2 and 9 in three slabs."""
+    mask = np.zeros((10, 9, 8), dtype=np.uint8)
+    mask[3:6], mask[6:] = VALUES
+    for name in ("image", "mask"):
+        nib.save(nib.Nifti1Image(mask, np.diag([1.0, 1, 2, 1])), tmp_path / f"{name}.nii")
+    return Case("a", "p", (tmp_path / "image.nii",), tmp_path / "mask.nii", "test")
+
+
+class Oracle(nn.Module):
+    """Predicts from the image's own values (0, 2/9 and 1 after preparation), as labels or as regions."""
+
+    def __init__(self, regions: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.regions = regions
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if self.regions:
+            return 100 * torch.cat([image - 0.1, image - 0.6], dim=1)
+        return -100 * torch.cat([(image - value / 9).abs() for value in (0, *VALUES)], dim=1)
+
+
+def test_a_sample_shows_image_and_labels_of_the_same_place(case: Case) -> None:
+    task = Segment(make_recipe())
+    for seed in range(5):
+        sample = task.sample(Draw(case, seed))
+        values = torch.tensor([0, *VALUES])[sample["target"].long()]
+        torch.testing.assert_close(sample["image"], values / 9, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("regions", [None, REGIONS])
+def test_a_model_that_knows_the_truth_scores_one(case: Case, regions: dict[str, tuple[int, ...]] | None) -> None:
+    task = Segment(make_recipe(regions))
+    prediction = task.predict(Oracle(bool(regions)), task.store.image(case), (10, 9, 8))
+    row = task.row(case, prediction)
+    assert (row["id"], row["patient"]) == ("a", "p")
+    assert [row[f"dice_{name}"] for name in task.target.output_names] == [1, 1]
+    assert row["hd95_mm"] == 0
+
+
+def test_labels_are_places_and_regions_overlap(case: Case) -> None:
+    labels, regions = Segment(make_recipe()), Segment(make_recipe(REGIONS))
+    places = labels.predict(Oracle(False), labels.store.image(case), (10, 9, 8))
+    masks = regions.predict(Oracle(True), regions.store.image(case), (10, 9, 8))
+    assert np.unique(places).tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(masks[0], places > 0)
+    np.testing.assert_array_equal(masks[1], places == 2)
+
+
+def test_predictions_come_back_in_the_size_of_the_file(case: Case) -> None:
+    task = Segment(make_recipe(spacing_mm=(2.0, 1.0, 1.0)))
+    prepared = task.store.image(case)
+    assert prepared.shape == (1, 5, 9, 16)
+    prediction = task.predict(Oracle(False), prepared, (10, 9, 8))
+    assert prediction.shape == (10, 9, 8)
+    assert task.row(case, prediction)["dice"] > 0.8
+
+
+def test_a_swapped_prediction_scores_nothing(case: Case) -> None:
+    task = Segment(make_recipe())
+    places = task.predict(Oracle(False), task.store.image(case), (10, 9, 8))
+    assert task.row(case, np.array([0, 2, 1])[places])["dice"] == 0
+
+
+def dice_loss(probability: np.ndarray, truth: np.ndarray) -> float:
+    """Return 1 minus Dice with squared denominators, averaged over channels [K, V]."""
+    both, sizes = 2 * (probability * truth).sum(1), (probability**2 + truth**2).sum(1)
+    return float(np.mean(1 - both / (sizes + 1e-6)))
+
+
+def fixed(logits: torch.Tensor) -> nn.Module:
+    class Fixed(nn.Module):
+        def forward(self, image: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+            return logits
+
+    return Fixed()
+
+
+@pytest.fixture
+def batch() -> dict[str, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    target = torch.from_numpy(rng.integers(0, 3, (1, 1, 4, 4, 4), dtype=np.uint8))
+    return {"image": torch.zeros(1, 1, 4, 4, 4), "target": target, "skip": torch.ones(1, 2, 2)}
+
+
+def test_the_loss_of_labels_is_dice_with_background_plus_cross_entropy(batch: dict[str, torch.Tensor]) -> None:
+    logits = torch.randn(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    probability = logits.softmax(1)[0].reshape(3, -1).numpy()
+    truth = np.eye(3)[batch["target"].numpy().ravel()].T
+    entropy = -np.log((probability * truth).sum(0)).mean()
+    loss = float(Segment(make_recipe()).loss(fixed(logits), batch))
+    assert loss == pytest.approx(dice_loss(probability, truth) + entropy, rel=1e-5)
+
+
+def test_the_loss_of_regions_is_dice_of_each(batch: dict[str, torch.Tensor]) -> None:
+    logits = torch.randn(1, 2, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    places = batch["target"].numpy().ravel()
+    truth = np.stack([places > 0, places == 2]).astype(float)
+    loss = float(Segment(make_recipe(REGIONS)).loss(fixed(logits), batch))
+    assert loss == pytest.approx(dice_loss(logits.sigmoid()[0].reshape(2, -1).numpy(), truth), rel=1e-5)
+
+
+def test_a_region_of_a_value_without_a_label_is_an_error() -> None:
+    with pytest.raises(
+        UserError, match=r"target.regions.bad names the mask value 5, which .* \(\[2, 9\]\): correct the"
+    ):
+        Segment(make_recipe({"bad": (2, 5)}))
+
+
+def test_crops_follow_the_foreground_as_often_as_asked(tmp_path: Path) -> None:
+    mask = np.zeros((40, 8, 8), dtype=np.uint8)
+    mask[38:, 4, 4] = 2
+    for name in ("image", "mask"):
+        nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / f"{name}.nii")
+    case = Case("a", "p", (tmp_path / "image.nii",), tmp_path / "mask.nii", "train")
+    recipe = make_recipe()
+    for share in (0.0, 1.0):
+        task = Segment(replace(recipe, fit=replace(recipe.fit, augment=AugmentOptions(foreground=share))))
+        shown = [bool(task.sample(Draw(case, seed))["target"].any()) for seed in range(20)]
+        assert all(shown) if share else not all(shown)

@@ -1,0 +1,140 @@
+"""The command line as a contract: names, options, exit codes, one line for an error, an answer at once."""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from selfmae import cli
+from selfmae.errors import UserError
+from selfmae.jobs import report as report_job
+from selfmae.train.signals import Interrupted
+
+FROZEN = {
+    "demo": ["--kind", "--out"],
+    "inspect": ["--as", "--json", "--set", "SOURCE"],
+    "run": ["--folds", "--out", "--recipe", "--seeds", "--set", "--starts", "SOURCE"],
+    "plan": ["--out", "--recipe", "--set", "SOURCE"],
+    "pretrain": ["--out", "--set", "RECIPE"],
+    "finetune": ["--out", "--set", "--start", "RECIPE"],
+    "evaluate": ["--split", "DIR"],
+    "predict": ["--out", "DIR", "INPUT..."],
+    "compare": ["DIR..."],
+    "report": ["DIR..."],
+}
+HELP_SECONDS = 0.5
+
+
+def call(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    return int(end.value.code or 0)
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_commands_and_options_are_frozen() -> None:
+    group = typer.main.get_command(cli.app)
+    found = {
+        name: sorted(
+            (item.metavar or item.name.upper()) if item.param_type_name == "argument" else item.opts[0]
+            for item in command.params
+        )
+        for name, command in group.commands.items()  # type: ignore[attr-defined]
+    }
+    assert found == FROZEN
+    assert list(found) == list(FROZEN)
+
+
+def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in FROZEN:
+        assert call(name, "--help") == 0
+        assert f"Usage: selfmae {name}" in capsys.readouterr().out
+
+
+def help_seconds() -> float:
+    """Return the processor time of `selfmae --help`: a busy machine takes longer on the clock."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "selfmae", "--help"], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "Usage: selfmae" in done.stdout
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_answers_at_once() -> None:
+    assert min(help_seconds() for _ in range(3)) < HELP_SECONDS
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["run"], ["pretrain", "none.yaml", "--out", "x"]])
+def test_what_needs_no_model_does_not_import_torch(words: list[str]) -> None:
+    heavy = "'torch', 'timm', 'monai', 'nibabel', 'sklearn', 'matplotlib'"
+    lines = [
+        "import sys",
+        "from selfmae.cli import main",
+        f"try: main({words})",
+        f"finally: print([name for name in ({heavy}) if name in sys.modules], file=sys.stderr)",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("run", "x"), "Missing option '--out'"),
+        (("run", "--out", "x"), "Missing argument"),
+        (("run", "x", "--out", "y", "--step", "3"), "No such option"),
+        (("run", "x", "--out", "y", "--folds", "two"), "'--folds'"),
+        (("runn",), "No such command 'runn'"),
+    ],
+)
+def test_a_usage_error_exits_with_two(words: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*words) == 2
+    assert text in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_an_error_of_the_user_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("report", str(tmp_path / "none")) == 2
+    captured = capsys.readouterr()
+    text = f"The run folder {tmp_path / 'none'} was expected, but there is none: check the path."
+    assert tuple(captured) == ("", f"Error: {text}\n")
+
+
+@pytest.mark.parametrize("words", [("--debug", "report", "none"), ("report", "none", "--debug")])
+def test_debug_shows_the_traceback(words: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="none"):
+        cli.main(words)
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_job, "report", raising(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["report", "x"])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted()])
+def test_an_interruption_exits_with_130_and_says_how_to_go_on(
+    error: KeyboardInterrupt, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report_job, "report", raising(error))
+    assert call("report", "x") == 130
+    assert capsys.readouterr().err.strip() == "Interrupted: the same command continues where it stopped."
+
+
+def test_words_of_the_starts_may_have_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr("selfmae.jobs.run.run", lambda *words: given.extend(words))
+    words = ("run", "x", "--out", "y", "--starts", " scratch , mae,", "--folds", "3", "--seeds", "2", "--set", "a=1")
+    assert call(*words, "--set", "b=2", "--recipe", "demo-volumes") == 0
+    source, out, grid, recipe, sets, _ = given
+    assert (source, out, recipe, sets) == ("x", Path("y"), "demo-volumes", ["a=1", "b=2"])
+    assert vars(grid) == {"starts": ("scratch", "mae"), "num_folds": 3, "num_seeds": 2}
