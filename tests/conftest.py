@@ -1,8 +1,12 @@
 """Fixtures of every test: where the real data is, and a cache of prepared images that no test shares with a user."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Tests run side by side, one thread each; set before anything imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

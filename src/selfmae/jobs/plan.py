@@ -66,11 +66,12 @@ class Budget:
     decoder_width: int
     decoder_depth: int
     features: int
+    patches: tuple[int, int]  # along an axis of a whole image, and of a whole volume
 
 
 TUNED = "found by experiment on small data (LOG.md)"
-CPU = Budget("a CPU", 48**3, 64, 192, 6, 3, 96, 4, 8)
-GPU = Budget("a GPU", 96**3, 224, 768, 12, 12, 384, 8, 16)
+CPU = Budget("a CPU", 48**3, 64, 192, 6, 3, 96, 4, 8, (8, 4))
+GPU = Budget("a GPU", 96**3, 224, 768, 12, 12, 384, 8, 16, (14, 6))
 
 
 def make_plan(source: Source, device: DeviceOptions, given: Content) -> Plan:
@@ -85,7 +86,7 @@ def make_plan(source: Source, device: DeviceOptions, given: Content) -> Plan:
     else:
         _plan_whole(plan, fingerprint, budget)
     _plan_model(plan, budget)
-    _plan_training(plan, cases)
+    _plan_training(plan, cases, budget)
     return plan
 
 
@@ -172,7 +173,7 @@ def _plan_whole(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
     limit = budget.pixels if len(shape) == 2 else round(budget.voxels ** (1 / 3))
     largest = max(shape)
     size = [min(1.0, limit / largest) * extent for extent in shape]
-    tokens = 12 if len(shape) == 2 else 6
+    tokens = budget.patches[len(shape) - 2]
     some = tuple(_power_of_two(extent / tokens) for extent in size)
     patch = plan.put("model.patch", some, f"powers of two that make about {tokens} patches along an axis")
     whole = tuple(max(step, round(extent / step) * step) for extent, step in zip(size, patch, strict=True))
@@ -187,15 +188,14 @@ def _plan_model(plan: Plan, budget: Budget) -> None:
     plan.put("model.width", budget.width, size)
     plan.put("model.depth", budget.depth, size)
     plan.put("model.heads", budget.heads, "64 values a head")
-    plan.put("model.decoder_features", budget.features, size)
     plan.put("mask.decoder_width", budget.decoder_width, "half of the encoder's")
     plan.put("mask.decoder_depth", budget.decoder_depth, size)
     plan.put("mask.decoder_heads", max(1, budget.decoder_width // 32), "32 values a head")
 
 
-def _plan_training(plan: Plan, cases: Cases) -> None:
+def _plan_training(plan: Plan, cases: Cases, budget: Budget) -> None:
     if cases.labels.kind == "mask":
-        _plan_segmentation(plan)
+        _plan_segmentation(plan, budget)
     else:
         _plan_classification(plan)
     for stage in ("pretrain", "fit"):
@@ -206,11 +206,11 @@ def _plan_training(plan: Plan, cases: Cases) -> None:
     plan.put("fit.clip", 1.0, "keeps single bad batches from spoiling a run")
 
 
-def _plan_segmentation(plan: Plan) -> None:
+def _plan_segmentation(plan: Plan, budget: Budget) -> None:
     plan.put("mask.ratio", 0.5, TUNED)
-    plan.put("pretrain.steps", 1500, TUNED)
+    plan.put("pretrain.steps", 1200, TUNED)
     plan.put("pretrain.batch", 8, TUNED)
-    plan.put("fit.steps", 600, TUNED)
+    plan.put("fit.steps", 400, TUNED)
     plan.put("fit.batch", 2, TUNED)
     plan.put("fit.validate_every", 100, "often enough to catch the best")
     plan.put("fit.layer_decay", 1.0, TUNED)
@@ -219,17 +219,18 @@ def _plan_segmentation(plan: Plan) -> None:
         plan.put(f"{stage}.augment.rotate_degrees", 15.0, TUNED)
         plan.put(f"{stage}.augment.zoom", 0.15, TUNED)
         plan.put(f"{stage}.augment.intensity", 0.2, "scanners differ in brightness and contrast")
+    plan.put("model.decoder_features", budget.features, f"affordable on {budget.name}")
     plan.put("fit.augment.foreground", 0.5, "half of the crops show a label for sure")
 
 
 def _plan_classification(plan: Plan) -> None:
     plan.put("mask.ratio", 0.75, "He et al. 2021, and Zhou et al. 2023 for radiographs")
-    plan.put("pretrain.steps", 2500, TUNED)
+    plan.put("pretrain.steps", 2000, TUNED)
     plan.put("pretrain.batch", 32, TUNED)
     plan.put("fit.steps", 400, TUNED)
     plan.put("fit.batch", 32, TUNED)
     plan.put("fit.validate_every", 50, "often enough to catch the best")
-    plan.put("fit.layer_decay", 0.75, "Zhou et al. 2023")
+    plan.put("fit.layer_decay", 0.85, TUNED)
     plan.put("pretrain.augment.min_scale", 0.5, "random resized crops, as He et al. 2021")
     plan.put("fit.augment.min_scale", 0.7, "random resized crops")
 
