@@ -9,8 +9,34 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfmae.data.sources import layouts, read_source
+from selfmae.data.sources import btcv, layouts, read_source
 from selfmae.errors import UserError
+
+
+def write_picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4)).save(path)
+
+
+def write_nih(folder: Path) -> None:
+    write_picture(folder / "images" / "1_000.png")
+    (folder / "Data_Entry_2017.csv").write_text("Image Index,Finding Labels,Patient ID\n1_000.png,Mass,1\n")
+    (folder / "train_val_list.txt").write_text("1_000.png\n")
+    (folder / "test_list.txt").touch()
+
+
+def write_nnunet(folder: Path) -> None:
+    write_picture(folder / "imagesTr" / "a_0000.png")
+    write_picture(folder / "labelsTr" / "a.png")
+    content = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".png"}
+    (folder / "dataset.json").write_text(json.dumps(content))
+
+
+def write_btcv(folder: Path) -> None:
+    for number in (*btcv.TRAIN, *btcv.TEST):
+        for place, name in (("imagesTr", "img"), ("labelsTr", "label")):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            (folder / place / f"{name}{number}.nii.gz").touch()
 
 
 @pytest.fixture
@@ -26,7 +52,10 @@ def every_layout(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "table/list.csv").write_text("image,Mass\nb.png,1\n")
     arrays = {"train_images": np.zeros((2, 4, 4), np.uint8), "train_labels": np.array([[0], [1]])}
     np.savez(tmp_path / "medmnist.npz", **arrays)
-    places = {name: tmp_path / name for name in ("msd", "table", "paired", "classfolders")}
+    write_nih(tmp_path / "chestxray14")
+    write_nnunet(tmp_path / "nnunet")
+    write_btcv(tmp_path / "btcv")
+    places = {name: tmp_path / name for name in layouts() if name != "medmnist"}
     return places | {"medmnist": tmp_path / "medmnist.npz"}
 
 

@@ -1,0 +1,57 @@
+"""BTCV abdomen: imagesTr/img0001.nii.gz with labelsTr/label0001.nii.gz, 13 organs, the 18/12 split of TransUNet."""
+
+import re
+from pathlib import Path
+
+from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.sources._files import first_few, images_in
+from selfmae.errors import UserError
+
+ORDER = 25
+EXPECTS = "a folder with imagesTr/img0001.nii.gz and labelsTr/label0001.nii.gz (BTCV)"
+NAME = re.compile(r"img(\d{4})\.nii(\.gz)?")
+ORGANS = (
+    *("spleen", "right kidney", "left kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta"),
+    *("inferior vena cava", "portal and splenic veins", "pancreas", "right adrenal gland", "left adrenal gland"),
+)
+# Chen et al. 2021 (TransUNet), followed by Zhou et al. 2023. They chose the checkpoint on the cases that they report;
+# here these are the test part, and a val part is drawn from the other 18.
+TEST = ("0001", "0002", "0003", "0004", "0008", "0022", "0025", "0029", "0032", "0035", "0036", "0038")
+TRAIN = (
+    *("0005", "0006", "0007", "0009", "0010", "0021", "0023", "0024", "0026", "0027", "0028", "0030", "0031"),
+    *("0033", "0034", "0037", "0039", "0040"),
+)
+
+
+def recognises(path: Path) -> bool:
+    """Return whether the images have BTCV's names; a folder with a list of its own is left to the list's layout."""
+    images = path / "imagesTr"
+    return images.is_dir() and not (path / "dataset.json").exists() and any(map(_number, images.iterdir()))
+
+
+def read(path: Path) -> Cases:
+    """Return the 30 cases with the split of TransUNet; scans of other numbers and those of imagesTs are unlabelled."""
+    images = {_number(file): file for file in images_in(path / "imagesTr") if _number(file)}
+    missing = [f"img{number}" for number in (*TRAIN, *TEST) if number not in images]
+    if missing:
+        raise UserError(
+            f"BTCV has 30 labelled scans, but {path / 'imagesTr'} lacks {len(missing)} ({first_few(missing)}): copy "
+            "them there, or read the folder with --as paired and a split of your own."
+        )
+    labels = {number: path / "labelsTr" / file.name.replace("img", "label") for number, file in images.items()}
+    known = {**dict.fromkeys(TRAIN, ""), **dict.fromkeys(TEST, "test")}
+    cases = [
+        Case(f"img{number}", number, (file,), labels[number] if number in known else None, known.get(number, ""))
+        for number, file in sorted(images.items())
+    ]
+    others = images_in(path / "imagesTs") if (path / "imagesTs").is_dir() else []
+    cases += [Case(file.name.split(".")[0], file.name.split(".")[0], (file,), None, "unlabelled") for file in others]
+    note = "The split is that of TransUNet: 18 scans for training, 12 for test, which the paper reports."
+    kinds = Labels("mask", ORGANS, tuple(range(1, len(ORGANS) + 1)))
+    return Cases(path, "btcv", tuple(cases), kinds, ("CT",), (note,))
+
+
+def _number(file: Path) -> str:
+    """Return the four digits of an image's name, or ""."""
+    match = NAME.fullmatch(file.name)
+    return match[1] if match else ""

@@ -1,0 +1,114 @@
+"""ChestX-ray14 as NIH ships it: the table Data_Entry_2017, the official lists, images anywhere (Wang et al. 2017)."""
+
+import csv
+import gzip
+from pathlib import Path
+from typing import NamedTuple
+
+from selfmae.data.case import Case, Cases, Labels, patients_of
+from selfmae.data.sources._files import channels_of, first_few
+from selfmae.errors import UserError
+
+ORDER = 15
+EXPECTS = "a folder with Data_Entry_2017*.csv, train_val_list.txt and test_list.txt (NIH ChestX-ray14)"
+TABLE = "Data_Entry_2017*.csv*"
+# Official list files and the part each stands for; "" is drawn into train and val by patient.
+LISTS = {"train_val_list": "", "train_official": "train", "val_official": "val", "test_list": "test"}
+LISTS |= {"test_official": "test"}
+FINDINGS = (
+    *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),
+    *("Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"),
+)
+NO_FINDING = "No Finding"
+COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
+PATIENTS_OF_PAPER = 32_717
+
+
+class Entry(NamedTuple):
+    """One row of the table: file name, patient, findings, part of the official split ("unused" if in no list)."""
+
+    image: str
+    patient: str
+    target: tuple[float, ...]
+    split: str
+
+
+def recognises(path: Path) -> bool:
+    """Return whether the folder holds the table."""
+    return path.is_dir() and any(path.glob(TABLE))
+
+
+def read(path: Path) -> Cases:
+    """Return all listed images with the official split; raise one `UserError` that counts the images that lack."""
+    entries = read_entries(path)
+    files = {file.name: file for file in sorted(path.rglob("*.png"))}
+    missing = [entry.image for entry in entries if entry.image not in files]
+    if missing:
+        raise UserError(
+            f"{path} lists {len(missing)} images that are not there ({first_few(missing)}): unpack the archives "
+            "images_001 to images_012 into the folder, or take the rows out of the table."
+        )
+    cases = tuple(
+        Case(Path(entry.image).stem, entry.patient, (files[entry.image],), entry.target, entry.split)
+        for entry in entries
+    )
+    notes = [f"The split is the official one; the table has {len(patients_of(cases))} patients"]
+    notes[0] += f" (Zhou et al. 2023 print {PATIENTS_OF_PAPER:,})." if len(cases) == 112_120 else "."
+    unlisted = sum(case.split == "unused" for case in cases)
+    if unlisted:
+        notes.append(f"{unlisted} images are in no list and are left out.")
+    channels = channels_of(case.images for case in cases)
+    return Cases(path, "chestxray14", cases, Labels("findings", FINDINGS), channels, tuple(notes))
+
+
+def read_entries(path: Path) -> list[Entry]:
+    """Return the rows of the table with the part that the official lists give them; no image is needed."""
+    tables = sorted(path.glob(TABLE))
+    if len(tables) != 1:
+        raise UserError(f"{path} must hold one table {TABLE}, but holds {len(tables)} ({first_few(tables)}): keep one.")
+    splits = _read_lists(path)
+    rows = list(csv.DictReader(_lines(tables[0])))
+    lacking = [name for name in COLUMNS if rows and name not in rows[0]]
+    if lacking or not rows:
+        raise UserError(f"{tables[0]} must have rows with the columns {', '.join(COLUMNS)}: download it again.")
+    return [
+        Entry(
+            row["Image Index"], row["Patient ID"], _findings(row, tables[0]), splits.get(row["Image Index"], "unused")
+        )
+        for row in rows
+    ]
+
+
+def _findings(row: dict[str, str], table: Path) -> tuple[float, ...]:
+    present = set(row["Finding Labels"].split("|")) - {NO_FINDING}
+    unknown = sorted(present.difference(FINDINGS))
+    if unknown:
+        raise UserError(
+            f"{table} names the finding {unknown[0]!r} for {row['Image Index']}, but ChestX-ray14 has "
+            f"{', '.join(FINDINGS)}: correct the row."
+        )
+    return tuple(float(name in present) for name in FINDINGS)
+
+
+def _read_lists(path: Path) -> dict[str, str]:
+    """Return the part of each listed image; an image in two parts is an error."""
+    found = {path / f"{name}.txt{ending}": part for name, part in LISTS.items() for ending in ("", ".gz")}
+    present = {file: part for file, part in found.items() if file.is_file()}
+    if not {"test"} <= set(present.values()) or len(present) < 2:
+        raise UserError(
+            f"{path} must hold the official lists train_val_list.txt and test_list.txt, but holds "
+            f"{first_few([file.name for file in present]) or 'none'}: download them from NIH."
+        )
+    splits: dict[str, str] = {}
+    for file, part in present.items():
+        names = [line.split()[0] for line in _lines(file) if line.strip()]
+        twice = [name for name in names if splits.get(name, part) != part]
+        if twice:
+            raise UserError(f"{file} lists {len(twice)} images of another list too ({first_few(twice)}): keep one set.")
+        splits |= dict.fromkeys(names, part)
+    return splits
+
+
+def _lines(file: Path) -> list[str]:
+    content = file.read_bytes()
+    return (gzip.decompress(content) if file.suffix == ".gz" else content).decode().splitlines()

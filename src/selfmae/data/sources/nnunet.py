@@ -1,0 +1,92 @@
+"""nnU-Net raw data: dataset.json with channel_names, X_0000, X_0001... for the channels (Isensee et al. 2021)."""
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.images import stem_of
+from selfmae.data.sources._files import first_few, images_in, require_files
+from selfmae.errors import UserError
+
+ORDER = 12
+EXPECTS = "a folder with a dataset.json that names channel_names, labels and file_ending (nnU-Net raw)"
+KEYS = ("channel_names", "labels", "file_ending")
+CHANNEL = re.compile(r"(.+)_(\d{4})")
+
+
+def recognises(path: Path) -> bool:
+    """Return whether the JSON file is there and names channels the way of nnU-Net 2."""
+    file = path / "dataset.json"
+    return file.is_file() and '"channel_names"' in file.read_text(errors="replace")
+
+
+def read(path: Path) -> Cases:
+    """Return the cases of imagesTr with their masks, and those of imagesTs as unlabelled ones."""
+    file = path / "dataset.json"
+    content = _load(file)
+    channels = tuple(str(content["channel_names"][key]) for key in sorted(content["channel_names"], key=int))
+    labels, notes = _labels(content["labels"], file)
+    cases = []
+    for folder, labelled in (("imagesTr", True), ("imagesTs", False)):
+        for name, images in _studies(path / folder, len(channels)).items():
+            target = path / "labelsTr" / f"{name}{content['file_ending']}" if labelled else None
+            cases.append(Case(name, name, images, target, "" if labelled else "unlabelled"))
+    targets = [case.target for case in cases if isinstance(case.target, Path)]
+    if any(target.is_file() for target in targets):
+        require_files(targets, file)
+    elif targets:
+        # As in msd.py: the split must not depend on whether labels are there.
+        notes.append(f"None of the {len(targets)} label files is there: only pre-training is possible.")
+    notes.append("The list names no patients: without data.splits each image counts as a patient of its own.")
+    return Cases(path, "nnunet", tuple(cases), labels, channels, tuple(notes))
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file} is no valid JSON ({error}): mend the file.") from error
+    lacking = [key for key in KEYS if not isinstance(content, dict) or key not in content]
+    if lacking or not isinstance(content["channel_names"], dict) or not isinstance(content["labels"], dict):
+        raise UserError(
+            f"{file} must have the keys {', '.join(KEYS)}, the first two with names and numbers, but "
+            f"{'lacks ' + ', '.join(lacking) if lacking else 'they are lists or values'}: correct it."
+        )
+    return dict(content)
+
+
+def _labels(content: dict[str, Any], file: Path) -> tuple[Labels, list[str]]:
+    """Return the labels with one value each; a region (a list of values) is left out and named in a note."""
+    single = {name: value for name, value in content.items() if isinstance(value, int) and value > 0}
+    regions = {name: value for name, value in content.items() if isinstance(value, list)}
+    covered = sorted({value for values in regions.values() for value in values} - set(single.values()))
+    single |= {f"label_{value}": value for value in covered}
+    if not single:
+        raise UserError(f'{file} must name labels as {{"liver": 1}}, but names none above 0: correct it.')
+    ordered = sorted(single, key=lambda name: single[name])
+    notes = []
+    if regions:
+        text = ", ".join(f"{name} {values}" for name, values in regions.items())
+        notes.append(f"Regions are not learned by themselves ({text}): give them as target.regions.")
+    return Labels("mask", tuple(ordered), tuple(single[name] for name in ordered)), notes
+
+
+def _studies(folder: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
+    """Return the files of each study in the order of their channels; raise where a channel lacks."""
+    found: dict[str, dict[int, Path]] = defaultdict(dict)
+    for path in images_in(folder) if folder.is_dir() else []:
+        match = CHANNEL.fullmatch(stem_of(path))
+        if match is None:
+            raise UserError(f"{path} must be named after its channel, as {stem_of(path)}_0000: rename it.")
+        found[match[1]][int(match[2])] = path
+    wanted = set(range(num_channels))
+    odd = [name for name, channels in found.items() if set(channels) != wanted]
+    if odd:
+        raise UserError(
+            f"{folder} must hold the channels 0000 to {num_channels - 1:04d} of every study, but {len(odd)} do not "
+            f"({first_few(odd)}): add what lacks, or correct channel_names in dataset.json."
+        )
+    return {name: tuple(channels[place] for place in sorted(channels)) for name, channels in sorted(found.items())}

@@ -1,0 +1,47 @@
+"""BTCV by its file names: the organs and the split of the paper."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from selfmae.data.sources import btcv, read_source
+from selfmae.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in (*btcv.TRAIN, *btcv.TEST):
+        for place, name in (("imagesTr", "img"), ("labelsTr", "label")):
+            (tmp_path / place).mkdir(exist_ok=True)
+            (tmp_path / place / f"{name}{number}.nii.gz").touch()
+    return tmp_path
+
+
+def test_the_split_is_that_of_transunet(folder: Path) -> None:
+    cases = read_source(str(folder))
+    assert cases.layout == "btcv"
+    assert Counter(case.split for case in cases.cases) == {"": 18, "test": 12}
+    assert not set(btcv.TRAIN) & set(btcv.TEST)
+    case = next(case for case in cases.cases if case.id == "img0008")
+    assert (case.split, case.target) == ("test", folder / "labelsTr" / "label0008.nii.gz")
+
+
+def test_the_labels_are_the_thirteen_organs(folder: Path) -> None:
+    labels = read_source(str(folder)).labels
+    assert dict(zip(labels.values, labels.names, strict=True))[6] == "liver"
+    assert labels.values == tuple(range(1, 14))
+
+
+def test_scans_without_a_place_in_the_split_are_unlabelled(folder: Path) -> None:
+    (folder / "imagesTr" / "img0061.nii.gz").touch()
+    (folder / "imagesTs").mkdir()
+    (folder / "imagesTs" / "img0070.nii.gz").touch()
+    unlabelled = [case.id for case in read_source(str(folder)).cases if case.target is None]
+    assert unlabelled == ["img0061", "img0070"]
+
+
+def test_a_missing_scan_is_an_error(folder: Path) -> None:
+    (folder / "imagesTr" / "img0005.nii.gz").unlink()
+    with pytest.raises(UserError, match=r"BTCV has 30 labelled scans, but .* lacks 1 \(img0005\): copy them there"):
+        read_source(str(folder))

@@ -1,0 +1,87 @@
+"""nnU-Net raw data, version 2."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from selfmae.data.sources import read_source
+from selfmae.errors import UserError
+
+CONTENT = {
+    "channel_names": {"0": "T1", "1": "T2"},
+    "labels": {"background": 0, "b": 2, "a": 1},
+    "file_ending": ".nii.gz",
+}
+
+
+def write(folder: Path, **changes: object) -> None:
+    for place in ("imagesTr", "imagesTs", "labelsTr"):
+        (folder / place).mkdir()
+    for name in ("imagesTr/x_0001", "imagesTr/x_0000", "imagesTs/y_0000", "imagesTs/y_0001", "labelsTr/x"):
+        (folder / f"{name}.nii.gz").touch()
+    (folder / "dataset.json").write_text(json.dumps(CONTENT | changes))
+
+
+def test_channels_are_joined_in_order(tmp_path: Path) -> None:
+    write(tmp_path)
+    cases = read_source(str(tmp_path))
+    assert (cases.layout, cases.channels) == ("nnunet", ("T1", "T2"))
+    assert [path.name for path in cases.cases[0].images] == ["x_0000.nii.gz", "x_0001.nii.gz"]
+    assert [(case.id, case.split, case.target) for case in cases.cases] == [
+        ("x", "", tmp_path / "labelsTr" / "x.nii.gz"),
+        ("y", "unlabelled", None),
+    ]
+
+
+def test_labels_are_sorted_by_value_without_the_background(tmp_path: Path) -> None:
+    write(tmp_path)
+    labels = read_source(str(tmp_path)).labels
+    assert (labels.kind, labels.names, labels.values) == ("mask", ("a", "b"), (1, 2))
+
+
+def test_regions_are_named_in_a_note_and_their_values_are_labels(tmp_path: Path) -> None:
+    write(tmp_path, labels={"background": 0, "whole": [1, 2], "core": [2]})
+    cases = read_source(str(tmp_path))
+    assert (cases.labels.names, cases.labels.values) == (("label_1", "label_2"), (1, 2))
+    assert "Regions are not learned by themselves (whole [1, 2], core [2]): give them as target.regions." in cases.notes
+
+
+def test_without_any_label_file_the_cases_are_the_same(tmp_path: Path) -> None:
+    write(tmp_path)
+    before = read_source(str(tmp_path))
+    (tmp_path / "labelsTr" / "x.nii.gz").unlink()
+    after = read_source(str(tmp_path))
+    assert after.cases == before.cases
+    assert "None of the 1 label files is there: only pre-training is possible." in after.notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"channel_names": ["T1", "T2"]}, "must have the keys channel_names, labels, file_ending, the first two with"),
+        (
+            {"channel_names": {"0": "T1"}},
+            r"must hold the channels 0000 to 0000 of every study, but 1 do not \(x\)",
+        ),
+        ({"labels": {"background": 0}}, "must name labels as .* but names none above 0: correct it"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, changes: dict[str, object], text: str) -> None:
+    write(tmp_path, **changes)
+    with pytest.raises(UserError, match=text):
+        read_source(str(tmp_path))
+
+
+def test_an_image_without_a_channel_in_its_name_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "imagesTr" / "z.nii.gz").touch()
+    with pytest.raises(UserError, match="must be named after its channel, as z_0000: rename it"):
+        read_source(str(tmp_path))
+
+
+def test_a_damaged_list_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "dataset.json").write_text('{"channel_names": ')
+    with pytest.raises(UserError, match="is no valid JSON"):
+        read_source(str(tmp_path))
