@@ -39,6 +39,11 @@ def write_btcv(folder: Path) -> None:
             (folder / place / f"{name}{number}.nii.gz").touch()
 
 
+def write_bids(folder: Path) -> None:
+    (folder / "sub-1" / "anat").mkdir(parents=True)
+    (folder / "sub-1" / "anat" / "sub-1_T1w.nii.gz").touch()
+
+
 @pytest.fixture
 def every_layout(tmp_path: Path) -> dict[str, Path]:
     """Write a tiny source of each layout; the test over all layouts fails for a new one until it is added here."""
@@ -55,7 +60,11 @@ def every_layout(tmp_path: Path) -> dict[str, Path]:
     write_nih(tmp_path / "chestxray14")
     write_nnunet(tmp_path / "nnunet")
     write_btcv(tmp_path / "btcv")
+    write_bids(tmp_path / "bids")
+    write_picture(tmp_path / "datalist" / "a.png")
+    (tmp_path / "datalist" / "list.json").write_text('{"training": [{"image": "a.png", "label": 1}]}')
     places = {name: tmp_path / name for name in layouts() if name != "medmnist"}
+    places["datalist"] /= "list.json"
     return places | {"medmnist": tmp_path / "medmnist.npz"}
 
 

@@ -19,7 +19,8 @@ Listed = tuple[str, Path, Path | None]  # split, image, label
 def recognises(path: Path) -> bool:
     """Return whether the JSON file is there; a damaged one is recognised too, so that `read` says what is wrong."""
     file = _list_file(path)
-    return file.is_file() and '"training"' in file.read_text(errors="replace")
+    text = file.read_text(errors="replace") if file.is_file() else ""
+    return '"training"' in text and (file.name == "dataset.json" or '"modality"' in text)
 
 
 def read(path: Path) -> Cases:

@@ -1,0 +1,84 @@
+"""MONAI datalist: a JSON file with lists training, validation, test of {"image": ..., "label": ...}."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.sources._files import channels_of, first_few, ids_of, labels_of, require_files
+from selfmae.errors import UserError
+
+ORDER = 35
+EXPECTS = 'a .json file with a list "training" of {"image": path, "label": path or numbers} (MONAI datalist)'
+LISTS = {"training": "train", "validation": "val", "testing": "test", "test": "test"}
+Listed = tuple[str, tuple[Path, ...], Any]  # split, images, label as written
+
+
+def recognises(path: Path) -> bool:
+    """Return whether this is a JSON file with a training list; a folder with a dataset.json is another layout's."""
+    return path.is_file() and path.suffix == ".json" and '"training"' in path.read_text(errors="replace")
+
+
+def read(path: Path) -> Cases:
+    """Return the listed cases; where training entries have folds and no list is for validation, fold 0 is val."""
+    content = _load(path)
+    listed = [_place(path, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
+    require_files([image for _, images, _ in listed for image in images], path)
+    names = ids_of([images[0].relative_to(path.parent) for _, images, _ in listed])
+    notes = ["The list names no patients: without data.splits each image counts as a patient of its own."]
+    folded = any("fold" in entry for entry in content["training"])
+    splits = [split for split, _, _ in listed]
+    if "val" not in splits:
+        splits = ["" if split == "train" else split for split in splits]
+        if folded:
+            notes.append("Fold 0 of the list is the val part.")
+            folds = [entry.get("fold") for entry in content["training"]]
+            splits[: len(folds)] = ["val" if fold == 0 else "train" for fold in folds]
+    labels, targets = _targets([label for _, _, label in listed], path)
+    fields = zip(names, names, [images for _, images, _ in listed], targets, splits, strict=True)
+    cases = tuple(Case(*field) for field in fields)
+    return Cases(path, "datalist", cases, labels, channels_of(case.images for case in cases), tuple(notes))
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is no valid JSON ({error}): mend the file.") from error
+    wrong = not isinstance(content, dict) or [key for key in LISTS if not isinstance(content.get(key, []), list)]
+    if wrong or not content.get("training"):
+        raise UserError(f'{path} must hold a list of images under "training", and lists under {", ".join(LISTS)}.')
+    return dict(content)
+
+
+def _place(path: Path, entry: Any, split: str) -> Listed:
+    """Return split, images and label of one entry; an entry of the test list may be a path alone."""
+    entry = {"image": entry} if isinstance(entry, str) else entry
+    images = entry.get("image") if isinstance(entry, dict) else None
+    images = [images] if isinstance(images, str) else images
+    if not images or not all(isinstance(image, str) for image in images):
+        raise UserError(
+            f'{path} must list cases as {{"image": path, "label": path}}, but has {json.dumps(entry)}: correct it.'
+        )
+    return split, tuple(path.parent / image for image in images), entry.get("label")
+
+
+def _targets(written: list[Any], path: Path) -> tuple[Labels, list[Path | tuple[float, ...] | None]]:
+    """Return masks where labels are paths, findings where they are lists of 0 and 1, classes where they are numbers."""
+    given = [label for label in written if label not in (None, "")]
+    if all(isinstance(label, str) for label in given):
+        masks = [path.parent / label if label else None for label in written]
+        present = [mask for mask in masks if mask is not None and mask.is_file()]
+        if present:
+            require_files([mask for mask in masks if mask is not None], path)
+        return labels_of(present), [mask if present else None for mask in masks]
+    if all(isinstance(label, list) and label and len(label) == len(given[0]) for label in given):
+        names = tuple(f"label_{place}" for place in range(len(given[0])))
+        return Labels("findings", names), [tuple(map(float, label)) if label else None for label in written]
+    if all(isinstance(label, int) for label in given):
+        values = sorted(set(given))
+        targets = [tuple(float(label == value) for value in values) if label in values else None for label in written]
+        return Labels("classes", tuple(map(str, values))), list(targets)
+    kinds = first_few(sorted({type(label).__name__ for label in given}))
+    raise UserError(f"The labels of {path} must be all paths, all numbers, or lists of one length, but are {kinds}.")
