@@ -4,13 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 
-@pytest.mark.xfail(
-    reason="metrics.segmentation._joint squares a uint8: scores of mask values above 14 fail", strict=True
-)
 def test_labels_of_large_values_are_predicted_with_these_values(
     tmp_path: Path, call: Callable[..., int], small_pictures: list[str]
 ) -> None:

@@ -197,3 +197,11 @@ def test_a_label_that_no_case_has_is_none_and_leaves_the_means_alone() -> None:
     summary = summarise_masks([row(liver=(0.5, 3.0, 5, 5), spleen=(None, None, 0, 4))], ["liver", "spleen"])
     assert summary["labels"]["spleen"]["dice"] is None
     assert summary["metrics"]["dice_per_label"] == summary["metrics"]["dice_pooled"] == 0.5
+
+
+@pytest.mark.parametrize("value", [15, 200, 255, 60000])
+def test_masks_of_large_values_in_small_types_are_counted(value: int) -> None:
+    mask = np.zeros((4, 4), np.min_scalar_type(value))
+    mask[1:3, 1:3] = value
+    row = score_masks(mask, mask, {"organ": (value,)}, (1.0, 1.0))
+    assert (row["dice_organ"], row["voxels_true_organ"], row["voxels_predicted_organ"]) == (1.0, 4, 4)

@@ -11,7 +11,7 @@ from selfmae.data.fingerprint import Fingerprint, take_fingerprint
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.inspect import show_source
-from selfmae.jobs.source import Source, check_fits, load_cases, look_at
+from selfmae.jobs.source import Source, check_crop, check_fits, load_cases, look_at
 from selfmae.options import DeviceOptions, Recipe
 from selfmae.recipe import (
     Content,
@@ -104,6 +104,7 @@ def resolve(source: str, name: str, sets: Sequence[str], display: Display) -> tu
     plan = make_plan(looked, partial.device, typed)
     recipe = make_recipe(plan.content(), origin)
     check_fits(recipe, looked.cases)
+    check_crop(recipe, looked)
     return recipe, plan.reasons, looked
 
 

@@ -14,7 +14,7 @@ from selfmae.jobs.inspect import show_source
 from selfmae.jobs.plan import resolve, show_plan
 from selfmae.jobs.pretrain import pretrain_cell
 from selfmae.jobs.report import report
-from selfmae.jobs.source import Source, check_crop, count_splits, fold_of
+from selfmae.jobs.source import Source, count_splits, fold_of
 from selfmae.options import Recipe
 from selfmae.tasks import make_task
 
@@ -40,7 +40,6 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
     recipe, reasons, looked = resolve(source, recipe_name, sets, display)
     show_source(looked, display)
     show_plan(recipe, reasons, display)
-    check_crop(recipe, looked)
     starts = _find_starts(names, recipe)
     with open_folder(out, recipe, reasons):
         write_json(out / "run.json", _facts(looked, recipe, grid, names))

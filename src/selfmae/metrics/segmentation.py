@@ -140,7 +140,8 @@ def _count(truth: np.ndarray, prediction: np.ndarray, code_sets: Sequence[Sequen
 
 def _joint(truth: np.ndarray, prediction: np.ndarray, code_sets: Sequence[Sequence[int]]) -> np.ndarray:
     """Return the number of voxels [K, K] with each pair of truth and predicted code."""
-    num_codes = 1 + max(truth.max(initial=1), prediction.max(initial=1), *(max(codes) for codes in code_sets))
+    largest = (int(truth.max(initial=1)), int(prediction.max(initial=1)), *(max(codes) for codes in code_sets))
+    num_codes = 1 + max(largest)
     truth, prediction = truth.reshape(-1), prediction.reshape(-1)
     table = np.zeros(num_codes**2, dtype=np.int64)
     for start in range(0, truth.size, VOXELS_AT_ONCE):
