@@ -16,9 +16,9 @@ from selfmae.train.signals import Interrupted
 
 FROZEN = {
     "demo": ["--kind", "--out"],
-    "inspect": ["--as", "--json", "--set", "SOURCE"],
-    "run": ["--folds", "--out", "--recipe", "--seeds", "--set", "--starts", "SOURCE"],
-    "plan": ["--out", "--recipe", "--set", "SOURCE"],
+    "inspect": ["--as", "--json", "--patient-pattern", "--set", "SOURCE"],
+    "run": ["--folds", "--out", "--patient-pattern", "--recipe", "--seeds", "--set", "--starts", "SOURCE"],
+    "plan": ["--out", "--patient-pattern", "--recipe", "--set", "SOURCE"],
     "pretrain": ["--out", "--set", "RECIPE"],
     "finetune": ["--out", "--set", "--start", "RECIPE"],
     "evaluate": ["--split", "DIR"],

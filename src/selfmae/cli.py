@@ -28,8 +28,14 @@ Starts = Annotated[str, typer.Option("--starts", help="Starts to compare: scratc
 Folds = Annotated[int, typer.Option("--folds", help="1 keeps the source's split; more test each patient once.")]
 Seeds = Annotated[int, typer.Option("--seeds", help="Trainings of each start; 3 or more cover training noise.")]
 Start = Annotated[str, typer.Option("--start", help="scratch, imagenet, mae:DIR or a file of weights.")]
+Patients = Annotated[str, typer.Option("--patient-pattern", help="Regex for the patient in a case's id (first group).")]
 As = Annotated[str, typer.Option("--as", help="Layout to read the source as, instead of looking.")]
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
+
+
+def _with_patients(sets: list[str] | None, pattern: str) -> list[str]:
+    """Return the settings with the pattern of `--patient-pattern` as one of them."""
+    return [*(sets or []), *([f"data.patient_pattern={json.dumps(pattern)}"] if pattern else [])]
 
 
 @app.callback()
@@ -55,6 +61,7 @@ def demo(
 def inspect(
     source: Source,
     layout: As = "",
+    patients: Patients = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     sets: Sets = None,
 ) -> None:
@@ -62,7 +69,7 @@ def inspect(
     from selfmae.jobs.display import Display
     from selfmae.jobs.inspect import as_content, inspect, is_sound, show_source
 
-    looked = inspect(source, layout, sets or [], Display())
+    looked = inspect(source, layout, _with_patients(sets, patients), Display())
     if as_json:
         print(json.dumps(as_content(looked), indent=2))
     else:
@@ -79,6 +86,7 @@ def run(
     starts: Starts = "scratch,mae",
     folds: Folds = 1,
     seeds: Seeds = 1,
+    patients: Patients = "",
     sets: Sets = None,
 ) -> None:
     """Inspect, plan, pre-train, fine-tune every start, evaluate, compare and report."""
@@ -86,7 +94,7 @@ def run(
     from selfmae.jobs.run import Grid, run
 
     grid = Grid(tuple(part.strip() for part in starts.split(",") if part.strip()), folds, seeds)
-    run(source, out, grid, recipe, sets or [], Display())
+    run(source, out, grid, recipe, _with_patients(sets, patients), Display())
 
 
 @app.command()
@@ -94,13 +102,14 @@ def plan(
     source: Source,
     out: Annotated[Path | None, typer.Option("--out", help="File to write the recipe to.")] = None,
     recipe: Name = "",
+    patients: Patients = "",
     sets: Sets = None,
 ) -> None:
     """Show the recipe that would be used, with the reason of every value, and write it to a file."""
     from selfmae.jobs.display import Display
     from selfmae.jobs.plan import save_plan
 
-    save_plan(source, recipe, sets or [], out, Display(stdout=True))
+    save_plan(source, recipe, _with_patients(sets, patients), out, Display(stdout=True))
 
 
 @app.command()

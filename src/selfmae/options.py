@@ -17,6 +17,7 @@ class DataOptions(Section):
     source: str
     channels: tuple[str, ...] = ()  # names of the image channels, in order
     layout: str = ""  # a reader of data/sources; "" lets each reader look whether the source is its own
+    patient_pattern: str = ""  # regex that finds the patient in a case's id: its first group, or all that matches
     splits: str = ""  # a table with the columns id, patient, split that overrides the source's own
     test_fraction: float = 0.2  # of the patients, drawn where the source has no test part
     val_fraction: float = 0.15  # the same for the validation part, which chooses the checkpoint

@@ -18,6 +18,7 @@ from selfmae.jobs.source import (
     fold_of,
     load_cases,
     look_at,
+    name_patients,
     write_cases,
 )
 from selfmae.options import DataOptions, Recipe
@@ -160,3 +161,26 @@ def test_the_stages_alone_refuse_a_crop_that_is_too_large(
     assert call(command, volume_recipe, *words) == 2
     assert "data.crop [16, 16, 32] is more than a patch larger" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("pattern", "patient"), [(r"^(\w+?)_", "p1"), (r"p\d", "p1"), (r"_(s\d)", "s2")])
+def test_a_pattern_names_the_patient_of_a_case(pattern: str, patient: str) -> None:
+    case = Case("p1_s2", "p1_s2", (Path("x"),), None, "")
+    assert [named.patient for named in name_patients([case], pattern)] == [patient]
+
+
+def test_a_pattern_that_misses_an_id_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"must find a patient in every id, but finds none in 2 of 3 \(first: 'b'\)"):
+        name_patients(CASES, "a")
+
+
+def test_a_pattern_that_is_none_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"data.patient_pattern '\(' is no regular expression \(missing"):
+        name_patients(CASES, "(")
+
+
+def test_the_flag_keeps_the_scans_of_a_patient_together(
+    volumes: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("inspect", volumes, "--patient-pattern", r"_\d(\d)\d") == 2
+    assert "at least 3 labelled patients are needed" in capsys.readouterr().err

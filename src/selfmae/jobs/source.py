@@ -1,5 +1,6 @@
 """The source of a recipe: its cases with every part of the split, the content of each image, what is wrong with it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +44,9 @@ def load_cases(options: DataOptions, splits: Path | None = None) -> Cases:
     found = read_source(options.source, options.layout)
     notes = list(found.notes)
     cases: Sequence[Case] = found.cases
+    if options.patient_pattern:
+        cases = name_patients(cases, options.patient_pattern)
+        notes.append(f"Patients are named by data.patient_pattern: {len(patients_of(cases))} of {len(cases)} cases.")
     table = splits or (Path(options.splits) if options.splits else None)
     if table:
         cases, unlisted = apply_splits(cases, table)
@@ -51,6 +55,26 @@ def load_cases(options: DataOptions, splits: Path | None = None) -> Cases:
     cases, drawn = complete_splits(cases, options.split_seed, options.test_fraction, options.val_fraction)
     check_disjoint(cases)
     return replace(found, cases=tuple(cases), notes=(*notes, *drawn))
+
+
+def name_patients(cases: Sequence[Case], pattern: str) -> list[Case]:
+    """Return the cases with the patient that the pattern finds in each id; raise where it finds none."""
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise UserError(f"data.patient_pattern '{pattern}' is no regular expression ({error}): correct it.") from error
+    found = [search(case.id) for case in cases]
+    missed = [
+        case.id for case, match in zip(cases, found, strict=True) if not (match and match[min(match.re.groups, 1)])
+    ]
+    if missed:
+        raise UserError(
+            f"data.patient_pattern '{pattern}' must find a patient in every id, but finds none in {len(missed)} of "
+            f"{len(cases)} (first: {missed[0]!r}): correct it; `selfmae inspect SOURCE --json` lists the ids."
+        )
+    return [
+        replace(case, patient=match[min(match.re.groups, 1)]) for case, match in zip(cases, found, strict=True) if match
+    ]
 
 
 def examine_source(cases: Cases, masks: bool, display: Display) -> Source:
