@@ -215,7 +215,7 @@ def test_a_member_that_is_not_there_is_an_error(tmp_path: Path, member: str) -> 
         ("a.nii.gz", b"no nifti", "could not be read ("),
         ("a.png", b"no picture", "could not be read ("),
         ("a.npy", b"no array", "could not be read ("),
-        ("a.txt", b"text", "is no image file that can be read: expected .nii, .nii.gz, .png"),
+        ("a.txt", b"text", "is no image file that can be read: expected .nii, .nii.gz, .nrrd"),
         ("a.nii", None, "The image {path} was expected, but there is no such file: check the path."),
     ],
 )

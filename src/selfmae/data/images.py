@@ -1,4 +1,4 @@
-"""Reading and writing of image files: NIfTI, PNG, JPEG, TIFF, NumPy arrays and members of a MedMNIST archive.
+"""Reading and writing of image files: NIfTI, NRRD, MHA, pictures, NumPy arrays, members of a MedMNIST archive.
 
 Volumes come in the axis order nearest to RAS (left to right, back to front, foot to head) whatever the file's own, so
 that flips, crops and figures mean the same for every scan; `write_mask` puts a mask back into the file's order.
@@ -16,9 +16,11 @@ import numpy as np
 from nibabel import orientations
 from PIL import Image as Picture
 
+from selfmae.data.itk import ENDINGS, load_itk, save_itk
 from selfmae.errors import UserError
 
 NIFTI = (".nii", ".nii.gz")
+VOLUMES = (*NIFTI, *ENDINGS)
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 ARRAYS = (".npy",)
 COLOURS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
@@ -57,7 +59,7 @@ def stem_of(path: Path) -> str:
 
 def is_image(path: Path) -> bool:
     """Return whether the name is that of an image file which can be read."""
-    return suffix_of(path) in (*NIFTI, *PICTURES, *ARRAYS) and not path.name.startswith(".")
+    return suffix_of(path) in (*VOLUMES, *PICTURES, *ARRAYS) and not path.name.startswith(".")
 
 
 def read_image(paths: Sequence[Path]) -> Image:
@@ -132,8 +134,8 @@ def _read_raw(path: Path, mask: bool) -> _Raw:
     if archive is not None:
         return _read_member(archive, path)
     suffix = suffix_of(path)
-    if suffix in NIFTI:
-        return _read_nifti(path)
+    if suffix in VOLUMES:
+        return _read_volume(path)
     if suffix in PICTURES:
         return _read_picture(path, mask)
     if suffix in ARRAYS:
@@ -142,12 +144,16 @@ def _read_raw(path: Path, mask: bool) -> _Raw:
             raise ValueError(f"it has {array.ndim} axes, not [H, W], [D, H, W] or [C, D, H, W]")
         return _Raw(np.moveaxis(array, 0, -1) if array.ndim == 4 else array, min(array.ndim, 3), (), None)
     raise UserError(
-        f"{path} is no image file that can be read: expected {', '.join((*NIFTI, *PICTURES, *ARRAYS))}; convert it."
+        f"{path} is no image file that can be read: expected {', '.join((*VOLUMES, *PICTURES, *ARRAYS))}; convert it."
     )
 
 
-def _read_nifti(path: Path) -> _Raw:
-    image = nib.as_closest_canonical(nib.load(path))
+def _load_volume(path: Path) -> Any:
+    return load_itk(path) if suffix_of(path) in ENDINGS else nib.load(path)
+
+
+def _read_volume(path: Path) -> _Raw:
+    image = nib.as_closest_canonical(_load_volume(path))
     array = np.asanyarray(image.dataobj)
     if array.ndim == 5 and array.shape[3] == 1:
         array = array[:, :, :, 0]
@@ -188,6 +194,8 @@ def mask_suffix(like: Path) -> str:
     suffix = suffix_of(like)
     if suffix in PICTURES:
         return ".png"
+    if suffix in ENDINGS:
+        return ".mha" if suffix == ".mhd" else suffix  # one file, not two
     return ".nii.gz" if suffix in NIFTI else ".npy"
 
 
@@ -196,18 +204,25 @@ def write_mask(array: np.ndarray, path: Path, like: Path) -> None:
     number_type = np.uint8 if array.max(initial=0) < 256 else np.uint16
     array = array.astype(number_type)
     part = path.with_name(f".part-{path.name}")
-    if suffix_of(like) in NIFTI:
-        reference: Any = nib.load(like)
+    if suffix_of(like) in VOLUMES:
+        reference = _load_volume(like)
         own = orientations.io_orientation(reference.affine)
         back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), own)
         array = orientations.apply_orientation(array, back)
-        mask = nib.Nifti1Image(array, reference.affine, reference.header)
-        mask.header.set_data_dtype(number_type)
-        mask.header.set_slope_inter(1, 0)
-        mask.header["cal_max"] = mask.header["cal_min"] = 0
-        nib.save(mask, part)
+        if suffix_of(path) in ENDINGS:
+            save_itk(array, part, like)
+        else:
+            _save_nifti(array, part, reference)
     elif suffix_of(path) == ".png":
         Picture.fromarray(array).save(part, format="PNG")
     else:
         np.save(part, array)
     part.replace(path)
+
+
+def _save_nifti(array: np.ndarray, path: Path, like: Any) -> None:
+    mask = nib.Nifti1Image(array, like.affine, like.header)
+    mask.header.set_data_dtype(array.dtype)
+    mask.header.set_slope_inter(1, 0)
+    mask.header["cal_max"] = mask.header["cal_min"] = 0
+    nib.save(mask, path)

@@ -22,9 +22,9 @@ from selfmae.train.device import make_fabric
 def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -> list[Path]:
     """Predict every input (image files, or folders of them) with a fine-tuned model; return the files written.
 
-    Segmentation writes `<name>.nii.gz` (`.png` for pictures, `.npy` for arrays) with the label values of the training
-    masks; regions one file each, `<name>_<region>`. Classification writes `predictions.csv`: image, then one column of
-    probabilities for every finding. Existing files are never overwritten.
+    Segmentation writes `<name>.nii.gz` (NRRD and MHA keep their format; `.png` for pictures, `.npy` for arrays) with
+    the label values of the training masks; regions one file each, `<name>_<region>`. Classification writes
+    `predictions.csv`: image, then one column of probabilities for every finding. Existing files are never overwritten.
     """
     recipe, model = load_model(folder)
     images = list_images(inputs)
@@ -75,7 +75,9 @@ def list_images(inputs: Sequence[Path]) -> list[Path]:
         if item.is_dir():
             found = sorted(path for path in item.iterdir() if is_image(path))
             if not found:
-                raise UserError(f"The folder {item} holds no images (.nii, .nii.gz, .png, .jpg, .npy): check the path.")
+                raise UserError(
+                    f"The folder {item} holds no images (NIfTI, NRRD, MHA, PNG, JPEG, TIFF, .npy): check the path."
+                )
             images += found
         elif item.exists() or any(parent.is_file() for parent in item.parents):
             images.append(item)
