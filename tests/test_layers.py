@@ -31,7 +31,6 @@ HOMES = {
     "nibabel": ("data/images.py", "data/itk.py", "data/phantom*.py"),
     "SimpleITK": ("data/itk.py",),
     "PIL": ("data/images.py", "data/phantom*.py"),
-    "PIL": ("data/images.py", "data/phantom*.py"),
     "matplotlib": ("report/*",),
     "jinja2": ("report/*",),
 }

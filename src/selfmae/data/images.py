@@ -4,10 +4,8 @@ Volumes come in the axis order nearest to RAS (left to right, back to front, foo
 that flips, crops and figures mean the same for every scan; `write_mask` puts a mask back into the file's order.
 """
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,15 @@ import numpy as np
 from nibabel import orientations
 from PIL import Image as Picture
 
+from selfmae.data import arrays
 from selfmae.data.itk import ENDINGS, load_itk, save_itk
 from selfmae.errors import UserError
 
 NIFTI = (".nii", ".nii.gz")
 VOLUMES = (*NIFTI, *ENDINGS)
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-ARRAYS = (".npy",)
+ARRAYS = arrays.ENDINGS
 COLOURS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
-
-_archive_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -123,26 +120,21 @@ def _read(path: Path, mask: bool = False) -> _Raw:
         kind = "mask" if mask else "image"
         raise UserError(f"The {kind} {path} was expected, but there is no such file: check the path.") from error
     except Exception as error:  # readers raise many kinds for files that are damaged
-        reason = " ".join(str(error).split()) or type(error).__name__
+        # SimpleITK puts places in its own source code before the reason.
+        reason = " ".join(str(error).rpartition("ERROR: ")[2].split()) or type(error).__name__
         raise UserError(
             f"{path} could not be read ({reason}): the file is damaged or of another kind; copy it again."
         ) from error
 
 
 def _read_raw(path: Path, mask: bool) -> _Raw:
-    archive = next((parent for parent in path.parents if parent.suffix == ".npz"), None)
-    if archive is not None:
-        return _read_member(archive, path)
     suffix = suffix_of(path)
+    if suffix in ARRAYS or any(parent.suffix == ".npz" for parent in path.parents):
+        return _Raw(*arrays.load_array(path), (), None)
     if suffix in VOLUMES:
         return _read_volume(path)
     if suffix in PICTURES:
         return _read_picture(path, mask)
-    if suffix in ARRAYS:
-        array = np.load(path, allow_pickle=False)
-        if array.ndim not in (2, 3, 4):
-            raise ValueError(f"it has {array.ndim} axes, not [H, W], [D, H, W] or [C, D, H, W]")
-        return _Raw(np.moveaxis(array, 0, -1) if array.ndim == 4 else array, min(array.ndim, 3), (), None)
     raise UserError(
         f"{path} is no image file that can be read: expected {', '.join((*VOLUMES, *PICTURES, *ARRAYS))}; convert it."
     )
@@ -170,23 +162,6 @@ def _read_picture(path: Path, mask: bool) -> _Raw:
         # A palette holds colours for people: in a mask its indices are the labels.
         colours = None if mask and picture.mode == "P" else COLOURS.get(picture.mode)
         return _Raw(np.asarray(picture.convert(colours) if colours else picture), 2, (), None)
-
-
-def _read_member(archive: Path, path: Path) -> _Raw:
-    """Read item `path.name` of the array named by the path's parent in a MedMNIST archive."""
-    with _archive_lock:
-        items = _load_array(archive, archive.stat().st_mtime_ns, path.parent.name)
-    item = items[int(path.name)]
-    colour = item.ndim == 3 and item.shape[-1] == 3
-    return _Raw(item, 2 if colour else item.ndim, (), None)
-
-
-@lru_cache(maxsize=3)
-def _load_array(archive: Path, changed_ns: int, key: str) -> np.ndarray:
-    """Return one array of an archive, kept in memory since it can only be unpacked whole."""
-    with np.load(archive, allow_pickle=False) as content:
-        array: np.ndarray = content[key]
-    return array
 
 
 def mask_suffix(like: Path) -> str:

@@ -11,9 +11,14 @@ from selfmae.data.sources import read_source
 from selfmae.errors import UserError
 
 
+def write_picture(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4) % 3).save(path)
+
+
 def write(folder: Path, **content: object) -> Path:
     for name in ("a", "b", "c", "mask"):
-        Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4) % 3).save(folder / f"{name}.png")
+        write_picture(folder / f"{name}.png")
     (folder / "list.json").write_text(json.dumps(content))
     return folder / "list.json"
 
@@ -35,7 +40,7 @@ def test_fold_0_is_val_where_no_list_is(tmp_path: Path) -> None:
     training = [{"image": f"{name}.png", "label": [1, 0], "fold": fold} for fold, name in enumerate("abc")]
     cases = read_source(str(write(tmp_path, training=training)))
     assert [case.split for case in cases.cases] == ["val", "train", "train"]
-    assert "Fold 0 of the list is the val part." in cases.notes
+    assert "Fold 0 of the list is the val part; data.splits can say otherwise." in cases.notes
     assert cases.labels.kind == "findings"
     assert cases.cases[0].target == (1.0, 0.0)
 
@@ -74,3 +79,31 @@ def test_a_damaged_list_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text('{"training": ')
     with pytest.raises(UserError, match="is no valid JSON"):
         read_source(str(tmp_path / "list.json"))
+
+
+def test_a_folder_with_one_list_is_a_source(tmp_path: Path) -> None:
+    write(tmp_path, training=[{"image": "a.png", "label": 0}, {"image": "b.png", "label": 1}])
+    (tmp_path / "other.json").write_text("{}")
+    assert read_source(str(tmp_path)).layout == "datalist"
+
+
+def test_a_dataset_list_with_folds_is_no_decathlon(tmp_path: Path) -> None:
+    write(tmp_path, training=[{"image": "a.png", "label": "mask.png", "fold": 0}], modality={"0": "X"}, labels={})
+    (tmp_path / "list.json").rename(tmp_path / "dataset.json")
+    assert read_source(str(tmp_path)).layout == "datalist"
+
+
+def test_several_images_are_named_by_what_they_share(tmp_path: Path) -> None:
+    for name in ("p_t1", "p_t2"):
+        write_picture(tmp_path / f"{name}.png")
+    path = write(tmp_path, training=[{"image": ["p_t1.png", "p_t2.png"]}])
+    assert [case.id for case in read_source(str(path)).cases] == ["p"]
+
+
+def test_paths_elsewhere_are_read(tmp_path: Path) -> None:
+    write_picture(tmp_path / "far" / "x.png")
+    (tmp_path / "near").mkdir()
+    path = write(tmp_path / "near", training=[{"image": str(tmp_path / "far" / "x.png")}, {"image": "../far/x.png"}])
+    first, second = read_source(str(path)).cases
+    assert first.images[0].samefile(second.images[0])
+    assert first.id != second.id

@@ -64,6 +64,7 @@ def test_without_any_label_file_the_cases_are_the_same(tmp_path: Path) -> None:
             {"channel_names": {"0": "T1"}},
             r"must hold the channels 0000 to 0000 of every study, but 1 do not \(x\)",
         ),
+        ({"channel_names": None}, "the first two with names and numbers, but they are lists or values: correct it"),
         ({"labels": {"background": 0}}, "must name labels as .* but names none above 0: correct it"),
     ],
 )
@@ -84,4 +85,43 @@ def test_a_damaged_list_is_an_error(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "dataset.json").write_text('{"channel_names": ')
     with pytest.raises(UserError, match="is no valid JSON"):
+        read_source(str(tmp_path))
+
+
+def write_version_1(folder: Path) -> None:
+    write(folder)
+    training = [{"image": "./imagesTr/x.nii.gz", "label": "./labelsTr/x.nii.gz"}]
+    content = {"modality": {"0": "T1", "1": "T2"}, "labels": {"0": "background", "2": "b", "1": "a"}}
+    (folder / "dataset.json").write_text(json.dumps(content | {"training": training, "test": ["./imagesTs/y.nii.gz"]}))
+
+
+def test_version_1_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    write_version_1(tmp_path / "1")
+    (tmp_path / "2").mkdir()
+    write(tmp_path / "2")
+    old, new = read_source(str(tmp_path / "1")), read_source(str(tmp_path / "2"))
+    assert (old.layout, old.labels, old.channels, old.notes) == (new.layout, new.labels, new.channels, new.notes)
+    assert [case.id for case in old.cases] == [case.id for case in new.cases]
+
+
+def test_a_decathlon_with_four_digits_is_none(tmp_path: Path) -> None:
+    write_version_1(tmp_path)
+    file = tmp_path / "dataset.json"
+    file.write_text(file.read_text().replace("/x.nii", "/x_0000.nii"))
+    (tmp_path / "labelsTr" / "x_0000.nii.gz").touch()
+    (tmp_path / "imagesTs" / "y.nii.gz").touch()
+    assert read_source(str(tmp_path)).layout == "msd"
+
+
+def test_names_that_tell_patients_are_used(tmp_path: Path) -> None:
+    write(tmp_path)
+    for file in [*tmp_path.glob("images*/*"), *tmp_path.glob("labelsTr/*")]:
+        file.rename(file.with_name(f"patient_3_{file.name}"))
+    assert {case.patient for case in read_source(str(tmp_path)).cases} == {"patient_3"}
+
+
+def test_a_list_that_lacks_its_channels_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps({"note": ["channel_names"], "labels": {"a": 1}}))
+    with pytest.raises(UserError, match="but lacks channel_names, file_ending: correct it"):
         read_source(str(tmp_path))

@@ -136,3 +136,25 @@ def test_an_unreadable_image_or_mask_is_left_to_the_survey(tmp_path: Path) -> No
         (tmp_path / place).write_text("no picture")
     cases = read_source(str(tmp_path))
     assert (cases.channels, cases.labels.values) == (("gray",), (1,))
+
+
+@pytest.mark.parametrize("apart", ["imagesTs", "unlabelled"])
+def test_images_set_apart_are_unlabelled(tmp_path: Path, apart: str) -> None:
+    draw(tmp_path, "imagesTr/a_0000", "imagesTr/b_0000", f"{apart}/c_0000", "labelsTr/a", "labelsTr/b")
+    assert [(case.id, case.split) for case in read_source(str(tmp_path)).cases] == [
+        ("a", ""),
+        ("b", ""),
+        ("c", "unlabelled"),
+    ]
+
+
+def test_patients_are_told_by_names(tmp_path: Path) -> None:
+    draw(tmp_path, "images/patient_1_a", "images/patient_1_b", "images/patient_2_a")
+    assert [case.patient for case in read_source(str(tmp_path)).cases] == ["patient_1", "patient_1", "patient_2"]
+
+
+def test_folders_of_images_and_masks_are_no_classes(tmp_path: Path) -> None:
+    draw(tmp_path, "images/a", "masks/a")
+    assert read_source(str(tmp_path)).layout == "paired"
+    with pytest.raises(UserError, match="is in none of the layouts looked for"):
+        read_source(str(tmp_path), "classfolders")

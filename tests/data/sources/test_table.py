@@ -39,10 +39,10 @@ def test_columns_of_0_and_1_are_findings(tmp_path: Path) -> None:
 
 
 def test_metadata_of_0_and_1_is_no_finding(tmp_path: Path) -> None:
-    header = "image,Patient Gender,Follow-up #,fold,View Position,Unnamed: 0,Mass"
-    cases = read(tmp_path, f"{header}\na.png,0,1,0,1,0,1\nb.png,1,0,1,0,1,0\n")
+    header = "image,Patient Gender,Follow-up #,View Position,Unnamed: 0,Mass"
+    cases = read(tmp_path, f"{header}\na.png,0,1,1,0,1\nb.png,1,0,0,1,0\n")
     assert cases.labels.names == ("Mass",)
-    assert "'Patient Gender', 'Follow-up #', 'fold', 'View Position', 'Unnamed: 0'" in cases.notes[1]
+    assert "'Patient Gender', 'Follow-up #', 'View Position', 'Unnamed: 0'" in cases.notes[1]
 
 
 def test_a_binary_label_is_one_finding(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_folder_with_one_table_of_images_is_a_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("picture,Mass\na.png,1\n", "must name its image files in a column .* has the columns picture, Mass"),
+        ("picture,Mass\na,1\n", "must name its image files in a column .* has the columns picture, Mass"),
         ("image,Mass\n", "has a header but no row"),
         ("image,Mass\na.png,1,0\n", r"more values than columns in 1 rows \(lines 2\)"),
         ("image,Mass\n,1\n", r"The column 'image' of .* is empty in 1 rows \(lines 2\)"),

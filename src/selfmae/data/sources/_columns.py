@@ -1,4 +1,4 @@
-"""Columns of a table: which one is the image, the patient, the split, and which ones are labels."""
+"""Columns of a table: which ones are images, the patient, the split, and which ones are labels."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +15,7 @@ Target = tuple[float, ...] | None
 
 IMAGE = ("image", "image_path", "path", "file", "file_path", "filename", "file_name", "image_index", "img")
 MASK = ("mask", "mask_path", "label", "label_path", "segmentation", "seg")
+IDS = ("id", "case", "case_id", "study", "study_id")
 PATIENT = ("patient", "patient_id", "patientid", "subject", "subject_id")
 TEXT_LABELS = ("finding_labels", "findings", "labels", "label", "class", "diagnosis")
 NO_FINDING = "no finding"
@@ -29,32 +30,41 @@ METADATA = {
 class Columns:
     """Names of the columns as the table has them; "" and () where there is none."""
 
-    image: str
+    images: tuple[str, ...]  # the channels of a case, in order
+    id: str
     patient: str
     split: str
+    fold: str  # only where there is no split
     kind: str  # how the labels are written: mask, binary, list ("Edema|Mass"), class or ""
     labels: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-def image_column(names: Iterable[str]) -> str:
-    """Return the column of the image file, or ""."""
-    return _named(names, IMAGE)
+def image_columns(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the column of a usual name, or image_1, image_2, ..., or all columns of image files that are no masks."""
+    names = [name for name in rows[0] if name] if rows else []
+    usual = _named(names, IMAGE)
+    numbered = {name: int(match[1]) for name in names if (match := re.fullmatch(r"(?i)(?:image|img)[ _-]?(\d+)", name))}
+    if usual or numbered:
+        return (usual,) if usual else tuple(sorted(numbered, key=lambda name: numbered[name]))
+    others = [name for name in names if _named([name], MASK) == ""]
+    return tuple(name for name in others if _holds_images(rows, name))
 
 
 def find_columns(rows: Sequence[Row], table: Path) -> Columns:
     """Return what each column of the table is for, with a sentence on every choice."""
     names = [name for name in rows[0] if name]
-    image, patient = image_column(names), _named(names, PATIENT)
+    images, patient = image_columns(rows), _named(names, PATIENT)
     split, notes = _split_column(names, table)
-    others = [name for name in names if name not in (image, patient, split)]
+    fold = "" if split else _named(names, ("fold",))
+    if len(images) > 1:
+        notes.append(f"The channels of an image are {_quoted(images)}, in this order.")
+    others = [name for name in names if name not in (*images, patient, split, fold)]
     kind, labels, ignored = _label_columns(rows, others, table)
     notes.append(f"Labels are taken from {_quoted(labels)}." if labels else "No column of labels was found.")
     if ignored:
         notes.append(f"Not taken as labels: {_quoted(ignored)}.")
-    if not patient:
-        notes.append("No column names patients: without data.splits each image counts as a patient of its own.")
-    return Columns(image, patient, split, kind, labels, tuple(notes))
+    return Columns(images, _id_column(rows, others), patient, split, fold, kind, labels, tuple(notes))
 
 
 def read_targets(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[Labels, list[Target]]:
@@ -76,6 +86,13 @@ def _named(names: Iterable[str], usual: Sequence[str]) -> str:
     """Return the column with the first of the usual names, whatever its case, spaces or dashes."""
     plain = {re.sub(r"[\s-]+", "_", name.strip().lower()): name for name in reversed(list(names))}
     return next((plain[name] for name in usual if name in plain), "")
+
+
+def _id_column(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """Return the column of ids, or ""; one whose values repeat names something else, as a study of several images."""
+    name = _named(names, IDS)
+    values = {row[name] for row in rows} - {""} if name else set()
+    return name if len(values) == len(rows) and not any("/" in value for value in values) else ""
 
 
 def _split_column(names: Sequence[str], table: Path) -> tuple[str, list[str]]:
@@ -117,7 +134,7 @@ def _text_kind(rows: Sequence[Row], name: str) -> str:
 
 def _values(rows: Sequence[Row], name: str) -> set[str]:
     """Return the distinct values of a column without the empty one; 1.0 is 1."""
-    return {re.sub(r"^(-?\d+)\.0+$", r"\1", row[name]) for row in rows} - {""}
+    return {re.sub(r"^(-?\d+)\.0+$", r"\1", value) for value in {row[name] for row in rows}} - {""}
 
 
 def _holds_images(rows: Sequence[Row], name: str) -> bool:

@@ -1,13 +1,15 @@
-"""Files of a source as all layouts see them: which there are, what is missing, which labels masks hold."""
+"""Files of a source as all layouts see them: which there are, what is missing, whose they are, what masks hold."""
 
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
 from selfmae.data.case import Labels
-from selfmae.data.images import is_image, read_image, read_mask, stem_of
+from selfmae.data.images import is_image, read_image, read_mask, stem_of, suffix_of
 from selfmae.errors import UserError
 
 NUM_THREADS = 4
@@ -23,6 +25,17 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
+
+# Names that tell the patient beyond doubt; each is searched for in an id, and its whole match is the patient.
+PATIENT_NAMES = (
+    re.compile(r"(?<![a-z0-9])sub-[a-z0-9]+", re.IGNORECASE),  # BIDS
+    re.compile(r"(?<![a-z0-9])patient[_-]?\d+", re.IGNORECASE),
+    re.compile(r"BraTS\d\d_(Training|Validation)_\d+"),
+    re.compile(r"BraTS-[A-Za-z]+-\d{5}(?=-\d{3})"),  # since 2023, with the time point behind
+    re.compile(r"(?<!\d)\d{3}_S_\d{4}(?!\d)"),  # ADNI
+    re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?![A-Z0-9])"),
+)
+NO_PATIENTS = "{0} no patients: without data.splits each image counts as a patient of its own."
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -53,6 +66,25 @@ def ids_of(paths: Sequence[Path]) -> list[str]:
     if len(set(stems)) == len(stems):
         return stems
     return ["_".join((*path.parts[:-1], stem_of(path))) for path in paths]
+
+
+def study_of(paths: Sequence[Path]) -> Path:
+    """Return a path whose stem is what the names of one study's files begin with: x for x_t1.nii and x_t2.nii."""
+    if len(paths) == 1:
+        return paths[0]
+    parts = [re.split(r"(?<=[_.-])", stem_of(path)) for path in paths]
+    shared = "".join(same[0] for same in takewhile(lambda same: len(set(same)) == 1, zip(*parts, strict=False)))
+    return paths[0].with_name(shared.rstrip("_.-") + suffix_of(paths[0])) if shared.rstrip("_.-") else paths[0]
+
+
+def patients_of_names(ids: Sequence[str], who: str = "File names tell") -> tuple[list[str], str]:
+    """Return the patient of each id and a sentence on it; unless all ids name one in one way, each is a patient."""
+    for pattern in PATIENT_NAMES:
+        found = [match[0] for name in ids if (match := pattern.search(name))]
+        if found and len(found) == len(ids):
+            count = len(set(found))
+            return found, f"Patients are told by the names (as {found[0]}): {count} of {len(ids)} images."
+    return list(ids), NO_PATIENTS.format(who)
 
 
 def channels_of(images: Iterable[tuple[Path, ...]]) -> tuple[str, ...]:

@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.sources._files import SPLIT_NAMES, channels_of, ids_of, images_in
+from selfmae.data.sources._casefolders import are_case_folders
+from selfmae.data.sources._files import SPLIT_NAMES, channels_of, ids_of, images_in, patients_of_names
 
 ORDER = 50
+NOT_CLASSES = {"images", "image", "imagestr", "imagests", "labels", "labelstr", "masks", "mask", "segmentations"}
 EXPECTS = "two or more folders of images, each named by its class (on their own, or below train/, val/ and test/)"
 
 
 def recognises(path: Path) -> bool:
-    """Return whether at least two folders, wherever classes may stand, hold images."""
-    return path.is_dir() and len({folder.name for _, folder in _class_folders(path)}) > 1
+    """Return whether at least two folders, wherever classes may stand, hold images and are not those of `paired`."""
+    names = {folder.name for _, folder in _class_folders(path)} if path.is_dir() else set()
+    return len(names) > 1 and NOT_CLASSES.isdisjoint(name.lower() for name in names) and not are_case_folders(path)
 
 
 def read(path: Path) -> Cases:
@@ -21,13 +24,14 @@ def read(path: Path) -> Cases:
     names = tuple(sorted({folder.name for _, folder in folders}))
     listed = [(split, image) for split, folder in folders for image in images_in(folder)]
     ids = ids_of([image.relative_to(path) for _, image in listed])
+    patients, said = patients_of_names(ids)
     cases = tuple(
-        Case(name, name, (image,), _one_hot(image.parent.name, names), split)
-        for name, (split, image) in zip(ids, listed, strict=True)
+        Case(name, patient, (image,), _one_hot(image.parent.name, names), split)
+        for name, patient, (split, image) in zip(ids, patients, listed, strict=True)
     )
     notes = (
         f"The classes are the names of the folders: {', '.join(names)}.",
-        "File names tell no patients: without data.splits each image counts as a patient of its own.",
+        said,
     )
     return Cases(path, "classfolders", cases, Labels("classes", names), channels_of(c.images for c in cases), notes)
 

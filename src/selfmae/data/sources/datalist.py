@@ -6,39 +6,66 @@ from pathlib import Path
 from typing import Any
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.sources._files import channels_of, first_few, ids_of, labels_of, require_files
+from selfmae.data.sources import msd, nnunet
+from selfmae.data.sources._files import (
+    channels_of,
+    first_few,
+    ids_of,
+    labels_of,
+    patients_of_names,
+    require_files,
+    study_of,
+)
 from selfmae.errors import UserError
 
 ORDER = 35
-EXPECTS = 'a .json file with a list "training" of {"image": path, "label": path or numbers} (MONAI datalist)'
+EXPECTS = (
+    'a .json file, or a folder with one, that has a list "training" of {"image": path, "label": path or numbers} '
+    "(MONAI datalist)"
+)
 LISTS = {"training": "train", "validation": "val", "testing": "test", "test": "test"}
 Listed = tuple[str, tuple[Path, ...], Any]  # split, images, label as written
 
 
 def recognises(path: Path) -> bool:
-    """Return whether this is a JSON file with a training list; a folder with a dataset.json is another layout's."""
-    return path.is_file() and path.suffix == ".json" and '"training"' in path.read_text(errors="replace")
+    """Return whether this is a JSON file with a training list, or a folder with one, that no other layout claims."""
+    return len(_lists_in(path)) == 1 and not msd.recognises(path) and not nnunet.recognises(path)
 
 
 def read(path: Path) -> Cases:
     """Return the listed cases; where training entries have folds and no list is for validation, fold 0 is val."""
-    content = _load(path)
-    listed = [_place(path, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
-    require_files([image for _, images, _ in listed for image in images], path)
-    names = ids_of([images[0].relative_to(path.parent) for _, images, _ in listed])
-    notes = ["The list names no patients: without data.splits each image counts as a patient of its own."]
-    folded = any("fold" in entry for entry in content["training"])
-    splits = [split for split, _, _ in listed]
-    if "val" not in splits:
-        splits = ["" if split == "train" else split for split in splits]
-        if folded:
-            notes.append("Fold 0 of the list is the val part.")
-            folds = [entry.get("fold") for entry in content["training"]]
-            splits[: len(folds)] = ["val" if fold == 0 else "train" for fold in folds]
-    labels, targets = _targets([label for _, _, label in listed], path)
-    fields = zip(names, names, [images for _, images, _ in listed], targets, splits, strict=True)
+    file = _lists_in(path)[0]
+    content = _load(file)
+    listed = [_place(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
+    require_files([image for _, images, _ in listed for image in images], file)
+    names = ids_of([_below(study_of(images), file.parent) for _, images, _ in listed])
+    patients, said = patients_of_names(names, "The list names")
+    splits, notes = _splits([split for split, _, _ in listed], content["training"])
+    labels, targets = _targets([label for _, _, label in listed], file)
+    fields = zip(names, patients, [images for _, images, _ in listed], targets, splits, strict=True)
     cases = tuple(Case(*field) for field in fields)
-    return Cases(path, "datalist", cases, labels, channels_of(case.images for case in cases), tuple(notes))
+    return Cases(path, "datalist", cases, labels, channels_of(case.images for case in cases), (said, *notes))
+
+
+def _lists_in(path: Path) -> list[Path]:
+    files = [path] if path.is_file() else sorted(path.glob("*.json"))
+    return [file for file in files if file.suffix == ".json" and '"training"' in file.read_text(errors="replace")]
+
+
+def _below(path: Path, folder: Path) -> Path:
+    """Return the path from the folder on, where it lies in it."""
+    return path.relative_to(folder) if path.is_relative_to(folder) else path.relative_to(path.anchor)
+
+
+def _splits(splits: list[str], training: list[Any]) -> tuple[list[str], list[str]]:
+    """Return the part of each listed case, training first, with a sentence on folds."""
+    folds = [entry.get("fold") if isinstance(entry, dict) else None for entry in training]
+    if "val" in splits:
+        return splits, []
+    if set(folds) == {None}:
+        return ["" if split == "train" else split for split in splits], []
+    chosen = ["val" if fold == 0 else "train" for fold in folds]
+    return chosen + splits[len(folds) :], ["Fold 0 of the list is the val part; data.splits can say otherwise."]
 
 
 def _load(path: Path) -> Mapping[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.images import stem_of
-from selfmae.data.sources._files import first_few, images_in, require_files
+from selfmae.data.sources import nnunet
+from selfmae.data.sources._files import first_few, images_in, patients_of_names, require_files
 from selfmae.errors import UserError
 
 ORDER = 10
@@ -20,16 +21,20 @@ def recognises(path: Path) -> bool:
     """Return whether the JSON file is there; a damaged one is recognised too, so that `read` says what is wrong."""
     file = _list_file(path)
     text = file.read_text(errors="replace") if file.is_file() else ""
+    if '"fold"' in text or nnunet.recognises(path):  # a datalist, or a list of nnU-Net
+        return False
     return '"training"' in text and (file.name == "dataset.json" or '"modality"' in text)
 
 
 def read(path: Path) -> Cases:
-    """Return the listed cases; without a `validation` list no split is given. Each image is a patient of its own."""
+    """Return the listed cases; without a `validation` list no split is given."""
     file = _list_file(path)
     content = _load(file)
     listed = [_place(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
     targets = [target for _, _, target in listed if target]
-    notes = ["The list names no patients: without data.splits each image counts as a patient of its own."]
+    ids = [stem_of(image) for _, image, _ in listed]
+    patients, said = patients_of_names(ids, "The list names")
+    notes = [said]
     if targets and not any(target.is_file() for target in targets):
         # The split must not depend on whether labels are there: pre-training, which opens none, sees the same images.
         notes.append(f"None of the {len(targets)} label files is there: only pre-training is possible.")
@@ -37,7 +42,10 @@ def read(path: Path) -> Cases:
     require_files([*(image for _, image, _ in listed), *targets], file)
     if "validation" not in content:
         listed = [("" if split == "train" else split, image, target) for split, image, target in listed]
-    cases = [Case(stem_of(image), stem_of(image), (image,), target, split) for split, image, target in listed]
+    cases = [
+        Case(name, patient, (image,), target, split)
+        for name, patient, (split, image, target) in zip(ids, patients, listed, strict=True)
+    ]
     notes += _unlisted({image for _, image, _ in listed}, file)
     return Cases(path, "msd", tuple(cases), _labels(content, file), _channels(content, file), tuple(notes))
 

@@ -1,26 +1,36 @@
-"""nnU-Net raw data: dataset.json with channel_names, X_0000, X_0001... for the channels (Isensee et al. 2021)."""
+"""nnU-Net raw data: dataset.json, and X_0000, X_0001... for the channels of X (Isensee et al. 2021)."""
 
 import json
 import re
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.images import stem_of
-from selfmae.data.sources._files import first_few, images_in, require_files
+from selfmae.data.images import stem_of, suffix_of
+from selfmae.data.sources._files import first_few, images_in, patients_of_names, require_files
 from selfmae.errors import UserError
 
 ORDER = 12
-EXPECTS = "a folder with a dataset.json that names channel_names, labels and file_ending (nnU-Net raw)"
+EXPECTS = (
+    "a folder with a dataset.json that names channel_names, labels and file_ending, and images X_0000 (nnU-Net raw)"
+)
 KEYS = ("channel_names", "labels", "file_ending")
 CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
 def recognises(path: Path) -> bool:
-    """Return whether the JSON file is there and names channels the way of nnU-Net 2."""
+    """Return whether the JSON file names channels the way of nnU-Net 2, or its images have numbers that it does not."""
     file = path / "dataset.json"
-    return file.is_file() and '"channel_names"' in file.read_text(errors="replace")
+    text = file.read_text(errors="replace") if file.is_file() else ""
+    return '"channel_names"' in text or ('"modality"' in text and _adds_numbers(path / "imagesTr", text))
+
+
+def _adds_numbers(folder: Path, text: str) -> bool:
+    """Return whether the images are X_0000 where the list says X, as in nnU-Net 1."""
+    images = images_in(folder) if folder.is_dir() else []
+    return bool(images) and all(CHANNEL.fullmatch(stem_of(file)) and file.name not in text for file in images)
 
 
 def read(path: Path) -> Cases:
@@ -40,15 +50,20 @@ def read(path: Path) -> Cases:
     elif targets:
         # As in msd.py: the split must not depend on whether labels are there.
         notes.append(f"None of the {len(targets)} label files is there: only pre-training is possible.")
-    notes.append("The list names no patients: without data.splits each image counts as a patient of its own.")
+    patients, said = patients_of_names([case.id for case in cases], "The list names")
+    cases = [replace(case, patient=patient) for case, patient in zip(cases, patients, strict=True)]
+    notes.append(said)
     return Cases(path, "nnunet", tuple(cases), labels, channels, tuple(notes))
 
 
 def _load(file: Path) -> dict[str, Any]:
+    text = file.read_text(errors="replace")
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(text)
     except ValueError as error:
         raise UserError(f"{file} is no valid JSON ({error}): mend the file.") from error
+    if isinstance(content, dict) and "channel_names" not in content and _adds_numbers(file.parent / "imagesTr", text):
+        content = _from_version_1(content, file.parent / "imagesTr")
     lacking = [key for key in KEYS if not isinstance(content, dict) or key not in content]
     if lacking or not isinstance(content["channel_names"], dict) or not isinstance(content["labels"], dict):
         raise UserError(
@@ -56,6 +71,15 @@ def _load(file: Path) -> dict[str, Any]:
             f"{'lacks ' + ', '.join(lacking) if lacking else 'they are lists or values'}: correct it."
         )
     return dict(content)
+
+
+def _from_version_1(content: dict[str, Any], images: Path) -> dict[str, Any]:
+    """Return the content as version 2 has it: modality is channel_names, labels are from name to value."""
+    labels = content.get("labels")
+    if isinstance(labels, dict) and all(str(value).isdigit() for value in labels):
+        labels = {str(name): int(value) for value, name in labels.items()}
+    named = {key: value for key, value in (("channel_names", content.get("modality")), ("labels", labels)) if value}
+    return named | {"file_ending": suffix_of(images_in(images)[0])}
 
 
 def _labels(content: dict[str, Any], file: Path) -> tuple[Labels, list[str]]:

@@ -1,4 +1,4 @@
-"""Images and masks paired by file name: in two folders side by side, or as X and X_seg in one folder."""
+"""Images and masks paired by file name: in two folders, as X and X_seg in one folder, or in one folder per case."""
 
 import re
 from collections import defaultdict
@@ -7,22 +7,27 @@ from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.images import stem_of
-from selfmae.data.sources._files import channels_of, first_few, images_in, labels_of
+from selfmae.data.sources._casefolders import are_case_folders, read_case_folders
+from selfmae.data.sources._files import channels_of, first_few, images_in, labels_of, patients_of_names
 from selfmae.errors import UserError
 
 ORDER = 40
-EXPECTS = "folders images/ and labels/ (or masks/) with files of the same names, or one folder with X and X_seg"
+EXPECTS = (
+    "folders images/ and labels/ (or masks/) with files of the same names, one folder with X and X_seg, or a folder "
+    "for each case, as case/case_t1.nii.gz and case/case_seg.nii.gz"
+)
 IMAGE_FOLDERS = ("imagestr", "images", "image", "img")
 MASK_FOLDERS = ("labelstr", "labels", "masks", "mask", "segmentations", "seg", "annotations")
+UNLABELLED_FOLDERS = ("imagests", "unlabelled", "unlabeled")
 # What names of images and masks have beside the name of the case.
 IMAGE_MARKS = re.compile(r"^(img|image)_?(?=\d)|(_(0000|image|img|ct|mri?|t1|t2|t1w|t2w|t1ce|flair))+$", re.IGNORECASE)
-MASK_MARKS = re.compile(r"^(label|mask|seg)_?(?=\d)|(_(seg|segmentation|masks?|labels?|gt))+$", re.IGNORECASE)
+MASK_MARKS = re.compile(r"^(label|mask|seg)_?(?=\d)|([_.-](seg|segmentation|masks?|labels?|gt))+$", re.IGNORECASE)
 CHANNEL = re.compile(r"_(\d{4})$")
 
 
 def recognises(path: Path) -> bool:
-    """Return whether there is a folder of images by a usual name, or images in this folder itself."""
-    return path.is_dir() and bool(images_in(_subfolder(path, IMAGE_FOLDERS) or path))
+    """Return whether there is a folder of images by a usual name, images in this folder itself, or folders of cases."""
+    return path.is_dir() and (bool(images_in(_subfolder(path, IMAGE_FOLDERS) or path)) or are_case_folders(path))
 
 
 def read(path: Path) -> Cases:
@@ -30,17 +35,44 @@ def read(path: Path) -> Cases:
 
     Names ending in _0000, _0001 (nnU-Net) are the channels of one case, where every case has the same ones.
     """
+    if not images_in(_subfolder(path, IMAGE_FOLDERS) or path):
+        return _read_folders(path)
     images, masks = _list_files(path)
     studies = _join_channels(images, set(masks))
     targets = _pair(studies, masks, path)
-    notes = ["File names tell no patients: without data.splits each image counts as a patient of its own."]
-    if masks:
-        notes.append("Nothing declares the labels: their values were read from the masks.")
+    return _as_cases(path, studies, targets, channels_of(studies.values()), [])
+
+
+def _read_folders(path: Path) -> Cases:
+    found = read_case_folders(path)
+    notes = []
+    if found.left_out:
+        notes.append(f"Not every case has {', '.join(found.left_out)}: left out.")
+    if len(found.channels) == 1:  # a file that may hold several channels or colours
+        return _as_cases(path, found.studies, found.masks, channels_of(found.studies.values()), notes)
+    notes.append(f"The channels are the files of each folder in this order: {', '.join(found.channels)}.")
+    return _as_cases(path, found.studies, found.masks, found.channels, notes)
+
+
+def _as_cases(
+    path: Path,
+    studies: Mapping[str, tuple[Path, ...]],
+    targets: Mapping[str, Path],
+    channels: tuple[str, ...],
+    notes: Sequence[str],
+) -> Cases:
+    patients, said = patients_of_names(list(studies))
+    if targets:
+        masks = "Nothing declares the labels: their values were read from the masks."
     else:
-        notes.append("There are no masks: all cases are unlabelled.")
-    cases = tuple(Case(name, name, paths, targets.get(name), "") for name, paths in studies.items())
-    labels = labels_of(sorted(masks.values())) if masks else Labels("mask", ())
-    return Cases(path, "paired", cases, labels, channels_of(studies.values()), tuple(notes))
+        masks = "There are no masks: all cases are unlabelled."
+    apart = _subfolder(path, UNLABELLED_FOLDERS)
+    cases = tuple(
+        Case(name, patient, files, targets.get(name), "unlabelled" if files[0].parent == apart else "")
+        for (name, files), patient in zip(studies.items(), patients, strict=True)
+    )
+    labels = labels_of(sorted(targets.values())) if targets else Labels("mask", ())
+    return Cases(path, "paired", cases, labels, channels, (*notes, said, masks))
 
 
 def _subfolder(path: Path, names: Sequence[str]) -> Path | None:
@@ -50,10 +82,14 @@ def _subfolder(path: Path, names: Sequence[str]) -> Path | None:
 
 
 def _list_files(path: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Return images and masks by stem; in one folder, masks are the files whose names say so."""
+    """Return images, those set apart without labels among them, and masks, by stem.
+
+    In one folder, masks are the files whose names say so.
+    """
     folder = _subfolder(path, IMAGE_FOLDERS)
     mask_folder = _subfolder(path, MASK_FOLDERS) if folder else None
-    images = _by_stem(images_in(folder or path))
+    apart = _subfolder(path, UNLABELLED_FOLDERS)
+    images = _by_stem([*images_in(folder or path), *(images_in(apart) if apart else [])])
     if mask_folder:
         return images, _by_stem(images_in(mask_folder))
     masks = {stem: file for stem, file in images.items() if MASK_MARKS.search(stem)}

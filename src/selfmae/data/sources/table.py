@@ -1,24 +1,35 @@
-"""A CSV or TSV table with one image a row, and columns with usual names for its patient, split and labels."""
+"""A CSV or TSV table with one case a row, and columns with usual names for its patient, split and labels."""
 
 import csv
+import gzip
 import io
+import zlib
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from selfmae.data.case import SPLITS, Case, Cases, Labels
 from selfmae.data.images import is_image, stem_of
-from selfmae.data.sources._columns import Columns, Row, Target, find_columns, image_column, read_targets
-from selfmae.data.sources._files import SPLIT_NAMES, channels_of, first_few, ids_of, labels_of
+from selfmae.data.sources._columns import Columns, Row, Target, find_columns, image_columns, read_targets
+from selfmae.data.sources._files import (
+    SPLIT_NAMES,
+    channels_of,
+    first_few,
+    ids_of,
+    labels_of,
+    patients_of_names,
+    study_of,
+)
 from selfmae.errors import UserError
 
 ORDER = 30
 EXPECTS = "a .csv or .tsv file, or a folder with exactly one, that has a column image, path, file or filename"
-SUFFIXES = (".csv", ".tsv")
+SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
 def recognises(path: Path) -> bool:
     """Return whether this is a table, or a folder with exactly one table of images."""
-    return len(_tables_in(path)) == 1 if path.is_dir() else path.suffix.lower() in SUFFIXES
+    return len(_tables_in(path)) == 1 if path.is_dir() else path.name.lower().endswith(SUFFIXES)
 
 
 def read(path: Path) -> Cases:
@@ -26,32 +37,37 @@ def read(path: Path) -> Cases:
     table = path if path.is_file() else _tables_in(path)[0]
     rows = _read_rows(table)
     columns = find_columns(rows, table)
-    written = [row[columns.image] for row in rows]
-    images = _find_files(written, table, ("images",), anywhere=True)
+    images = _read_images(rows, columns, table)
     notes = list(columns.notes)
     targets: Sequence[Target | Path]
     if columns.kind == "mask":
-        labels, targets, said = _read_masks([row[columns.labels[0]] for row in rows], table)
-        notes += said
+        labels, targets, lacking = _read_masks([row[columns.labels[0]] for row in rows], table)
+        notes += lacking
     else:
         labels, targets = read_targets(rows, columns, table)
-    ids = ids_of([Path(name) for name in written])
-    patients = [row[columns.patient] for row in rows] if columns.patient else ids
-    _check_filled(patients, columns.patient, table)
-    fields = zip(ids, patients, [(image,) for image in images], targets, _splits(rows, columns, table), strict=True)
-    cases = tuple(Case(*field) for field in fields)
-    return Cases(path, "table", cases, labels, channels_of(case.images for case in cases), tuple(notes))
+    written = [study_of([Path(row[name]) for name in columns.images]) for row in rows]
+    ids = [row[columns.id] for row in rows] if columns.id else ids_of(written)
+    patients, said = _patients(ids, rows, columns, table)
+    splits, told = _splits(rows, columns, table)
+    cases = tuple(Case(*field) for field in zip(ids, patients, images, targets, splits, strict=True))
+    channels = columns.images if len(columns.images) > 1 else channels_of(images)
+    return Cases(path, "table", cases, labels, channels, (*notes, *told, *said))
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    tables = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file())
-    return [table for table in tables if image_column(_header(table))]
+    tables = (path for path in sorted(folder.iterdir()) if path.name.lower().endswith(SUFFIXES) and path.is_file())
+    return [table for table in tables if image_columns(_first_row(table))]
 
 
-def _header(table: Path) -> list[str]:
-    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        line = file.readline()
-    return next(csv.reader([line], delimiter=_delimiter(line)), [])
+def _first_row(table: Path) -> list[Row]:
+    """Return the row below the header in a list, filled with ""; nothing of a table that cannot be read."""
+    try:
+        with gzip.open(table) if table.suffix.lower() == ".gz" else table.open("rb") as file:
+            lines = [file.readline().decode("utf-8-sig", "replace") for _ in range(2)]
+    except (OSError, EOFError, zlib.error):
+        return []
+    header, first = (next(csv.reader([line], delimiter=_delimiter(lines[0])), []) for line in lines)
+    return [{name: value.strip() for name, value in zip_longest(header, first[: len(header)], fillvalue="")}]
 
 
 def _delimiter(header: str) -> str:
@@ -61,20 +77,16 @@ def _delimiter(header: str) -> str:
 
 def _read_rows(table: Path) -> list[Row]:
     """Return the rows with values stripped of spaces."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{table} must be text in UTF-8, but is not ({error.reason}): save it as UTF-8.") from error
+    text = _read_text(table)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]), restval="")
     rows: list[Row] = [{key: value.strip() if key else value for key, value in row.items()} for row in reader]
-    names = reader.fieldnames or []
-    if not image_column(names):
-        raise UserError(
-            f"{table} must name its image files in a column image, path, file or filename, but has the columns "
-            f"{first_few(names, 8)}: rename the right one."
-        )
     if not rows:
         raise UserError(f"{table} has a header but no row: list one image a row.")
+    if not image_columns(rows):
+        raise UserError(
+            f"{table} must name its image files in a column image, path, file or filename, but has the columns "
+            f"{first_few(reader.fieldnames or [], 8)}: rename the right one."
+        )
     long = [place for place, row in enumerate(rows, start=2) if None in row]
     if long:
         raise UserError(
@@ -84,9 +96,39 @@ def _read_rows(table: Path) -> list[Row]:
     return rows
 
 
+def _read_text(table: Path) -> str:
+    try:
+        content = table.read_bytes()
+        return (gzip.decompress(content) if table.suffix.lower() == ".gz" else content).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{table} must be text in UTF-8, but is not ({error.reason}): save it as UTF-8.") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{table} could not be unpacked ({error}): the file is damaged; copy it again.") from error
+
+
+def _read_images(rows: Sequence[Row], columns: Columns, table: Path) -> list[tuple[Path, ...]]:
+    """Return the image files of each row, one for each column of images."""
+    for name in columns.images:
+        _check_filled([row[name] for row in rows], name, table)
+    files = _find_files([row[name] for row in rows for name in columns.images], table, ("images",), anywhere=True)
+    width = len(columns.images)
+    return [tuple(files[start : start + width]) for start in range(0, len(files), width)]
+
+
+def _patients(
+    ids: Sequence[str], rows: Sequence[Row], columns: Columns, table: Path
+) -> tuple[Sequence[str], tuple[str, ...]]:
+    """Return the patient of each row, and a sentence where no column names them."""
+    if not columns.patient:
+        patients, said = patients_of_names(ids, "No column names patients, and file names tell")
+        return patients, (said,)
+    patients = [row[columns.patient] for row in rows]
+    _check_filled(patients, columns.patient, table)
+    return patients, ()
+
+
 def _find_files(written: Sequence[str], table: Path, folders: Sequence[str], anywhere: bool) -> list[Path]:
     """Return the file of each name: beside the table, in `folders` beside it, then by name anywhere below it."""
-    _check_filled(written, "image", table)
     places = [table.parent, *(table.parent / folder for folder in folders)]
     found = [next((place / name for place in places if (place / name).is_file()), None) for name in written]
     if anywhere and None in found:
@@ -130,9 +172,12 @@ def _read_masks(written: Sequence[str], table: Path) -> tuple[Labels, list[Path 
     return labels_of(list(found.values())), [found.get(name) for name in written], []
 
 
-def _splits(rows: Sequence[Row], columns: Columns, table: Path) -> list[str]:
+def _splits(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[list[str], list[str]]:
+    """Return the part of each row, and a sentence where folds decide it: the first fold is val."""
+    if columns.fold:
+        return _folds([row[columns.fold] for row in rows], columns.fold, table)
     if not columns.split:
-        return [""] * len(rows)
+        return [""] * len(rows), []
     known = {split: split for split in SPLITS} | SPLIT_NAMES
     texts = [row[columns.split].lower() for row in rows]
     wrong = sorted(set(texts) - set(known))
@@ -141,7 +186,19 @@ def _splits(rows: Sequence[Row], columns: Columns, table: Path) -> list[str]:
             f"The column {columns.split!r} of {table} must hold train, val and test, but has "
             f"{first_few(map(repr, wrong), 5)}: correct the values, or rename a column that is no split."
         )
-    return [known[text] for text in texts]
+    return [known[text] for text in texts], []
+
+
+def _folds(texts: Sequence[str], name: str, table: Path) -> tuple[list[str], list[str]]:
+    wrong = sorted({text for text in texts if text and not text.isdigit()})
+    if wrong:
+        raise UserError(
+            f"The column {name!r} of {table} must hold the number of each row's fold, but has "
+            f"{first_few(map(repr, wrong), 5)}: correct the values, or name the column split."
+        )
+    first = min((int(text) for text in texts if text), default=-1)
+    splits = ["val" if text and int(text) == first else "train" for text in texts]
+    return splits, [f"Fold {first} of the column {name!r} is the val part; data.splits can say otherwise."]
 
 
 def _check_filled(values: Sequence[str], name: str, table: Path) -> None:
