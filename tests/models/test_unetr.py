@@ -163,10 +163,3 @@ def test_normed_taps_do_not_depend_on_the_size_of_the_hidden_states() -> None:
     assert torch.allclose(grid, model._as_grid(tokens * 10 + 3), atol=1e-4)
     assert grid.shape == (2, 24, 2, 2, 2)
     assert torch.allclose(grid.mean((2, 3, 4)), torch.zeros(2, 24), atol=1e-5)
-
-
-def test_no_output_starts_ahead_of_another() -> None:
-    model = UNETR(ModelOptions((4, 4, 4), width=24, depth=2, heads=2, decoder_features=8), 1, (8, 8, 8), 5)
-    with torch.no_grad():
-        probability = model(torch.randn(2, 1, 8, 8, 8)).softmax(1).mean((0, 2, 3, 4))
-    assert torch.allclose(probability, torch.full((5,), 0.2), atol=0.02)

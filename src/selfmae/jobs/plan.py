@@ -202,7 +202,6 @@ def _plan_training(plan: Plan, cases: Cases, budget: Budget) -> None:
     for stage in ("pretrain", "fit"):
         plan.put(f"{stage}.warmup_steps", int(plan.values[f"{stage}.steps"]) // 20, "a twentieth of the steps")
     plan.put("pretrain.lr", 1e-3, "AdamW at this batch size")
-    plan.put("fit.lr", 5e-4, "AdamW at this batch size")
     plan.put("fit.drop_path", 0.1, "Zhou et al. 2023")
     plan.put("fit.clip", 1.0, "keeps single bad batches from spoiling a run")
 
@@ -213,6 +212,7 @@ def _plan_segmentation(plan: Plan, budget: Budget) -> None:
     plan.put("pretrain.batch", 8, TUNED)
     plan.put("fit.steps", 400, TUNED)
     plan.put("fit.batch", 2, TUNED)
+    plan.put("fit.lr", 2e-3, TUNED)
     plan.put("fit.validate_every", 100, "often enough to catch the best")
     plan.put("fit.layer_decay", 1.0, TUNED)
     plan.put("model.tap_norm", "instance", "hidden states of a pre-trained encoder are many times as large (LOG.md)")
@@ -230,6 +230,7 @@ def _plan_classification(plan: Plan) -> None:
     plan.put("pretrain.batch", 32, TUNED)
     plan.put("fit.steps", 400, TUNED)
     plan.put("fit.batch", 32, TUNED)
+    plan.put("fit.lr", 5e-4, "AdamW at this batch size")
     plan.put("fit.validate_every", 50, "often enough to catch the best")
     plan.put("fit.layer_decay", 0.85, TUNED)
     plan.put("pretrain.augment.min_scale", 0.5, "random resized crops, as He et al. 2021")

@@ -77,10 +77,6 @@ class UNETR(nn.Module):
             for level in range(num_levels)
         )
         self.out = UnetOutBlock(num_axes, base, num_outputs)
-        # Near zero, so that no output starts far behind: Adam moves a weight by its rate a step at most, and from the
-        # usual range one label of two was never predicted after 400 steps with one seed of three (LOG.md).
-        nn.init.normal_(self.out.conv.conv.weight, std=0.01)
-        nn.init.zeros_(self.out.conv.conv.bias)
 
     def forward(self, images: Tensor, skip: Tensor | None = None) -> Tensor:
         """Return logits [B, num_outputs, *S] of images [B, C, *S]; `skip` is DropPath as in `run_blocks`."""
