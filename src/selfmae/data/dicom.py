@@ -4,17 +4,17 @@ Volumes hold real values (RescaleSlope and RescaleIntercept applied, HU for CT).
 white to black (MONOCHROME1) is inverted; in a volume that tag speaks of the display only, so its values stay.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder
+from pydicom.pixels import apply_color_lut, apply_modality_lut
 
 from selfmae.data.dicom_grid import read_grid
-from selfmae.data.dicom_headers import UID, find_headers
-from selfmae.data.dicom_slices import Slice, group_of, has_mark
+from selfmae.data.dicom_headers import find_headers, is_series
+from selfmae.data.dicom_masks import split_mask_path
+from selfmae.data.dicom_slices import Slice, group_of, has_mark, require_decoder
 from selfmae.errors import UserError
 
 
@@ -23,8 +23,7 @@ def is_dicom(path: Path) -> bool:
     file = next((place for place in (path, *path.parents) if place.is_file()), None)
     if file:
         return has_mark(file)
-    named = path.suffix.lower() == ".dcm" or (bool(UID.fullmatch(path.name)) and path.parent.is_dir())
-    return path.is_dir() or named
+    return is_series(path) or path.suffix.lower() == ".dcm"
 
 
 def is_volume(path: Path) -> bool:
@@ -35,21 +34,26 @@ def is_volume(path: Path) -> bool:
 def files_of(path: Path) -> list[Path]:
     """Return all files that an image or mask may be read from: if one changes, so may the image.
 
-    For a series these are the files of its folder, whose headers need not be read; for a mask, its own file and those
-    of its image.
+    For a series these are all files of its folder, so that no header needs to be read; for a mask, its own file and
+    those of its image. Where there are none, the list is empty.
     """
-    place = next((place for place in (path, *path.parents) if place.exists()), path)
-    return sorted(item for item in place.iterdir() if item.is_file()) if place.is_dir() else [place]
+    if is_series(path):
+        folder = path if path.is_dir() else path.parent
+        return sorted(item for item in folder.iterdir() if item.is_file())
+    if path.is_file():
+        return [path]
+    file, image, _ = split_mask_path(path)
+    return [file, *files_of(image)] if file.is_file() else []
 
 
 def load_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return a volume [X, Y, Z] float32 and its affine [4, 4] to mm in RAS."""
     grid = read_grid(path)
     volume = np.empty(grid.shape, dtype=np.float32)
-    content: Dataset | None = None
+    loaded: Path | None = None
     for place, item in enumerate(grid.slices):
-        if content is None or content.filename != str(item.path):
-            content = dcmread(item.path)
+        if item.path != loaded:  # else a frame of the same file
+            loaded, content = item.path, dcmread(item.path)
             pixels = _decode(content, item.path)
         plane = pixels[item.frame] if pixels.ndim == 3 else pixels
         volume[:, :, place] = _rescale(plane, content, item).T
@@ -75,7 +79,8 @@ def load_picture(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     elif not colour:
         pixels = apply_modality_lut(pixels, content)
     if content.PhotometricInterpretation == "MONOCHROME1":
-        pixels = pixels.max() + pixels.min() - pixels.astype(np.float32)
+        pixels = pixels.astype(np.float32)
+        pixels = pixels.max() + pixels.min() - pixels
     spacing = content.get("PixelSpacing") or content.get("ImagerPixelSpacing") or ()
     return pixels, tuple(float(step) for step in spacing)
 
@@ -83,18 +88,14 @@ def load_picture(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
 def _rescale(plane: np.ndarray, content: Dataset, item: Slice) -> np.ndarray:
     """Return the real values of one slice: its own rescaling, since that of PET differs between slices."""
     how: Any = group_of(content, item.frame, "PixelValueTransformationSequence") or content
-    slope, intercept = float(how.get("RescaleSlope", 1)), float(how.get("RescaleIntercept", 0))
+    slope, intercept = float(how.get("RescaleSlope") or 1), float(how.get("RescaleIntercept") or 0)
     scaled: np.ndarray = plane.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     return scaled
 
 
 def _decode(content: Dataset, path: Path) -> np.ndarray:
     """Return the stored values: [rows, columns], with frames in front and colours behind where there are any."""
-    syntax = content.file_meta.TransferSyntaxUID
-    if syntax.is_compressed and not get_decoder(syntax).is_available:
-        raise UserError(
-            f"The pixels of {path} are compressed ({syntax.name}), which needs a decoder: pip install 'selfmae[dicom]'."
-        )
+    require_decoder(content, path)
     try:
         pixels: np.ndarray = content.pixel_array
     except Exception as error:  # decoders raise many kinds for files that are damaged

@@ -73,11 +73,16 @@ def _headers_in(folder: Path, changed_ns: int) -> tuple[Header, ...]:
     return tuple(header for header in headers if header.series)  # a DICOMDIR has none
 
 
+def is_series(path: Path) -> bool:
+    """Return whether a path is a folder or FOLDER/UID, whatever the folder holds."""
+    return path.is_dir() or (bool(UID.fullmatch(path.name)) and not path.is_file() and path.parent.is_dir())
+
+
 def find_headers(path: Path) -> tuple[Header, ...]:
     """Return the headers of the image that a path names (see above)."""
     if path.is_file():
         return (read_header(path),)
-    if not path.is_dir() and not (UID.fullmatch(path.name) and path.parent.is_dir()):
+    if not is_series(path):
         raise FileNotFoundError(path)
     images = images_of(headers_in(path if path.is_dir() else path.parent))
     found = images if path.is_dir() else tuple(header for header in images if header.series == path.name)
@@ -135,7 +140,9 @@ def _kind_of(content: Dataset) -> str:
         return "other"
     placed = bool(content.get("ImagePositionPatient") and content.get("ImageOrientationPatient"))
     framed = int(content.get("NumberOfFrames") or 1) > 1 and bool(content.get("SharedFunctionalGroupsSequence"))
-    return "volume" if (placed or framed) and modality not in RADIOGRAPHS else "picture"
+    if not (placed or framed) or modality in RADIOGRAPHS:
+        return "picture"
+    return "other" if content.get("SamplesPerPixel") == 3 else "volume"  # coloured slices are fusions for the eye
 
 
 def _identifying(content: Dataset, patient: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread
+from pydicom.pixels import get_decoder
 
 from selfmae.errors import UserError
 
@@ -45,6 +46,21 @@ def read_dataset(path: Path, *tags: str) -> Dataset:
         raise UserError(
             f"{path} could not be read as DICOM ({' '.join(str(error).split())}): copy it again or remove it."
         ) from error
+
+
+def require_decoder(content: Dataset, path: Path) -> None:
+    """Raise `UserError` where the pixels are compressed in a way that nothing installed can read."""
+    syntax = content.file_meta.TransferSyntaxUID
+    try:
+        readable = not syntax.is_compressed or get_decoder(syntax).is_available
+    except NotImplementedError:  # a film, or a way of compressing that pydicom does not know
+        raise UserError(
+            f"The pixels of {path} are compressed ({syntax.name}) in a way that cannot be read: save it uncompressed."
+        ) from None
+    if not readable:
+        raise UserError(
+            f"The pixels of {path} are compressed ({syntax.name}), which needs a decoder: pip install 'selfmae[dicom]'."
+        )
 
 
 def frames_of(content: Dataset, path: Path) -> list[Slice]:
