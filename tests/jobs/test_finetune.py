@@ -1,11 +1,15 @@
 """Fine-tuning: starts and their report, leaks, and folders that belong to something else."""
 
+import csv
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -188,3 +192,19 @@ def test_an_undefined_validation_score_is_the_worst(picture_recipe: Path, monkey
     task = Classify(load_recipe(str(picture_recipe)))
     monkeypatch.setattr(task, "summary", lambda rows: {"metrics": {"mean_auc": None}})
     assert Validation(task, [])(torch.nn.Identity()) == float("-inf")
+
+
+def test_other_images_and_masks_of_the_test_part_change_no_weight(
+    tmp_path: Path, volumes: Path, volume_recipe: Path, volume_run: Path, call: Call
+) -> None:
+    copy, cell = Path(shutil.copytree(volumes, tmp_path / "copy")), volume_run / "scratch" / "fold0" / "seed0"
+    with (cell / "cases.csv").open(newline="") as file:
+        tested = [row["id"] for row in csv.DictReader(file) if row["split"] == "test"]
+    for path in (copy / folder / f"{name}.nii.gz" for name in tested for folder in ("imagesTr", "labelsTr")):
+        image: Any = nib.load(path)  # type: ignore[attr-defined]
+        nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj)[::-1] // 2, image.affine), path)  # type: ignore[attr-defined]
+    assert call("finetune", volume_recipe, "--set", f"data.source={copy}", "--out", tmp_path / "out") == 0
+    ours, theirs = load_file(tmp_path / "out" / "model.safetensors"), load_file(cell / "model.safetensors")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert (tmp_path / "out" / "rows-val.csv").read_bytes() == (cell / "rows-val.csv").read_bytes()
+    assert (tmp_path / "out" / "rows-test.csv").read_bytes() != (cell / "rows-test.csv").read_bytes()
