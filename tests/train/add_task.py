@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -64,6 +66,17 @@ class Score:
         self.training.append(model.training or torch.is_grad_enabled())
         torch.rand(3)  # nothing in training may depend on the global state
         return self.scores[len(self.training) - 1]
+
+
+class Silent:
+    """A display that shows nothing but counts; here, not in a test file, so that other processes can import it."""
+
+    def __init__(self) -> None:
+        self.updates: list[int] = []
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Any]:
+        yield SimpleNamespace(update=lambda step, loss: self.updates.append(step))
 
 
 def norm_score(model: nn.Module) -> float:

@@ -1,30 +1,16 @@
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from add_task import CASES, OPTIONS, AddTask, norm_score, optimisation_in, recipe_of
+from add_task import CASES, OPTIONS, AddTask, Silent, norm_score, optimisation_in, recipe_of
 
 from selfmae.errors import UserError
 from selfmae.models.vit import Encoder
 from selfmae.options import ModelOptions
 from selfmae.train.launch import Job, launch
 from selfmae.train.log import read_log
-
-
-class Silent:
-    """A display that shows nothing but counts; it can be sent to other processes."""
-
-    def __init__(self) -> None:
-        self.updates: list[int] = []
-
-    @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Any]:
-        yield SimpleNamespace(update=lambda step, loss: self.updates.append(step))
 
 
 def job_in(folder: Path, **change: Any) -> Job:
