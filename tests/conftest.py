@@ -1,7 +1,9 @@
 """Fixtures of every test: where the real data is, and a cache of prepared images that no test shares with a user."""
 
 import os
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -22,3 +24,14 @@ def real_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real data (../shared/data) is not on this machine")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def dicom() -> ModuleType:
+    """Return what writes DICOM files (dicom_files.py; tests are no package, so it is loaded by its path)."""
+    found = spec_from_file_location("dicom_files", Path(__file__).with_name("dicom_files.py"))
+    assert found
+    assert found.loader
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module

@@ -16,15 +16,17 @@ from selfmae.train.signals import Interrupted
 
 FROZEN = {
     "demo": ["--kind", "--out"],
-    "inspect": ["--as", "--json", "--patient-pattern", "--set", "SOURCE"],
-    "run": ["--folds", "--out", "--patient-pattern", "--recipe", "--seeds", "--set", "--starts", "SOURCE"],
+    "inspect": ["--as", "--fix", "--json", "--patient-pattern", "--set", "SOURCE"],
+    "run": ["--folds", "--out", "--partial", "--patient-pattern", "--recipe", "--seeds", "--set", "--starts", "SOURCE"],
     "plan": ["--out", "--patient-pattern", "--recipe", "--set", "SOURCE"],
-    "pretrain": ["--out", "--set", "RECIPE"],
-    "finetune": ["--out", "--set", "--start", "RECIPE"],
+    "pretrain": ["--out", "--partial", "--set", "--start", "RECIPE"],
+    "finetune": ["--out", "--partial", "--set", "--start", "RECIPE"],
     "evaluate": ["--split", "DIR"],
     "predict": ["--out", "DIR", "INPUT..."],
     "compare": ["DIR..."],
     "report": ["DIR..."],
+    "weights": ["--json", "FILE"],
+    "export": ["--out", "--to", "DIR"],
 }
 HELP_SECONDS = 0.5
 
@@ -93,7 +95,7 @@ def test_what_needs_no_model_does_not_import_torch(words: list[str]) -> None:
         (("run", "x"), "Missing option '--out'"),
         (("run", "--out", "x"), "Missing argument"),
         (("run", "x", "--out", "y", "--step", "3"), "No such option"),
-        (("run", "x", "--out", "y", "--folds", "two"), "'--folds'"),
+        (("run", "x", "--out", "y", "--folds", "two"), "'--folds': 'two' must be a whole number or auto."),
         (("runn",), "No such command 'runn'"),
     ],
 )
@@ -138,3 +140,13 @@ def test_words_of_the_starts_may_have_spaces(monkeypatch: pytest.MonkeyPatch) ->
     source, out, grid, recipe, sets, _ = given
     assert (source, out, recipe, sets) == ("x", Path("y"), "demo-volumes", ["a=1", "b=2"])
     assert vars(grid) == {"starts": ("scratch", "mae"), "num_folds": 3, "num_seeds": 2}
+
+
+@pytest.mark.parametrize(("words", "num_folds"), [((), 1), (("--folds", "auto"), None), (("--folds", "7"), 7)])
+def test_folds_are_a_number_or_auto(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], num_folds: int | None
+) -> None:
+    given: list[object] = []
+    monkeypatch.setattr("selfmae.jobs.run.run", lambda *words: given.extend(words))
+    assert call("run", "x", "--out", "y", *words) == 0
+    assert given[2].num_folds == num_folds  # type: ignore[attr-defined]

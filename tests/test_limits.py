@@ -38,9 +38,13 @@ def error_of(*settings: str) -> str:
         ("model.heads=0", "model.width 48 must be a multiple of its 0 heads"),
         ("mask.decoder_heads=7", "mask.decoder_width 24 must be a multiple of its 7 heads"),
         ("model.depth=0", "model.depth is 0, but must be at least 1"),
+        ("model.norm_eps=0", "model.norm_eps is 0.0, but must lie between 0 and 1"),
         ("data.intensity=window", "data.window [] must be two rising values for data.intensity window"),
         ("data.size=[32, 32]", "data.size [32, 32] must have a value above 0 for each of the 3 axes of data.crop"),
         ("data.spacing_mm=[1, 0, 1]", "data.spacing_mm [1.0, 0.0, 1.0] must have a value above 0"),
+        ("data.std=0", "data.std is 0.0, but must be above 0"),
+        ("data.mean=.inf", "data.mean is inf, but must be a finite number"),
+        ("data.anisotropy=0.5", "data.anisotropy is 0.5, but must be a ratio of at least 1, or 0 to switch it off"),
         ("data.test_fraction=1", "data.test_fraction is 1.0, but must be at least 0 and below 1"),
         ("data.val_fraction=-0.1", "data.val_fraction is -0.1"),
         ("target.values=[6]", "target.values [6] must name one mask value for each of ['liver', 'spleen']"),
@@ -52,6 +56,8 @@ def error_of(*settings: str) -> str:
         ("device.devices=3", "pretrain.batch 4 must be a multiple of pretrain.accumulate 1 times device.devices 3"),
         ("device.devices=0", "device.devices is 0, but must be at least 1"),
         ("pretrain.lr=0", "pretrain.lr is 0.0, but must be above 0"),
+        ("probe.every=-1", "probe.every is -1, but must be at least 0"),
+        ("pretrain.patience=3", "pretrain.validate_every and pretrain.patience mean nothing: set probe.every"),
         ("pretrain.lr=.nan", "pretrain.lr is nan"),
         ("fit.drop_path=1", "fit.drop_path is 1.0, but must be at least 0 and below 1"),
         ("fit.layer_decay=0", "fit.layer_decay is 0.0, but must be above 0 and at most 1"),
@@ -71,6 +77,12 @@ def test_values_out_of_range_are_a_sentence(setting: str, expected: str) -> None
 def test_all_values_out_of_range_are_listed_at_once() -> None:
     text = error_of("mask.ratio=2", "fit.lr=-1", "predict.overlap=-1")
     assert all(part in text for part in ("mask.ratio is 2.0", "fit.lr is -1.0", "predict.overlap is -1.0"))
+
+
+def test_crops_are_normalised_by_scores_only() -> None:
+    text = error_of("data.normalise_crops=true", "data.intensity=range")
+    assert "data.normalise_crops needs data.intensity zscore or zscore_nonzero, but it is range" in text
+    assert recipe_with("data.normalise_crops=true", "data.intensity=zscore_nonzero").data.normalise_crops
 
 
 def test_more_labels_than_a_byte_holds_is_a_sentence() -> None:

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,17 @@ app = typer.Typer(
     help="Did self pre-training with a masked autoencoder help on my medical images? Start with: selfmae demo",
 )
 
+
+def _parse_folds(text: str) -> int | None:
+    """Return the number of folds, None for "auto"."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} must be a whole number or auto.") from error
+
+
 Source = Annotated[
     str, typer.Argument(help="Folder, table or archive of images; `inspect` shows how it is understood.")
 ]
@@ -25,9 +36,18 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for the results; the sa
 Name = Annotated[str, typer.Option("--recipe", help="Recipe (a name or a file) whose values replace the planned ones.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Value of one recipe key: --set fit.steps=500.")]
 Starts = Annotated[str, typer.Option("--starts", help="Starts to compare: scratch, mae, imagenet or weight files.")]
-Folds = Annotated[int, typer.Option("--folds", help="1 keeps the source's split; more test each patient once.")]
+Folds = Annotated[
+    Any,
+    typer.Option(
+        "--folds",
+        parser=_parse_folds,
+        metavar="K|auto",
+        help="1 keeps the source's split, more test each patient once, auto suits the number of patients.",
+    ),
+]
 Seeds = Annotated[int, typer.Option("--seeds", help="Trainings of each start; 3 or more cover training noise.")]
-Start = Annotated[str, typer.Option("--start", help="scratch, imagenet, mae:DIR or a file of weights.")]
+Start = Annotated[str, typer.Option("--start", help="scratch, imagenet, timm:NAME, mae:DIR or a file of weights.")]
+Partial = Annotated[bool, typer.Option("--partial", help="Start even where tensors of the encoder lack or misfit.")]
 Patients = Annotated[str, typer.Option("--patient-pattern", help="Regex for the patient in a case's id (first group).")]
 As = Annotated[str, typer.Option("--as", help="Layout to read the source as, instead of looking.")]
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
@@ -36,6 +56,12 @@ Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folde
 def _with_patients(sets: list[str] | None, pattern: str) -> list[str]:
     """Return the settings with the pattern of `--patient-pattern` as one of them."""
     return [*(sets or []), *([f"data.patient_pattern={json.dumps(pattern)}"] if pattern else [])]
+
+
+def _with_start(sets: list[str] | None, start: str, partial: bool) -> list[str]:
+    """Return the settings with those of pre-training's `--start` and of `--partial`."""
+    started = [f"start.pretrain={json.dumps(start)}"] if start else []
+    return [*(sets or []), *started, *(["start.partial=true"] if partial else [])]
 
 
 @app.callback()
@@ -63,6 +89,7 @@ def inspect(
     layout: As = "",
     patients: Patients = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    repaired: Annotated[Path | None, typer.Option("--fix", help="New folder for a source with repaired files.")] = None,
     sets: Sets = None,
 ) -> None:
     """Show how a source is understood and everything that is wrong with it; exit code 1 if there is an error."""
@@ -74,6 +101,12 @@ def inspect(
         print(json.dumps(as_content(looked), indent=2))
     else:
         show_source(looked, Display(stdout=True))
+    if repaired is not None:
+        from selfmae.jobs.fix import fix, is_mended
+
+        fix(looked, repaired, Display())
+        if is_mended(looked):
+            return
     if not is_sound(looked):
         raise typer.Exit(1)
 
@@ -84,9 +117,10 @@ def run(
     out: Out,
     recipe: Name = "",
     starts: Starts = "scratch,mae",
-    folds: Folds = 1,
+    folds: Folds = "1",
     seeds: Seeds = 1,
     patients: Patients = "",
+    partial: Partial = False,
     sets: Sets = None,
 ) -> None:
     """Inspect, plan, pre-train, fine-tune every start, evaluate, compare and report."""
@@ -94,7 +128,7 @@ def run(
     from selfmae.jobs.run import Grid, run
 
     grid = Grid(tuple(part.strip() for part in starts.split(",") if part.strip()), folds, seeds)
-    run(source, out, grid, recipe, _with_patients(sets, patients), Display())
+    run(source, out, grid, recipe, _with_start(_with_patients(sets, patients), "", partial), Display())
 
 
 @app.command()
@@ -113,11 +147,11 @@ def plan(
 
 
 @app.command()
-def pretrain(recipe: RecipeFile, out: Out, sets: Sets = None) -> None:
+def pretrain(recipe: RecipeFile, out: Out, start: Start = "", partial: Partial = False, sets: Sets = None) -> None:
     """Pre-train a masked autoencoder on the training images of a recipe's source, without labels."""
     from selfmae.recipe import load_recipe
 
-    checked = load_recipe(recipe, sets or [])  # before the imports that take seconds
+    checked = load_recipe(recipe, _with_start(sets, start, partial))  # before the imports that take seconds
     from selfmae.jobs.display import Display
     from selfmae.jobs.pretrain import pretrain
 
@@ -125,11 +159,13 @@ def pretrain(recipe: RecipeFile, out: Out, sets: Sets = None) -> None:
 
 
 @app.command()
-def finetune(recipe: RecipeFile, out: Out, start: Start = "scratch", sets: Sets = None) -> None:
+def finetune(
+    recipe: RecipeFile, out: Out, start: Start = "scratch", partial: Partial = False, sets: Sets = None
+) -> None:
     """Fine-tune from a start, choose the checkpoint on val, evaluate on val and test."""
     from selfmae.recipe import load_recipe
 
-    checked = load_recipe(recipe, sets or [])
+    checked = load_recipe(recipe, _with_start(sets, "", partial))
     from selfmae.jobs.display import Display
     from selfmae.jobs.finetune import finetune
 
@@ -177,6 +213,35 @@ def report(folders: Folders) -> None:
     from selfmae.jobs.report import report
 
     report(folders, Display())
+
+
+@app.command()
+def weights(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights: .safetensors, or a torch file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Say what a file of weights holds: contract, layout, encoder, tensors; no code in it is run."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.weights import describe, show_weights
+
+    found = describe(file)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        show_weights(found, Display(stdout=True))
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a pre-trained or fine-tuned model.")],
+    to: Annotated[str, typer.Option("--to", help="timm, monai or onnx.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write; a JSON file beside it says how to use it.")],
+) -> None:
+    """Write a trained model for another tool, with how to build, feed and read it beside it."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.export import export
+
+    export(folder, to, out, Display())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

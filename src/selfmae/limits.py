@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from selfmae.options import AugmentOptions, OptimOptions, Recipe
+from selfmae.options import AugmentOptions, DataOptions, OptimOptions, Recipe
 
 
 def find_problems(recipe: Recipe) -> Iterator[str]:
     """Yield what is wrong with single values and with values together, one clause for each."""
     yield from _data_problems(recipe)
     yield from _model_problems(recipe)
+    yield from _probe_problems(recipe)
     for name in ("pretrain", "fit"):
         yield from _optim_problems(name, getattr(recipe, name), recipe)
     yield from _outside("predict.overlap", recipe.predict.overlap, 0, 1, open_above=True)
@@ -29,6 +30,7 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
             yield f"{key} {list(values)} must have a value above 0 for each of the {num_axes} axes of data.crop"
     if data.intensity == "window" and (len(data.window) != 2 or not data.window[0] < data.window[1]):
         yield f"data.window {list(data.window)} must be two rising values for data.intensity window"
+    yield from _preparation_problems(data)
     yield from _outside("data.test_fraction", data.test_fraction, 0, 1, open_above=True)
     yield from _outside("data.val_fraction", data.val_fraction, 0, 1, open_above=True)
     if not target.names:
@@ -42,6 +44,17 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
             yield f"target.values has {len(target.values)} values, but at most 255 labels can be learned"
 
 
+def _preparation_problems(data: DataOptions) -> Iterator[str]:
+    if not 0 < data.std < float("inf"):
+        yield f"data.std is {data.std}, but must be above 0"
+    if not abs(data.mean) < float("inf"):
+        yield f"data.mean is {data.mean}, but must be a finite number"
+    if not (data.anisotropy == 0 or data.anisotropy >= 1):
+        yield f"data.anisotropy is {data.anisotropy}, but must be a ratio of at least 1, or 0 to switch it off"
+    if data.normalise_crops and data.intensity not in ("zscore", "zscore_nonzero"):
+        yield f"data.normalise_crops needs data.intensity zscore or zscore_nonzero, but it is {data.intensity}"
+
+
 def _model_problems(recipe: Recipe) -> Iterator[str]:
     data, model, mask = recipe.data, recipe.model, recipe.mask
     if not 0 < mask.ratio < 1:
@@ -49,6 +62,8 @@ def _model_problems(recipe: Recipe) -> Iterator[str]:
     for key, value in (("model.depth", model.depth), ("mask.decoder_depth", mask.decoder_depth)):
         if value < 1:
             yield f"{key} is {value}, but must be at least 1"
+    if not 0 < model.norm_eps < 1:
+        yield f"model.norm_eps is {model.norm_eps}, but must lie between 0 and 1"
     if len(model.patch) != len(data.crop) or len(model.patch) not in (2, 3):
         yield f"model.patch {list(model.patch)} and data.crop {list(data.crop)} must have two or three axes each"
     elif any(step < 1 or extent % step for extent, step in zip(data.crop, model.patch, strict=True)):
@@ -59,6 +74,14 @@ def _model_problems(recipe: Recipe) -> Iterator[str]:
     ):
         if heads < 1 or width < 1 or width % heads:
             yield f"{name} {width} must be a multiple of its {heads} heads"
+
+
+def _probe_problems(recipe: Recipe) -> Iterator[str]:
+    for key in ("every", "patience"):
+        if getattr(recipe.probe, key) < 0:
+            yield f"probe.{key} is {getattr(recipe.probe, key)}, but must be at least 0"
+    if recipe.pretrain.validate_every or recipe.pretrain.patience:
+        yield "pretrain.validate_every and pretrain.patience mean nothing: set probe.every and probe.patience"
 
 
 def _optim_problems(name: str, options: OptimOptions, recipe: Recipe) -> Iterator[str]:

@@ -23,13 +23,21 @@ class DataOptions(Section):
     val_fraction: float = 0.15  # the same for the validation part, which chooses the checkpoint
     split_seed: int = 0  # of these draws; the seeds of a run share one split
     pretrain_on: tuple[Literal["train", "unlabelled"], ...] = ("train", "unlabelled")  # never val or test
-    size: tuple[int, ...] = ()  # every image is resized to this (classification); () keeps sizes
+    size: tuple[int, ...] = ()  # every image is resized to this (classification; may exceed `crop`); () keeps sizes
     spacing_mm: tuple[float, ...] = ()  # every image is resampled to this (segmentation); () keeps spacings
-    intensity: Literal["zscore", "percentile", "window", "range"] = "percentile"
+    interpolation: Literal["linear", "spline"] = "linear"  # of images; "spline" is cubic (order 3)
+    mask_interpolation: Literal["nearest", "linear"] = "nearest"  # "linear": each label on its own, the largest wins
+    anisotropy: float = 3.0  # spacings whose ratio exceeds this: nearest along the coarse axis (nnU-Net); 0 never
+    intensity: Literal["zscore", "zscore_nonzero", "percentile", "window", "range"] = "percentile"
+    normalise_crops: bool = False  # z-scores of each crop in training, of the whole image in prediction
     window: tuple[float, ...] = ()  # for "window": the two values that become 0 and 1
+    mean: float = 0.0  # subtracted after the intensity step
+    std: float = 1.0  # divides what is left
     equalise: bool = False  # histogram equalisation (radiographs), before the intensity step
+    crop_foreground: bool = False  # keep the box of what is above the image's lowest value; no label is asked
     crop: tuple[int, ...] = ()  # what one sample shows, in voxels after preparation
     cache: str = ""  # folder of the prepared images; "" is the user's cache folder
+    licence: str = ""  # of the images, as their provider names it; weight files repeat it
 
 
 @dataclass(frozen=True)
@@ -58,8 +66,8 @@ class AugmentOptions(Section):
 
     flip_axes: tuple[int, ...] = ()  # axes that may be mirrored, each with probability `flip`
     flip: float = 0.5
-    min_scale: float = 1.0  # smallest share of the image's area a random resized crop shows (classification)
-    foreground: float = 0.0  # share of crops centred on a labelled voxel (segmentation fine-tuning only)
+    min_scale: float = 1.0  # smallest share of the whole image that a random resized crop shows (classification)
+    foreground: float = 0.0  # share of crops centred on a labelled voxel; in pre-training on one that is no air
     rotate_degrees: float = 0.0  # largest rotation in the plane of the first two axes (axial in volumes)
     zoom: float = 0.0  # largest relative change of size
     intensity: float = 0.0  # largest relative change of contrast and shift of brightness
@@ -74,9 +82,21 @@ class ModelOptions(Section):
     depth: int = 12
     heads: int = 12
     mlp_ratio: float = 4.0
+    class_token: bool = True  # False: patches only, as in MONAI's UNETR; a classifier then averages them
+    norm_eps: float = 1e-6  # of the encoder's layer norms, as in timm and He et al.; MONAI's models have 1e-5
     decoder_features: int = 16  # channels of UNETR's finest level
     taps: tuple[int, ...] = ()  # blocks, counted from 0, whose output feeds UNETR; () spreads them evenly
     tap_norm: Literal["none", "instance"] = "none"  # of what feeds UNETR; the paper and MONAI have none
+
+
+@dataclass(frozen=True)
+class StartOptions(Section):
+    """What pre-training starts from, and how the weights of another model become the encoder's."""
+
+    pretrain: str = "scratch"  # scratch, imagenet, timm:NAME, mae:DIR or a file of weights
+    inflate: Literal["mean", "centre"] = "mean"  # 2-D patch weights in volumes: spread over the depth, or in its middle
+    positions: Literal["fresh", "factorised"] = "fresh"  # of 2-D weights in volumes: sine-cosine, or in-plane + axial
+    partial: bool = False  # True: start even where tensors of the encoder lack or do not fit
 
 
 @dataclass(frozen=True)
@@ -88,6 +108,15 @@ class MaskOptions(Section):
     decoder_width: int = 384
     decoder_depth: int = 8
     decoder_heads: int = 12
+
+
+@dataclass(frozen=True)
+class ProbeOptions(Section):
+    """Looks at the encoder during pre-training that choose the checkpoint (`tasks/probe.py`)."""
+
+    every: int = 0  # steps between looks; 0 never looks and keeps the last weights
+    kind: Literal["reconstruction", "labels"] = "reconstruction"  # of val images; or a linear read-out on train labels
+    patience: int = 0  # looks without a better score before stopping; 0 never stops early
 
 
 @dataclass(frozen=True)
@@ -136,6 +165,8 @@ class Recipe(Section):
     pretrain: OptimOptions
     fit: OptimOptions
     mask: MaskOptions = field(default_factory=MaskOptions)
+    start: StartOptions = field(default_factory=StartOptions)
+    probe: ProbeOptions = field(default_factory=ProbeOptions)
     predict: PredictOptions = field(default_factory=PredictOptions)
     device: DeviceOptions = field(default_factory=DeviceOptions)
     seed: int = 0  # of initial weights, order, augmentation and masks

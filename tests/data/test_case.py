@@ -3,7 +3,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from selfmae.data.case import (
@@ -13,7 +12,6 @@ from selfmae.data.case import (
     check_disjoint,
     complete_splits,
     leave_out_copies,
-    make_fold,
     patients_of,
 )
 from selfmae.errors import UserError
@@ -88,7 +86,7 @@ def test_within_a_stratum_every_patient_may_be_drawn() -> None:
 def test_three_patients_are_enough_and_two_are_not() -> None:
     done, _ = complete_splits(make_cases(3), 0)
     assert {split: len(patients) for split, patients in split_of(done).items()} == {"train": 1, "val": 1, "test": 1}
-    with pytest.raises(UserError, match="A val part must be drawn, but only 1 training patient is there: at least 3"):
+    with pytest.raises(UserError, match=r"A val part must be drawn, but the training patients \(1\) are too few"):
         complete_splits(make_cases(2), 0)
     with pytest.raises(UserError, match="A test part must be drawn"):
         complete_splits([], 0)
@@ -96,7 +94,7 @@ def test_three_patients_are_enough_and_two_are_not() -> None:
 
 def test_a_source_that_holds_no_training_case_is_a_sentence() -> None:
     cases = [dataclasses.replace(case, split=split) for case, split in zip(make_cases(2), ("val", "test"), strict=True)]
-    with pytest.raises(UserError, match="No training case is left: at least 3 labelled patients"):
+    with pytest.raises(UserError, match="No training case is left: label at least 3"):
         complete_splits(cases, 0)
 
 
@@ -126,44 +124,10 @@ def test_unused_cases_without_a_target_stay_unused() -> None:
     assert done[-1].split == "unused"
 
 
-@pytest.mark.parametrize(("num_patients", "num_folds"), [(3, 3), (10, 5), (11, 3)])
-def test_folds_test_each_patient_exactly_once_and_keep_the_parts_apart(num_patients: int, num_folds: int) -> None:
-    cases = complete_splits(make_cases(num_patients, per_patient=2), 0)[0]
-    folds = [split_of(make_fold(cases, fold, num_folds, 7)) for fold in range(num_folds)]
-    tested = [patient for fold in folds for patient in fold["test"]]
-    assert sorted(tested) == patients_of(cases)
-    for fold in folds:
-        assert sum(map(len, fold.values())) == len(set.union(*fold.values())) == num_patients
-        assert all(fold.values())
-    assert np.ptp([len(fold["test"]) for fold in folds]) <= 1
-
-
-def test_folds_share_rare_findings_evenly() -> None:
-    cases = complete_splits(rare_cases(50, 10), 0)[0]
-    rare = {case.patient for case in cases if case.target == (1.0, 1.0)}
-    assert [len(split_of(make_fold(cases, fold, 5, 0))["test"] & rare) for fold in range(5)] == [1] * 5
-
-
-def test_folds_leave_cases_without_a_part_alone_and_take_the_size_of_val() -> None:
-    spare = [
-        dataclasses.replace(case, id=f"s{case.id}", patient=f"s{case.id}", split="unused") for case in make_cases(2)
-    ]
-    cases = complete_splits([*make_cases(20), *spare], 0)[0]
-    fold = make_fold(cases, 1, 4, 0, val_fraction=0.25)
-    assert [case.split for case in fold[-2:]] == ["unused"] * 2
-    assert len(split_of(fold)["val"]) == 5
-
-
-def test_more_folds_than_patients_is_a_sentence() -> None:
-    cases = complete_splits(make_cases(4), 0)[0]
-    with pytest.raises(UserError, match="--folds 5 needs at least 5 labelled patients, but there are 4"):
-        make_fold(cases, 0, 5, 0)
-
-
 def test_tens_of_thousands_of_images_are_split_in_seconds() -> None:
     cases = make_cases(10_000, per_patient=3, target=(0.0, 1.0))
     begin = time.monotonic()
-    make_fold(complete_splits(cases, 0)[0], 0, 5, 0)
+    complete_splits(cases, 0)
     assert time.monotonic() - begin < 15
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.doctor import REMEDIES, Finding, examine, raise_on_errors
+from selfmae.data.facts import Facts, Problem
 from selfmae.data.sources import read_source
-from selfmae.data.survey import Facts, Problem, survey
+from selfmae.data.survey import survey
 from selfmae.errors import UserError
 
 MASKS = Labels("mask", ("liver", "spleen"), (1, 2))

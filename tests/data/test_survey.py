@@ -1,5 +1,8 @@
 """Facts and problems of images and masks."""
 
+import os
+import time
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -8,7 +11,10 @@ import pytest
 from PIL import Image
 
 from selfmae.data.case import Case
-from selfmae.data.survey import MOST_VOXELS, Facts, Problem, hash_voxels, survey
+from selfmae.data.facts import Facts, Problem
+from selfmae.data.look import MOST_VOXELS, hash_voxels
+from selfmae.data.look import look as look_at
+from selfmae.data.survey import survey
 
 SHAPE = (5, 6, 7)
 VOLUME = np.random.default_rng(0).integers(0, 200, SHAPE).astype(np.int16)
@@ -189,3 +195,96 @@ def test_a_file_without_spacing_among_files_with_one_is_a_problem(tmp_path: Path
 
 def test_no_case_gives_nothing() -> None:
     assert survey([], True) == ([], [])
+
+
+def survey_twice(cases: list[Case], notes: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[object, list[str]]:
+    """Survey with notes, then return the second survey and the cases that it looked at."""
+    survey(cases, True, notes=notes)
+    looked: list[str] = []
+
+    def watch(case: Case, masks: bool) -> object:
+        looked.append(case.id)
+        return look_at(case, masks)
+
+    monkeypatch.setattr("selfmae.data.survey.look", watch)
+    return survey(cases, True, notes=notes), looked
+
+
+def pairs_in(folder: Path, num: int = 3) -> list[Case]:
+    masks = (VOLUME > 100).astype(np.uint8)
+    return [
+        Case(f"{k}", "p", (nifti(folder / f"i{k}.nii", VOLUME + k),), nifti(folder / f"m{k}.nii", masks), "train")
+        for k in range(num)
+    ]
+
+
+def test_what_was_noted_is_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = pairs_in(tmp_path)
+    nifti(tmp_path / "m1.nii", VOLUME, moved(2))
+    again, looked = survey_twice(cases, tmp_path / "notes", monkeypatch)
+    assert looked == []
+    assert again == survey(cases, True)
+    assert again[1][0].code == "place_differs"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["i1.nii", "m1.nii"])
+def test_a_file_that_changed_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    cases = pairs_in(tmp_path)
+    survey(cases, True, notes=tmp_path / "notes")
+    nifti(tmp_path / name, VOLUME + 9)
+    os.utime(tmp_path / name, ns=(0, 12345))
+    assert survey(cases, True, notes=tmp_path / "notes") == survey(cases, True)
+    os.utime(tmp_path / name, ns=(0, 23456))
+    assert survey_twice(cases, tmp_path / "notes", monkeypatch)[1] == []
+
+
+def test_masks_are_looked_at_where_only_images_were_noted(tmp_path: Path) -> None:
+    cases = pairs_in(tmp_path)
+    survey(cases, False, notes=tmp_path / "notes")
+    assert survey(cases, True, notes=tmp_path / "notes")[0][0].mask_counts != ()
+    assert survey(cases, False, notes=tmp_path / "notes")[0][0].mask_counts == ()
+
+
+def test_what_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = pairs_in(tmp_path)
+    (tmp_path / "i0.nii").write_text("damaged")
+    (tmp_path / "m2.nii").write_text("damaged")
+    (_, problems), looked = survey_twice(cases, tmp_path / "notes", monkeypatch)  # type: ignore[misc]
+    assert sorted(looked) == ["0", "2"]
+    assert [problem.code for problem in problems] == ["unreadable_image", "unreadable_mask"]
+
+
+def test_a_large_image_is_looked_at_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfmae.data.survey.LARGE", VOLUME.size)
+    cases, running, most = pairs_in(tmp_path, 6), [0], [0]
+
+    def watch(case: Case, masks: bool) -> object:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        time.sleep(0.01)
+        running[0] -= 1
+        return look_at(case, masks)
+
+    monkeypatch.setattr("selfmae.data.survey.look", watch)
+    survey(cases, True)
+    assert most == [1]
+
+
+@pytest.mark.parametrize("kind", ["int16", "scaled", "float64", "big.nii"])
+def test_memory_stays_below_twice_the_largest_image(tmp_path: Path, kind: str) -> None:
+    shape = (160, 160, 160)
+    rng = np.random.default_rng(0)
+    block = rng.integers(-1000, 1000, (160, 160, 8)).repeat(20, 2)
+    mask = nifti(tmp_path / "mask.nii.gz", (block > 900).astype(np.float64), np.eye(4))
+    image = nib.Nifti1Image(block.astype(np.float64 if kind == "float64" else np.int16), np.eye(4))
+    if kind == "scaled":
+        image.header.set_slope_inter(0.5, 3)
+    file = tmp_path / ("image.nii" if kind == "big.nii" else "image.nii.gz")
+    nib.save(image, file)
+    cases = [Case(f"{k}", "p", (file,), mask, "train") for k in range(3)]
+    tracemalloc.start()
+    facts, problems = survey(cases, True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (len(facts), problems) == (3, [])
+    assert peak < 2 * 4 * np.prod(shape)

@@ -1,37 +1,41 @@
+"""Random views: where a crop lies, and image and mask turned, scaled and mirrored alike."""
+
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import ndimage
 
-from selfmae.data.images import Image, Mask
+from selfmae.data.places import label_places
+from selfmae.data.resample import resample
 from selfmae.data.transforms import (
-    prepare_image,
-    prepare_mask,
-    prepared_shape,
-    resample,
+    View,
+    change_intensity,
+    draw_corner,
+    draw_view,
+    middle_corner,
+    pad_to,
+    take_crop,
+    take_image,
+    take_mask,
 )
-from selfmae.errors import UserError
-from selfmae.options import DataOptions
+from selfmae.options import AugmentOptions
 
-
-def options_with(**change: Any) -> DataOptions:
-    return DataOptions(source="x", **({"intensity": "zscore"} | change))
-
-
-def image_of(array: np.ndarray, spacing_mm: tuple[float, ...] = ()) -> Image:
-    return Image(array.astype(np.float32), spacing_mm, None)
+EVERYTHING = AugmentOptions(flip_axes=(0, 1), rotate_degrees=20, zoom=0.1, min_scale=0.6, intensity=0.2)
+WARP = AugmentOptions(flip_axes=(0, 1), rotate_degrees=20, zoom=0.15)
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def blobs(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+def blobs(*shape: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a smooth image [1, *S] and the mask [*S] of where it is above zero."""
-    image = torch.from_numpy(ndimage.gaussian_filter(noise(*shape), 3))
-    return image[None], (image > 0).to(torch.uint8)
+    image = ndimage.gaussian_filter(noise(*shape), 3)
+    return image[None], (image > 0).astype(np.uint8)
 
 
 class Scripted:
@@ -48,144 +52,208 @@ class Scripted:
         return value if size is None else np.full(size, value)
 
 
+def whole_view(shape: tuple[int, ...], options: AugmentOptions, rng: Any) -> View:
+    """Draw a view of the whole image."""
+    return draw_view(shape, shape, (0,) * len(shape), options, rng)
+
+
+def test_padding_puts_half_of_the_zeros_on_each_side() -> None:
+    padded = pad_to(np.ones((2, 3, 4)), (6, 4))
+    assert padded.shape == (2, 6, 4)
+    assert padded[0, :, 0].tolist() == [0, 1, 1, 1, 0, 0]
+    array = np.ones((1, 8, 8))
+    assert pad_to(array, (4, 4)) is array
+
+
+def test_a_crop_is_the_slice_at_its_corner_padded_where_the_image_ends() -> None:
+    array = noise(2, 6, 7, 3)
+    crop = take_crop(array, (1, 2, 0), (4, 5, 5))
+    assert np.array_equal(crop[..., 1:4], array[:, 1:5, 2:7])
+    assert not crop[..., [0, 4]].any()
+    assert np.array_equal(take_crop(array[0], (1, 2, 0), (4, 5, 5)), crop[0])
+
+
+def test_corners_are_drawn_evenly_over_all_places() -> None:
+    corners = [draw_corner((6, 4, 3), (4, 4, 5), np.random.default_rng(n), None, 0.0) for n in range(600)]
+    assert {corner[1:] for corner in corners} == {(0, 0)}
+    counts = np.bincount([corner[0] for corner in corners])
+    assert len(counts) == 3
+    assert counts.min() > 150
+
+
+def test_the_middle_crop_has_as_much_on_either_side() -> None:
+    assert middle_corner((10, 7, 3), (4, 4, 4)) == (3, 1, 0)
+
+
+def test_the_foreground_share_of_crops_shows_a_label() -> None:
+    mask = np.zeros((40, 40), dtype=np.uint8)
+    mask[35, 3] = 1
+    places = label_places(mask)
+    for share in (0.0, 0.4, 1.0):
+        draws = [draw_corner(mask.shape, (5, 5), np.random.default_rng(n), places, share) for n in range(400)]
+        shown = np.mean([take_crop(mask, corner, (5, 5)).any() for corner in draws])
+        assert shown == pytest.approx(share, abs=0.07 + 0.02)
+
+
+def test_small_labels_are_centred_as_often_as_large_ones() -> None:
+    mask = np.zeros((30, 30), dtype=np.uint8)
+    mask[:20] = 1
+    mask[25, 25] = 9
+    places = label_places(mask)
+    corners = [draw_corner(mask.shape, (5, 5), np.random.default_rng(n), places, 1.0) for n in range(400)]
+    assert np.mean([corner == (23, 23) for corner in corners]) == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_mask_without_foreground_gives_an_even_crop() -> None:
+    places = label_places(np.zeros((9, 9), dtype=np.uint8))
+    assert {draw_corner((9, 9), (8, 8), np.random.default_rng(n), places, 1.0) for n in range(50)} == {
+        (0, 0), (0, 1), (1, 0), (1, 1)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (24, 28, 20)])
 @pytest.mark.parametrize(
-    ("change", "spacing", "expected"),
-    [
-        ({}, (1.0, 1.0, 3.0), (10, 20, 30)),
-        ({"size": (4, 5, 6)}, (), (4, 5, 6)),
-        ({"spacing_mm": (2.0, 1.0, 1.0)}, (1.0, 1.0, 3.0), (5, 20, 90)),
-        ({"spacing_mm": (100.0, 1.0, 1.0)}, (1.0, 1.0, 1.0), (1, 20, 30)),
-    ],
+    "options", [AugmentOptions(flip_axes=(0, 1), flip=0.7), dataclasses.replace(EVERYTHING, intensity=0.0)]
 )
-def test_the_prepared_shape_keeps_the_field_of_view(
-    change: dict[str, Any], spacing: tuple[float, ...], expected: tuple[int, ...]
-) -> None:
-    assert prepared_shape((10, 20, 30), spacing, options_with(**change)) == expected
-    if change.get("spacing_mm") and expected[0] > 1:
-        assert np.multiply(expected, change["spacing_mm"]) == pytest.approx(np.multiply((10, 20, 30), spacing))
+def test_image_and_mask_are_changed_alike(shape: tuple[int, ...], options: AugmentOptions) -> None:
+    image, mask = blobs(*shape)
+    for seed in range(5):
+        view = whole_view(shape, options, np.random.default_rng(seed))
+        changed, labels = take_image(image, view), take_mask(mask, view)
+        assert (changed.dtype, labels.dtype) == (np.float32, np.uint8)
+        assert changed.shape[1:] == labels.shape == shape
+        assert ((changed[0] > 0) == labels).mean() > 0.95
 
 
-@pytest.mark.parametrize("key", ["size", "spacing_mm", "crop"])
-def test_options_for_another_number_of_axes_are_a_sentence(key: str) -> None:
-    with pytest.raises(
-        UserError, match=rf"data\.{key} \[4, 4\] is made for 2 axes, but the image has 3 \(\[8, 8, 8\]\)"
-    ):
-        prepare_image(image_of(noise(1, 8, 8, 8), (1.0, 1.0, 1.0)), options_with(**{key: (4, 4)}))
+def test_a_change_is_a_pure_function_of_the_generator() -> None:
+    image, mask = blobs(20, 20)
+    views = [whole_view((20, 20), EVERYTHING, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    one, two, other = (take_image(image, view) for view in views)
+    assert views[0] == views[1]
+    assert np.array_equal(one, two)
+    assert np.array_equal(take_mask(mask, views[0]), take_mask(mask, views[1]))
+    assert not np.array_equal(one, other)
 
 
-def test_a_spacing_for_images_without_one_is_a_sentence() -> None:
-    with pytest.raises(UserError, match=r"data\.spacing_mm was given, but the image has no spacing .*leave"):
-        prepared_shape((8, 8), (), options_with(spacing_mm=(1.0, 1.0)))
+def test_without_options_the_view_is_the_crop() -> None:
+    image, mask = blobs(12, 12)
+    view = draw_view((12, 12), (5, 6), (2, 3), AugmentOptions(), np.random.default_rng(0))
+    assert np.array_equal(take_image(image, view), image[:, 2:7, 3:9])
+    assert np.array_equal(take_mask(mask, view), mask[2:7, 3:9])
 
 
-def test_zscore_gives_each_channel_mean_0_and_deviation_1() -> None:
-    array = noise(2, 9, 9, 9) * np.array([3, 500]).reshape(2, 1, 1, 1) + np.array([7, -40]).reshape(2, 1, 1, 1)
-    prepared = prepare_image(image_of(array), options_with()).astype(float)
-    assert prepared.mean(axis=(1, 2, 3)) == pytest.approx([0, 0], abs=1e-3)
-    assert prepared.std(axis=(1, 2, 3)) == pytest.approx([1, 1], abs=1e-3)
+def test_a_stored_image_is_only_read() -> None:
+    image, mask = blobs(12, 12)
+    for array in (image, mask):
+        array.flags.writeable = False
+    for options in (AugmentOptions(), WARP):
+        view = whole_view((12, 12), options, np.random.default_rng(0))
+        shown = change_intensity(take_image(image, view), AugmentOptions(intensity=0.5), np.random.default_rng(0))
+        assert not np.shares_memory(shown, image)
+        assert not np.shares_memory(take_mask(mask, view), mask)
 
 
-def test_a_window_maps_its_ends_to_0_and_1_and_clips() -> None:
-    array = np.array([[[-1000.0, -175.0, 37.5, 250.0, 3000.0]]])
-    prepared = prepare_image(image_of(array), options_with(intensity="window", window=(-175.0, 250.0)))
-    assert prepared.ravel().tolist() == [0, 0, 0.5, 1, 1]
+def test_flips_mirror_the_axes_named_with_their_probability() -> None:
+    image = noise(1, 3, 4, 5)
+    always = whole_view((3, 4, 5), AugmentOptions(flip_axes=(1,), flip=1.0), np.random.default_rng(0))
+    assert np.array_equal(take_image(image, always), image[:, :, ::-1])
+    assert np.array_equal(take_mask(image[0], always), image[0, :, ::-1])
+    options = AugmentOptions(flip_axes=(0,), flip=0.25)
+    flipped = [whole_view((3, 4, 5), options, np.random.default_rng(n)).flips for n in range(400)]
+    assert {flips[1:] for flips in flipped} == {(False, False)}
+    assert np.mean([flips[0] for flips in flipped]) == pytest.approx(0.25, abs=0.07)
 
 
-def test_percentiles_and_range_map_to_0_and_1() -> None:
-    array = np.arange(1001.0).reshape(1, 7, 143)
-    percentile = prepare_image(image_of(array), options_with(intensity="percentile")).astype(float).ravel()
-    assert (percentile == 0).sum() == (percentile == 1).sum() == 6
-    assert percentile[500] == pytest.approx(0.5, abs=1e-3)
-    ranged = prepare_image(image_of(array), options_with(intensity="range")).astype(float).ravel()
-    assert ranged == pytest.approx(np.linspace(0, 1, 1001), abs=5e-4)
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 5)])
+def test_a_quarter_turn_is_that_of_numpy_in_the_first_two_axes(shape: tuple[int, ...]) -> None:
+    image, mask = noise(2, *shape), np.random.default_rng(0).integers(0, 5, shape)
+    view = whole_view(shape, AugmentOptions(rotate_degrees=90), Scripted(1.0))
+    turned, labels = take_image(image, view), take_mask(mask, view)
+    back = take_image(turned, whole_view(shape, AugmentOptions(rotate_degrees=90), Scripted(0.0)))
+    found = [k for k in (1, -1) if np.allclose(turned, np.rot90(image, k, axes=(1, 2)), atol=1e-5)]
+    assert len(found) == 1
+    assert np.array_equal(labels, np.rot90(mask, found[0], axes=(0, 1)))
+    assert np.allclose(back, image, atol=1e-5)
 
 
-@pytest.mark.parametrize("intensity", ["zscore", "percentile", "range"])
-def test_an_image_of_one_value_becomes_zeros(intensity: str) -> None:
-    assert not prepare_image(image_of(np.full((1, 4, 4), 7.0)), options_with(intensity=intensity)).any()
+def test_a_turn_of_a_long_image_does_not_shear_it() -> None:
+    image, _ = blobs(24, 48)
+    turned = take_image(image, whole_view((24, 48), AugmentOptions(rotate_degrees=30), Scripted(1.0)))
+    reference = [ndimage.rotate(image[0], angle, reshape=False, order=1, mode="nearest") for angle in (30, -30)]
+    assert min(np.abs(turned[0] - expected).max() for expected in reference) < 1e-3
 
 
-def test_float16_loses_less_than_one_part_in_two_thousand() -> None:
-    array = noise(1, 40, 40, 40)
-    array[0, 0, 0, 0] = 1000  # an outlier far out
-    exact = (array - array.mean()) / array.std()
-    stored = prepare_image(image_of(array), options_with()).astype(float)
-    assert np.isfinite(stored).all()
-    assert (np.abs(stored - exact) <= np.abs(exact) * 2**-11 + 1e-6).all()
+@pytest.mark.parametrize("shape", [(30, 26), (30, 26, 21)])
+@pytest.mark.parametrize("crop", [(12, 14, 10), (40, 20, 24)])
+def test_views_are_those_of_torch_grid_sample(shape: tuple[int, ...], crop: tuple[int, ...]) -> None:
+    """The places of the view, sampled by torch in the padded image."""
+    num_axes = len(shape)
+    crop = crop[:num_axes]
+    image, mask = noise(2, *shape), np.random.default_rng(0).integers(1, 6, shape).astype(np.uint8)
+    padded, marked = (torch.from_numpy(pad_to(array, crop))[None].float() for array in (image, mask[None]))
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        view = draw_view(shape, crop, draw_corner(shape, crop, rng, None, 0.0), WARP, rng)
+        steps = np.meshgrid(*(np.arange(extent) - (extent - 1) / 2 for extent in crop), indexing="ij")
+        first, second, *rest = (
+            step * scale * (1 - 2 * flip) for step, scale, flip in zip(steps, view.scale, view.flips, strict=True)
+        )
+        turn = np.array([[np.cos(view.angle), -np.sin(view.angle)], [np.sin(view.angle), np.cos(view.angle)]])
+        places = [*np.einsum("ij,j...->i...", turn, np.stack([first, second])), *rest]
+        grid = [
+            (2 * (place + centre) + 1) / extent - 1
+            for place, centre, extent in zip(places, view.centre, padded.shape[2:], strict=True)
+        ]
+        grid_xyz = torch.from_numpy(np.stack(grid[::-1], -1))[None].float()
+        how = {"padding_mode": "border", "align_corners": False}
+        linear, near = F.grid_sample(padded, grid_xyz, **how), F.grid_sample(marked, grid_xyz, mode="nearest", **how)
+        np.testing.assert_allclose(take_image(image, view), linear[0], atol=1e-4)
+        assert (take_mask(mask, view) == near[0, 0].numpy()).mean() > 0.999  # halves are rounded differently
 
 
-def test_float16_loses_less_than_the_noise_of_a_ct_scanner() -> None:
-    hounsfield = np.arange(-175.0, 251.0)
-    stored = prepare_image(image_of(hounsfield[None, None]), options_with(intensity="window", window=(-175.0, 250.0)))
-    assert np.abs(stored.astype(float).ravel() * 425 - 175 - hounsfield).max() < 0.11
+def test_a_turned_crop_shows_what_lies_beside_it() -> None:
+    image, _ = blobs(40, 40)
+    view = draw_view((40, 40), (10, 10), (15, 15), AugmentOptions(rotate_degrees=45), Scripted(1.0))
+    expected = ndimage.rotate(image[0], 45, reshape=False, order=1)[15:25, 15:25]
+    other = ndimage.rotate(image[0], -45, reshape=False, order=1)[15:25, 15:25]
+    assert min(np.abs(take_image(image, view)[0] - turned).max() for turned in (expected, other)) < 1e-3
 
 
-def test_equalising_gives_a_flat_histogram_and_keeps_the_order() -> None:
-    array = np.exp(noise(1, 128, 128))
-    prepared = prepare_image(image_of(array), options_with(equalise=True, intensity="range")).astype(float).ravel()
-    shares = np.histogram(prepared, bins=8, range=(0, 1))[0] / prepared.size
-    assert shares == pytest.approx([1 / 8] * 8, abs=0.04)
-    assert (np.diff(prepared[np.argsort(array.ravel())]) >= 0).all()
+@pytest.mark.parametrize("shape", [(32, 32), (20, 20, 20)])
+def test_a_zoom_shows_the_middle(shape: tuple[int, ...]) -> None:
+    image, _ = blobs(*shape)
+    larger = take_image(image, whole_view(shape, AugmentOptions(zoom=0.5), Scripted(0.0)))
+    middle = tuple(slice(extent // 4, extent - extent // 4) for extent in shape)
+    expected = resample(image[(slice(None), *middle)[:]], shape)
+    inner = (0, *(slice(2, -2) for _ in shape))
+    assert np.allclose(larger[inner], expected[inner], atol=1e-3)
 
 
-def test_equalising_turns_the_background_black() -> None:
-    array = np.maximum(noise(1, 32, 32), 0)
-    prepared = prepare_image(image_of(array), options_with(equalise=True, intensity="window", window=(0.0, 1.0)))
-    assert prepared[array == 0].max() == 0
-    assert np.percentile(prepared[array > 0].astype(float), 10) > 0.5
+@pytest.mark.parametrize("size", [64, 80])
+def test_a_resized_crop_shows_at_least_the_share_asked_for_and_never_leaves_the_image(size: int) -> None:
+    rows = np.broadcast_to(np.linspace(-1, 1, size, dtype=np.float32)[:, None], (size, size))
+    places = np.stack([rows, rows.T])
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        shown = take_image(places, draw_view((size, size), (64, 64), (0, 0), AugmentOptions(min_scale=0.3), rng))
+        assert shown.shape == (2, 64, 64)
+        height, width = (float(axis.max() - axis.min()) / 2 for axis in shown)
+        assert 0.3 * 0.85 < height * width <= 1.001
+        assert 0.7 < height / width < 1 / 0.7
+        assert abs(float(shown[0, 0].mean())) <= 1.001
 
 
-def test_mask_values_become_places_of_the_labels() -> None:
-    array = np.array([[0, 255], [255, 7]])
-    assert prepare_mask(Mask(array, (), None), (255,), options_with()).tolist() == [[0, 1], [1, 0]]
-    assert prepare_mask(Mask(array, (), None), (7, 255), options_with()).tolist() == [[0, 2], [2, 1]]
+def test_intensity_changes_contrast_about_the_mean_and_shifts_by_the_deviation() -> None:
+    image, _ = blobs(16, 16)
+    changed = change_intensity(image.copy(), AugmentOptions(intensity=0.2), Scripted(1.0))  # type: ignore[arg-type]
+    assert float(changed.mean()) == pytest.approx(float(image.mean() + 0.2 * image.std()), abs=1e-5)
+    assert float(changed.std()) == pytest.approx(1.2 * float(image.std()), rel=1e-4)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int64])
-def test_sparse_and_unsorted_labels_find_their_places(dtype: type) -> None:
-    values = (117, 3, 40)
-    array = np.random.default_rng(0).choice([0, 3, 40, 117, 5, 120], size=(6, 7, 8)).astype(dtype)
-    expected = sum((array == value) * place for place, value in enumerate(values, start=1))
-    assert np.array_equal(prepare_mask(Mask(array, (), None), values, options_with()), expected)
-
-
-def test_huge_label_numbers_take_no_huge_table() -> None:
-    array = np.array([[2**40, 0]])
-    assert prepare_mask(Mask(array, (), None), (2**40,), options_with()).tolist() == [[1, 0]]
-
-
-def test_a_mask_without_labels_is_background() -> None:
-    assert not prepare_mask(Mask(np.ones((3, 3), int), (), None), (), options_with()).any()
-
-
-def test_a_negative_mask_value_is_a_sentence() -> None:
-    with pytest.raises(UserError, match="The mask holds -3, but its values must be 0 or above: correct the mask"):
-        prepare_mask(Mask(np.array([[0, -3]]), (), None), (1,), options_with())
-
-
-def test_image_and_mask_are_resampled_onto_one_grid() -> None:
-    _, mask = blobs(24, 24, 24)
-    spacing, options = (1.0, 1.0, 1.0), options_with(spacing_mm=(0.5, 1.0, 0.75), intensity="range")
-    array = np.where(mask == 1, 1.0, 0.0)
-    prepared = prepare_image(image_of(array[None], spacing), options)
-    labels = prepare_mask(Mask(mask.numpy(), spacing, None), (1,), options)
-    assert prepared.shape[1:] == labels.shape == (48, 24, 32)
-    assert ((prepared[0] >= 0.5) == labels).mean() > 0.99
-
-
-def test_resampling_to_the_same_shape_changes_nothing() -> None:
-    for shape in ((5, 7), (4, 5, 6)):
-        array = torch.from_numpy(noise(2, *shape))
-        assert torch.allclose(resample(array, shape), array, atol=1e-6)
-
-
-def test_resampling_keeps_a_ramp_where_it_is() -> None:
-    """Voxel centres at (i + 0.5) / n of the field of view: a linear ramp stays linear in mm (away from the border)."""
-    ramp = torch.arange(16.0).add(0.5).div(16).expand(1, 16, 16, 16)
-    finer = resample(ramp, (16, 16, 32))[0, 0, 0]
-    assert finer[1:-1].tolist() == pytest.approx(((torch.arange(32.0) + 0.5) / 32)[1:-1].tolist(), abs=1e-6)
-
-
-def test_shrinking_a_picture_averages() -> None:
-    checks = torch.from_numpy(np.indices((32, 32)).sum(axis=0) % 2).float()[None]
-    assert resample(checks, (8, 8))[0, 1:-1, 1:-1].numpy() == pytest.approx(0.5, abs=0.05)
+def test_no_label_is_invented_by_a_view_and_beyond_the_image_is_background() -> None:
+    mask = np.random.default_rng(0).choice([3, 7], (20, 20)).astype(np.uint8)
+    for options in (WARP, AugmentOptions(zoom=0.15)):
+        view = draw_view((20, 20), (30, 16), (0, 2), options, np.random.default_rng(0))
+        labels = take_mask(mask, view)
+        assert set(np.unique(labels).tolist()) == {0, 3, 7}
+    assert not labels[[0, -1]].any()

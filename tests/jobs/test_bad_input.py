@@ -79,6 +79,18 @@ def fractions(source: Path) -> None:
     change(source / "labelsTr" / FIRST, lambda array: array * 0.5)
 
 
+def moved_mask(source: Path) -> None:
+    path = source / "labelsTr" / FIRST
+    image = load(path)
+    affine = image.affine.copy()
+    affine[0, 3] += 6
+    nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj), affine), path)
+
+
+def two_channels(source: Path) -> None:
+    change(source / "imagesTr" / FIRST, lambda array: np.stack([array, array], axis=-1))
+
+
 def broken_list(source: Path) -> None:
     file = source / "dataset.json"
     file.write_text(file.read_text()[:-20])
@@ -94,6 +106,8 @@ DATA = [
     (damaged, f"imagesTr/{FIRST} could not be read ("),
     (not_a_number, f"imagesTr/{FIRST} has 1 voxels that are not finite (NaN or infinite): replace these values"),
     (other_shape, "image and mask of phantom_000 differ in size (16x16x16 against 15x16x16, "),
+    (moved_mask, "image and mask of phantom_000 differ in origin (voxels lie up to 4 voxels apart, 0.001 are allowed"),
+    (two_channels, "the image of phantom_000 has 2 channels, most have 1 channels: convert the image or remove"),
     (unknown_value, f"labelsTr/{FIRST} is no label: declare the value as a label, or set it to 0 in the mask."),
     (fractions, f"The mask {{source}}/labelsTr/{FIRST} holds fractions (or NaN), but masks hold whole numbers"),
     (broken_list, "dataset.json is no valid JSON ("),

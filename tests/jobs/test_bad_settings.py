@@ -141,11 +141,14 @@ def test_a_folder_with_other_files_is_left_alone(
     [
         (
             ("--starts", "scratch,may"),
-            "--starts names 'may', but a start is scratch, mae, imagenet or an existing file",
+            "--starts names 'may', but a start is scratch, mae, imagenet, timm:NAME or an existing file",
         ),
         (("--starts", "mae,mae"), "two starts would share the name 'mae'"),
         (("--folds", 0), "--folds 0 and --seeds 1 must be at least 1."),
-        (("--folds", 10), "--folds 10 needs at least 10 labelled patients, but there are 9."),
+        (
+            ("--folds", 10),
+            "--folds 10 needs at least 10 labelled patients, but there are 9: give fewer folds, or --folds auto.",
+        ),
         (("--set", "target.regions={all: [1, 77]}"), "target.regions.all names the mask value 77"),
         (("--set", "model.taps=[0, 7]"), "model.taps [0, 7] must name"),
     ],

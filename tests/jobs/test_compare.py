@@ -1,5 +1,6 @@
 """Comparison: only like with like, never a model that saw what it is tested on."""
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from selfmae.errors import UserError
 from selfmae.jobs.compare import check_not_seen, compare, find_cells
+from selfmae.jobs.folder import write_table
 from selfmae.models.weights import read_contract, save_weights
 
 Call = Callable[..., int]
@@ -116,3 +118,65 @@ def test_folders_without_a_finished_run_are_an_error(
 ) -> None:
     assert call("compare", tmp_path) == 2
     assert f"{tmp_path}: no finished run was found (summary-test.json): run `selfmae run" in capsys.readouterr().err
+
+
+def copy_fold(run: Path, start: str, fold: int, change: Callable[[float], float]) -> None:
+    """Make another fold of the first one, with changed Dice, as a further repeat has it."""
+    other = Path(shutil.copytree(cell(run, start), run / start / f"fold{fold}" / "seed0"))
+    with (other / "rows-test.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["dice"] = str(change(float(row["dice"])))
+    write_table(other / "rows-test.csv", rows)
+
+
+def test_a_case_counts_once_however_often_it_was_tested_and_its_repeats_are_averaged(run: Path) -> None:
+    before = compare([run])
+    for start, step in (("scratch", 0.0), ("mae", 0.3)):
+        copy_fold(run, start, 1, lambda dice, step=step: dice + step)  # type: ignore[misc]
+    verdict = compare([run])
+    counts = {key: verdict["pairs"][0][key] for key in ("num_cases", "num_patients", "num_seeds")}
+    assert counts == {key: before["pairs"][0][key] for key in counts}
+    assert verdict["starts"]["scratch"]["mean"] == pytest.approx(before["starts"]["scratch"]["mean"])
+    assert verdict["starts"]["mae"]["mean"] == pytest.approx(before["starts"]["mae"]["mean"] + 0.15)
+
+
+def test_repeats_that_agree_do_not_narrow_the_interval(run: Path) -> None:
+    before = compare([run])["pairs"][0]["ci95"]
+    for start in ("scratch", "mae"):
+        for fold in (1, 2):
+            copy_fold(run, start, fold, lambda dice: dice)
+    assert compare([run])["pairs"][0]["ci95"] == pytest.approx(before)
+
+
+def test_an_unfinished_repeat_is_refused(run: Path) -> None:
+    for start in ("scratch", "mae"):
+        copy_fold(run, start, 1, lambda dice: dice)
+    rows = run / "mae" / "fold1" / "seed0" / "rows-test.csv"
+    rows.write_text("\n".join(rows.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(UserError, match="The seeds of mae were not evaluated on the same test cases: let every fold"):
+        compare([run])
+
+
+def test_auc_compares_cases_of_one_fold_only(picture_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(picture_run, tmp_path / "run"))
+    shutil.copytree(run / "mae" / "fold0", run / "mae" / "fold1")
+    for fold, (high, low) in enumerate(((0.9, 0.8), (0.2, 0.1))):
+        path = run / "mae" / f"fold{fold}" / "seed0" / "rows-test.csv"
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            row["id"] = f"{row['id']}-{fold}"
+            for name in [key for key in row if key.startswith("truth_")]:
+                row[name.replace("truth", "probability")] = str(high if float(row[name]) else low)
+        write_table(path, rows)
+    shutil.rmtree(run / "scratch")
+    assert compare([run])["starts"]["mae"]["mean"] == pytest.approx(1.0)
+
+
+def test_one_model_given_twice_is_refused(run: Path) -> None:
+    text = (
+        "2 of the folders hold the start (mae|scratch) with fold 0 and seed 0, but each model may be there once: leave"
+    )
+    with pytest.raises(UserError, match=text):
+        compare([run, cell(run, "mae"), cell(run, "scratch")])

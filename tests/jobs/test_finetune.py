@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.finetune import Start, Validation, find_start, finetune_cell
+from selfmae.jobs.finetune import Validation, finetune_cell
 from selfmae.jobs.source import load_cases, look_at
+from selfmae.jobs.start import Start, find_start
 from selfmae.models.weights import save_weights
 from selfmae.recipe import load_recipe
 from selfmae.tasks.classify import Classify
@@ -110,9 +111,9 @@ def test_weights_that_saw_a_test_image_are_refused(
 @pytest.mark.parametrize(
     ("start", "text"),
     [
-        ("may", "--start 'may' must be scratch, imagenet, mae:DIR or an existing file of weights."),
+        ("may", "--start 'may' must be scratch, imagenet, timm:NAME, mae:DIR or an existing file of weights."),
         ("mae:{tmp}", "{tmp} holds no finished pre-training (model.safetensors is not there): run `selfmae pretrain"),
-        ("mae:", "--start 'mae:' must be scratch, imagenet, mae:DIR"),
+        ("mae:", "--start 'mae:' must be scratch, imagenet, timm:NAME, mae:DIR"),
         ("mae:{tmp}/none", "{tmp}/none holds no finished pre-training"),
     ],
 )
@@ -130,7 +131,7 @@ def test_a_start_that_is_not_there_is_an_error(
     [
         ("model.width=96", "do not fit: "),
         ("model.depth=3", "lack 12 of the encoder's "),
-        ("model.patch=[4,4,4]", "patch_embed"),
+        ("model.heads=4", "were trained with 2 heads"),
     ],
 )
 def test_weights_that_do_not_fit_are_told_before_the_folder_is_made(
@@ -191,7 +192,7 @@ def test_a_foreign_file_of_weights_has_seen_nothing(tmp_path: Path, volume_recip
 def test_an_undefined_validation_score_is_the_worst(picture_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = Classify(load_recipe(str(picture_recipe)))
     monkeypatch.setattr(task, "summary", lambda rows: {"metrics": {"mean_auc": None}})
-    assert Validation(task, [])(torch.nn.Identity()) == float("-inf")
+    assert Validation(task, [])(torch.nn.Identity()) == {"score": float("-inf")}
 
 
 def test_other_images_and_masks_of_the_test_part_change_no_weight(

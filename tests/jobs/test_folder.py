@@ -131,6 +131,7 @@ def test_seconds_of_several_commands_are_added(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "where.json").read_text())
     assert content["device"] == "cpu"
     assert 100 <= content["seconds"] < 101
+    assert content["peak_bytes"] is None or content["peak_bytes"] > 10**7
 
 
 def test_where_names_versions_and_device(recipe: Recipe) -> None:

@@ -10,11 +10,16 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from selfmae.data.case import Case
 from selfmae.data.images import read_image, write_mask
 from selfmae.data.phantom import write_volumes
+from selfmae.jobs.predict import predict_one
 from selfmae.metrics.segmentation import score_masks
+from selfmae.recipe import load_recipe
+from selfmae.tasks import make_task
 
 Call = Callable[..., int]
 VALUES = (3, 9)
@@ -194,7 +199,7 @@ def bad_input(folder: Path, kind: str, good: Path) -> list[Path]:
         ("nan", "holds values that are not finite (NaN or infinite): repair the image."),
         ("spacing", "holds no spacing, but the model wants images of a known one: give a NIfTI file."),
         ("kind", "is no image file that can be read: expected .nii, .nii.gz, .nrrd"),
-        ("folder", "holds no images (NIfTI, NRRD, MHA, PNG, JPEG, TIFF, .npy): check the path."),
+        ("folder", "holds no images (NIfTI, NRRD, MHA, PNG, JPEG, TIFF, .npy, DICOM): check the path."),
         ("truncated", "could not be read ("),
         ("missing", "was expected, but there is no such file: check the path."),
         ("twice", "would both be predicted into bad.nii.gz: predict them apart."),
@@ -224,3 +229,15 @@ def test_a_written_mask_reads_back_as_it_was(tmp_path: Path, odd_volumes: Path) 
     array[0, 1, 2] = 300
     write_mask(array, tmp_path / "mask.nii.gz", like)
     np.testing.assert_array_equal(read_image((tmp_path / "mask.nii.gz",)).array[0], array)
+
+
+def test_a_file_is_cropped_to_its_foreground_as_a_case_is(volumes: Path, volume_recipe: Path, tmp_path: Path) -> None:
+    words = ("data.crop_foreground=true", "data.intensity=window", "data.window=[-500, 500]", f"data.cache={tmp_path}")
+    recipe = load_recipe(str(volume_recipe), words)
+    task, path = make_task(recipe), next((volumes / "imagesTr").glob("*.nii.gz"))
+    case, model = Case("c", "p", (path,), None, "test"), task.build().eval()
+    box = task.store.box(case)
+    assert box.shape != box.whole
+    with torch.no_grad():
+        expected = task.predict(model, task.store.image(case), (16, 16, 16), box)
+    np.testing.assert_array_equal(predict_one(task, model, path), expected)

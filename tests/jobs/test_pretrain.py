@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from selfmae.data import images, store, survey
+from selfmae.data import images, look, store
+from selfmae.data.case import Case, Cases, Labels
+from selfmae.errors import UserError
+from selfmae.jobs.pretrain import make_probe
+from selfmae.jobs.source import Source
+from selfmae.recipe import load_recipe
 
 Call = Callable[..., int]
 WEIGHTS = "model.safetensors"
@@ -61,7 +66,8 @@ def test_without_any_label_file_the_weights_are_the_same(
     tmp_path: Path, volumes: Path, volume_recipe: Path, call: Call
 ) -> None:
     copy = own_copy(volumes, tmp_path)
-    words = ("pretrain", volume_recipe, "--set", f"data.source={copy}", "--out")
+    sets = ("--set", f"data.source={copy}", "--set", "pretrain.augment.foreground=0.5")
+    words = ("pretrain", volume_recipe, *sets, "--out")
     assert call(*words, tmp_path / "with") == 0
     shutil.rmtree(copy / "labelsTr")
     assert call(*words, tmp_path / "without") == 0
@@ -74,11 +80,13 @@ def test_no_label_file_is_opened(
     def refuse(path: Path) -> None:
         raise AssertionError(f"{path} was opened")
 
-    for module in (images, store, survey):
+    for module in (images, look, store):
         monkeypatch.setattr(module, "read_mask", refuse)
     whole = nib.load
-    monkeypatch.setattr(nib, "load", lambda path: refuse(path) if "labelsTr" in str(path) else whole(path))
-    assert call("pretrain", volume_recipe, "--out", tmp_path / "out") == 0
+    monkeypatch.setattr(
+        nib, "load", lambda path, **how: refuse(path) if "labelsTr" in str(path) else whole(path, **how)
+    )
+    assert call("pretrain", volume_recipe, "--set", "pretrain.augment.foreground=0.5", "--out", tmp_path / "out") == 0
 
 
 def test_other_pixels_of_val_and_test_change_no_weight(
@@ -137,20 +145,7 @@ def test_a_part_without_images_is_an_error(
 
 def test_figures_show_validation_images(pretrained: Path) -> None:
     with np.load(pretrained / "figures" / "reconstructions.npz") as arrays:
-        ids = list(arrays["ids"])
-        assert {splits_of(pretrained)[name]["split"] for name in ids} == {"val"}
-        tiles = {name: tiles_of(arrays[name]) for name in ("original", "masked", "reconstructed")}
-    shows = np.ptp(tiles["original"], axis=1) > 0  # a hidden patch of plain background looks as if it were visible
-    visible = shows & (tiles["masked"] == tiles["original"]).all(axis=1)
-    assert visible.any()
-    assert (shows & ~visible).any()
-    np.testing.assert_array_equal(tiles["reconstructed"][visible], tiles["original"][visible])
-    assert (tiles["reconstructed"][shows & ~visible] != tiles["original"][shows & ~visible]).any()
-
-
-def tiles_of(slices: np.ndarray) -> np.ndarray:
-    """Return the patches [T, 64] of slices [N, 16, 16]."""
-    return slices.reshape(-1, 2, 8, 2, 8).swapaxes(2, 3).reshape(-1, 64)
+        assert {splits_of(pretrained)[name]["split"] for name in arrays["ids"]} == {"val"}
 
 
 def test_a_case_added_to_the_source_is_told_not_mixed_in(
@@ -163,3 +158,40 @@ def test_a_case_added_to_the_source_is_told_not_mixed_in(
     nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj)[::-1], image.affine), copy / "imagesTs/unlabelled_000.nii.gz")
     assert call(*words) == 2
     assert "first difference: case 'unlabelled_000', see cases.csv" in capsys.readouterr().err
+
+
+def looks_of(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    return [line for line in lines if "score" in line]
+
+
+def test_a_probe_looks_at_fixed_steps_and_keeps_the_best_weights(
+    tmp_path: Path, volume_recipe: Path, call: Call
+) -> None:
+    words = ("--set", "probe.every=1", "--set", "probe.kind=labels")
+    assert call("pretrain", volume_recipe, "--out", tmp_path / "a", *words) == 0
+    looks = looks_of(tmp_path / "a")
+    assert [look["step"] for look in looks] == [1, 2, 3, 4]
+    assert {"probe", "reconstruction", "mean_patch", "neighbour_copy"} <= set(looks[0])
+    best = max(looks, key=lambda look: look["score"])["step"]
+    words = (*words, "--set", f"pretrain.steps={best}")
+    assert call("pretrain", volume_recipe, "--out", tmp_path / "b", *words) == 0
+    assert looks_of(tmp_path / "b")[0] == looks[0]
+
+
+def test_a_probe_may_end_pretraining_early(tmp_path: Path, volume_recipe: Path, call: Call) -> None:
+    words = ("probe.every=1", "probe.patience=1", "pretrain.steps=40", "pretrain.lr=100.0")
+    assert call("pretrain", volume_recipe, "--out", tmp_path, *(w for word in words for w in ("--set", word))) == 0
+    assert looks_of(tmp_path)[-1]["step"] < 40
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("labels", "probe.kind labels reads the labels of training"), ("reconstruction", "looks at val")]
+)
+def test_a_probe_needs_cases_to_look_at(volume_recipe: Path, kind: str, text: str) -> None:
+    recipe = load_recipe(str(volume_recipe), (f"probe.kind={kind}", "probe.every=1"))
+    cases = (Case("a", "a", (Path("a.nii"),), None, "unlabelled"),)
+    source = Source(Cases(Path(), "msd", cases, Labels("mask", ("x",), (1,)), ("x",)), (), ())
+    with pytest.raises(UserError, match=text):
+        make_probe(recipe, source)
+    assert make_probe(load_recipe(str(volume_recipe)), source) is None

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
+from selfmae.data import folds
+from selfmae.data.phantom import write_volumes
 from selfmae.jobs import finetune, pretrain
 from selfmae.train.launch import Job, launch
 
@@ -19,7 +21,7 @@ Bytes = Callable[..., dict[str, bytes]]
 
 COMMON = {"recipe.yaml", "cases.csv", "where.json", "steps.jsonl", "last.ckpt", "model.safetensors"}
 SCORED = {"rows-val.csv", "rows-test.csv", "summary-val.json", "summary-test.json"}
-PREDICTED = {"figures/predictions.npz"}
+PREDICTED = {"figures/examples.npz"}
 RESULTS = ("model.safetensors", "rows-val.csv", "rows-test.csv", "summary-val.json", "summary-test.json")
 RESULTS_OF_RUN = (*RESULTS, "verdict.json", "run.json", "cases.csv")
 
@@ -84,7 +86,7 @@ def test_a_run_on_volumes_leaves_what_the_contract_says(volume_run: Path, bytes_
 
 
 def test_a_run_on_radiographs_leaves_what_the_contract_says(picture_run: Path, bytes_of: Bytes) -> None:
-    check_folder(picture_run, bytes_of(picture_run), SCORED)
+    check_folder(picture_run, bytes_of(picture_run), SCORED | PREDICTED)
     check_rows(picture_run / "scratch" / "fold0" / "seed0")
     check_verdict(picture_run, "mean_auc")
 
@@ -189,6 +191,43 @@ def test_folds_test_each_patient_once_and_pretraining_sees_none_of_them(
     patients = {row["patient_id"] for row in table(radiographs) if row["patient_id"].startswith("patient")}
     assert sorted(tested) == sorted(patients)
     assert json.loads((tmp_path / "out" / "verdict.json").read_text())["pairs"][0]["num_cases"] == 30
+
+
+def test_auto_tests_each_of_few_patients_alone_and_says_so(
+    tmp_path: Path, call: Call, small_volumes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_volumes(tmp_path / "few", 3, 0, (16, 16, 16))
+    words = ("run", tmp_path / "few", "--out", tmp_path / "out", "--folds", "auto", "--starts", "scratch")
+    assert call(*words, *small_volumes) == 0
+    assert "Note: Folds: each of the 3 labelled patients is tested alone (leave-one-out)" in capsys.readouterr().err
+    facts = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (facts["num_folds"], facts["num_repeats"]) == (3, 1)
+    assert facts["notes"][-1].startswith("Folds: each of the 3 labelled patients is tested alone")
+    tested = [table(tmp_path / f"out/scratch/fold{fold}/seed0/rows-test.csv")[0]["id"] for fold in range(3)]
+    assert sorted(tested) == [f"phantom_00{number}" for number in range(3)]
+    assert "3-fold patient-wise cross-validation;" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_repeated_folds_test_each_patient_once_a_repeat_and_count_it_once(
+    tmp_path: Path,
+    radiographs: Path,
+    call: Call,
+    small_pictures: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(folds, "NUM_PARTS", 2)
+    monkeypatch.setattr(folds, "NUM_REPEATS", 2)
+    out = tmp_path / "out"
+    assert call("run", radiographs, "--out", out, "--folds", "auto", *small_pictures) == 0
+    tested = [{row["id"] for row in table(out / f"mae/fold{fold}/seed0/rows-test.csv")} for fold in range(4)]
+    assert tested[0] | tested[1] == tested[2] | tested[3]
+    assert not tested[0] & tested[1]
+    assert not tested[2] & tested[3]
+    assert tested[0] not in (tested[2], tested[3])
+    pair = json.loads((out / "verdict.json").read_text())["pairs"][0]
+    assert (pair["num_cases"], pair["num_patients"], pair["num_seeds"]) == (30, 17, 1)
+    assert "Over folds, AUC compares only cases" in json.loads((out / "run.json").read_text())["notes"][-1]
+    assert "2-fold patient-wise cross-validation, repeated 2 times" in (out / "report.html").read_text()
 
 
 def test_another_number_of_folds_in_the_same_folder_is_an_error(

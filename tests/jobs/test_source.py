@@ -5,9 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from selfmae.data.case import Case
+from selfmae.data.folds import Folding
+from selfmae.data.images import read_image
+from selfmae.data.nifti import save_volume
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.source import (
@@ -107,7 +111,15 @@ def test_what_counts_is_the_size_after_preparation(recipe: Recipe, source: Sourc
 
 
 def test_one_fold_is_the_split_of_the_source(recipe: Recipe, source: Source) -> None:
-    assert fold_of(source, 0, 1, recipe.data) is source
+    assert fold_of(source, 0, Folding(), recipe.data) is source
+
+
+def test_folds_spread_the_labels_that_the_survey_found_in_the_masks(recipe: Recipe, source: Source) -> None:
+    rare = [case.id for case in source.cases.part("train", "val", "test")][:3]
+    facts = [replace(fact, mask_counts=((0, 9), (7 if fact.id in rare else 1, 3))) for fact in source.facts]
+    marked = replace(source, facts=tuple(facts))
+    folds = [fold_of(marked, fold, Folding(3), recipe.data).cases.part("test") for fold in range(3)]
+    assert [len({case.id for case in fold} & set(rare)) for fold in folds] == [1, 1, 1]
 
 
 def test_cases_are_written_once_and_compared_after_that(tmp_path: Path, recipe: Recipe, source: Source) -> None:
@@ -118,7 +130,7 @@ def test_cases_are_written_once_and_compared_after_that(tmp_path: Path, recipe: 
     with pytest.raises(
         UserError, match=r"first difference: case 'phantom_00\d', see cases.csv\): choose another --out"
     ):
-        write_cases(tmp_path / "cases.csv", fold_of(source, 0, 3, recipe.data))
+        write_cases(tmp_path / "cases.csv", fold_of(source, 0, Folding(3), recipe.data))
 
 
 def test_a_case_that_went_away_is_a_difference(tmp_path: Path, source: Source) -> None:
@@ -141,6 +153,20 @@ def test_a_copy_of_a_test_image_is_not_trained_on(volumes: Path, recipe: Recipe,
     shutil.copy(test.images[0], copy / "imagesTs" / "unlabelled_001.nii.gz")
     looked = look_at(load_cases(replace(recipe.data, source=str(copy))), masks=False, display=Display(quiet=True))
     assert {case.id: case.split for case in looked.cases.cases}["unlabelled_001"] == "unused"
+
+
+def test_a_copy_of_a_test_image_that_is_a_little_noisier_is_not_trained_on(
+    volumes: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(volumes, tmp_path / "copy"))
+    test = load_cases(replace(recipe.data, source=str(copy))).part("test")[0]
+    image = read_image(test.images)
+    noise = np.random.default_rng(0).normal(0, 2, image.array.shape)
+    assert image.affine is not None
+    save_volume(copy / "imagesTs" / "unlabelled_001.nii.gz", image.array + noise, image.affine)
+    looked = look_at(load_cases(replace(recipe.data, source=str(copy))), masks=False, display=Display(quiet=True))
+    assert {case.id: case.split for case in looked.cases.cases}["unlabelled_001"] == "unused"
+    assert "near_duplicate_across_parts" in {finding.code for finding in looked.findings}
 
 
 def test_an_unknown_source_is_an_error(tmp_path: Path) -> None:
@@ -182,5 +208,5 @@ def test_a_pattern_that_is_none_is_an_error() -> None:
 def test_the_flag_keeps_the_scans_of_a_patient_together(
     volumes: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("inspect", volumes, "--patient-pattern", r"_\d(\d)\d") == 2
-    assert "at least 3 labelled patients are needed" in capsys.readouterr().err
+    assert call("inspect", volumes, "--patient-pattern", r"_\d(\d)\d") == 1
+    assert "label at least 3 patients" in capsys.readouterr().out

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from selfmae.metrics.statistics import Comparison, Score, compare_paired, mean_auc_score, mean_score, patient_weights
+from selfmae.metrics.scores import Score, mean_auc_score, mean_score
+from selfmae.metrics.statistics import Comparison, compare_paired, patient_weights
 
 
 def weights(num_resamples: int, num_cases: int) -> np.ndarray:

@@ -1,71 +1,92 @@
-"""ImageNet starts without a network: timm's download is replaced by a random model or a failure."""
+"""timm's pre-trained weights without a network: the hub is replaced by a file, a failure or a name that is unknown."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
-import timm.models.vision_transformer as timm_vit
 import torch
+from safetensors.torch import save_file
 
 from selfmae.errors import UserError
-from selfmae.models.classifier import Classifier
-from selfmae.models.imagenet import NAMES, imagenet_weights
-from selfmae.models.weights import load_encoder
+from selfmae.models import imagenet
+from selfmae.models.imagenet import NAMES, SECONDS, imagenet_name, timm_weights
 from selfmae.options import ModelOptions
 
-TINY = ModelOptions((8, 8), width=192, depth=12, heads=3)
+TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 
 
-def test_timm_knows_every_name() -> None:
-    assert all(timm.is_model(name) for name in NAMES.values())
-
-
-def test_timm_is_asked_for_the_recipes_size_and_its_weights_fit_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """Replace the hub; what was asked of it is in the dictionary."""
     asked: dict[str, Any] = {}
+    save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors")
 
-    def create(name: str, pretrained: bool, **options: Any) -> torch.nn.Module:
-        asked.update(options, name=name, pretrained=pretrained)
-        model = timm_vit.VisionTransformer(embed_dim=192, depth=12, num_heads=3, **options)
-        torch.nn.init.normal_(model.pos_embed)
-        asked["model"] = model
-        return model
+    def download(repository: str, file: str) -> str:
+        asked.update(repository=repository, file=file)
+        return str(tmp_path / file)
 
-    monkeypatch.setattr(timm, "create_model", create)
-    weights = imagenet_weights(TINY, 1, (32, 48))
-    assert asked["name"] == "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
-    assert asked["pretrained"] is True
-    model, images = Classifier(TINY, 1, (32, 48), 2), torch.randn(1, 1, 32, 48)
-    assert load_encoder(model, weights, "imagenet").unused == ()
-    torch.testing.assert_close(
-        model.encoder(images).tokens, asked["model"].forward_features(images), rtol=1e-4, atol=1e-4
-    )
+    monkeypatch.setattr(imagenet, "try_to_load_from_cache", lambda *_: asked.get("cached"))
+    monkeypatch.setattr(imagenet, "get_hf_file_metadata", lambda url, timeout: asked.update(url=url, timeout=timeout))
+    monkeypatch.setattr(imagenet, "hf_hub_download", download)
+    return asked
 
 
-def test_volumes_have_no_imagenet_weights() -> None:
-    with pytest.raises(UserError) as error:
-        imagenet_weights(ModelOptions((8, 8, 8), 192, 12, 3), 1, (32, 32, 32))
-    expected = "--start imagenet is for 2-D images, but the recipe's are volumes: use scratch or mae:DIR."
-    assert str(error.value) == expected
+def test_timm_has_pretrained_weights_of_every_name() -> None:
+    assert all(timm.models.is_model_pretrained(name) for name in NAMES.values())
+
+
+@pytest.mark.parametrize(("name", "licence"), [(TINY, "apache-2.0"), ("vit_base_patch16_224.mae", "cc-by-nc-4.0")])
+def test_a_name_is_downloaded_once_with_its_licence(hub: dict[str, Any], name: str, licence: str) -> None:
+    weights, found = timm_weights(name)
+    assert list(weights) == ["w"]
+    assert found == licence
+    assert (hub["repository"], hub["file"], hub["timeout"]) == (f"timm/{name}", "model.safetensors", SECONDS)
+    assert hub["url"].endswith(f"/timm/{name}/resolve/main/model.safetensors")
+
+
+def test_what_is_in_the_cache_needs_no_network(hub: dict[str, Any], tmp_path: Path) -> None:
+    hub["cached"] = str(tmp_path / "model.safetensors")
+    assert list(timm_weights(TINY)[0]) == ["w"]
+    assert "url" not in hub
+    assert "repository" not in hub
+
+
+def test_the_supervised_vit_is_chosen_by_size() -> None:
+    assert imagenet_name(ModelOptions((16, 16))) == "vit_base_patch16_224.augreg_in1k"
 
 
 def test_a_size_that_timm_does_not_have_is_named() -> None:
     with pytest.raises(UserError) as error:
-        imagenet_weights(ModelOptions((8, 8), width=48, depth=2, heads=3), 1, (32, 32))
+        imagenet_name(ModelOptions((8, 8), width=48, depth=2, heads=3))
     assert str(error.value) == (
         "--start imagenet has weights for model.width/depth/heads 192/12/3, 384/12/6, 768/12/12, but the recipe has "
         "48/2/3: set one of these."
     )
 
 
-@pytest.mark.parametrize("reason", [OSError("no route\nto host"), RuntimeError("no route to host")])
-def test_a_failed_download_is_one_sentence(monkeypatch: pytest.MonkeyPatch, reason: Exception) -> None:
-    def fail(*args: Any, **options: Any) -> None:
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(UserError) as error:
+        timm_weights("vit_base_patch16_224.may")
+    assert str(error.value) == (
+        "timm:vit_base_patch16_224.may is no pre-trained ViT of timm: did you mean 'vit_base_patch16_224.mae'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"), [(OSError("no route\nto host"), "no route to host"), (RuntimeError(), "RuntimeError")]
+)
+def test_without_a_network_one_sentence_comes_at_once(
+    hub: dict[str, Any], monkeypatch: pytest.MonkeyPatch, reason: Exception, text: str
+) -> None:
+    def fail(url: str, timeout: float) -> None:
         raise reason
 
-    monkeypatch.setattr(timm, "create_model", fail)
+    monkeypatch.setattr(imagenet, "get_hf_file_metadata", fail)
     with pytest.raises(UserError) as error:
-        imagenet_weights(TINY, 1, (32, 32))
+        timm_weights(TINY)
     assert str(error.value) == (
-        "The ImageNet weights vit_tiny_patch16_224.augreg_in21k_ft_in1k could not be downloaded (no route to host): "
-        "connect to the network once, or give the file of a ViT's weights as start."
+        f"The weights {TINY} could not be downloaded ({text}): connect to the network once, or give the file of a "
+        "ViT's weights as start."
     )
+    assert "repository" not in hub  # the download, which tries for half a minute, was not begun

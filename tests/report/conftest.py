@@ -16,6 +16,32 @@ from selfmae.seeds import generator
 LABELS = ("spleen", "<b>liver</b>", "$x$ & kidney")
 FINDINGS = ("nodule", "<i>mass</i>", "effusion")
 SHAPE = (40, 48)
+RECIPE = """data:
+  source: /home/anna/abdomen  # as given
+  channels: [CT]  # found in the source
+  spacing_mm: []
+  intensity: window  # values below -500: Hounsfield units
+  window: [-175.0, 250.0]
+  crop: [96, 96, 64]
+  cache: ''
+model:
+  patch: [16, 16, 16]
+  width: 192  # a CPU affords <small> models
+  depth: 12
+  heads: 3
+mask:
+  ratio: 0.75
+pretrain:
+  lr: 0.001
+  batch: 8
+  augment:
+    flip_axes: [1]  # no label has a side
+fit:
+  lr: 0.002
+  batch: 2
+predict:
+  overlap: 0.5
+"""
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -86,32 +112,56 @@ def write_cell(folder: Path, start: str, seed: int, kind: str) -> dict[str, Any]
     found = summarise_masks(rows, LABELS) if kind == "mask" else summarise_findings(rows, FINDINGS)
     write_json(folder / "summary-test.json", {"split": "test"} | found)
     write_rows(folder / "rows-test.csv", rows)
-    (folder / "recipe.yaml").write_text("model:\n  width: 192  # a CPU affords <small> models\n")
-    if kind == "mask":
-        write_predictions(folder)
+    (folder / "recipe.yaml").write_text(RECIPE)
+    write_examples(folder, rows)
+    write_cases(folder)
     return found
 
 
-def write_predictions(folder: Path) -> None:
+def write_examples(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Save the pictures of three cases: of masks by their Dice, of findings the first three."""
+    masks = "dice" in rows[0]
+    ranked = sorted(rows, key=lambda row: -row["dice"]) if masks else rows
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     truth = np.where((y - 18) ** 2 + (x - 20) ** 2 < 90, 1, 0) + 2 * ((y > 5) & (y < 15) & (x > 32))
-    image = 100.0 * truth + generator(1).normal(0, 20, SHAPE)
-    predicted = np.roll(truth, 2, axis=1)
+    image = (100 + 50 * truth + generator(1).normal(0, 20, SHAPE)).clip(0, 255).astype(np.uint8)
+    layers = {"truth": truth[None].astype(np.uint8), "predicted": np.roll(truth, 2, axis=1)[None].astype(np.uint8)}
+    arrays: dict[str, np.ndarray] = {}
+    for rank, row in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
+        plane = "axial" if masks else "picture"
+        found = {"id": np.array(row["id"]), f"{plane}_image": image, f"{plane}_mm": np.ones(2)}
+        if masks:
+            found |= {f"axial_{name}": part for name, part in layers.items()} | {
+                "volume_affine": np.diag([1, 1, 3, 1.0])
+            }
+            found |= {"volume_image": np.stack([image] * 4, -1)}
+            found |= {f"volume_{name}": np.stack([part[0]] * 4, -1) for name, part in layers.items()}
+        arrays |= {f"{rank}_{key}": array for key, array in found.items()}
     (folder / "figures").mkdir(exist_ok=True)
-    stacks = {"image": [image] * 2, "truth": [truth] * 2, "predicted": [predicted] * 2}
-    np.savez(folder / "figures" / "predictions.npz", ids=np.array(["case00", "case01"]), **stacks)
+    np.savez(folder / "figures" / "examples.npz", **arrays)
+
+
+def write_cases(folder: Path) -> None:
+    parts = ["train"] * 3 + ["val"] + ["test"] * 2
+    rows = [
+        {"id": f"c{place}", "patient": f"p{place // 2}", "split": part, "fold": 0, "hash": f"{place:032x}"}
+        for place, part in enumerate(parts)
+    ]
+    write_rows(folder / "cases.csv", rows)
 
 
 def write_pretraining(folder: Path, seed: int) -> None:
     write_log(folder, seed, scored=False)
-    facts = {name: value for name, value in where("mae").items() if name != "start"}
-    write_json(folder / "where.json", facts | {"num_seen": 20})
+    write_json(folder / "where.json", where("scratch") | {"num_seen": 20})
     (folder / "figures").mkdir(exist_ok=True)
-    picture = np.outer(np.linspace(0, 1, 48), np.linspace(0, 1, 48))
-    masked = np.where(np.kron(generator(seed).random((6, 6)) > 0.25, np.ones((8, 8))) > 0, 0.0, picture)
-    stacks = {"original": [picture] * 3, "masked": [masked] * 3, "reconstructed": [picture**1.2] * 3}
+    picture = np.outer(np.linspace(0, 255, 48), np.linspace(0, 1, 48)).astype(np.uint8)
+    masked = np.where(np.kron(generator(seed).random((6, 6)) > 0.25, np.ones((8, 8))) > 0, 128, picture).astype(
+        np.uint8
+    )
+    stacks = {"masked": [[masked] * 3] * 2, "reconstructed": [[picture[::-1]] * 3] * 2, "ratios": [0.25, 0.75]}
     ids = np.array(["case20", "case21", "case22"])
-    np.savez(folder / "figures" / "reconstructions.npz", ids=ids, ratio=0.75, **stacks)
+    np.savez(folder / "figures" / "reconstructions.npz", ids=ids, ratio=0.75, original=[picture] * 3, **stacks)
+    write_cases(folder)
 
 
 def make_pair(verdict: str, num_seeds: int, a: str = "scratch", b: str = "mae") -> dict[str, Any]:
@@ -141,7 +191,7 @@ def write_run(folder: Path, kind: str, verdict: str, num_seeds: int) -> Path:
     metric = "dice_per_case" if kind == "mask" else "mean_auc"
     pairs = [make_pair(verdict, num_seeds)]
     write_json(folder / "verdict.json", {"metric": metric, "starts": means, "pairs": pairs, "leakage": []})
-    (folder / "recipe.yaml").write_text("model:\n  width: 192  # a CPU affords <small> models\n")
+    (folder / "recipe.yaml").write_text(RECIPE)
     return folder
 
 

@@ -3,7 +3,7 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,11 @@ from selfmae.report.page import build_page
 
 Make = Callable[..., Path]
 FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--hide-scrollbars"),
     *("--enable-logging=stderr", "--dump-dom"),
 )
+DRAWING = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--virtual-time-budget=60000")
 # Headless windows cannot be narrower than 500 pixels: the page is shown in a frame of the wanted width.
 FRAME = """<!doctype html><body><iframe id="frame" style="width:400px;height:2000px;border:0" srcdoc="{page}"></iframe>
 <script>
@@ -39,11 +40,18 @@ def chromium() -> str:
     return path
 
 
-def look(chromium: str, folder: Path, html: str) -> tuple[str, str]:
+def look(chromium: str, folder: Path, html: str, flags: Sequence[str] = ("--disable-gpu",)) -> tuple[str, str]:
     """Return the document after its scripts, and the console."""
     path = folder / "page.html"
     path.write_text(html, encoding="utf-8")
-    command = [chromium, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--window-size=800,2000", path.as_uri()]
+    command = [
+        chromium,
+        *FLAGS,
+        *flags,
+        f"--user-data-dir={folder / 'profile'}",
+        "--window-size=800,2000",
+        path.as_uri(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
@@ -68,3 +76,38 @@ def test_the_page_alone_has_no_console_message(chromium: str, make_run: Make, tm
     document, console = look(chromium, tmp_path, build_page(make_run(num_seeds=1)))
     assert "Where the numbers are from" in document
     assert console == ""
+
+
+def click(page: str) -> str:
+    """Return the page with a click on the first button that opens a volume."""
+    return page.replace("</body>", '<script>document.querySelector(".open").click()</script></body>')
+
+
+def test_a_click_opens_a_volume_with_truth_and_prediction(chromium: str, make_run: Make, tmp_path: Path) -> None:
+    document, console = look(chromium, tmp_path, click(build_page(make_run(num_seeds=1))), DRAWING)
+    assert console == ""
+    assert document.count('data-shown="3"') == 1
+
+
+def test_without_webgl_the_pictures_stay_and_the_page_says_why(chromium: str, make_run: Make, tmp_path: Path) -> None:
+    page = click(build_page(make_run(num_seeds=1)))
+    document, console = look(chromium, tmp_path, page, ("--disable-3d-apis", "--virtual-time-budget=9000"))
+    assert console == ""
+    assert document.count('<p class="note unable">This browser lacks WebGL 2') == 1
+    assert "data-shown" not in document
+
+
+def test_a_browser_too_old_for_the_viewer_offers_none(chromium: str, make_run: Make, tmp_path: Path) -> None:
+    page = build_page(make_run(num_seeds=1)).replace(
+        "<body>", "<body><script>delete window.DecompressionStream</script>"
+    )
+    document, _ = look(chromium, tmp_path, page)
+    assert document.count('class="open" hidden') == 6
+    assert document.count('<p class="note unable">') == 6
+
+
+def test_a_viewer_that_fails_says_so_in_the_page(chromium: str, make_run: Make, tmp_path: Path) -> None:
+    page = re.sub(r'(class="volume-image">)[^<]*', r"\1AAAA", build_page(make_run(num_seeds=1)))
+    document, _ = look(chromium, tmp_path, click(page), DRAWING)
+    assert document.count('<p class="note unable">') == 1
+    assert "data-shown" not in document

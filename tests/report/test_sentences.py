@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from selfmae.report.results import read_results
-from selfmae.report.sentences import methods_paragraph, verdict_sentences
+from selfmae.report.sentences import verdict_sentences
 
 Make = Callable[..., Path]
 
@@ -86,20 +86,3 @@ def test_the_pair_of_scratch_and_mae_gives_the_verdict(make_run: Make) -> None:
     other = content["pairs"][0] | {"b": "imagenet", "verdict": "hurts"}
     path.write_text(json.dumps(content | {"pairs": [other, *content["pairs"]]}))
     assert sentences(folder)[0].startswith("Self pre-training helps")
-
-
-def test_the_methods_paragraph_is_made_of_the_facts(make_run: Make) -> None:
-    text = methods_paragraph(read_results(make_run()))
-    for fact in (
-        "selfmae 0.1.0, torch 2.14.1, timm 1.0.31 and monai 1.6.1 on cpu in fp32",
-        "20 train cases of 10 patients, 6 validation cases of 3 patients and 12 test cases of 6 patients",
-        "on 20 images for 400 steps",
-        "fine-tuned from scratch and with self pre-training on the same splits and seeds (3 seeds, up to 400 steps)",
-        "bootstrap over patients, paired between the starts and the training seed",
-        "difference of mae and scratch was +0.03 (95 % interval 0.01 to 0.05, p = 0.004)",
-    ):
-        assert fact in text
-
-
-def test_the_methods_of_one_seed_claim_nothing_about_seeds(make_run: Make) -> None:
-    assert "for the one training seed used" in methods_paragraph(read_results(make_run(num_seeds=1)))

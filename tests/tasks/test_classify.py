@@ -11,16 +11,18 @@ from torch import nn
 from selfmae.data.case import Case
 from selfmae.data.stream import Draw
 from selfmae.errors import UserError
-from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
+from selfmae.options import AugmentOptions, DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.classify import Classify
 
 NAMES = ("a", "b", "c")
 LOGITS = torch.tensor([[2.0, -1.0, 0.5]])
 
 
-def make_task(kind: str, size: tuple[int, ...] = (8, 8), crop: tuple[int, ...] = (8, 8)) -> Classify:
-    optim = OptimOptions(steps=1, batch=1, lr=1e-3)
-    data = DataOptions("", channels=("x",), crop=crop, size=size, intensity="range")
+def make_task(
+    kind: str, size: tuple[int, ...] = (8, 8), augment: AugmentOptions | None = None, **data_options: float
+) -> Classify:
+    optim = OptimOptions(steps=1, batch=1, lr=1e-3, augment=augment or AugmentOptions())
+    data = DataOptions("", channels=("x",), crop=(8, 8), size=size, intensity="range", **data_options)  # type: ignore[arg-type]
     model = ModelOptions(patch=(4, 4), width=24, depth=2, heads=2)
     return Classify(Recipe(data, TargetOptions(kind, NAMES), model, optim, optim))  # type: ignore[arg-type]
 
@@ -99,6 +101,42 @@ def test_smaller_images_are_padded_and_larger_ones_refused(tmp_path: Path) -> No
         task.sample(Draw(large, 0))
     text = "data.crop [8, 8], but one is [9, 9]: set data.size to the same values as data.crop."
     assert text in str(error.value)
+
+
+@pytest.fixture
+def larger(tmp_path: Path) -> Case:
+    """Return a case of 12 x 12 pixels, all different."""
+    np.save(tmp_path / "large.npy", np.arange(144.0).reshape(12, 12))
+    return Case("x", "p", (tmp_path / "large.npy",), (1.0, 0.0, 0.0), "test")
+
+
+def test_an_image_resized_larger_than_the_crop_is_evaluated_in_its_middle(larger: Case) -> None:
+    task, model = make_task("findings", size=(12, 12)), Fixed()
+    prepared = task.store.image(larger)
+    task.predict(model, prepared, (12, 12))
+    np.testing.assert_array_equal(model.image[0], prepared[:, 2:10, 2:10])
+
+
+def test_training_crops_of_a_larger_image_lie_anywhere(larger: Case) -> None:
+    task = make_task("findings", size=(12, 12))
+    corners = {float(task.sample(Draw(larger, seed))["image"][0, 0, 0]) for seed in range(300)}
+    assert len(corners) == 25
+
+
+def test_a_random_resized_crop_is_taken_from_the_whole_larger_image(larger: Case) -> None:
+    task = make_task("findings", size=(12, 12), augment=AugmentOptions(min_scale=0.99))
+    image = task.sample(Draw(larger, 0))["image"]
+    assert image.shape == (1, 8, 8)
+    assert float(image.amax() - image.amin()) > 0.85  # an 8 x 8 crop would span 0.64
+
+
+def test_mean_and_deviation_reach_training_and_evaluation(case: Case) -> None:
+    plain, task = make_task("findings"), make_task("findings", mean=0.5, std=0.225)
+    expected = (plain.sample(Draw(case, 0))["image"] - 0.5) / 0.225
+    model = Fixed()
+    task.predict(model, task.store.image(case), (8, 8))
+    for image in (task.sample(Draw(case, 0))["image"], model.image[0]):
+        torch.testing.assert_close(image, expected)
 
 
 def test_the_summary_is_that_of_the_kind() -> None:

@@ -52,6 +52,17 @@ def test_crops_reach_every_place(recipe: Recipe, case: Case) -> None:
     assert len(lows) == 5 * 1 * 3
 
 
+def test_crops_centred_on_tissue_show_no_empty_air(recipe: Recipe, tmp_path: Path) -> None:
+    image = np.zeros((40, 30, 12))
+    image[30:36, 20:26, 4:8] = 1 + np.random.default_rng(0).random((6, 6, 4))
+    np.save(tmp_path / "air.npy", image)
+    case = Case("x", "p", (tmp_path / "air.npy",), None, "train")
+    for share in (0.0, 0.5, 1.0):
+        changed = replace(recipe, pretrain=replace(recipe.pretrain, augment=AugmentOptions(foreground=share)))
+        shown = [bool(Reconstruct(changed).sample(Draw(case, seed))["image"].any()) for seed in range(100)]
+        assert np.mean(shown) == pytest.approx({0.0: 0.2, 0.5: 0.6, 1.0: 1.0}[share], abs=0.15)
+
+
 def test_the_mask_does_not_depend_on_the_augmentation(recipe: Recipe, case: Case) -> None:
     flipped = replace(recipe, pretrain=replace(recipe.pretrain, augment=AugmentOptions(flip_axes=(0,), flip=1.0)))
     plain, other = Reconstruct(recipe).sample(Draw(case, 1)), Reconstruct(flipped).sample(Draw(case, 1))

@@ -22,7 +22,7 @@ REGIONS = {"whole": (2, 9), "core": (9,)}
 def make_recipe(regions: dict[str, tuple[int, ...]] | None = None, **data: object) -> Recipe:
     optim = OptimOptions(steps=1, batch=1, lr=1e-3)
     return Recipe(
-        DataOptions("", channels=("x",), crop=(8, 8, 8), intensity="range", **data),  # type: ignore[arg-type]
+        DataOptions("", channels=("x",), crop=(8, 8, 8), **({"intensity": "range"} | data)),  # type: ignore[arg-type]
         TargetOptions("mask", ("organ", "lesion"), VALUES, regions or {}),
         ModelOptions(patch=(4, 4, 4), width=24, depth=2, heads=2, decoder_features=4),
         optim,
@@ -52,6 +52,19 @@ class Oracle(nn.Module):
         if self.regions:
             return 100 * torch.cat([image - 0.1, image - 0.6], dim=1)
         return -100 * torch.cat([(image - value / 9).abs() for value in (0, *VALUES)], dim=1)
+
+
+@pytest.mark.parametrize(("axis", "swapped"), [(0, True), (1, False)])
+def test_mirrored_from_left_to_right_the_labels_of_the_two_sides_are_swapped(
+    case: Case, axis: int, swapped: bool
+) -> None:
+    recipe = make_recipe()
+    target = replace(recipe.target, names=("left kidney", "right kidney"))
+    fit = replace(recipe.fit, augment=AugmentOptions(flip_axes=(axis,), flip=1.0))
+    sample = Segment(replace(recipe, target=target, fit=fit)).sample(Draw(case, 0))
+    shown = (sample["image"] * 9).round().long()  # the case's image is its mask
+    expected = {0: 0, 2: 2, 9: 1} if swapped else {0: 0, 2: 1, 9: 2}
+    assert {int(value): int(sample["target"][shown == value].unique()) for value in shown.unique()} == expected
 
 
 def test_a_sample_shows_image_and_labels_of_the_same_place(case: Case) -> None:
@@ -88,6 +101,62 @@ def test_predictions_come_back_in_the_size_of_the_file(case: Case) -> None:
     prediction = task.predict(Oracle(False), prepared, (10, 9, 8))
     assert prediction.shape == (10, 9, 8)
     assert task.row(case, prediction)["dice"] > 0.8
+
+
+@pytest.fixture
+def body(tmp_path: Path) -> Case:
+    """Return a case with labels in a part of the volume only, its image its mask."""
+    mask = np.zeros((14, 12, 10), dtype=np.uint8)
+    mask[3:7, 2:9, 1:8], mask[7:11, 2:9, 1:8] = VALUES
+    for name in ("image", "mask"):
+        nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / f"{name}.nii")
+    return Case("b", "p", (tmp_path / "image.nii",), tmp_path / "mask.nii", "test")
+
+
+@pytest.mark.parametrize("regions", [None, REGIONS])
+def test_predictions_of_a_cropped_image_lie_on_the_whole_grid(
+    body: Case, regions: dict[str, tuple[int, ...]] | None
+) -> None:
+    task = Segment(make_recipe(regions, crop_foreground=True))
+    prepared, box = task.store.image(body), task.store.box(body)
+    assert prepared.shape == (1, 8, 7, 7)
+    assert task.sample(Draw(body, 0))["target"].any()
+    row = task.row(body, task.predict(Oracle(bool(regions)), prepared, (14, 12, 10), box))
+    assert [row[f"dice_{name}"] for name in task.target.output_names] == [1, 1]
+
+
+class Everywhere(nn.Module):
+    """Predicts the first label in every voxel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([0 * image, 0 * image + 1, 0 * image], dim=1)
+
+
+def test_off_the_foreground_is_background_whatever_the_model_says(body: Case) -> None:
+    task = Segment(make_recipe(crop_foreground=True, spacing_mm=(1.0, 2.0, 1.0)))
+    box = task.store.box(body)
+    places = task.predict(Everywhere(), task.store.image(body), (14, 12, 10), box)
+    truth = np.zeros((14, 12, 10), dtype=bool)
+    truth[3:11, 2:10, 1:8] = True  # the second axis has voxels of two
+    assert np.array_equal(places > 0, truth)
+
+
+def test_crops_and_whole_images_have_their_own_statistics(body: Case) -> None:
+    task = Segment(make_recipe(intensity="zscore_nonzero", normalise_crops=True))
+    shown = [task.sample(Draw(body, seed))["image"] for seed in range(8)]
+    for image in shown:
+        values = image[image != 0]
+        assert float(values.mean()) == pytest.approx(0, abs=1e-3) or len(values) == 0
+    whole = Everywhere()
+    seen: list[torch.Tensor] = []
+    whole.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    task.predict(whole, task.store.image(body), (14, 12, 10))
+    # Over the whole image, both labels are as frequent, so their scores are one and minus one.
+    assert {round(float(value), 2) for window in seen for value in window.unique()} == {-1.0, 0.0, 1.0}
 
 
 def test_a_swapped_prediction_scores_nothing(case: Case) -> None:

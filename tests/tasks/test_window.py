@@ -7,9 +7,17 @@ import torch.nn.functional as F
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
+from selfmae.data.prepare import Box
 from selfmae.options import PredictOptions
 from selfmae.seeds import generator
-from selfmae.tasks.window import largest_output, positive_outputs, predict_rows, resample_rows
+from selfmae.tasks.window import (
+    clear_outside,
+    extend_rows,
+    largest_output,
+    positive_outputs,
+    predict_rows,
+    resample_rows,
+)
 
 CASES = [((40, 33, 21), (16, 16, 8)), ((10, 30, 30), (16, 16, 16)), ((16, 16, 16), (16, 16, 16)), ((50, 37), (16, 16))]
 
@@ -53,3 +61,20 @@ def test_rows_resampled_to_another_grid_are_those_of_torch(shape: tuple[int, ...
 
 def test_the_first_of_equal_outputs_wins() -> None:
     assert largest_output(iter([torch.tensor([[1.0, 0.0], [1.0, 2.0], [0.0, 2.0]])])).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("box", [Box((2, 0, 3), (4, 5, 2), (9, 5, 7)), Box((0, 1), (3, 4), (3, 6))])
+def test_rows_of_a_box_are_extended_by_its_border(box: Box) -> None:
+    logits = generator("box").normal(size=(2, *box.shape)).astype(np.float32)
+    around = [(low, whole - low - have) for low, have, whole in zip(box.corner, box.shape, box.whole, strict=True)]
+    rows = torch.stack(list(extend_rows(iter(torch.from_numpy(logits).unbind(1)), box)), dim=1)
+    np.testing.assert_array_equal(rows, np.pad(logits, [(0, 0), *around], mode="edge"))
+
+
+def test_only_voxels_centred_in_the_box_are_left() -> None:
+    box = Box((1, 2), (2, 3), (5, 6))
+    prediction = np.ones((1, 10, 3), dtype=bool)
+    clear_outside(prediction, box)
+    expected = np.zeros((10, 3), dtype=bool)
+    expected[2:6, 1:2] = True  # centres 1.25 to 2.75 of five, and 3 of 1, 3, 5
+    np.testing.assert_array_equal(prediction[0], expected)

@@ -62,10 +62,10 @@ class Score:
         self.scores = scores
         self.training: list[bool] = []
 
-    def __call__(self, model: nn.Module) -> float:
+    def __call__(self, model: nn.Module) -> dict[str, float]:
         self.training.append(model.training or torch.is_grad_enabled())
         torch.rand(3)  # nothing in training may depend on the global state
-        return self.scores[len(self.training) - 1]
+        return {"score": self.scores[len(self.training) - 1]}
 
 
 class Silent:
@@ -79,9 +79,9 @@ class Silent:
         yield SimpleNamespace(update=lambda step, loss: self.updates.append(step))
 
 
-def norm_score(model: nn.Module) -> float:
+def norm_score(model: nn.Module) -> dict[str, float]:
     """Return a score that depends on the weights only, rising and falling as they move."""
-    return float(sum(parameter.sum() for parameter in model.parameters()).sin())
+    return {"score": float(sum(parameter.sum() for parameter in model.parameters()).sin())}
 
 
 def recipe_of(options: OptimOptions, seed: int = 3, **device: object) -> Recipe:

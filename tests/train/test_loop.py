@@ -18,9 +18,9 @@ from selfmae.train.signals import Interrupted
 def test_the_weights_kept_are_those_of_the_best_look(tmp_path: Path) -> None:
     kept = []
 
-    def validate(model: torch.nn.Module) -> float:
+    def validate(model: torch.nn.Module) -> dict[str, float]:
         kept.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return (1.0, 3.0, 2.0, 3.0)[len(kept) - 1]
+        return {"score": (1.0, 3.0, 2.0, 3.0)[len(kept) - 1]}
 
     model = fake.optimisation_in(tmp_path).run(CASES, {}, validate)
     saved = read_weights(tmp_path / "model.safetensors")[0]

@@ -1,7 +1,7 @@
 """A case is one study: its images, its patient, its target and the part of the split it belongs to."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from selfmae.errors import UserError
 from selfmae.seeds import generator
 
 SPLITS = ("train", "val", "test", "unlabelled", "unused", "")
+
+Present = Mapping[str, Collection[int]]  # case id -> the label values that its mask holds
+NOTHING_KNOWN: Present = {}
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ def check_disjoint(cases: Iterable[Case]) -> None:
     if shared:
         raise UserError(
             f"Patients must stand in one part of the split only, but {len(shared)} stand in several "
-            f"({', '.join(shared[:5])}): give each patient one split."
+            f"({', '.join(shared[:5])}): give each patient one split.",
+            "same_patient_across_parts",
         )
 
 
@@ -94,9 +98,16 @@ def leave_out_copies(cases: Sequence[Case], hashes: Mapping[str, str]) -> list[C
 
 
 def complete_splits(
-    cases: Sequence[Case], seed: int, test_fraction: float = 0.2, val_fraction: float = 0.15
+    cases: Sequence[Case],
+    seed: int,
+    test_fraction: float = 0.2,
+    val_fraction: float = 0.15,
+    present: Present = NOTHING_KNOWN,
 ) -> tuple[list[Case], list[str]]:
     """Draw by patient, from the training patients, each part (test, val) that the source does not have.
+
+    Rare findings and classes reach every part in proportion, and labels of masks where `present` tells them: only folds
+    know it, since the split of a source must be the same for pre-training, which opens no label file.
 
     Cases without a target become "unlabelled"; if they, or their patient, are in val or test, they become "unused",
     since even without its label an image would give its patient away. Without any target nothing is drawn. Returns the
@@ -114,7 +125,7 @@ def complete_splits(
         if any(case.split == part for case in done):
             continue
         train = [case for case in done if case.split == "train"]
-        chosen = _draw_patients(train, max(1, round(num_patients * fraction)), seed, part)
+        chosen = _draw_patients(train, max(1, round(num_patients * fraction)), seed, part, present)
         done = [_move(case, part) if case.split == "train" and case.patient in chosen else case for case in done]
         count = sum(case.split == part for case in done)
         notes.append(
@@ -122,7 +133,7 @@ def complete_splits(
             f"training patients (seed {seed})."
         )
     if not any(case.split == "train" for case in done):
-        raise UserError("No training case is left: at least 3 labelled patients are needed, one for each part.")
+        raise UserError("No training case is left: label at least 3 patients, one for each part.", "too_few_patients")
     return _leave_out_patients(done, held_out | set(patients_of(c for c in done if c.split in ("val", "test"))), notes)
 
 
@@ -141,55 +152,37 @@ def _move(case: Case, split: str) -> Case:
     return replace(case, split=split)
 
 
-def make_fold(cases: Sequence[Case], fold: int, num_folds: int, seed: int, val_fraction: float = 0.15) -> list[Case]:
-    """Return the cases with patient-wise fold `fold` of `num_folds` as test part and a val part drawn anew.
-
-    The given split is set aside: all labelled cases take part, each patient is tested exactly once, and patients with
-    rare labels are dealt out evenly.
-    """
-    labelled = [case for case in cases if case.split in ("train", "val", "test")]
-    patients = patients_of(labelled)
-    if num_folds > len(patients):
+def _draw_patients(cases: Sequence[Case], count: int, seed: int, part: str, present: Present) -> set[str]:
+    """Choose `count` patients, spread over the label patterns so that rare labels reach every part."""
+    num_patients = len(patients_of(cases))
+    if num_patients < 2:
         raise UserError(
-            f"--folds {num_folds} needs at least {num_folds} labelled patients, but there are {len(patients)}."
+            f"A {part} part must be drawn, but the training patients ({num_patients}) are too few: "
+            "label at least 3 patients, one for each part.",
+            "too_few_patients",
         )
-    tested = set(_ranked_patients(labelled, generator(seed, "folds", num_folds))[fold::num_folds])
-    drawn = [
-        _move(case, "test" if case.patient in tested else "train") if case.split in ("train", "val", "test") else case
-        for case in cases
-    ]
-    return complete_splits(drawn, seed, val_fraction=val_fraction)[0]
-
-
-def _draw_patients(cases: Sequence[Case], count: int, seed: int, part: str) -> set[str]:
-    """Choose `count` patients, spread over the label patterns so that rare findings reach every part."""
-    patients = patients_of(cases)
-    if len(patients) < 2:
-        raise UserError(
-            f"A {part} part must be drawn, but only {len(patients)} training patient is there: "
-            "at least 3 labelled patients are needed, one for each part."
-        )
-    count = min(count, len(patients) - 1)
-    ranked = _ranked_patients(cases, generator(seed, "split", part))
+    count = min(count, num_patients - 1)
+    ranked = rank_patients(cases, generator(seed, "split", part), present)
     # Every (n / count)-th of them is a stratified draw.
     positions = (np.arange(count) * len(ranked) / count + len(ranked) / count / 2).astype(int)
     return {ranked[position] for position in positions}
 
 
-def _ranked_patients(cases: Sequence[Case], rng: np.random.Generator) -> list[str]:
+def rank_patients(cases: Sequence[Case], rng: np.random.Generator, present: Present) -> list[str]:
     """Return the patients sorted by their rarest label, in random order where that is equal."""
-    patients, rarity = patients_of(cases), _rarest_label(cases)
+    patients, rarity = patients_of(cases), _rarest_label(cases, present)
     return sorted((patients[index] for index in rng.permutation(len(patients))), key=lambda patient: rarity[patient])
 
 
-def _rarest_label(cases: Sequence[Case]) -> dict[str, int]:
-    """Return for each patient the rank of its rarest positive label (0 is the rarest; masks: all equal)."""
+def _rarest_label(cases: Sequence[Case], present: Present) -> dict[str, int]:
+    """Return for each patient the rank of its rarest label (0 is the rarest); those without a label come last."""
     counts: Counter[int] = Counter()
-    present: dict[str, set[int]] = {case.patient: set() for case in cases}
+    found: dict[str, set[int]] = {case.patient: set() for case in cases}
     for case in cases:
+        labels: Collection[int] = present.get(case.id, ())
         if isinstance(case.target, tuple):
-            found = {index for index, value in enumerate(case.target) if value > 0}
-            present[case.patient] |= found
-            counts.update(found)
+            labels = {place for place, value in enumerate(case.target) if value > 0}
+        found[case.patient].update(labels)
+        counts.update(labels)
     rank = {label: place for place, (label, _) in enumerate(sorted(counts.items(), key=lambda item: item[::-1]))}
-    return {patient: min((rank[label] for label in labels), default=len(rank)) for patient, labels in present.items()}
+    return {patient: min((rank[label] for label in labels), default=len(rank)) for patient, labels in found.items()}

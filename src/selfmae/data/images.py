@@ -1,4 +1,4 @@
-"""Reading and writing of image files: NIfTI, NRRD, MHA, pictures, NumPy arrays, members of a MedMNIST archive.
+"""Reading and writing of images: NIfTI, NRRD, MHA, DICOM, pictures, NumPy arrays, members of a MedMNIST archive.
 
 Volumes come in the axis order nearest to RAS (left to right, back to front, foot to head) whatever the file's own, so
 that flips, crops and figures mean the same for every scan; `write_mask` puts a mask back into the file's order.
@@ -14,8 +14,10 @@ import numpy as np
 from nibabel import orientations
 from PIL import Image as Picture
 
-from selfmae.data import arrays
+from selfmae.data import arrays, dicom
+from selfmae.data.dicom_masks import load_mask as load_dicom_mask
 from selfmae.data.itk import ENDINGS, load_itk, save_itk
+from selfmae.data.nifti import open_nifti, read_canonical
 from selfmae.errors import UserError
 
 NIFTI = (".nii", ".nii.gz")
@@ -85,14 +87,23 @@ def read_mask(path: Path) -> Mask:
             "join the channels to one."
         )
     if not np.issubdtype(array.dtype, np.integer):
-        whole = np.nan_to_num(array).astype(np.int32)
-        if not np.array_equal(whole, array):
+        array = _as_whole(array, path)
+    return Mask(array, raw.spacing_mm, raw.affine)
+
+
+def _as_whole(array: np.ndarray, path: Path) -> np.ndarray:
+    """Return the numbers of a mask as integers, plane by plane; raise `UserError` where one is none."""
+    small = array.size > 0 and abs(array.min()) < 2**15 and abs(array.max()) < 2**15
+    whole = np.empty(array.shape, np.int16 if small else np.int32)
+    for plane, rounded in zip(array, whole, strict=True):
+        rounded[...] = np.nan_to_num(plane)
+        if not np.array_equal(rounded, plane):
             raise UserError(
                 f"The mask {path} holds fractions (or NaN), but masks hold whole numbers, one for each label: "
-                "was it resampled with interpolation, or is it an image?"
+                "was it resampled with interpolation, or is it an image?",
+                "fractional_label",
             )
-        array = whole
-    return Mask(array, raw.spacing_mm, raw.affine)
+    return whole
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,7 @@ class _Raw:
 
 def _as_channels(raw: _Raw) -> np.ndarray:
     array = raw.array[None] if raw.array.ndim == raw.num_axes else np.moveaxis(raw.array, -1, 0)
-    return array.astype(np.float32)
+    return array.astype(np.float32, copy=False)
 
 
 def _read(path: Path, mask: bool = False) -> _Raw:
@@ -132,29 +143,44 @@ def _read_raw(path: Path, mask: bool) -> _Raw:
     if suffix in ARRAYS or any(parent.suffix == ".npz" for parent in path.parents):
         return _Raw(*arrays.load_array(path), (), None)
     if suffix in VOLUMES:
-        return _read_volume(path)
+        return _read_volume(path, mask)
     if suffix in PICTURES:
         return _read_picture(path, mask)
+    if dicom.is_dicom(path):
+        return _read_dicom(path, mask)
     raise UserError(
-        f"{path} is no image file that can be read: expected {', '.join((*VOLUMES, *PICTURES, *ARRAYS))}; convert it."
+        f"{path} is no image file that can be read: expected {', '.join((*VOLUMES, *PICTURES, *ARRAYS))} or "
+        "DICOM; convert it."
     )
 
 
+def _read_dicom(path: Path, mask: bool) -> _Raw:
+    if mask:
+        return _as_canonical(nib.Nifti1Image(*load_dicom_mask(path)), mask)
+    if dicom.is_volume(path):
+        return _read_volume(path, mask)
+    array, spacing = dicom.load_picture(path)
+    return _Raw(array, 2, spacing, None)
+
+
 def _load_volume(path: Path) -> Any:
-    return load_itk(path) if suffix_of(path) in ENDINGS else nib.load(path)
+    if suffix_of(path) in ENDINGS:
+        return load_itk(path)
+    return open_nifti(path) if suffix_of(path) in NIFTI else nib.Nifti1Image(*dicom.load_series(path))
 
 
-def _read_volume(path: Path) -> _Raw:
-    image = nib.as_closest_canonical(_load_volume(path))
-    array = np.asanyarray(image.dataobj)
-    if array.ndim == 5 and array.shape[3] == 1:
-        array = array[:, :, :, 0]
-    if array.ndim not in (3, 4) or array.dtype.fields:
-        raise ValueError(
-            f"it has the shape {list(array.shape)} of {array.dtype}, not a volume with or without channels"
-        )
-    spacing = tuple(round(float(step), 6) for step in nib.affines.voxel_sizes(image.affine))
-    return _Raw(array, 3, spacing, np.asarray(image.affine, dtype=float))
+def _is_volume(path: Path) -> bool:
+    return suffix_of(path) in VOLUMES or (dicom.is_dicom(path) and dicom.is_volume(path))
+
+
+def _read_volume(path: Path, mask: bool) -> _Raw:
+    return _as_canonical(_load_volume(path), mask)
+
+
+def _as_canonical(image: Any, mask: bool) -> _Raw:
+    array, affine = read_canonical(image, mask)
+    spacing = tuple(round(float(step), 6) for step in nib.affines.voxel_sizes(affine))
+    return _Raw(array, 3, spacing, np.asarray(affine, dtype=float))
 
 
 def _read_picture(path: Path, mask: bool) -> _Raw:
@@ -167,11 +193,11 @@ def _read_picture(path: Path, mask: bool) -> _Raw:
 def mask_suffix(like: Path) -> str:
     """Return the ending of a mask file that goes with an image file."""
     suffix = suffix_of(like)
-    if suffix in PICTURES:
-        return ".png"
     if suffix in ENDINGS:
         return ".mha" if suffix == ".mhd" else suffix  # one file, not two
-    return ".nii.gz" if suffix in NIFTI else ".npy"
+    if _is_volume(like):
+        return ".nii.gz"  # also for a DICOM series
+    return ".png" if suffix in PICTURES or dicom.is_dicom(like) else ".npy"
 
 
 def write_mask(array: np.ndarray, path: Path, like: Path) -> None:
@@ -179,7 +205,7 @@ def write_mask(array: np.ndarray, path: Path, like: Path) -> None:
     number_type = np.uint8 if array.max(initial=0) < 256 else np.uint16
     array = array.astype(number_type)
     part = path.with_name(f".part-{path.name}")
-    if suffix_of(like) in VOLUMES:
+    if _is_volume(like):
         reference = _load_volume(like)
         own = orientations.io_orientation(reference.affine)
         back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), own)

@@ -1,151 +1,120 @@
 """The survey: one look at every image of a source, and at every mask if asked, for what a plan and a doctor need."""
 
-import hashlib
+import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import product
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from selfmae.data.case import Case
-from selfmae.data.images import Image, Mask, read_image, read_mask
+from selfmae.data.facts import Facts, Problem, from_content, to_content
+from selfmae.data.identity import identity
+from selfmae.data.look import look
+from selfmae.data.notebook import Notebook, key_of
 from selfmae.errors import UserError
 
+VERSION = "1"  # of what a look finds; a change makes older notes unknown
 NUM_THREADS = 4
-MOST_VOXELS = 1_000_000  # of one channel that percentiles are taken from; evenly spread over larger images
-PERCENTILES = (0.5, 50, 99.5)
-SAME_PLACE = 1e-3  # voxels that image and mask may lie apart: rounding of affines saved as float32
-HALF_VOXEL = 0.5  # beyond this a mask marks other voxels than its author saw
+LARGE = 2**23  # bytes as float32: larger images are looked at one at a time, so that memory holds one of them
+EXPANDED = {".nii": 4, ".npy": 4, ".gz": 4}  # float32 bytes for one of a file, at most; of what is in a .gz
+PACKED = 16  # the same for formats that compress
+SAVED_EVERY = 500  # cases that are read again if the survey is interrupted
 
-
-@dataclass(frozen=True)
-class Facts:
-    """What one image holds."""
-
-    id: str
-    shape: tuple[int, ...]  # spatial
-    num_channels: int
-    spacing_mm: tuple[float, ...]  # () where the file has none
-    percentiles: tuple[tuple[float, float, float], ...]  # of each channel: 0.5, 50 and 99.5 %
-    pixel_hash: str  # equal for equal voxels in whatever file
-    mask_counts: tuple[tuple[int, int], ...]  # value and number of its voxels; () where no mask was read
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with one case; `doctor.REMEDIES` says how bad each code is and what mends it."""
-
-    code: str
-    case: str
-    text: str
+Look = tuple[Facts | None, list[Problem]]
+Progress = Callable[[int, int], None]
 
 
 def survey(
-    cases: Sequence[Case], masks: bool, progress: Callable[[int, int], None] | None = None
+    cases: Sequence[Case], masks: bool, progress: Progress | None = None, notes: Path | None = None
 ) -> tuple[list[Facts], list[Problem]]:
     """Read every image (and every mask, if `masks`) and return facts and problems in the order of the cases.
 
     A case whose image cannot be read has a problem but no facts. `progress` is told how many of how many are done.
+    With `notes`, a file, what was found is noted there, and files that did not change since are not read again.
     """
+    notebook = Notebook(notes) if notes else None
+    room = _Room(NUM_THREADS)
     facts: list[Facts] = []
     problems: list[Problem] = []
+    used: set[str] = set()
+
+    def one(case: Case) -> tuple[str, Look]:
+        key = _key(case, masks) if notebook else ""
+        known = notebook.get(key) if notebook and key else None
+        if known is not None:
+            return key, (from_content(known["facts"]), [Problem(**problem) for problem in known["problems"]])
+        with room.take(NUM_THREADS if _float_bytes(case) > LARGE else 1):
+            return key, look(case, masks)
+
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        for done, (fact, found) in enumerate(pool.map(lambda case: _look(case, masks), cases), start=1):
+        for done, (key, (fact, found)) in enumerate(pool.map(one, cases), start=1):
             facts += [fact] if fact else []
             problems += found
+            if notebook and key:
+                used.add(key)
+                _note(notebook, key, fact, found)
+                if len(notebook.added) >= SAVED_EVERY:
+                    notebook.save()
             if progress:
                 progress(done, len(cases))
+    if notebook:
+        notebook.save(frozenset(used))
     return facts, problems + _odd_ones(facts)
 
 
-def hash_voxels(array: np.ndarray) -> str:
-    """Return 16 bytes (hex) that tell whether two images [C, *S] have the same shape and float32 voxels."""
-    digest = hashlib.blake2b(repr(tuple(array.shape)).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(array, dtype="<f4").data)
-    return digest.hexdigest()
+class _Room:
+    """Places for threads; a large image takes all of them."""
 
+    def __init__(self, places: int) -> None:
+        self.free = places
+        self.changed = threading.Condition()
 
-def _look(case: Case, masks: bool) -> tuple[Facts | None, list[Problem]]:
-    try:
-        image = read_image(case.images)
-    except UserError as error:
-        return None, [Problem("unreadable_image", case.id, str(error))]
-    problems = _check_voxels(case, image.array)
-    counts: tuple[tuple[int, int], ...] = ()
-    if masks and isinstance(case.target, Path):
+    @contextmanager
+    def take(self, places: int) -> Iterator[None]:
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= places)
+            self.free -= places
         try:
-            mask = read_mask(case.target)
-            counts = _count_values(mask.array)
-            problems += _check_pair(case, image, mask)
-        except UserError as error:
-            problems.append(Problem("unreadable_mask", case.id, str(error)))
-    array = image.array
-    percentiles = tuple(_percentiles(channel) for channel in array)
-    facts = Facts(case.id, array.shape[1:], array.shape[0], image.spacing_mm, percentiles, hash_voxels(array), counts)
-    return facts, problems
+            yield
+        finally:
+            with self.changed:
+                self.free += places
+                self.changed.notify_all()
 
 
-def _check_voxels(case: Case, array: np.ndarray) -> list[Problem]:
-    finite = np.isfinite(array)
-    if not finite.all():
-        num_bad = int(finite.size - finite.sum())
-        text = f"the image {case.images[0]} has {num_bad} voxels that are not finite (NaN or infinite)"
-        return [Problem("not_finite", case.id, text)]
-    if any(channel.min() == channel.max() for channel in array):
-        text = f"the image {case.images[0]} has the same value everywhere in a channel"
-        return [Problem("constant_image", case.id, text)]
-    return []
+def _key(case: Case, masks: bool) -> str:
+    """Return a key that changes with each file of a case, "" where one is gone."""
+    files = [*case.images, *([case.target] if masks and isinstance(case.target, Path) else [])]
+    try:
+        return key_of(VERSION, case.id, *map(identity, files))
+    except (UserError, OSError):
+        return ""
 
 
-def _check_pair(case: Case, image: Image, mask: Mask) -> list[Problem]:
-    """Compare the grids of image and mask; files without an affine are compared by size alone."""
-    shape = image.array.shape[1:]
-    if shape != mask.array.shape:
-        sizes = f"({_times(shape)} against {_times(mask.array.shape)}, {case.target})"
-        return [Problem("size_differs", case.id, f"image and mask of {case.id} differ in size {sizes}")]
-    if image.affine is None or mask.affine is None:
-        return []
-    apart = _voxels_apart(image.affine, mask.affine, shape)
-    if apart <= SAME_PLACE:
-        return []
-    code = "place_differs" if apart > HALF_VOXEL else "place_shifted"
-    parts = " and ".join(_differing_parts(image.affine, mask.affine))
-    text = f"image and mask of {case.id} differ in {parts} (voxels lie up to {apart:.3g} voxels apart, {case.target})"
-    return [Problem(code, case.id, text)]
+def _note(notebook: Notebook, key: str, facts: Facts | None, problems: Sequence[Problem]) -> None:
+    """Note a look, unless something could not be read: the disk or the rights may be better next time."""
+    unread = facts is None or any(problem.code.startswith("unreadable") for problem in problems)
+    if facts and not unread and notebook.get(key) is None:
+        notebook.add(key, {"facts": to_content(facts), "problems": [asdict(problem) for problem in problems]})
 
 
-def _voxels_apart(image: np.ndarray, mask: np.ndarray, shape: Sequence[int]) -> float:
-    """Return how far, in voxels of the image, the two affines put the same voxel apart; largest at a corner."""
-    corners = np.array([(*corner, 1) for corner in product(*((0, extent - 1) for extent in shape))])
-    there = corners @ np.linalg.solve(image, mask).T
-    return float(np.linalg.norm((there - corners)[:, :3], axis=1).max())
+def _float_bytes(case: Case) -> int:
+    """Return about how many bytes the image, or its mask, has as float32; rather too many than too few."""
+    files = [*case.images, *([case.target] if isinstance(case.target, Path) else [])]
+    return max(sum(map(_expanded, case.images)), *map(_expanded, files))
 
 
-def _differing_parts(image: np.ndarray, mask: np.ndarray) -> list[str]:
-    """Name what differs between two affines, by more than a thousandth of a voxel; "place" if only their sum does."""
-    steps, other = (np.linalg.norm(affine[:3, :3], axis=0) for affine in (image, mask))
-    differs = {
-        "spacing": np.abs(steps - other) / steps,
-        "direction": np.abs(image[:3, :3] / steps - mask[:3, :3] / other),
-        "origin": np.abs(image[:3, 3] - mask[:3, 3]) / steps.min(),
-    }
-    return [name for name, change in differs.items() if change.max() > SAME_PLACE] or ["place"]
-
-
-def _count_values(array: np.ndarray) -> tuple[tuple[int, int], ...]:
-    values, counts = np.unique(array, return_counts=True)
-    return tuple(zip(values.tolist(), counts.tolist(), strict=True))
-
-
-def _percentiles(channel: np.ndarray) -> tuple[float, float, float]:
-    values = channel.ravel()
-    values = values[:: max(1, values.size // MOST_VOXELS)]
-    values = values[np.isfinite(values)]
-    low, middle, high = np.percentile(values, PERCENTILES) if values.size else (0.0, 0.0, 0.0)
-    return float(low), float(middle), float(high)
+def _expanded(file: Path) -> int:
+    if not file.is_file():  # a member of an archive is small; a DICOM series is as large as its files
+        return sum(item.stat().st_size for item in file.iterdir()) * 2 if file.is_dir() else 0
+    size, suffix = file.stat().st_size, file.suffix.lower()
+    if suffix == ".gz" and size > 4:
+        with file.open("rb") as content:
+            content.seek(-4, 2)  # where gzip writes the length of what it packed
+            size = int.from_bytes(content.read(4), "little")
+    return size * EXPANDED.get(suffix, PACKED)
 
 
 def _odd_ones(facts: Sequence[Facts]) -> list[Problem]:
@@ -164,7 +133,3 @@ def _odd_ones(facts: Sequence[Facts]) -> list[Problem]:
             if kind(fact) != usual[0][0]
         ]
     return problems
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "x".join(str(extent) for extent in shape)

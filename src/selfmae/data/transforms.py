@@ -1,115 +1,36 @@
-"""From a file's voxels to what a model sees: preparation once per image, and random changes once per draw.
+"""Random views of a prepared image, once per draw: where to look, how it is turned, mirrored, scaled and shaded.
 
-Shapes: C channels, S spatial axes. Every random change is a pure function of a NumPy generator, so that the same draw
-gives the same sample on every machine and after every restart.
+Every change is a pure function of a NumPy generator, so that the same draw gives the same sample on every machine and
+after every restart. A view samples the stored image directly: only the voxels it shows are read. Beyond its border an
+image is zero as far as the crop is larger than it (half on each side), then its border repeats.
+
+Shapes: C channels, S spatial axes. Places are voxel indices; volumes turn in the plane of their first two axes.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from math import cos, exp, log, radians, sin
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from selfmae.data.images import Image, Mask
-from selfmae.errors import UserError
-from selfmae.options import AugmentOptions, DataOptions
+from selfmae.data.places import draw_place
+from selfmae.options import AugmentOptions
 
-
-def prepared_shape(shape: Sequence[int], spacing_mm: Sequence[float], options: DataOptions) -> tuple[int, ...]:
-    """Return the spatial shape that an image of this shape [*S] and spacing has after preparation."""
-    for key, wanted in (("size", options.size), ("spacing_mm", options.spacing_mm), ("crop", options.crop)):
-        if wanted and len(wanted) != len(shape):
-            raise UserError(
-                f"data.{key} {list(wanted)} is made for {len(wanted)} axes, but the image has {len(shape)} "
-                f"({list(shape)}): give one value for each axis."
-            )
-    if options.size:
-        return tuple(options.size)
-    if not options.spacing_mm:
-        return tuple(shape)
-    if len(spacing_mm) != len(shape):
-        raise UserError(
-            "data.spacing_mm was given, but the image has no spacing in its file: leave data.spacing_mm empty."
-        )
-    pairs = zip(shape, spacing_mm, options.spacing_mm, strict=True)
-    return tuple(max(1, round(extent * old / new)) for extent, old, new in pairs)
+COLUMNS = 32  # places along the third axis that are computed together; faster than fewer or all of 96
 
 
-def prepare_image(image: Image, options: DataOptions) -> np.ndarray:
-    """Return the image [C, *S] equalised, resampled and normalised as the options say, float16."""
-    array = image.array
-    if options.equalise:
-        array = np.stack([_equalise(channel) for channel in array])
-    shape = prepared_shape(array.shape[1:], image.spacing_mm, options)
-    if shape != array.shape[1:]:
-        array = resample(torch.from_numpy(array), shape).numpy()
-    return np.stack([_normalise(channel, options) for channel in array]).astype(np.float16)
+@dataclass(frozen=True)
+class View:
+    """A crop of a padded image and its change: `scale` and `angle` map places of the crop to places of the image."""
 
-
-def prepare_mask(mask: Mask, values: Sequence[int], options: DataOptions) -> np.ndarray:
-    """Return the mask [*S] on the prepared grid, uint8: 0 is background, k the k-th of the label `values`.
-
-    Values that are no label become background; `values` may be sparse and large, but there are at most 255 of them.
-    """
-    lowest = int(mask.array.min())
-    if lowest < 0:
-        raise UserError(f"The mask holds {lowest}, but its values must be 0 or above: correct the mask.")
-    array = _label_places(mask.array, values)
-    shape = prepared_shape(array.shape, mask.spacing_mm, options)
-    if shape != array.shape:
-        # Nearest voxel centre, so that no label value is invented.
-        resized = F.interpolate(torch.from_numpy(array)[None, None].float(), shape, mode="nearest-exact")
-        array = resized[0, 0].numpy().astype(np.uint8)
-    return array
-
-
-def _label_places(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """Return which of the label `values` each voxel has, uint8: its place from 1, or 0 if it has none of them."""
-    assert len(values) <= 255
-    if not len(values):
-        return np.zeros(array.shape, dtype=np.uint8)
-    order = np.argsort(values)
-    ordered = np.asarray(values)[order]
-    nearest = np.minimum(np.searchsorted(ordered, array), len(values) - 1)
-    return np.where(ordered[nearest] == array, order[nearest] + 1, 0).astype(np.uint8)
-
-
-def resample(array: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return values [C, *S] linearly resampled to the spatial `shape`; images are anti-aliased when they shrink (2-D).
-
-    Voxel edges are aligned (`align_corners=False`), the convention of medical images whose field of view is kept.
-    """
-    if len(shape) == 2:
-        resized = F.interpolate(array[None].float(), tuple(shape), mode="bilinear", antialias=True)
-    else:
-        resized = F.interpolate(array[None].float(), tuple(shape), mode="trilinear")
-    return resized[0]
-
-
-def _equalise(channel: np.ndarray) -> np.ndarray:
-    """Return the channel with a flat histogram (256 bins), values 0 to 1; the darkest value becomes 0, as padding."""
-    counts, edges = np.histogram(channel, bins=256)
-    cumulated = np.concatenate([[0], counts.cumsum() / counts.sum()])
-    return np.interp(channel.ravel(), edges, cumulated).reshape(channel.shape).astype(np.float32)
-
-
-def _normalise(channel: np.ndarray, options: DataOptions) -> np.ndarray:
-    """Return one channel with intensities as `options.intensity` says (see `DataOptions`).
-
-    "zscore" takes mean and deviation over the whole image, background included: it needs no guess at what is
-    background, and the zeros of padding are the image's mean.
-    """
-    if options.intensity == "zscore":
-        return (channel - channel.mean()) / max(float(channel.std()), 1e-6)
-    if options.intensity == "window":
-        low, high = options.window
-    elif options.intensity == "percentile":
-        low, high = np.percentile(channel, (0.5, 99.5))
-    else:
-        low, high = channel.min(), channel.max()
-    return np.clip((channel - low) / max(float(high - low), 1e-6), 0, 1)
+    crop: tuple[int, ...]  # size of what comes out
+    corner: tuple[int, ...]  # of the crop
+    flips: tuple[bool, ...]
+    centre: tuple[float, ...] = ()  # place of the crop's middle, where it is scaled or turned
+    scale: tuple[float, ...] = field(default=())  # voxels of the image per voxel of the crop; () is a plain slice
+    angle: float = 0.0  # radians
 
 
 def pad_to(array: np.ndarray, crop: Sequence[int]) -> np.ndarray:
@@ -123,83 +44,173 @@ def pad_to(array: np.ndarray, crop: Sequence[int]) -> np.ndarray:
 
 
 def draw_corner(
-    shape: Sequence[int], crop: Sequence[int], rng: np.random.Generator, target: np.ndarray | None, foreground: float
+    shape: Sequence[int], crop: Sequence[int], rng: np.random.Generator, places: np.ndarray | None, foreground: float
 ) -> tuple[int, ...]:
     """Return the lower corner of a random crop in a volume of `shape` [*S], drawn evenly over all places.
 
-    With probability `foreground` the crop is centred, as far as the border allows, on a labelled voxel of `target`:
-    first a label among those present, then one of its voxels, so that small organs are seen as often as large ones.
+    With probability `foreground` the crop is centred, as far as the border allows, on a voxel of the table `places`
+    (`data.places`): first a label among those present, then one of its voxels, so that small organs are seen as often
+    as large ones.
     """
     room = [max(0, have - want) for have, want in zip(shape, crop, strict=True)]
-    even = [int(rng.integers(extent + 1)) for extent in room]
-    if target is None or rng.random() >= foreground:
-        return tuple(even)
-    present = np.flatnonzero(np.bincount(target.ravel()))
-    present = present[present > 0]
-    if not len(present):
-        return tuple(even)
-    places = np.flatnonzero(target.ravel() == rng.choice(present))
-    centre = np.unravel_index(int(rng.choice(places)), target.shape)
-    return tuple(
-        min(max(0, int(place) - want // 2), extent) for place, want, extent in zip(centre, crop, room, strict=True)
-    )
+    even = tuple(int(rng.integers(extent + 1)) for extent in room)
+    if places is None or rng.random() >= foreground:
+        return even
+    place = draw_place(places, rng)
+    if place is None:
+        return even
+    centre = np.unravel_index(place, tuple(shape))
+    return tuple(min(max(0, int(at) - want // 2), extent) for at, want, extent in zip(centre, crop, room, strict=True))
+
+
+def middle_corner(shape: Sequence[int], crop: Sequence[int]) -> tuple[int, ...]:
+    """Return the lower corner of the crop in the middle."""
+    return tuple(max(0, have - want) // 2 for have, want in zip(shape, crop, strict=True))
 
 
 def take_crop(array: np.ndarray, corner: Sequence[int], crop: Sequence[int]) -> np.ndarray:
     """Return the part of `array` [..., *S] that starts at `corner`, padded with zeros to the size `crop`."""
-    whole = [slice(None)] * (array.ndim - len(crop))
-    window = [slice(start, start + extent) for start, extent in zip(corner, crop, strict=True)]
-    return pad_to(array[tuple(whole + window)], crop)
+    window = [slice(None)] * (array.ndim - len(crop))
+    window += [slice(start, start + extent) for start, extent in zip(corner, crop, strict=True)]
+    return pad_to(array[tuple(window)], crop)
 
 
-def augment(
-    image: Tensor, mask: Tensor | None, options: AugmentOptions, rng: np.random.Generator
-) -> tuple[Tensor, Tensor | None]:
-    """Return image [C, *S] and mask [*S] with the random changes of the options; the same change for both."""
-    for axis in options.flip_axes:
-        if rng.random() < options.flip:
-            image = image.flip(axis + 1)
-            mask = None if mask is None else mask.flip(axis)
-    matrix = _draw_warp(image.ndim - 1, options, rng)
-    if matrix is not None:
-        image, mask = _warp(image, mask, matrix)
-    if options.intensity:
-        gain, shift = rng.uniform(-options.intensity, options.intensity, 2)
-        centre, spread = image.mean(), image.std()
-        image = (image - centre) * (1 + float(gain)) + centre + float(shift) * spread
-    return image, mask
-
-
-def _draw_warp(num_axes: int, options: AugmentOptions, rng: np.random.Generator) -> np.ndarray | None:
-    """Draw an affine map [n, n + 1] from output to input places, in units of half the image, x axis first."""
+def draw_view(
+    shape: Sequence[int],
+    crop: Sequence[int],
+    corner: Sequence[int],
+    options: AugmentOptions,
+    rng: np.random.Generator,
+) -> View:
+    """Draw how the crop at `corner` of an image [*S] is changed; random resized crops take the place of the corner."""
+    flips = tuple(axis in options.flip_axes and bool(rng.random() < options.flip) for axis in range(len(crop)))
     if not (options.min_scale < 1 or options.rotate_degrees or options.zoom):
-        return None
-    scale, shift = np.ones(num_axes), np.zeros(num_axes)
+        return View(tuple(crop), tuple(corner), flips)
+    scale, centre = np.ones(len(crop)), np.add(corner, np.subtract(crop, 1) / 2)
     if options.min_scale < 1:
-        # Random resized crop: area and aspect ratio as in torchvision, the place even over where it fits.
-        side = rng.uniform(options.min_scale, 1) ** (1 / num_axes)
-        aspect = exp(rng.uniform(log(3 / 4), log(4 / 3)) / 2)
-        scale = np.minimum(side * np.array([aspect, 1 / aspect] + [1.0] * (num_axes - 2)), 1)
-        shift = rng.uniform(-1, 1, num_axes) * (1 - scale)
+        scale, centre = _draw_part(np.maximum(shape, crop), crop, options.min_scale, rng)
     if options.zoom:
         scale = scale * (1 + rng.uniform(-options.zoom, options.zoom))
     angle = radians(rng.uniform(-options.rotate_degrees, options.rotate_degrees)) if options.rotate_degrees else 0.0
-    turn = np.eye(num_axes)
-    turn[-2:, -2:] = [[cos(angle), -sin(angle)], [sin(angle), cos(angle)]]
-    return np.concatenate([turn * scale, shift[:, None]], axis=1)
+    return View(tuple(crop), tuple(corner), flips, tuple(centre), tuple(scale), angle)
 
 
-def _warp(image: Tensor, mask: Tensor | None, matrix: np.ndarray) -> tuple[Tensor, Tensor | None]:
-    """Sample image (linear) and mask (nearest) through the map; places outside repeat the border for both."""
-    # Rotation must not shear images whose axes differ in length: turn lengths, not shares of the image.
-    half = np.array(image.shape[:0:-1], dtype=float)
-    matrix = np.concatenate([matrix[:, :-1] * half / half[:, None], matrix[:, -1:]], axis=1)
-    theta = torch.from_numpy(matrix)[None].float()
-    grid = F.affine_grid(theta, [1, 1, *image.shape[1:]], align_corners=False)
-    image = F.grid_sample(image[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    if mask is not None:
-        values = F.grid_sample(
-            mask[None, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False
-        )
-        mask = values[0, 0].to(mask.dtype)
-    return image, mask
+def _draw_part(
+    whole: np.ndarray, crop: Sequence[int], min_scale: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw scale and centre of a random resized crop: share and aspect as in torchvision, even over where it fits."""
+    num_axes = len(crop)
+    side = rng.uniform(min_scale, 1) ** (1 / num_axes)
+    aspect = exp(rng.uniform(log(3 / 4), log(4 / 3)) / 2)
+    share = np.minimum(side * np.array([*[1.0] * (num_axes - 2), 1 / aspect, aspect]), 1)
+    shift = rng.uniform(-1, 1, num_axes) * (1 - share) * whole / 2
+    return share * whole / crop, (whole - 1) / 2 + shift
+
+
+def take_image(image: np.ndarray, view: View) -> np.ndarray:
+    """Return what the view shows of an image [C, *S], [C, *crop] float32, linear between voxels."""
+    if not view.scale:
+        return _as_float(_slice(image, view))
+    pairs = zip(_places(image.shape[1:], view), image.shape[1:], strict=True)
+    axes = [_neighbours(places, extent) for places, extent in pairs]
+    (rows, row_weights), (columns, column_weights) = axes[:2]
+    window = tuple(slice(int(index.min()), int(index.max()) + 1) for index, _ in axes)
+    # Four voxels around each place of the plane, each with all that lies behind it on the third axis.
+    bags = (rows[:, None] - window[0].start) * (window[1].stop - window[1].start) + columns[None] - window[1].start
+    weights = row_weights[:, None] * column_weights[None]
+    bags, weights = (np.ascontiguousarray(item.reshape(4, -1).T) for item in (bags, weights))
+    out = np.empty((len(image), bags.shape[0], *view.crop[2:]), dtype=np.float32)
+    for channel, shown in zip(image, out, strict=True):
+        region = _as_float(channel[window])
+        plane = _weighted_rows(region.reshape(region.shape[0] * region.shape[1], -1), bags, weights)
+        if len(axes) == 3:
+            _along(plane, axes[2][0] - window[2].start, axes[2][1], shown)
+        else:
+            shown[:] = plane[:, 0]
+    return out.reshape(len(image), *view.crop)
+
+
+def take_mask(mask: np.ndarray, view: View) -> np.ndarray:
+    """Return what the view shows of a mask [*S], [*crop], the nearest voxel of each place."""
+    if not view.scale:
+        return np.array(_slice(mask, view), order="C")
+    nearest = [np.floor(places + 0.5).astype(np.int64) for places in _places(mask.shape, view)]
+    inside = [(index >= 0) & (index < extent) for index, extent in zip(nearest, mask.shape, strict=True)]
+    nearest = [index.clip(0, extent - 1) for index, extent in zip(nearest, mask.shape, strict=True)]
+    region = np.array(mask[tuple(slice(int(index.min()), int(index.max()) + 1) for index in nearest)], order="C")
+    rows, columns = (index - index.min() for index in nearest[:2])
+    flat = region.reshape(region.shape[0] * region.shape[1], -1)
+    values = flat.take((rows * region.shape[1] + columns).ravel(), axis=0)
+    if mask.ndim == 3:
+        values = values.take(nearest[2] - nearest[2].min(), axis=1)
+    shown: np.ndarray = values.reshape(view.crop)
+    if not all(axis.all() for axis in inside):
+        shown[~(inside[0] & inside[1])] = 0
+        if mask.ndim == 3:
+            shown[:, :, ~inside[2]] = 0
+    return shown
+
+
+def change_intensity(image: np.ndarray, options: AugmentOptions, rng: np.random.Generator) -> np.ndarray:
+    """Return the image, changed in place, with another contrast about its mean and shifted by its deviation."""
+    if options.intensity:
+        gain, shift = rng.uniform(-options.intensity, options.intensity, 2)
+        flat = torch.from_numpy(image).view(-1)
+        mean = float(flat.mean())
+        spread = max(float(flat.dot(flat)) / len(flat) - mean**2, 0.0) ** 0.5
+        flat.mul_(1 + gain).add_(shift * spread - gain * mean)
+    return image
+
+
+def _as_float(array: np.ndarray) -> np.ndarray:
+    """Return a contiguous float32 copy; torch converts from float16 ten times faster than NumPy."""
+    return torch.from_numpy(np.array(array, order="C")).float().numpy()
+
+
+def _slice(array: np.ndarray, view: View) -> np.ndarray:
+    """Return the plain crop of [..., *S], padded and mirrored."""
+    crop = take_crop(array, view.corner, view.crop)
+    return np.flip(crop, tuple(axis - len(view.flips) for axis, flip in enumerate(view.flips) if flip))
+
+
+def _places(shape: Sequence[int], view: View) -> list[np.ndarray]:
+    """Return the places in an image [*S] that a view shows: [X, Y] of the first two axes, [Z] of the third."""
+    steps = [
+        (np.arange(extent) - (extent - 1) / 2) * (-scale if flip else scale)
+        for extent, scale, flip in zip(view.crop, view.scale, view.flips, strict=True)
+    ]
+    first, second, turn = steps[0][:, None], steps[1][None], (cos(view.angle), sin(view.angle))
+    moved = [turn[0] * first - turn[1] * second, turn[1] * first + turn[0] * second, *steps[2:]]
+    padded = np.maximum(shape, view.crop)
+    return [
+        np.clip(place + centre, 0, length - 1) - (length - extent) // 2
+        for place, centre, length, extent in zip(moved, view.centre, padded, shape, strict=True)
+    ]
+
+
+def _neighbours(places: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voxels [2, ...] on both sides of places on an axis, and their weights, 0 outside the image."""
+    low = np.floor(places)
+    voxels = np.stack([low, low + 1])
+    weights = np.stack([low + 1 - places, places - low]) * ((voxels >= 0) & (voxels < extent))
+    return voxels.clip(0, extent - 1).astype(np.int64), weights.astype(np.float32)
+
+
+def _weighted_rows(rows: np.ndarray, bags: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return sums [P, Q] of the rows [R, Q] that `bags` [P, 4] name, times `weights` [P, 4].
+
+    This is what torch calls an embedding bag: ten times faster here than `grid_sample` on as many channels.
+    """
+    table, indices, factors = map(torch.from_numpy, (rows, bags, weights))
+    return F.embedding_bag(indices, table, mode="sum", per_sample_weights=factors).numpy()
+
+
+def _along(plane: np.ndarray, voxels: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """Fill rows [P, Z] from rows [P, Q], linear between `voxels` [2, Z]: a product with few columns at a time."""
+    matrix = np.zeros((plane.shape[1], voxels.shape[1]), dtype=np.float32)
+    for voxel, weight in zip(voxels, weights, strict=True):
+        matrix[voxel, np.arange(len(voxel))] += weight
+    for start in range(0, voxels.shape[1], COLUMNS):
+        part = slice(start, start + COLUMNS)
+        low, high = int(voxels[:, part].min()), int(voxels[:, part].max()) + 1
+        np.matmul(plane[:, low:high], matrix[low:high, part], out=out[:, part])

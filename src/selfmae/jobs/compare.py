@@ -1,6 +1,7 @@
 """Comparison of finished runs: paired differences between starts on the same test cases, and the verdict."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,7 +13,8 @@ import numpy as np
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.folder import read_recipe, read_table, write_json
-from selfmae.metrics.statistics import Comparison, Score, compare_paired, mean_auc_score, mean_score
+from selfmae.metrics.scores import Score, mean_auc_score, mean_of_scores, mean_score
+from selfmae.metrics.statistics import Comparison, compare_paired
 from selfmae.models.weights import read_contract
 from selfmae.options import Recipe
 from selfmae.tasks.base import HEADLINES
@@ -53,6 +55,7 @@ def compare(folders: Sequence[Path]) -> dict[str, Any]:
             f"{', '.join(map(str, folders))}: no finished run was found (summary-test.json): "
             "run `selfmae run SOURCE --out DIR` to its end first."
         )
+    check_once(cells)
     for cell in cells:
         check_not_seen(cell)
     recipe = read_recipe(cells[0].folder / "recipe.yaml")
@@ -62,6 +65,17 @@ def compare(folders: Sequence[Path]) -> dict[str, Any]:
     if len(folders) == 1 and (folders[0] / "run.json").exists():
         write_json(folders[0] / "verdict.json", verdict)
     return verdict
+
+
+def check_once(cells: Sequence[Cell]) -> None:
+    """Raise if two models are the same start, fold and seed: they would count as repeats of one."""
+    counts = Counter((cell.start, cell.fold, cell.seed) for cell in cells)
+    (start, fold, seed), count = counts.most_common(1)[0]
+    if count > 1:
+        raise UserError(
+            f"{count} of the folders hold the start {start} with fold {fold} and seed {seed}, but each model may be "
+            "there once: leave out one of these folders."
+        )
 
 
 def check_not_seen(cell: Cell) -> None:
@@ -81,7 +95,7 @@ def check_not_seen(cell: Cell) -> None:
 
 @dataclass(frozen=True)
 class Runs:
-    """The scores of one start by seed, over the test cases of all folds."""
+    """The scores of one start by seed, over the test cases of all folds, averaged over repeats."""
 
     scores: dict[int, Score]
     ids: tuple[str, ...]
@@ -96,33 +110,54 @@ def _ordered_starts(cells: Sequence[Cell], folder: Path) -> list[str]:
     return [name for name in wanted if name in found] + [name for name in found if name not in wanted]
 
 
+Rows = list[dict[str, str]]
+
+
 def _scores(cells: Sequence[Cell], recipe: Recipe) -> Runs:
-    """Join the folds of each seed: every test case appears once."""
-    rows: dict[int, list[dict[str, str]]] = {}
+    """Join the folds of each seed: every test case appears once, or once in each repeat."""
+    tables: dict[int, Rows] = {}
     for cell in sorted(cells, key=lambda cell: cell.fold):
-        rows.setdefault(cell.seed, []).extend(read_table(cell.folder / "rows-test.csv"))
-    order = {seed: sorted(table, key=lambda row: row["id"]) for seed, table in rows.items()}
-    ids = {tuple(row["id"] for row in table) for table in order.values()}
-    if len(ids) > 1:
+        rows = [{**row, "fold": str(cell.fold)} for row in read_table(cell.folder / "rows-test.csv")]
+        tables.setdefault(cell.seed, []).extend(rows)
+    repeats = {seed: _split_repeats(table) for seed, table in sorted(tables.items())}
+    ids = {tuple(row["id"] for row in table) for seed in repeats for table in repeats[seed]}
+    if len(ids) > 1 or len({len(found) for found in repeats.values()}) > 1:
         raise UserError(
             f"The seeds of {cells[0].start} were not evaluated on the same test cases: let every fold and seed finish."
         )
-    first = next(iter(order.values()))
     make = _score_maker(recipe)
-    scores = {seed: make(table) for seed, table in sorted(order.items())}
+    scores = {seed: mean_of_scores([make(table) for table in found]) for seed, found in repeats.items()}
+    first = next(iter(repeats.values()))[0]
     return Runs(scores, ids.pop(), tuple(row["patient"] for row in first))
 
 
-def _score_maker(recipe: Recipe) -> Callable[[Sequence[dict[str, str]]], Score]:
-    """Return what turns the rows of test cases into the headline metric as a function of case weights."""
+def _split_repeats(rows: Rows) -> list[Rows]:
+    """Return the rows of each repeat, ordered by id: rows come fold by fold, and a repeat tests every case once."""
+    repeats: list[Rows] = []
+    times: Counter[str] = Counter()
+    for row in rows:
+        if times[row["id"]] == len(repeats):
+            repeats.append([])
+        repeats[times[row["id"]]].append(row)
+        times[row["id"]] += 1
+    return [sorted(table, key=lambda row: row["id"]) for table in repeats]
+
+
+def _score_maker(recipe: Recipe) -> Callable[[Rows], Score]:
+    """Return what turns the rows of one repeat into the headline metric as a function of case weights.
+
+    Dice is averaged over cases; AUC is over pairs of cases that one fold's model scored (see `mean_auc_score`).
+    """
     if recipe.target.kind == "mask":
         return lambda rows: mean_score(np.array([float(row["dice"] or "nan") for row in rows]))
     names = recipe.target.output_names
 
-    def columns(rows: Sequence[dict[str, str]], prefix: str) -> np.ndarray:
+    def columns(rows: Rows, prefix: str) -> np.ndarray:
         return np.array([[float(row[f"{prefix}_{name}"]) for name in names] for row in rows])
 
-    return lambda rows: mean_auc_score(columns(rows, "truth"), columns(rows, "probability"))
+    return lambda rows: mean_auc_score(
+        columns(rows, "truth"), columns(rows, "probability"), [int(row["fold"]) for row in rows]
+    )
 
 
 def _verdict(runs: dict[str, Runs], recipe: Recipe) -> dict[str, Any]:

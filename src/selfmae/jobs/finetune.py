@@ -6,54 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from selfmae.data.case import Case
 from selfmae.errors import UserError
+from selfmae.jobs.contract import make_contract, record_metrics
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import evaluate_cell, score_cases
 from selfmae.jobs.folder import open_folder, timed, where
 from selfmae.jobs.source import Source, check_crop, check_fits, check_unseen, load_cases, look_at, write_cases
-from selfmae.models.imagenet import imagenet_weights
-from selfmae.models.weights import Weights, load_encoder, read_weights
+from selfmae.jobs.start import Start, find_start, say_start, start_report
 from selfmae.options import Recipe
-from selfmae.recipe import as_content
 from selfmae.tasks import make_task
 from selfmae.tasks.base import Task
 from selfmae.train.launch import Job, launch
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where an encoder's first weights come from."""
-
-    kind: str  # scratch, mae, imagenet or file
-    name: str  # as typed
-    weights: Weights | None = None
-    seen: tuple[str, ...] = ()  # content hashes of the images that these weights were trained on
-
-
-def find_start(text: str, recipe: Recipe) -> Start:
-    """Return the start that `--start` names: scratch, imagenet, mae:DIR or a file of weights."""
-    if text == "scratch":
-        return Start("scratch", text)
-    if text == "imagenet":
-        return Start("imagenet", text, imagenet_weights(recipe.model, len(recipe.data.channels), recipe.data.crop))
-    kind, _, place = text.partition(":")
-    if kind == "mae" and place:
-        path = Path(place) / "model.safetensors"
-        if not path.is_file():
-            raise UserError(
-                f"--start {text}: {place} holds no finished pre-training (model.safetensors is not there): "
-                "run `selfmae pretrain RECIPE --out` to its end first."
-            )
-    elif Path(text).is_file():
-        kind, path = "file", Path(text)
-    else:
-        raise UserError(f"--start {text!r} must be scratch, imagenet, mae:DIR or an existing file of weights.")
-    weights, contract = read_weights(path)
-    return Start(kind, text, weights, tuple(contract.get("seen", ())))
 
 
 def finetune(recipe: Recipe, start: str, folder: Path, display: Display) -> dict[str, Any]:
@@ -88,13 +54,17 @@ def finetune_cell(
         check_same_start(folder, start)
         write_cases(folder / "cases.csv", source, fold)
         if finished.exists():
+            record_metrics(folder)
             summary: dict[str, Any] = json.loads(finished.read_text())
             return summary
-        seen = sorted({*start.seen, *(source.hashes[case.id] for case in cases)})
-        contract = {"kind": "finetune", "recipe": as_content(recipe), "start": start.name, "seen": seen}
+        say_start(report["start"], display)
+        facts = where(recipe) | report
+        seen = [source.hashes[case.id] for case in cases]
+        contract = make_contract("finetune", recipe, start, seen, facts, report["start"])
         with display.stage("preparing images", len(cases) + len(val)) as stage:
             masks = recipe.target.kind == "mask"
-            task.store.prepare([*cases, *val], masks=masks, progress=lambda done, total: stage.update(done))
+            places = masks and recipe.fit.augment.foreground > 0
+            task.store.prepare([*cases, *val], masks, lambda done, total: stage.update(done), places)
         job = Job(
             f"fine-tuning from {start.kind}",
             recipe.fit,
@@ -102,13 +72,14 @@ def finetune_cell(
             cases,
             contract,
             start.weights,
-            start.name,
             validate=Validation(task, val),
         )
-        with timed(folder, where(recipe) | report):
+        with timed(folder, facts):
             model = launch(recipe, task, job, display)
         evaluate_cell(recipe, source, "val", folder, model, display)
-        return evaluate_cell(recipe, source, "test", folder, model, display)
+        summary = evaluate_cell(recipe, source, "test", folder, model, display)
+        record_metrics(folder)
+        return summary
 
 
 @dataclass(frozen=True)
@@ -118,11 +89,11 @@ class Validation:
     task: Task
     cases: Sequence[Case]
 
-    def __call__(self, model: nn.Module) -> float:
+    def __call__(self, model: nn.Module) -> dict[str, float]:
         """Return the headline metric of the val part; an undefined one chooses no checkpoint over another."""
         rows = score_cases(self.task, model, self.cases)
         score = self.task.summary(rows)["metrics"][self.task.headline]
-        return float("-inf") if score is None else float(score)
+        return {"score": float("-inf") if score is None else float(score)}
 
 
 def check_same_start(folder: Path, start: Start) -> None:
@@ -132,15 +103,3 @@ def check_same_start(folder: Path, start: Start) -> None:
         before = json.loads(path.read_text())["start"]["name"]
         if before != start.name:
             raise UserError(f"{folder} was started from {before}, not from {start.name}: choose another --out.")
-
-
-def start_report(task: Task, start: Start) -> dict[str, Any]:
-    """Return what became of the start's tensors and how large the model is, for `where.json`."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = task.build()
-    report: dict[str, Any] = {"kind": start.kind, "name": start.name}
-    if start.weights is not None:
-        loaded = load_encoder(model, start.weights, start.name)
-        report |= {"loaded": loaded.used, "new": list(loaded.new), "unused": list(loaded.unused)}
-    return {"start": report, "num_parameters": sum(parameter.numel() for parameter in model.parameters())}

@@ -16,7 +16,6 @@ from filelock import FileLock, Timeout
 from selfmae.errors import UserError
 from selfmae.options import Recipe
 from selfmae.recipe import differences, make_recipe, read_content, write_recipe
-from selfmae.train.device import resolve_accelerator, resolve_precision
 
 Row = Mapping[str, Any]
 PACKAGES = ("selfmae", "torch", "timm", "monai", "lightning-fabric", "numpy")
@@ -118,6 +117,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 def where(recipe: Recipe) -> dict[str, Any]:
     """Return versions, device and number format of this machine and recipe."""
+    from selfmae.train.device import resolve_accelerator, resolve_precision  # seconds that `inspect` need not wait for
+
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": resolve_accelerator(recipe.device),
@@ -128,7 +129,12 @@ def where(recipe: Recipe) -> dict[str, Any]:
 
 @contextmanager
 def timed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
-    """Keep `where.json`: these facts, and the seconds of all the commands that worked here, interrupted ones too."""
+    """Keep `where.json`: these facts, and the seconds of all the commands that worked here, interrupted ones too.
+
+    "peak_bytes" is the most memory that the last of these commands had until here (see `peak_bytes`).
+    """
+    from selfmae.jobs.machine import peak_bytes  # loads torch, which `inspect` need not wait for
+
     path = folder / "where.json"
     before = json.loads(path.read_text()).get("seconds", 0.0) if path.exists() else 0.0
     write_json(path, {**facts, "seconds": before})
@@ -136,4 +142,5 @@ def timed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        write_json(path, {**facts, "seconds": round(before + time.monotonic() - begin, 1)})
+        seconds = round(before + time.monotonic() - begin, 1)
+        write_json(path, {**facts, "seconds": seconds, "peak_bytes": peak_bytes()})

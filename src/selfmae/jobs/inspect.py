@@ -2,24 +2,53 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from selfmae.data.case import Case, Cases
-from selfmae.data.survey import Facts
+from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.doctor_sets import patients_across_parts
+from selfmae.data.facts import Facts
+from selfmae.data.findings import finding_of
+from selfmae.data.sources import SourceError, read_source
+from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.source import Source, count_splits, examine_source, load_cases
+from selfmae.jobs.source import Source, count_splits, examine_source, load_cases, place_cases
+from selfmae.options import DataOptions
 from selfmae.recipe import check_partial, parse_sets
 
 PARTS = ("train", "val", "test")
 
 
 def inspect(source: str, layout: str, sets: Sequence[str], display: Display) -> Source:
-    """Return the examined source, read with the `data` keys of `--set`; its findings may hold errors."""
+    """Return the examined source, read with the `data` keys of `--set`; its findings may hold errors.
+
+    What a reader says of a source that it recognised is a finding too; then there may be no cases.
+    """
     options = check_partial(parse_sets(sets), "--set").data
     options = replace(options, source=source, layout=layout or options.layout)
-    return examine_source(load_cases(options), masks=True, display=display)
+    try:
+        cases = load_cases(options)
+    except UserError as error:
+        if not error.code:
+            raise
+        return _unusable(options, error, display)
+    return examine_source(cases, masks=True, display=display)
+
+
+def _unusable(options: DataOptions, error: UserError, display: Display) -> Source:
+    """Return what can be said of a source that cannot be used, with the error as its first finding."""
+    if isinstance(error, SourceError):
+        nothing = Cases(Path(options.source), error.layout, (), Labels("", ()), ())
+        return Source(nothing, (), (finding_of(error.code, str(error)),))
+    found = place_cases(read_source(options.source, options.layout), options)
+    split = [replace(case, split=case.split or "train") for case in found.cases]  # none could be drawn
+    cases = replace(found, cases=tuple(split))
+    looked = examine_source(cases, masks=True, display=display)
+    return replace(
+        looked, findings=(finding_of(error.code, str(error), patients_across_parts(cases)), *looked.findings)
+    )
 
 
 def is_sound(source: Source) -> bool:
@@ -71,12 +100,15 @@ def show_source(source: Source, display: Display) -> None:
     display.say(f"{cases.source} was read as {cases.layout}: {len(cases.cases)} cases.")
     splits = count_splits(cases)
     display.table(("part", "cases", "patients"), [(part, n["cases"], n["patients"]) for part, n in splits.items()])
-    display.table(("image", "value"), list(_describe_images(cases, source.facts)))
+    if source.facts:
+        display.table(("image", "value"), list(_describe_images(cases, source.facts)))
     kinds = {"mask": "label", "findings": "finding", "classes": "class"}
-    rows = [(name, *counts.values()) for name, counts in count_labels(source).items()]
-    display.table((f"cases with the {kinds.get(labels.kind, 'label')}", *PARTS), rows)
+    counts = [(name, *number.values()) for name, number in count_labels(source).items()]
+    display.table((f"cases with the {kinds.get(labels.kind, 'label')}", *PARTS), counts)
     for note in cases.notes:
         display.say(f"Note: {note}")
+    rows = [(found.code, found.severity, len(found.cases) or "") for found in source.findings]
+    display.table(("finding", "severity", "cases"), rows)
     for finding in source.findings:
         display.say(f"{finding.severity.capitalize()} ({finding.code}): {finding.cause}. What to do: {finding.fix}.")
 

@@ -8,10 +8,13 @@ from typing import Any
 
 from selfmae.data.case import Cases
 from selfmae.data.fingerprint import Fingerprint, take_fingerprint
+from selfmae.data.folds import Folding
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
+from selfmae.jobs.forecast import forecast, show_forecast
 from selfmae.jobs.inspect import show_source
 from selfmae.jobs.source import Source, check_crop, check_fits, load_cases, look_at
+from selfmae.jobs.trainings import count_trainings
 from selfmae.options import DeviceOptions, Recipe
 from selfmae.recipe import (
     Content,
@@ -118,12 +121,15 @@ def show_plan(recipe: Recipe, reasons: Mapping[str, str], display: Display) -> N
 
 
 def save_plan(source: str, name: str, sets: Sequence[str], out: Path | None, display: Display) -> Recipe:
-    """Print the recipe for a source and, with `out`, write it there; an existing file is never written over."""
+    """Print the recipe for a source and what a run will take; with `out`, write the recipe there, over no file."""
     if out is not None and out.exists():
         raise UserError(f"--out {out} exists already, and a plan overwrites nothing: choose another file.")
     recipe, reasons, looked = resolve(source, name, sets, display)
     show_source(looked, display)
     show_plan(recipe, reasons, display)
+    display.say("For one run with the starts scratch and mae, one fold and one seed:")
+    usual = count_trainings(looked, recipe, Folding(), ("scratch", "mae"), num_seeds=1)
+    show_forecast(forecast(recipe, looked, usual, None, display), display)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_recipe(out, recipe, reasons)

@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from selfmae.data.dicom import is_dicom
+from selfmae.data.dicom_series import headers_in, is_series, name_images, stem_of_image
 from selfmae.data.images import is_image, mask_suffix, read_image, stem_of, write_mask
-from selfmae.data.transforms import prepare_image
+from selfmae.data.prepare import find_box, prepare_image
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import load_model
@@ -65,7 +67,9 @@ def predict_one(task: Task, model: nn.Module, path: Path) -> np.ndarray:
         raise UserError(f"{path} holds values that are not finite (NaN or infinite): repair the image.")
     if task.recipe.data.spacing_mm and not image.spacing_mm:
         raise UserError(f"{path} holds no spacing, but the model wants images of a known one: give a NIfTI file.")
-    return task.predict(model, prepare_image(image, task.recipe.data), image.array.shape[1:])
+    prepared = prepare_image(image, task.recipe.data)
+    box = find_box(prepared, task.recipe.data)
+    return task.predict(model, box.cut(prepared), image.array.shape[1:], box)
 
 
 def list_images(inputs: Sequence[Path]) -> list[Path]:
@@ -73,13 +77,12 @@ def list_images(inputs: Sequence[Path]) -> list[Path]:
     images: list[Path] = []
     for item in inputs:
         if item.is_dir():
-            found = sorted(path for path in item.iterdir() if is_image(path))
+            found = sorted(path for path in item.iterdir() if is_image(path)) or list(name_images(headers_in(item)))
             if not found:
-                raise UserError(
-                    f"The folder {item} holds no images (NIfTI, NRRD, MHA, PNG, JPEG, TIFF, .npy): check the path."
-                )
+                kinds = "NIfTI, NRRD, MHA, PNG, JPEG, TIFF, .npy, DICOM"
+                raise UserError(f"The folder {item} holds no images ({kinds}): check the path.")
             images += found
-        elif item.exists() or any(parent.is_file() for parent in item.parents):
+        elif item.exists() or is_series(item) or any(parent.is_file() for parent in item.parents):
             images.append(item)
         else:
             raise UserError(f"The image {item} was expected, but there is no such file: check the path.")
@@ -93,7 +96,7 @@ def _output_names(images: Sequence[Path], recipe: Recipe) -> dict[Path, list[str
     names: dict[Path, list[str]] = {}
     owners: dict[str, Path] = {}
     for path in images:
-        stem, suffix = stem_of(path), mask_suffix(path)
+        stem, suffix = stem_of_image(path) if is_dicom(path) else stem_of(path), mask_suffix(path)
         names[path] = [f"{stem}_{region}{suffix}" for region in recipe.target.regions] or [f"{stem}{suffix}"]
         other = owners.setdefault(names[path][0], path)
         if other != path:

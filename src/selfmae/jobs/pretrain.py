@@ -1,24 +1,21 @@
 """Self pre-training: a masked autoencoder on the training images of a source, without its labels."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from selfmae.data.stream import draw_at
 from selfmae.errors import UserError
+from selfmae.jobs.contract import make_contract, record_metrics
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import open_folder, timed, where, write_arrays
-from selfmae.jobs.source import Source, check_crop, load_cases, look_at, write_cases
+from selfmae.jobs.folder import open_folder, timed, where
+from selfmae.jobs.reconstructions import save_reconstructions
+from selfmae.jobs.source import Source, check_crop, check_unseen, load_cases, look_at, write_cases
+from selfmae.jobs.start import find_start, say_start, start_report
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.options import Recipe
-from selfmae.recipe import as_content
-from selfmae.tasks.base import Trainable
+from selfmae.tasks.probe import Probe
 from selfmae.tasks.reconstruct import Reconstruct
 from selfmae.train.launch import Job, launch
 
-NUM_FIGURES = 4
 FIGURE = Path("figures") / "reconstructions.npz"  # written last: its presence says that a pre-training is finished
 
 
@@ -39,49 +36,40 @@ def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, displ
         raise UserError(
             f"data.pretrain_on names {list(recipe.data.pretrain_on)}, but the source has no such case: add 'train'."
         )
+    probe = make_probe(recipe, source)
+    task, start = Reconstruct(recipe), find_start(recipe.start.pretrain, recipe, "start.pretrain")
+    check_unseen(source, start.seen, start.name)
     with open_folder(folder, recipe):
         write_cases(folder / "cases.csv", source, fold)
         if (folder / FIGURE).exists():
             return
-        seen = sorted(source.hashes[case.id] for case in cases)
-        contract = {"kind": "pretrain", "recipe": as_content(recipe), "seen": seen}
-        task = Reconstruct(recipe)
+        report = start_report(task, start)
+        say_start(report["start"], display)
+        facts = where(recipe) | report | {"num_seen": len(cases)}
+        seen = [source.hashes[case.id] for case in cases]
+        contract = make_contract("pretrain", recipe, start, seen, facts, report["start"])
         with display.stage("preparing images", len(cases)) as stage:
-            task.store.prepare(cases, masks=False, progress=lambda done, total: stage.update(done))
-        facts = where(recipe) | {"num_parameters": count_parameters(task), "num_seen": len(cases)}
+            places = recipe.pretrain.augment.foreground > 0
+            task.store.prepare(cases, masks=False, progress=lambda done, total: stage.update(done), places=places)
+        options = replace(recipe.pretrain, validate_every=recipe.probe.every, patience=recipe.probe.patience)
+        job = Job("pre-training", options, folder, cases, contract, start.weights, probe)
         with timed(folder, facts):
-            model = launch(recipe, task, Job("pre-training", recipe.pretrain, folder, cases, contract), display)
+            model = launch(recipe, task, job, display)
+        record_metrics(folder)
         assert isinstance(model, MaskedAutoencoder)
-        save_reconstructions(folder, task, model, source)
+        save_reconstructions(folder / FIGURE, task, model, source)
 
 
-def count_parameters(task: Trainable) -> int:
-    """Return how many numbers the task's model learns."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in task.build().parameters())
-
-
-@torch.no_grad()
-def save_reconstructions(folder: Path, task: Reconstruct, model: MaskedAutoencoder, source: Source) -> None:
-    """Save middle slices of a few val images, whole, masked and reconstructed, for the report's figure."""
-    cases = source.cases.part("val")[:NUM_FIGURES] or source.cases.part("train")[:NUM_FIGURES]
-    draws = [draw_at([case], 0, place) for place, case in enumerate(cases)]
-    samples = [task.sample(draw) for draw in draws]
-    device = next(model.parameters()).device
-    figures: dict[str, Any] = {"ids": np.array([case.id for case in cases])}
-    images = torch.stack([sample["image"] for sample in samples]).to(device)
-    empty, filled = model.reconstruct(images, torch.stack([sample["order"] for sample in samples]).to(device))
-    low, high = images.amin(), images.amax()
-    for name, volumes in (("original", images), ("masked", empty), ("reconstructed", filled)):
-        shades = ((volumes - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
-        figures[name] = np.stack([middle_slice(volume) for volume in shades.float().cpu().numpy()])
-    figures["ratio"] = np.array(task.recipe.mask.ratio)
-    write_arrays(folder / FIGURE, figures)
-
-
-def middle_slice(array: np.ndarray) -> np.ndarray:
-    """Return a picture [H, W] of the first channel of [C, *S]: volumes give their middle axial slice, front up."""
-    if array.ndim == 3:
-        return array[0]
-    axial: np.ndarray = array[0, :, :, array.shape[3] // 2]
-    return axial.T[::-1]
+def make_probe(recipe: Recipe, source: Source) -> Probe | None:
+    """Return the probe that the recipe asks for, None if it asks for none; raise where its cases lack."""
+    if not recipe.probe.every:
+        return None
+    val, labelled = source.cases.part("val"), source.cases.part("train")
+    if recipe.probe.kind == "reconstruction" and not val:
+        raise UserError("probe.kind reconstruction looks at val images, but the split has none: set probe.every=0.")
+    if recipe.probe.kind == "labels" and not labelled:
+        raise UserError(
+            "probe.kind labels reads the labels of training cases, but the source has none: set "
+            "probe.kind=reconstruction."
+        )
+    return Probe(recipe, val, labelled if recipe.probe.kind == "labels" else ())

@@ -1,8 +1,8 @@
 """The source of a recipe: its cases with every part of the split, the content of each image, what is wrong with it."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from selfmae.data.case import (
@@ -12,13 +12,15 @@ from selfmae.data.case import (
     check_disjoint,
     complete_splits,
     leave_out_copies,
-    make_fold,
     patients_of,
 )
 from selfmae.data.doctor import Finding, examine, raise_on_errors
+from selfmae.data.duplicates import copy_keys
+from selfmae.data.facts import Facts
+from selfmae.data.folds import Folding, make_fold
+from selfmae.data.notebook import default_cache, key_of
 from selfmae.data.sources import read_source
-from selfmae.data.survey import Facts, survey
-from selfmae.data.transforms import prepared_shape
+from selfmae.data.survey import survey
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.folder import read_table, write_table
@@ -27,11 +29,15 @@ from selfmae.options import DataOptions, Recipe
 
 @dataclass(frozen=True)
 class Source:
-    """Cases that were looked at: `hashes` holds the content hash of each image by case id."""
+    """Cases that were looked at.
+
+    `copies` holds a key for each case by id, equal for images that are copies of each other (`duplicates.copy_keys`).
+    """
 
     cases: Cases
     facts: tuple[Facts, ...]
     findings: tuple[Finding, ...]
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -41,7 +47,14 @@ class Source:
 
 def load_cases(options: DataOptions, splits: Path | None = None) -> Cases:
     """Read a source, put the split table over it if there is one, and draw the parts that lack."""
-    found = read_source(options.source, options.layout)
+    found = place_cases(read_source(options.source, options.layout), options, splits)
+    cases, drawn = complete_splits(found.cases, options.split_seed, options.test_fraction, options.val_fraction)
+    check_disjoint(cases)
+    return replace(found, cases=tuple(cases), notes=(*found.notes, *drawn))
+
+
+def place_cases(found: Cases, options: DataOptions, splits: Path | None = None) -> Cases:
+    """Return the cases with the patients of the pattern and the parts of the split table, where these are given."""
     notes = list(found.notes)
     cases: Sequence[Case] = found.cases
     if options.patient_pattern:
@@ -52,9 +65,7 @@ def load_cases(options: DataOptions, splits: Path | None = None) -> Cases:
         cases, unlisted = apply_splits(cases, table)
         if unlisted:
             notes.append(f"{unlisted} cases are not listed in {table.name} and are left out (unused).")
-    cases, drawn = complete_splits(cases, options.split_seed, options.test_fraction, options.val_fraction)
-    check_disjoint(cases)
-    return replace(found, cases=tuple(cases), notes=(*notes, *drawn))
+    return replace(found, cases=tuple(cases), notes=tuple(notes))
 
 
 def name_patients(cases: Sequence[Case], pattern: str) -> list[Case]:
@@ -80,11 +91,13 @@ def name_patients(cases: Sequence[Case], pattern: str) -> list[Case]:
 def examine_source(cases: Cases, masks: bool, display: Display) -> Source:
     """Read every image that takes part (and every mask, if asked) and say what is wrong, without raising."""
     taking_part = cases.part("train", "val", "test", "unlabelled")
+    notes = default_cache() / "survey" / f"{key_of(str(cases.source.absolute()))}.jsonl"
     with display.stage("looking at the images", len(taking_part)) as stage:
-        facts, problems = survey(taking_part, masks, lambda done, total: stage.update(done))
+        facts, problems = survey(taking_part, masks, lambda done, total: stage.update(done), notes)
     findings = examine(cases, facts, problems)
-    kept = leave_out_copies(cases.cases, {fact.id: fact.pixel_hash for fact in facts})
-    return Source(replace(cases, cases=tuple(kept)), tuple(facts), tuple(findings))
+    copies = copy_keys(facts)
+    kept = leave_out_copies(cases.cases, copies)
+    return Source(replace(cases, cases=tuple(kept)), tuple(facts), tuple(findings), copies)
 
 
 def look_at(cases: Cases, masks: bool, display: Display) -> Source:
@@ -111,6 +124,8 @@ def check_fits(recipe: Recipe, cases: Cases) -> None:
 
 def check_crop(recipe: Recipe, source: Source) -> None:
     """Raise if the crop is more than a patch larger than every training image: samples would be mostly padding."""
+    from selfmae.data.prepare import prepared_shape  # loads torch, seconds that `inspect` need not wait for
+
     data, training = recipe.data, {case.id for case in source.cases.part("train", "unlabelled")}
     shapes = [prepared_shape(fact.shape, fact.spacing_mm, data) for fact in source.facts if fact.id in training]
     largest = [max(extents) for extents in zip(*shapes, strict=True)]
@@ -148,20 +163,37 @@ def apply_splits(cases: Sequence[Case], table: Path) -> tuple[list[Case], int]:
     return done, sum(case.id not in rows for case in cases)
 
 
-def fold_of(source: Source, fold: int, num_folds: int, options: DataOptions) -> Source:
+def fold_of(source: Source, fold: int, folding: Folding, options: DataOptions) -> Source:
     """Return the source with the split of one fold; a single fold is the split that the source has."""
-    if num_folds == 1:
+    if folding.num_folds == 1:
         return source
-    cases = leave_out_copies(
-        make_fold(source.cases.cases, fold, num_folds, options.split_seed, options.val_fraction), source.hashes
-    )
-    return replace(source, cases=replace(source.cases, cases=tuple(cases)))
+    present = {fact.id: [value for value, _ in fact.mask_counts if value] for fact in source.facts}
+    cases = make_fold(source.cases.cases, fold, folding, options.split_seed, options.val_fraction, present)
+    return replace(source, cases=replace(source.cases, cases=tuple(leave_out_copies(cases, source.copies))))
 
 
 def write_cases(path: Path, source: Source, fold: int = 0) -> None:
     """Save who is in which part: id, patient, split, fold and content hash; raise if the file there says otherwise."""
+    if path.exists():
+        check_cases(path, source, fold)
+    else:
+        write_table(path, _case_rows(source, fold))
+
+
+def check_cases(path: Path, source: Source, fold: int) -> None:
+    """Raise if the cases that a folder was begun with, or their parts, are not those of the source."""
+    ours, theirs = ({tuple(row.items()) for row in table} for table in (_case_rows(source, fold), read_table(path)))
+    changed = sorted(dict(row)["id"] for row in ours ^ theirs)
+    if changed:
+        raise UserError(
+            f"{path.parent} was begun with other images, another split or another --folds (first difference: case "
+            f"{changed[0]!r}, see {path.name}): choose another --out, or restore what was changed."
+        )
+
+
+def _case_rows(source: Source, fold: int) -> list[dict[str, str]]:
     hashes = source.hashes
-    rows = [
+    return [
         {
             "id": case.id,
             "patient": case.patient,
@@ -171,16 +203,6 @@ def write_cases(path: Path, source: Source, fold: int = 0) -> None:
         }
         for case in source.cases.cases
     ]
-    if not path.exists():
-        write_table(path, rows)
-        return
-    ours, theirs = ({tuple(row.items()) for row in table} for table in (rows, read_table(path)))
-    changed = sorted(dict(row)["id"] for row in ours ^ theirs)
-    if changed:
-        raise UserError(
-            f"{path.parent} was begun with other images, another split or another --folds (first difference: case "
-            f"{changed[0]!r}, see {path.name}): choose another --out, or restore what was changed."
-        )
 
 
 def count_splits(cases: Cases) -> dict[str, dict[str, int]]:

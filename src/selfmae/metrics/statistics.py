@@ -1,15 +1,14 @@
 """Is start B better than start A on the same test cases? A paired bootstrap over patients and training seeds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import chi2, t
 
+from selfmae.metrics.scores import Score
 from selfmae.seeds import generator
 
-# Case weights [R, n] of R resamples -> scores [R], nan where a resample defines none. Larger scores are better.
-Score = Callable[[np.ndarray], np.ndarray]
 Interval = tuple[float, float] | None
 WEIGHTS_AT_ONCE = 2**22  # 32 MB
 
@@ -33,29 +32,6 @@ class Comparison:
     num_patients: int
     num_seeds: int
     verdict: str
-
-
-def mean_score(values: np.ndarray) -> Score:
-    """Return the score that is the weighted mean of one value a case [n], leaving out nan."""
-    defined = np.isfinite(values).astype(float)
-    filled = np.where(defined, values, 0)
-
-    def score(weights: np.ndarray) -> np.ndarray:
-        return _ratio(weights @ filled, weights @ defined)
-
-    return score
-
-
-def mean_auc_score(truth: np.ndarray, probability: np.ndarray) -> Score:
-    """Return the score that is the weighted AUC of `truth` [n, F], averaged over findings with both outcomes."""
-
-    def score(weights: np.ndarray) -> np.ndarray:
-        findings = zip(truth.T > 0.5, probability.T, strict=True)
-        areas = np.stack([_weighted_auc(*finding, weights) for finding in findings])
-        defined = np.isfinite(areas)
-        return _ratio(np.where(defined, areas, 0).sum(axis=0), defined.sum(axis=0))
-
-    return score
 
 
 def patient_weights(patients: Sequence[str], num_resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -82,14 +58,16 @@ def compare_paired(
     deviations over n patients are multiplied by sqrt(n / chi2[n - 1]) (as the narrowness correction of Hesterberg 2015,
     The American Statistician 69), and instead of resampling S seeds, of which 3 give 10 different means at most, the
     mean over seeds is moved by t[S - 1] standard errors (posterior of a normal mean, Gelman et al. 2013, BDA3, 3.2).
-    The verdict says whether the 95 % interval of the difference leaves out 0. `limits` bound the intervals of A and B.
+    The verdict says whether the 95 % interval of the difference leaves out 0. `limits` are those of a score: they bound
+    all intervals.
     """
     assert len(a) == len(b) > 0, "A and B need one score for each training seed, the same seeds for both"
     rng = generator(seed, "bootstrap")
     num_patients = len(set(patients))
     points_a, points_b, resampled_a, resampled_b = _score_resamples(a, b, patients, num_resamples, rng)
     chances = _draw_chances(num_patients, len(a), num_resamples, rng)
-    differences = _draws(points_b - points_a, resampled_b - resampled_a, *chances)
+    low, high = limits
+    differences = _draws(points_b - points_a, resampled_b - resampled_a, *chances).clip(low - high, high - low)
     ci95 = _interval(differences)
     return Comparison(
         mean_a=_defined(points_a.mean()),
@@ -168,28 +146,6 @@ def _verdict(ci95: Interval) -> str:
     if ci95 is None or ci95[0] <= 0 <= ci95[1]:
         return "cannot tell"
     return "helps" if ci95[0] > 0 else "hurts"
-
-
-def _weighted_auc(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the AUC [R] of one finding [n] for each row of weights [R, n], nan without weight on both outcomes.
-
-    It is the share of pairs, by weight, in which the positive case has the larger probability; ties count a half.
-    """
-    negatives = np.flatnonzero(~truth)
-    negatives = negatives[np.argsort(probability[negatives])]
-    below = np.zeros((len(weights), len(negatives) + 1))
-    np.cumsum(weights[:, negatives], axis=1, out=below[:, 1:])
-    positive_weights = weights[:, truth]
-    won = np.zeros(len(weights))
-    for side in ("left", "right"):
-        places = np.searchsorted(probability[negatives], probability[truth], side=side)
-        won += (positive_weights * below[:, places]).sum(axis=1) / 2
-    return _ratio(won, positive_weights.sum(axis=1) * below[:, -1])
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Return above / below, nan where below is 0."""
-    return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
 
 
 def _defined(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""A linear head on the class token, for images and volumes."""
+"""A linear head on the class token, or on the mean of the patches, for images and volumes."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from selfmae.options import ModelOptions
 
 
 class Classifier(nn.Module):
-    """ViT encoder and one linear layer on its normed class token."""
+    """ViT encoder and one linear layer on its normed class token; without one, on the mean of its normed patches."""
 
     def __init__(self, options: ModelOptions, channels: int, crop: Sequence[int], num_outputs: int) -> None:
         super().__init__()
@@ -20,4 +20,5 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor, skip: Tensor | None = None) -> Tensor:
         """Return logits [B, F] of images [B, C, *S]; `skip` is DropPath as in `run_blocks`."""
-        return self.head(self.encoder(images, skip=skip).tokens[:, 0])
+        tokens = self.encoder(images, skip=skip).tokens
+        return self.head(tokens[:, 0] if self.encoder.num_prefix else tokens.mean(dim=1))

@@ -1,11 +1,13 @@
-"""ImageNet weights of timm's Vision Transformers, resampled to a recipe's patch, channels and crop."""
+"""Weights of timm's Vision Transformers, by timm's names; supervised ImageNet-1k ones for the usual sizes."""
 
-from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
 
 import timm
+from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
 from selfmae.errors import UserError
-from selfmae.models.weights import Weights
+from selfmae.models.weights import Weights, read_weights
 from selfmae.options import ModelOptions
 
 # timm's ViTs supervised on ImageNet-1k (the smallest on ImageNet-21k first) by (width, depth, heads).
@@ -14,16 +16,12 @@ NAMES = {
     (384, 12, 6): "vit_small_patch16_224.augreg_in1k",
     (768, 12, 12): "vit_base_patch16_224.augreg_in1k",
 }
+FILE = "model.safetensors"
+SECONDS = 5.0  # without an answer of the hub in this time there is no network
 
 
-def imagenet_weights(options: ModelOptions, channels: int, crop: Sequence[int]) -> Weights:
-    """Return the encoder weights of the ViT of this size, supervised on ImageNet-1k; downloads them once.
-
-    timm fits patch embedding (size, channels) and positions to the recipe. Raises `UserError` where there is no such
-    ViT, the images are volumes, or the download fails.
-    """
-    if len(crop) != 2:
-        raise UserError("--start imagenet is for 2-D images, but the recipe's are volumes: use scratch or mae:DIR.")
+def imagenet_name(options: ModelOptions) -> str:
+    """Return timm's name of the supervised ViT of this size; raise `UserError` where there is none."""
     name = NAMES.get((options.width, options.depth, options.heads))
     if name is None:
         sizes = ", ".join(f"{width}/{depth}/{heads}" for width, depth, heads in NAMES)
@@ -31,18 +29,31 @@ def imagenet_weights(options: ModelOptions, channels: int, crop: Sequence[int]) 
             f"--start imagenet has weights for model.width/depth/heads {sizes}, but the recipe has "
             f"{options.width}/{options.depth}/{options.heads}: set one of these."
         )
+    return name
+
+
+def timm_weights(name: str) -> tuple[Weights, str]:
+    """Return the tensors of timm's pre-trained model of this name, and their licence; downloads them once."""
+    if not timm.models.is_model_pretrained(name):
+        near = get_close_matches(name, timm.list_pretrained("vit_*"), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "`timm.list_pretrained('vit_*')` lists them."
+        raise UserError(f"timm:{name} is no pre-trained ViT of timm: {hint}")
+    config = timm.get_pretrained_cfg(name)
+    assert config is not None
+    return read_weights(_fetch(name, str(config.hf_hub_id)))[0], config.license or "not stated"
+
+
+def _fetch(name: str, repository: str) -> Path:
+    """Return the file of a model in the user's cache, downloaded if it is not there yet."""
+    cached = try_to_load_from_cache(repository, FILE)
+    if isinstance(cached, str):
+        return Path(cached)
     try:
-        model = timm.create_model(
-            name,
-            pretrained=True,
-            num_classes=0,
-            in_chans=channels,
-            img_size=tuple(crop),
-            patch_size=tuple(options.patch),
-        )
-    except (OSError, RuntimeError) as error:
+        # Without a network this fails at once, while the download itself would try for half a minute.
+        get_hf_file_metadata(hf_hub_url(repository, FILE), timeout=SECONDS)
+        return Path(hf_hub_download(repository, FILE))
+    except Exception as error:  # of the hub or of the HTTP library, whichever its version uses
         raise UserError(
-            f"The ImageNet weights {name} could not be downloaded ({' '.join(str(error).split())}): connect to "
-            "the network once, or give the file of a ViT's weights as start."
+            f"The weights {name} could not be downloaded ({' '.join(str(error).split()) or type(error).__name__}): "
+            "connect to the network once, or give the file of a ViT's weights as start."
         ) from error
-    return dict(model.state_dict())

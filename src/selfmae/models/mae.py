@@ -36,13 +36,14 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
         """Return predictions [B, H, P] from tokens [B, 1 + V, D], patch places [B, V] and [B, H].
 
-        Only hidden patches are projected to pixels: the loss looks at nothing else.
+        The class token may lack. Only hidden patches are projected to pixels: the loss looks at nothing else.
         """
         tokens = self.embed(tokens)
         positions = self.pos_embed.expand(len(tokens), -1, -1)
-        seen = tokens[:, 1:] + take(positions, visible)
+        prefix = tokens.shape[1] - visible.shape[1]
+        seen = tokens[:, prefix:] + take(positions, visible)
         guesses = self.mask_token + take(positions, hidden)
-        tokens = torch.cat([tokens[:, :1], seen, guesses.to(seen)], dim=1)
+        tokens = torch.cat([tokens[:, :prefix], seen, guesses.to(seen)], dim=1)
         tokens, _ = run_blocks(self.blocks, tokens)
         return self.pred(self.norm(tokens[:, -hidden.shape[1] :]))
 
@@ -68,18 +69,19 @@ class MaskedAutoencoder(nn.Module):
 
         `order` [B, N] lists each image's patches, the visible ones first (`draw_visible`).
         """
-        visible, hidden = self._split(order)
+        visible, hidden = self.split(order)
         truth = take(patchify(images, self.encoder.patch), hidden)
         return self._predict(images, visible, hidden), normalise(truth, self.options.target, self.channels)
 
-    def reconstruct(self, images: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+    def reconstruct(self, images: Tensor, order: Tensor, ratio: float | None = None) -> tuple[Tensor, Tensor]:
         """Return images with the hidden patches empty (zero) and with them predicted, both [B, C, *S].
 
-        Predictions of normalised targets get the mean and spread of the visible patches around them (`_nearness`).
-        The true values of hidden patches, which the usual MAE figures borrow here, are never read.
+        `ratio` hides another share of the patches than in training. Predictions of normalised targets get the mean and
+        spread of the visible patches around them (`_nearness`). The true values of hidden patches, which
+        the usual MAE figures borrow here, are never read.
         """
         grid, patch, target = self.encoder.grid, self.encoder.patch, self.options.target
-        visible, hidden = self._split(order)
+        visible, hidden = self.split(order, ratio)
         patches = patchify(images, patch)
         predicted = self._predict(images, visible, hidden).float()
         if target != "raw":
@@ -94,9 +96,9 @@ class MaskedAutoencoder(nn.Module):
         filled = patches.scatter(1, index, predicted.to(patches))
         return unpatchify(empty, grid, patch), unpatchify(filled, grid, patch)
 
-    def _split(self, order: Tensor) -> tuple[Tensor, Tensor]:
+    def split(self, order: Tensor, ratio: float | None = None) -> tuple[Tensor, Tensor]:
         """Return the visible [B, V] and hidden [B, H] places of an order [B, N]."""
-        count = num_visible(self.encoder.num_patches, self.options.ratio)
+        count = num_visible(self.encoder.num_patches, self.options.ratio if ratio is None else ratio)
         return order[:, :count], order[:, count:]
 
     def _predict(self, images: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
@@ -114,6 +116,20 @@ def normalise(patches: Tensor, target: str, channels: int) -> Tensor:
 def masked_loss(predicted: Tensor, truth: Tensor) -> Tensor:
     """Return the mean squared error over hidden patches (He et al. 2021, eq. of section 3), computed in float32."""
     return (predicted.float() - truth.float()).square().mean()
+
+
+def trivial_losses(model: MaskedAutoencoder, images: Tensor, order: Tensor) -> dict[str, Tensor]:
+    """Return the loss of two guesses that need no model, to measure a model against.
+
+    "mean_patch" fills in the mean of the image's visible patches, "neighbour_copy" the nearest visible patch, both
+    normalised as the target is.
+    """
+    visible, hidden = model.split(order)
+    target, channels, patches = model.options.target, model.channels, patchify(images, model.encoder.patch)
+    truth, seen = (normalise(take(patches, places), target, channels) for places in (hidden, visible))
+    nearest = _nearness(model.encoder.grid, visible, hidden).argmax(dim=2)
+    guesses = {"mean_patch": seen.mean(dim=1, keepdim=True).expand_as(truth), "neighbour_copy": take(seen, nearest)}
+    return {name: masked_loss(guess, truth) for name, guess in guesses.items()}
 
 
 def _by_group(patches: Tensor, target: str, channels: int) -> Tensor:

@@ -95,7 +95,7 @@ class UNETR(nn.Module):
         for all tokens (measured on Hippocampus, LOG.md), and drown the decoder's other path. `tap_norm` "instance"
         gives every channel mean 0 and deviation 1 over the patches of an image, as the decoder does after each layer.
         """
-        grid = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, *self.encoder.grid)
+        grid = tokens[:, self.encoder.num_prefix :].transpose(1, 2).reshape(tokens.shape[0], -1, *self.encoder.grid)
         return F.instance_norm(grid) if self.tap_norm == "instance" else grid
 
 

@@ -20,7 +20,7 @@ from selfmae.options import ModelOptions
 class Features(NamedTuple):
     """What the encoder made of a batch."""
 
-    tokens: Tensor  # [B, 1 + N, D] (or [B, 1 + V, D]): class token first, after the final norm
+    tokens: Tensor  # [B, 1 + N, D] (or [B, 1 + V, D]): class token, if there is one, first; after the final norm
     hidden: list[Tensor]  # outputs of the blocks asked for, in that order, same shape, without the norm
 
 
@@ -42,8 +42,9 @@ class PatchEmbed(nn.Module):
 class Encoder(nn.Module):
     """ViT with a class token, pre-norm blocks and a final norm (Dosovitskiy et al. 2021).
 
-    Positions are fixed sine-cosine in pre-training (a buffer [1, N, D]; none is added to the class token) and
-    learnable in fine-tuning, starting from the same values ([1, 1 + N, D]; zero for the class token).
+    `class_token` False leaves the class token out, as MONAI's UNETR does. Positions are fixed sine-cosine in
+    pre-training (a buffer [1, N, D]; none is added to the class token) and learnable in fine-tuning, starting from the
+    same values ([1, 1 + N, D]; zero for the class token).
     """
 
     def __init__(self, options: ModelOptions, channels: int, crop: Sequence[int], learn_positions: bool = True) -> None:
@@ -52,15 +53,17 @@ class Encoder(nn.Module):
         self.grid = grid_of(crop, self.patch)
         self.width = options.width
         self.patch_embed = PatchEmbed(channels, self.patch, options.width)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, options.width))
+        self.num_prefix = int(options.class_token)  # tokens before those of the patches
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, options.width)) if options.class_token else None
         positions = sincos_positions(self.grid, options.width)[None]
         if learn_positions:
-            self.pos_embed = nn.Parameter(F.pad(positions, (0, 0, 1, 0)))
+            self.pos_embed = nn.Parameter(F.pad(positions, (0, 0, self.num_prefix, 0)))
         else:
             self.register_buffer("pos_embed", positions)
-        self.blocks = make_blocks(options.width, options.depth, options.heads, options.mlp_ratio)
-        self.norm = nn.LayerNorm(options.width, eps=1e-6)
-        nn.init.normal_(self.cls_token, std=0.02)
+        self.blocks = make_blocks(options.width, options.depth, options.heads, options.mlp_ratio, options.norm_eps)
+        self.norm = nn.LayerNorm(options.width, eps=options.norm_eps)
+        if self.cls_token is not None:
+            nn.init.normal_(self.cls_token, std=0.02)
 
     @property
     def num_patches(self) -> int:
@@ -84,10 +87,11 @@ class Encoder(nn.Module):
             patches = take(patches, visible)
             positions = take(positions.expand(len(images), -1, -1), visible)
         tokens = self.patch_embed(patches) + positions
-        first: Tensor = self.cls_token
-        if self.pos_embed.shape[1] > self.num_patches:
-            first = first + self.pos_embed[:, :1]
-        tokens = torch.cat([first.expand(len(images), -1, -1), tokens], dim=1)
+        if self.cls_token is not None:
+            first: Tensor = self.cls_token
+            if self.pos_embed.shape[1] > self.num_patches:
+                first = first + self.pos_embed[:, :1]
+            tokens = torch.cat([first.expand(images.shape[0], -1, -1), tokens], dim=1)
         tokens, hidden = run_blocks(self.blocks, tokens, taps, skip)
         return Features(self.norm(tokens), hidden)
 
@@ -97,9 +101,9 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
 
 
-def make_blocks(width: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> nn.ModuleList:
+def make_blocks(width: int, depth: int, heads: int, mlp_ratio: float = 4.0, eps: float = 1e-6) -> nn.ModuleList:
     """Return `depth` timm blocks with Xavier-uniform linear layers and zero biases, as He et al. 2021."""
-    norm: Any = partial(nn.LayerNorm, eps=1e-6)
+    norm: Any = partial(nn.LayerNorm, eps=eps)
     blocks = nn.ModuleList(Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(depth))
     blocks.apply(init_linear)
     return blocks

@@ -1,35 +1,36 @@
 """Weights in files: written with the contract of the model, loaded with a report of every tensor, never in silence."""
 
+import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.serialization import safe_globals
 
 from selfmae.errors import UserError
 
 Weights = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What became of a file's tensors: how many were used, which of the model stay new, which were not used."""
-
-    used: int
-    new: tuple[str, ...]
-    unused: tuple[str, ...]
-
-
 def save_weights(path: Path, weights: Weights, contract: Mapping[str, Any]) -> None:
     """Write tensors and the contract (JSON: recipe, channels, label names) as one safetensors file, at once."""
+    write_tensors(path, weights, {"contract": json.dumps(contract, sort_keys=True)})
+
+
+def write_tensors(path: Path, weights: Weights, metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, at once."""
     part = path.with_name(f"{path.name}.part")
+    part.touch()
+    mode = part.stat().st_mode
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_file(tensors, part, metadata={"contract": json.dumps(contract, sort_keys=True)})
+    save_file(tensors, part, metadata=dict(metadata))
+    part.chmod(mode)  # safetensors makes files that only their owner can read
     part.replace(path)
 
 
@@ -59,15 +60,19 @@ def read_contract(path: Path) -> dict[str, Any]:
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
-    """Read a `torch.save` file without running code from it; a checkpoint's weights may lie under a common key."""
+    """Read a `torch.save` file without running code from it; a checkpoint's weights may lie under a common key.
+
+    Besides tensors and plain values only the arguments of a script (`Namespace`, as in facebook's files) may be in it.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for files that are none of its own
         raise UserError(
             f"{path} could not be read as weights ({type(error).__name__}): it is damaged or holds more than tensors, "
             "and code in a file is never run; give a .safetensors file, or a .pth file of tensors only."
         ) from error
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model", "network_weights"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     items = content.items() if isinstance(content, dict) else ()
@@ -77,45 +82,21 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_encoder(model: nn.Module, weights: Weights, source: str) -> Loaded:
-    """Copy the encoder tensors of `weights` into `model.encoder`; every tensor of its blocks must be found and fit.
+def load_encoder(model: nn.Module, weights: Weights) -> tuple[str, ...]:
+    """Copy what `models.transfer` gives into `model.encoder`; return the names of the model's tensors that stay new.
 
-    Names may be ours ("encoder.blocks...") or timm's ("blocks..."). Learned positions [1, 1 + N, D] are copied where
-    they fit. Fixed ones [1, N, D] and those of another grid are not: the model starts from sine-cosine values for its
-    own grid. Raises `UserError` naming what does not fit.
+    Positions [1, N, D] become those of the patches; learned ones of the class token start at zero.
     """
     encoder = model.encoder
     assert isinstance(encoder, nn.Module)
-    given = {name.removeprefix("encoder."): tensor for name, tensor in weights.items()}
-    wanted = dict(encoder.state_dict())
-    required = [name for name in wanted if name != "pos_embed"]
-    missing = [name for name in required if name not in given]
-    if missing:
-        raise UserError(
-            f"The weights of {source} lack {len(missing)} of the encoder's {len(required)} tensors "
-            f"(first: {missing[0]}): give weights of a ViT with the same depth, or change model.depth."
-        )
-    misfits = [name for name in required if given[name].shape != wanted[name].shape]
-    if misfits:
-        name = misfits[0]
-        raise UserError(
-            f"The weights of {source} do not fit: {name} has shape {list(given[name].shape)}, but the recipe's model "
-            f"wants {list(wanted[name].shape)} ({len(misfits)} tensors differ): set model.width, model.patch and the "
-            "number of channels as they were in pre-training."
-        )
-    copied = required + (["pos_embed"] if _positions_fit(encoder, given.get("pos_embed")) else [])
-    encoder.load_state_dict({name: given[name] for name in copied}, strict=False)
-    used = {f"encoder.{name}" for name in copied}
-    return Loaded(
-        used=len(copied),
-        new=tuple(name for name in model.state_dict() if name not in used),
-        unused=tuple(sorted(name for name in weights if name.removeprefix("encoder.") not in copied)),
-    )
-
-
-def _positions_fit(encoder: nn.Module, positions: Tensor | None) -> bool:
-    own = encoder.pos_embed
-    return positions is not None and isinstance(own, nn.Parameter) and positions.shape == own.shape
+    given = dict(weights)
+    if "pos_embed" in given:
+        positions, own = given["pos_embed"], encoder.pos_embed
+        assert isinstance(own, Tensor)
+        given["pos_embed"] = F.pad(positions, (0, 0, own.shape[1] - positions.shape[1], 0))
+    left = encoder.load_state_dict(given, strict=False)
+    assert not left.unexpected_keys
+    return tuple(name for name in model.state_dict() if name.removeprefix("encoder.") not in given)
 
 
 def load_whole(model: nn.Module, weights: Weights, source: Path) -> None:

@@ -13,9 +13,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
-from sklearn.metrics import roc_auc_score, roc_curve
 
-from selfmae.report.results import Cell, Curve, Results, label_names, mean_of
+from selfmae.report.results import Cell, Curve, Results
 from selfmae.report.tables import case_value
 from selfmae.report.words import MINUS
 
@@ -23,7 +22,6 @@ INK = "#0a0b0c"  # stands for the page's text colour until the SVG is written
 COLORS = {"scratch": "#7a828e", "mae": "#2a7de1"}  # of starts; readable on white and on black
 OTHER_COLORS = ("#d2691e", "#12937a", "#a855c8", "#c8415b")
 MAX_POINTS = 300  # of one curve
-GRID = np.linspace(0, 1, 101)  # false positive rates of the mean ROC curve
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a label called "$x$" is no formula
@@ -161,38 +159,3 @@ def _thin(curve: Sequence[Any] | np.ndarray) -> list[Any]:
     """Return at most `MAX_POINTS` points, evenly spread, first and last among them."""
     places = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), MAX_POINTS)).round().astype(int))
     return [curve[place] for place in places]
-
-
-def roc_plots(results: Results) -> list[tuple[str, Markup]]:
-    """Return title and ROC plot of every start that has probabilities and a finding with both outcomes."""
-    plots = []
-    for start in results.starts:
-        rows = [row for cell in results.cells_of(start) for row in cell.rows]
-        tables = [_outcomes(rows, name) for name in label_names(results) if rows and f"truth_{name}" in rows[0]]
-        tables = [(truth, scores) for truth, scores in tables if 0 < truth.sum() < len(truth)]
-        if tables:
-            plots.append((start, _roc(tables, color_of(results, start), start, results.starts.index(start))))
-    return plots
-
-
-def _roc(tables: Sequence[tuple[np.ndarray, np.ndarray]], color: str, start: str, place: int) -> Markup:
-    curves = [roc_curve(truth, scores)[:2] for truth, scores in tables]
-    area = mean_of([roc_auc_score(truth, scores) for truth, scores in tables])
-    with panel(3.2, 3.1) as (figure, axes):
-        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, linestyle=(0, (4, 3)))
-        for curve in curves:
-            axes.plot(*np.array(_thin(np.transpose(curve))).T, color=color, linewidth=0.7, alpha=0.5)
-        if len(curves) > 1:
-            average = np.mean([np.interp(GRID, *curve) for curve in curves], axis=0)
-            axes.plot([0, *GRID], [0, *average], color=color, linewidth=2.2)
-        axes.text(0.98, 0.04, f"area {area:.3f}", ha="right")
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
-        return to_svg(figure, f"roc{place}", f"ROC curves, {start}")
-
-
-def _outcomes(rows: Sequence[Mapping[str, str]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return truth (bool) and probability of one finding over the rows that have both."""
-    keys = f"truth_{name}", f"probability_{name}"
-    pairs = [[float(row[key]) for key in keys] for row in rows if all(row.get(key) for key in keys)]
-    table = np.array(pairs).reshape(len(pairs), 2)
-    return table[:, 0] > 0.5, table[:, 1]

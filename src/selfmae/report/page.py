@@ -5,12 +5,29 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from selfmae.report.figures import color_of, curve_plots, difference_plot, roc_plots
-from selfmae.report.pictures import LABEL_COLORS, predictions, reconstructions
-from selfmae.report.provenance import FILES, counts_table, findings_table, machines_table, tensor_lists, versions
+from selfmae.report.card import model_card
+from selfmae.report.examples import Example, examples
+from selfmae.report.figures import color_of, curve_plots, difference_plot
+from selfmae.report.intervals import effects_table
+from selfmae.report.methods import methods_paragraph
+from selfmae.report.outcomes import outcome_plots
+from selfmae.report.paper import paper_table
+from selfmae.report.pictures import LABEL_COLORS, reconstructions
+from selfmae.report.provenance import (
+    FILES,
+    counts_table,
+    findings_table,
+    machines_table,
+    plan_table,
+    recipe_text,
+    splits_table,
+    tensor_lists,
+    versions,
+)
 from selfmae.report.results import Results, label_names, read_results
-from selfmae.report.sentences import methods_paragraph, verdict_sentences
+from selfmae.report.sentences import verdict_sentences
 from selfmae.report.tables import case_table, conventions, label_table, pairs_table, starts_table
+from selfmae.report.volumes import label_colors, viewer
 from selfmae.report.words import metric_title
 
 
@@ -39,6 +56,8 @@ def _outcome(results: Results) -> dict[str, Any]:
         "starts": starts_table(results),
         "metric": metric_title(results.headline) if results.headline else "",
         "conventions": conventions(results),
+        "effects": effects_table(results),
+        "paper": paper_table(results),
         "labels": {start: table for start, table in labels.items() if table.rows},
         "cases": case_table(results),
     }
@@ -55,9 +74,20 @@ def _looks(results: Results) -> dict[str, Any]:
         "validated": any(cell.scores for cell in results.cells),
         "start_colors": [(start, color_of(results, start)) for start in results.starts],
         "reconstructions": reconstructions(results),
-        "predictions": predictions(results),
         "label_colors": [(name, LABEL_COLORS[place % len(LABEL_COLORS)]) for place, name in enumerate(names)],
-        "rocs": roc_plots(results),
+        "outcomes": outcome_plots(results),
+        **_examples(examples(results), names),
+    }
+
+
+def _examples(shown: dict[str, list[Example]], names: list[str]) -> dict[str, Any]:
+    """Return the example cases, and the viewer if one of them has a volume to look through."""
+    turning = any(item.volume for found in shown.values() for item in found)
+    return {
+        "examples": shown,
+        "outlined": any(not item.findings.rows for found in shown.values() for item in found),
+        "viewer": viewer() if turning else "",
+        "volume_colors": label_colors(names) if turning else {},
     }
 
 
@@ -65,12 +95,15 @@ def _background(results: Results) -> dict[str, Any]:
     """Return what was run, and where the numbers are from."""
     return {
         "counts": counts_table(results),
+        "splits": splits_table(results),
+        "plan": plan_table(results),
         "notes": [str(note) for note in results.run.get("notes", [])],
         "findings": findings_table(results),
         "machines": machines_table(results),
         "versions": versions(results),
         "tensors": tensor_lists(results),
-        "recipe": results.recipe,
+        "recipe": recipe_text(results),
         "methods": methods_paragraph(results),
+        "card": model_card(results),
         "files": FILES,
     }

@@ -1,4 +1,4 @@
-"""Pictures of the page as PNG data URIs: reconstructions, and example predictions with contours."""
+"""Pictures of the page as data URIs: reconstructions, and slices with contours."""
 
 import base64
 import zipfile
@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.patheffects import withStroke
@@ -19,115 +20,113 @@ from selfmae.errors import UserError
 from selfmae.report.results import Cell, Results
 
 LABEL_COLORS = ("#ffb000", "#22c1f0", "#ff5fa2", "#8ee000", "#b388ff", "#ff7043", "#00d0a0", "#f5f06a")
-MAX_CASES = 4
 TILE_PIXELS = 360  # longer side of a picture with contours
+LARGEST_PNG = 64  # pixels a side; larger pictures are JPEG, which the eye cannot tell at this quality
 DPI = 100
 PNG: dict[str, Any] = {"Software": None}  # no version of matplotlib in the bytes
+JPEG: dict[str, Any] = {"quality": 90, "subsampling": 0}  # thin coloured lines keep their colour
 
-Stacks = Mapping[str, np.ndarray]
+Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Rows of pictures (data URIs, "" where there is none) under column titles."""
+    """Rows of pictures (data URIs) under column titles; `ratio` is the share of hidden patches in training."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]  # title and pictures
-    ratio: float | None = None  # share of hidden patches, of reconstructions
+    ratio: float
 
 
 def reconstructions(results: Results) -> Gallery | None:
     """Return originals, masked images and reconstructions of the first pre-training that saved them."""
-    stacks = _first(results.pretrained, "reconstructions.npz")
-    if stacks is None:
+    arrays = first_arrays(results.pretrained, "reconstructions.npz", ("original", "masked", "reconstructed", "ratios"))
+    if arrays is None:
         return None
-    ids = [str(name) for name in stacks["ids"][:MAX_CASES]]
-    originals = stacks["original"]
-    # All three pictures of a case share the grey scale of its original, so they can be compared.
-    rows = tuple(
-        (name.capitalize(), tuple(gray_png(window(stacks[name][i], originals[i])) for i in range(len(ids))))
-        for name in ("original", "masked", "reconstructed")
-    )
-    return Gallery(tuple(ids), rows, float(stacks["ratio"]) if "ratio" in stacks else None)
+    rows = [("Original", _row(arrays["original"]))]
+    for place, ratio in enumerate(arrays["ratios"]):
+        share = f"{100 * ratio:g} %"
+        rows += [
+            (f"{share} hidden", _row(arrays["masked"][place])),
+            (f"{share} filled in", _row(arrays["reconstructed"][place])),
+        ]
+    return Gallery(tuple(map(str, arrays["ids"])), tuple(rows), float(arrays["ratio"]))
 
 
-def predictions(results: Results) -> Gallery | None:
-    """Return for a few test cases the slice, and its contours by the first cell of each start that saved them."""
-    found = {start: _first(results.cells_of(start), "predictions.npz") for start in results.starts}
-    stacks = {start: content for start, content in found.items() if content is not None}
-    if not stacks:
-        return None
-    first = next(iter(stacks.values()))
-    rows = []
-    for place, case in enumerate(first["ids"][:MAX_CASES]):
-        image = window(first["image"][place])
-        tiles = [_tile_of(content, case, image) for content in stacks.values()]
-        rows.append((str(case), (contour_png(image, None, None), *tiles)))
-    return Gallery(("Image", *stacks), tuple(rows))
+def gray_picture(shades: np.ndarray) -> str:
+    """Return a picture [H, W] uint8 as a data URI, pixel by pixel."""
+    buffer, kind = BytesIO(), "png" if max(shades.shape) <= LARGEST_PNG else "jpeg"
+    more: dict[str, Any] = {"metadata": PNG} if kind == "png" else {"pil_kwargs": JPEG}
+    imsave(buffer, np.stack([shades] * 3, axis=-1), format=kind, **more)
+    return data_uri(buffer.getvalue(), f"image/{kind}")
 
 
-def gray_png(picture: np.ndarray) -> str:
-    """Return a picture [H, W] with values 0..1 as a PNG data URI, pixel by pixel."""
-    buffer = BytesIO()
-    shades = (np.nan_to_num(picture).clip(0, 1) * 255).round().astype(np.uint8)
-    imsave(buffer, np.stack([shades] * 3, axis=-1), format="png", metadata=PNG)
-    return _data_uri(buffer)
+def contour_picture(
+    shades: np.ndarray,
+    truth: np.ndarray | None = None,
+    predicted: np.ndarray | None = None,
+    pixel_mm: Sequence[float] | np.ndarray = (1.0, 1.0),
+) -> str:
+    """Return a picture [H, W] uint8 with dashed contours of the true and solid ones of the predicted layers [K, H, W].
 
-
-def contour_png(image: np.ndarray, truth: np.ndarray | None, predicted: np.ndarray | None) -> str:
-    """Return an image [H, W] with values 0..1, dashed contours of the true and solid ones of the predicted labels."""
-    height, width = image.shape
-    scale = TILE_PIXELS / max(height, width) / DPI
+    Layers hold 1 + the place of a label, which decides the colour; pixels are drawn as high and wide as they are.
+    """
+    height, width = shades.shape
+    sides = np.array([width * pixel_mm[1], height * pixel_mm[0]])
     with matplotlib.style.context("default"):
-        figure = Figure(figsize=(width * scale, height * scale), dpi=DPI)
+        figure = Figure(figsize=tuple(sides * TILE_PIXELS / sides.max() / DPI), dpi=DPI)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
-        axes.imshow(image, cmap="gray", vmin=0, vmax=1, aspect="auto")
-        for labels, width_points, line in ((predicted, 1.6, "solid"), (truth, 1.4, "dashed")):
-            for place in np.unique(labels[labels > 0]) if labels is not None else ():
-                # A margin closes the contours of labels that touch the border.
-                inside = np.pad(labels == place, 1).astype(float)
-                axis_x, axis_y = np.arange(-1, width + 1), np.arange(-1, height + 1)
-                color = LABEL_COLORS[(int(place) - 1) % len(LABEL_COLORS)] if line == "solid" else "white"
-                lines = axes.contour(
-                    axis_x, axis_y, inside, [0.5], colors=color, linewidths=width_points, linestyles=line
-                )
-                lines.set_path_effects([withStroke(linewidth=width_points + 1.2, foreground="black", alpha=0.6)])
+        axes.imshow(shades, cmap="gray", vmin=0, vmax=255, aspect="auto")
+        for layers, line in ((predicted, "solid"), (truth, "dashed")):
+            for layer in () if layers is None else layers:
+                _draw_contours(axes, layer, line)
         axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
         buffer = BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI, metadata=PNG)
-    return _data_uri(buffer)
+        figure.savefig(buffer, format="jpeg", dpi=DPI, pil_kwargs=JPEG)
+    return data_uri(buffer.getvalue(), "image/jpeg")
 
 
-def window(image: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Return intensities as 0..1 between the 0.5th and 99.5th percentile of the image, or of a reference."""
-    image = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    low, high = np.percentile(image if reference is None else np.nan_to_num(reference), (0.5, 99.5))
-    return ((image - low) / max(high - low, 1e-9)).clip(0, 1)
+def _draw_contours(axes: Axes, layer: np.ndarray, line: str) -> None:
+    """Draw the outline of every label of a layer [H, W]."""
+    height, width = layer.shape
+    points = 1.6 if line == "solid" else 1.4
+    for place in np.unique(layer[layer > 0]):
+        # A margin closes the contours of labels that touch the border.
+        inside = np.pad(layer == place, 1).astype(float)
+        color = LABEL_COLORS[(int(place) - 1) % len(LABEL_COLORS)] if line == "solid" else "white"
+        lines = axes.contour(
+            np.arange(-1, width + 1), np.arange(-1, height + 1), inside, [0.5], colors=color, linewidths=points,
+            linestyles=line,
+        )  # fmt: skip
+        lines.set_path_effects([withStroke(linewidth=points + 1.2, foreground="black", alpha=0.6)])
 
 
-def _tile_of(stacks: Stacks, case: str, image: np.ndarray) -> str:
-    """Return the picture of a case in one start's file, "" if the file shows other cases."""
-    places = np.flatnonzero(stacks["ids"] == case)
-    return contour_png(image, stacks["truth"][places[0]], stacks["predicted"][places[0]]) if len(places) else ""
-
-
-def _first(cells: Sequence[Cell], name: str) -> Stacks | None:
+def first_arrays(cells: Sequence[Cell], name: str, keys: Sequence[str]) -> Arrays | None:
     """Return the arrays of the first cell that has this file of figures."""
     paths = [cell.folder / "figures" / name for cell in cells]
-    return next((_read(path) for path in paths if path.is_file()), None)
+    return next((read_arrays(path, keys) for path in paths if path.is_file()), None)
 
 
-def _read(path: Path) -> Stacks:
+def read_arrays(path: Path, keys: Sequence[str] = ()) -> Arrays:
+    """Return the arrays of a file of figures, which must have these keys; raise `UserError` otherwise."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+            arrays = dict(file)
+        for key in keys:
+            arrays[key]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path} must hold arrays (NPZ), but could not be read ({error}): delete it, and the report is made "
-            "without these pictures."
+            f"{path} must hold arrays (NPZ) as this version writes them, but could not be read ({error}): delete it, "
+            "and the report is made without these pictures."
         ) from error
+    return arrays
 
 
-def _data_uri(buffer: BytesIO) -> str:
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+def _row(pictures: np.ndarray) -> tuple[str, ...]:
+    return tuple(gray_picture(picture) for picture in pictures)
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Return bytes as a data URI of a media type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,20 +1,28 @@
-"""What was run: data, findings, machines and starts, and which file each number comes from."""
+"""What was run: data, plan, findings, machines and starts, and which file each number comes from."""
 
-from selfmae.report.results import Cell, Results
+import hashlib
+import re
+from collections.abc import Iterable
+
+from selfmae.report.results import Cell, Results, Row
 from selfmae.report.tables import Table
-from selfmae.report.words import DASH, duration
+from selfmae.report.words import DASH, duration, size
 
 PARTS = {"train": "train", "val": "validation", "test": "test", "unlabelled": "unlabelled", "unused": "unused"}
 FILES = (
     ("Verdict, differences, intervals", "verdict.json"),
     ("Metrics of starts and labels, conventions", "<start>/fold<k>/seed<n>/summary-test.json"),
-    ("Dots of the differences, cases, ROC curves", "<start>/fold<k>/seed<n>/rows-test.csv"),
+    (
+        "Dots of the differences, intervals of labels, cases, ROC and calibration curves",
+        "<start>/fold<k>/seed<n>/rows-test.csv",
+    ),
     ("Learning curves, steps", "<start>/fold<k>/seed<n>/steps.jsonl"),
     ("Reconstructions", "pretrain/fold<k>/seed<n>/figures/reconstructions.npz"),
-    ("Example predictions", "<start>/fold<k>/seed<n>/figures/predictions.npz"),
+    ("Pictures and volumes of cases", "<start>/fold<k>/seed<n>/figures/examples.npz"),
     ("Versions, device, precision, parameters, seconds, start report", "<start>/fold<k>/seed<n>/where.json"),
+    ("Parts of the split and content digests", "<start>/fold<k>/seed<n>/cases.csv"),
     ("Counts, split notes, findings of the data", "run.json"),
-    ("Recipe", "recipe.yaml"),
+    ("Plan and recipe", "recipe.yaml"),
 )
 
 
@@ -29,6 +37,48 @@ def counts_table(results: Results) -> Table:
     return Table(("Part", "Cases", "Patients"), rows)
 
 
+def splits_table(results: Results) -> Table:
+    """Return cases, patients and content digest of each part in each fold, as the trainings recorded them."""
+    folds = {cell.fold: cell.cases for cell in (*results.cells, *results.pretrained) if cell.cases}
+    rows = []
+    for fold, cases in sorted(folds.items()):
+        for part, title in PARTS.items():
+            members = [case for case in cases if case["split"] == part]
+            if members:
+                counts = (f"{len(members):,}", f"{len({case['patient'] for case in members}):,}")
+                rows.append((str(fold), title, digest(members), *counts))
+    return Table(("Fold", "Part", "Digest", "Cases", "Patients"), tuple(rows), num_words=3)
+
+
+def digest(cases: Iterable[Row]) -> str:
+    """Return 12 hexadecimal digits that change with any pixel of these cases' images, and not with names or order."""
+    hashes = sorted(case["hash"] for case in cases if case["hash"])
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:12] if hashes else DASH
+
+
+def recipe_text(results: Results) -> str:
+    """Return the recipe as it stands in its file; of places on the machine only the last part."""
+    lines = []
+    for line in results.recipe.splitlines(keepends=True):
+        setting, mark, reason = line.partition("  # ")
+        lines.append(re.sub(r"^( *\w+: ['\"]?)(?![\[{]).*[/\\]", r"\1", setting) + mark + reason)
+    return "".join(lines)
+
+
+def plan_table(results: Results) -> Table:
+    """Return key, value and reason of everything in the recipe that was derived or given rather than a default."""
+    rows: list[tuple[str, ...]] = []
+    sections: list[str] = []
+    for line in recipe_text(results).splitlines():
+        match = re.match(r"( *)(\w+):(?: (.*?))?(?:  # (.*))?$", line)
+        if match:
+            depth = len(match[1]) // 2
+            sections[depth:] = [match[2]]
+            if match[3] and match[4]:
+                rows.append((".".join(sections), match[3], match[4]))
+    return Table(("Setting", "Value", "Reason"), tuple(rows), num_words=3)
+
+
 def findings_table(results: Results) -> Table:
     """Return what the data doctor found."""
     rows = tuple(
@@ -39,7 +89,7 @@ def findings_table(results: Results) -> Table:
 
 
 def machines_table(results: Results) -> Table:
-    """Return device, precision, parameters, time and start report of every training."""
+    """Return device, precision, parameters, time, memory and start report of every training."""
     rows = tuple(
         (
             cell_name(cell),
@@ -48,10 +98,13 @@ def machines_table(results: Results) -> Table:
             str(cell.where.get("precision", DASH)),
             _count(cell.where.get("num_parameters")),
             duration(cell.where.get("seconds")),
+            size(cell.where.get("peak_bytes")),
         )
         for cell in (*results.pretrained, *results.cells)
     )
-    return Table(("Training", "Start", "Device", "Precision", "Parameters", "Time"), rows, num_words=4)
+    columns = ("Training", "Start", "Device", "Precision", "Parameters", "Time", "Peak memory")
+    note = "Memory: the most that the process had by the end of the training (on a GPU, there). Energy: not measured."
+    return Table(columns, rows, note, num_words=4)
 
 
 def versions(results: Results) -> list[tuple[str, str]]:

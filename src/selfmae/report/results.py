@@ -4,17 +4,19 @@ import csv
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from selfmae.errors import UserError
+from selfmae.recipe import flat, read_content
 
 PRETRAIN = "pretrain"
 HEADLINES = ("dice_per_case", "mean_auc", "macro_auc")  # of masks, findings, classes
 
+Row = Mapping[str, str]
 Curve = tuple[tuple[int, float], ...]  # steps and values
 
 
@@ -30,7 +32,8 @@ class Cell:
     scores: Curve
     where: dict[str, Any]
     summary: dict[str, Any]
-    rows: tuple[dict[str, str], ...]
+    rows: tuple[Row, ...]
+    cases: tuple[Row, ...]  # who is in which part, with the content hash of each image
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -45,12 +48,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything reportable of a folder: `run.json`, `verdict.json`, the recipe's text and the cells."""
+    """Everything reportable of a folder: `run.json`, `verdict.json`, the recipe and the cells."""
 
     folder: Path
     run: dict[str, Any]
     verdict: dict[str, Any]
     recipe: str
+    settings: Mapping[str, Any]  # the recipe's values by dotted key, {} without a recipe
     pretrained: tuple[Cell, ...]
     cells: tuple[Cell, ...]
 
@@ -90,6 +94,7 @@ def read_results(folder: Path) -> Results:
         _read_json(folder / "run.json"),
         _read_json(folder / "verdict.json"),
         recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        flat(read_content(recipe)) if recipe.is_file() else {},
         tuple(cell for cell in cells if cell.start == PRETRAIN),
         tuple(cell for cell in cells if cell.start != PRETRAIN),
     )
@@ -131,9 +136,9 @@ def _place(path: Path) -> tuple[str, list[int]]:
 
 
 def _read_single(folder: Path) -> Cell:
-    """Read a folder of one stage: only fine-tuning reports a start or is evaluated."""
+    """Read a folder of one stage: only pre-training counts the images it saw."""
     where = _read_json(folder / "where.json")
-    tuned = "start" in where or (folder / "summary-test.json").is_file()
+    tuned = "num_seen" not in where and ("start" in where or (folder / "summary-test.json").is_file())
     return _read_cell(folder, str(where.get("start", {}).get("kind", "model")) if tuned else PRETRAIN)
 
 
@@ -146,7 +151,8 @@ def _read_cell(folder: Path, start: str) -> Cell:
         tuple((int(line["step"]), float(line[key])) for line in log if key in line) for key in ("loss", "score")
     )
     where, summary = _read_json(folder / "where.json"), _read_json(folder / "summary-test.json")
-    return Cell(start, fold, seed, folder, losses, scores, where, summary, _read_rows(folder / "rows-test.csv"))
+    rows, cases = (_read_rows(folder / name) for name in ("rows-test.csv", "cases.csv"))
+    return Cell(start, fold, seed, folder, losses, scores, where, summary, rows, cases)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -173,7 +179,7 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _read_rows(path: Path) -> tuple[dict[str, str], ...]:
+def _read_rows(path: Path) -> tuple[Row, ...]:
     if not path.is_file():
         return ()
     with path.open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Sentences made from facts: the verdict for a clinician, and a methods paragraph for a paper."""
+"""Sentences made from facts: the verdict for a clinician, and what limits it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,6 @@ from selfmae.report.results import Results, mean_of
 from selfmae.report.words import (
     difference_digits,
     interval,
-    listed,
-    metric_title,
     number,
     origin,
     plural,
@@ -17,7 +15,6 @@ from selfmae.report.words import (
 )
 
 Pair = Mapping[str, Any]
-PARTS = {"train": "train", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
 
 
 def main_pair(results: Results) -> Pair | None:
@@ -93,93 +90,6 @@ def _without_comparison(results: Results) -> list[str]:
     stage = f"Fine-tuning {origin(cell.start)}" if results.cells else "Self pre-training"
     reached = f" reached step {cell.num_steps:,}" if cell.num_steps else " has begun"
     return [f"{stage}{reached}; no model has been evaluated on the test cases yet, so there is no verdict."]
-
-
-def methods_paragraph(results: Results) -> str:
-    """Return a methods paragraph made only of facts in the folder."""
-    parts = [_software(results), _data(results), _pretraining(results), _finetuning(results), _statistics(results)]
-    return " ".join(part for part in parts if part)
-
-
-def _software(results: Results) -> str:
-    cell = (*results.cells, *results.pretrained)[0]
-    versions = cell.where.get("versions", {})
-    known = [f"{name} {versions[name]}" for name in ("selfmae", "torch", "timm", "monai") if name in versions]
-    device = (
-        f" on {cell.where['device']} in {cell.where.get('precision', 'an unknown precision')}"
-        if "device" in cell.where
-        else ""
-    )
-    return f"Models were trained with {listed(known)}{device}." if known else ""
-
-
-def _data(results: Results) -> str:
-    counts = results.run.get("counts", {})
-    parts = [
-        f"{plural(counts[split]['cases'], f'{word} case')} of {plural(counts[split]['patients'], 'patient')}"
-        for split, word in PARTS.items()
-        if counts.get(split, {}).get("cases")
-    ]
-    folds = results.run.get("num_folds", 1)
-    if not parts:
-        return ""
-    crossed = f", with {folds}-fold patient-wise cross-validation" if folds > 1 else ""
-    return f"The data set {results.source} gave {listed(parts)}{crossed}; no patient stands in two parts of a split."
-
-
-def _pretraining(results: Results) -> str:
-    if not results.pretrained:
-        return ""
-    cell = results.pretrained[0]
-    seen = f" on {plural(cell.where['num_seen'], 'image')}" if "num_seen" in cell.where else ""
-    steps = f" for {cell.num_steps:,} steps" if cell.num_steps else ""
-    return (
-        f"A vision transformer was pre-trained as a masked autoencoder (He et al. 2021; Zhou et al. 2023)"
-        f"{seen}{steps}, without labels and without validation or test cases."
-    )
-
-
-def _finetuning(results: Results) -> str:
-    if not results.cells:
-        return ""
-    steps = max((cell.num_steps or 0 for cell in results.cells), default=0)
-    seeds = len({cell.seed for cell in results.cells})
-    starts = listed([origin(start) for start in results.starts])
-    model = "The model" if results.pretrained else "A vision transformer"
-    equal = " on the same splits and seeds" if len(results.starts) > 1 else ""
-    return (
-        f"{model} was fine-tuned {starts}{equal} ({plural(seeds, 'seed')}, up to {steps:,} steps), "
-        "and the weights with the best validation score were kept."
-    )
-
-
-def _statistics(results: Results) -> str:
-    pair, metric = main_pair(results), results.headline
-    if not metric:
-        return ""
-    convention = next((cell.summary["conventions"][metric] for cell in results.cells if _explains(cell, metric)), "")
-    text = f"The metric on the test cases was {metric_title(metric)}" + (
-        f" ({convention.rstrip('.')})." if convention else "."
-    )
-    if pair is None:
-        return text
-    seeds = " and the training seed" if pair["num_seeds"] > 1 else ", for the one training seed used"
-    digits = difference_digits(pair)
-    return (
-        f"{text} 95 % intervals are from a bootstrap over patients, paired between the starts{seeds}. "
-        f"The difference of {pair['b']} and {pair['a']} was {number(pair['difference'], digits, sign=True)} "
-        f"(95 % interval {interval(pair.get('ci95'), digits)}, p {_relation(pair.get('p'))})."
-    )
-
-
-def _explains(cell: Any, metric: str) -> bool:
-    return metric in cell.summary.get("conventions", {})
-
-
-def _relation(p: float | None) -> str:
-    if p is None:
-        return "undefined"
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def capital(text: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfmae.report.results import Cell, Results, defined, label_names, mean_of, spread_of
+from selfmae.report.results import Cell, Results, Row, defined, label_names, mean_of, spread_of
 from selfmae.report.words import (
     DASH,
     difference_digits,
@@ -98,7 +98,7 @@ _ORDER = ("dice", "auc", "average_precision", "num_present", "num_missed", "num_
 
 def case_table(results: Results) -> Table:
     """Return one row a test case, worst first, at most `MAX_CASES`; values are means over a start's cells."""
-    measures = _case_measures(results)
+    measures = case_measures(results)
     cases = {row["id"]: row.get("patient", "") for cell in results.cells for row in cell.rows}
     values = {start: _values_of(results.cells_of(start), [name for name, _, _ in measures]) for start in results.starts}
     _, _, larger_is_worse = measures[0] if measures else ("", "", False)
@@ -117,7 +117,7 @@ def case_table(results: Results) -> Table:
 Measure = tuple[str, str, bool]  # key, title, whether larger is worse
 
 
-def _case_measures(results: Results) -> list[Measure]:
+def case_measures(results: Results) -> list[Measure]:
     """Return the values of a case that the table shows; the first one orders it."""
     first = next((cell.rows[0] for cell in results.cells if cell.rows), {})
     if "dice" in first:
@@ -140,7 +140,7 @@ def _values_of(cells: Sequence[Cell], names: Sequence[str]) -> dict[str, list[fl
     return {case: [mean_of(column) for column in zip(*rows, strict=True)] for case, rows in gathered.items()}
 
 
-def case_value(row: dict[str, str], name: str) -> float | None:
+def case_value(row: Row, name: str) -> float | None:
     """Return one value of a row: a column, the probability of the true class, or the squared error over findings."""
     if name not in ("brier", "true_class"):
         return mean_of([row.get(name)])

@@ -105,6 +105,13 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def size(num_bytes: float | None) -> str:
+    """Return bytes as megabytes or gigabytes (powers of ten)."""
+    if num_bytes is None:
+        return "not measured"
+    return f"{num_bytes / 1e6:.0f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:.1f} GB"
+
+
 def p_value(p: float | None) -> str:
     """Return p with three decimals, "< 0.001" below."""
     return "< 0.001" if p is not None and p < 0.001 else number(p)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
+from selfmae.data.prepare import Box
 from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
 from selfmae.options import Recipe
@@ -43,8 +44,10 @@ class Task(Trainable, Protocol):
     headline: str  # one of `HEADLINES`
     store: Store
 
-    def predict(self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """Return the prediction for a prepared image [C, *S] whose file had the spatial `shape`."""
+    def predict(
+        self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int], box: Box | None = None
+    ) -> np.ndarray:
+        """Return the prediction for a prepared image [C, *S], all or a box of one whose file had the shape `shape`."""
         ...
 
     def row(self, case: Case, prediction: np.ndarray) -> Row:

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
+from selfmae.data.prepare import Box, finish
 from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
-from selfmae.data.transforms import augment, pad_to
+from selfmae.data.transforms import change_intensity, draw_corner, draw_view, middle_corner, take_crop, take_image
 from selfmae.errors import UserError
 from selfmae.metrics.classification import score_findings, summarise_classes, summarise_findings
 from selfmae.models.classifier import Classifier
@@ -37,11 +38,15 @@ class Classify:
 
     def sample(self, draw: Draw) -> Sample:
         """Return {"image": [C, *crop], "target": [F], "skip": [depth, 2]}."""
-        recipe = self.recipe
-        image = self._whole(self.store.image(draw.case))
-        image, _ = augment(image, None, recipe.fit.augment, generator(draw.seed, "sample"))
+        recipe, rng = self.recipe, generator(draw.seed, "sample")
+        options, crop = recipe.fit.augment, recipe.data.crop
+        prepared = self.store.image(draw.case)
+        self._check(prepared)
+        corner = draw_corner(prepared.shape[1:], crop, rng, None, 0.0)
+        view = draw_view(prepared.shape[1:], crop, corner, options, rng)
+        image = change_intensity(finish(take_image(prepared, view), recipe.data), options, rng)
         return {
-            "image": image,
+            "image": torch.from_numpy(image),
             "target": torch.tensor(_findings(draw.case), dtype=torch.float32),
             "skip": draw_skips(recipe.model.depth, recipe.fit.drop_path, draw.seed),
         }
@@ -53,10 +58,14 @@ class Classify:
             return F.cross_entropy(logits, batch["target"])
         return F.binary_cross_entropy_with_logits(logits, batch["target"])
 
-    def predict(self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """Return probabilities [F] of a prepared image [C, *S]; `shape` plays no part."""
-        device = next(model.parameters()).device
-        logits = model(self._whole(prepared)[None].to(device)).float()[0]
+    def predict(
+        self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int], box: Box | None = None
+    ) -> np.ndarray:
+        """Return probabilities [F] of the middle of a prepared image [C, *S]; `shape` and `box` play no part."""
+        self._check(prepared)
+        crop, device = self.recipe.data.crop, next(model.parameters()).device
+        image = take_crop(prepared, middle_corner(prepared.shape[1:], crop), crop)
+        logits = model(torch.from_numpy(finish(image, self.recipe.data))[None].to(device)).float()[0]
         return (logits.softmax(0) if self.exclusive else logits.sigmoid()).cpu().numpy()
 
     def row(self, case: Case, prediction: np.ndarray) -> Row:
@@ -70,16 +79,14 @@ class Classify:
         summarise = summarise_classes if self.exclusive else summarise_findings
         return summarise(rows, self.names)
 
-    def _whole(self, prepared: np.ndarray) -> Tensor:
-        """Return the whole image [C, *crop]: preparation gave it this size, or a smaller one to be padded."""
-        crop = self.recipe.data.crop
-        image = pad_to(prepared, crop)
-        if image.shape[1:] != tuple(crop):
+    def _check(self, prepared: np.ndarray) -> None:
+        """Raise if an image is larger than the crop by no decision: with `data.size`, the crop is its middle."""
+        data, shape = self.recipe.data, list(prepared.shape[1:])
+        if not data.size and any(have > want for have, want in zip(shape, data.crop, strict=True)):
             raise UserError(
-                f"Classification looks at whole images of data.crop {list(crop)}, but one is {list(image.shape[1:])}: "
+                f"Classification looks at whole images of data.crop {list(data.crop)}, but one is {shape}: "
                 "set data.size to the same values as data.crop."
             )
-        return torch.from_numpy(image.astype(np.float32))
 
 
 def _findings(case: Case) -> tuple[float, ...]:

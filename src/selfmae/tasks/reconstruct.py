@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from selfmae.data.prepare import finish
 from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
-from selfmae.data.transforms import augment, draw_corner, take_crop
+from selfmae.data.transforms import change_intensity, draw_corner, draw_view, take_image
 from selfmae.models.mae import MaskedAutoencoder, masked_loss
 from selfmae.models.patches import draw_visible, grid_of
 from selfmae.options import Recipe
@@ -28,13 +29,14 @@ class Reconstruct:
 
     def sample(self, draw: Draw) -> Sample:
         """Return {"image": [C, *crop], "order": [N]}; the visible patches stand first in the order."""
-        options, rng = self.recipe.data, generator(draw.seed, "sample")
+        rng, crop, options = generator(draw.seed, "sample"), self.recipe.data.crop, self.recipe.pretrain.augment
         prepared = self.store.image(draw.case)
-        corner = draw_corner(prepared.shape[1:], options.crop, rng, None, 0.0)
-        image = torch.from_numpy(take_crop(prepared, corner, options.crop).astype("float32"))
-        image, _ = augment(image, None, self.recipe.pretrain.augment, rng)
+        places = self.store.tissue_places(draw.case) if options.foreground else None
+        corner = draw_corner(prepared.shape[1:], crop, rng, places, options.foreground)
+        view = draw_view(prepared.shape[1:], crop, corner, options, rng)
+        image = change_intensity(finish(take_image(prepared, view), self.recipe.data), options, rng)
         order = draw_visible(self.num_patches, self.recipe.mask.ratio, generator(draw.seed, "mask"))
-        return {"image": image, "order": torch.from_numpy(order)}
+        return {"image": torch.from_numpy(image), "order": torch.from_numpy(order)}
 
     def loss(self, model: nn.Module, batch: Sample) -> Tensor:
         """Return the mean squared error of the hidden patches."""

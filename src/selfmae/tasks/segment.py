@@ -11,16 +11,25 @@ from torch import Tensor, nn
 
 from selfmae.data.case import Case
 from selfmae.data.images import read_mask
+from selfmae.data.prepare import Box, finish
+from selfmae.data.sides import mirror_table
 from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
-from selfmae.data.transforms import augment, draw_corner, take_crop
+from selfmae.data.transforms import change_intensity, draw_corner, draw_view, take_image, take_mask
 from selfmae.errors import UserError
 from selfmae.metrics.segmentation import score_masks, summarise_masks
 from selfmae.models.unetr import UNETR
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 from selfmae.tasks.base import HEADLINES, Row, draw_skips
-from selfmae.tasks.window import largest_output, positive_outputs, predict_rows, resample_rows
+from selfmae.tasks.window import (
+    clear_outside,
+    extend_rows,
+    largest_output,
+    positive_outputs,
+    predict_rows,
+    resample_rows,
+)
 
 
 class Segment:
@@ -33,6 +42,8 @@ class Segment:
         self.target = recipe.target
         self.store = Store(recipe.data, recipe.target.values)
         self.regions = self._region_table()
+        # Volumes run from left to right along their first axis, pictures along their second.
+        self.mirrored = mirror_table(recipe.target.names)
         # Squared denominators and these smoothing terms are those of the released code (reproduction.md, R10).
         shared: dict[str, Any] = {"squared_pred": True, "smooth_nr": 0.0, "smooth_dr": 1e-6}
         exclusive: dict[str, Any] = {"softmax": True, "to_onehot_y": True}
@@ -48,12 +59,18 @@ class Segment:
         recipe, rng = self.recipe, generator(draw.seed, "sample")
         options, crop = recipe.fit.augment, recipe.data.crop
         prepared, labels = self.store.image(draw.case), self.store.mask(draw.case)
-        corner = draw_corner(labels.shape, crop, rng, labels, options.foreground)
-        image = torch.from_numpy(take_crop(prepared, corner, crop).astype(np.float32))
-        image, mask = augment(image, torch.from_numpy(take_crop(labels, corner, crop).copy()), options, rng)
-        assert mask is not None
-        skip = draw_skips(recipe.model.depth, recipe.fit.drop_path, draw.seed)
-        return {"image": image, "target": mask[None], "skip": skip}
+        places = self.store.label_places(draw.case) if options.foreground else None
+        corner = draw_corner(labels.shape, crop, rng, places, options.foreground)
+        view = draw_view(labels.shape, crop, corner, options, rng)
+        image = change_intensity(finish(take_image(prepared, view), recipe.data), options, rng)
+        mask = take_mask(labels, view)
+        if self.mirrored is not None and view.flips[0 if len(crop) == 3 else 1]:
+            mask = self.mirrored[mask]
+        return {
+            "image": torch.from_numpy(image),
+            "target": torch.from_numpy(mask)[None],
+            "skip": draw_skips(recipe.model.depth, recipe.fit.drop_path, draw.seed),
+        }
 
     def loss(self, model: nn.Module, batch: Sample) -> Tensor:
         """Return DiceCE over labels and background, or Dice over regions."""
@@ -63,12 +80,19 @@ class Segment:
             target = self.regions.to(target.device)[target[:, 0]].movedim(-1, 1)
         return self._loss(logits, target)
 
-    def predict(self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """Return label places [*shape] uint8 (0 is background), or regions [R, *shape] bool."""
-        device = next(model.parameters()).device
-        rows = predict_rows(model, prepared, self.recipe.data.crop, self.recipe.predict, device)
-        rows = resample_rows(rows, prepared.shape[1], shape)
-        return positive_outputs(rows) if self.target.regions else largest_output(rows)
+    def predict(
+        self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int], box: Box | None = None
+    ) -> np.ndarray:
+        """Return label places [*shape] uint8 (0 is background), or regions [R, *shape] bool; background off the box."""
+        device, whole = next(model.parameters()).device, box.whole if box else prepared.shape[1:]
+        rows = predict_rows(
+            model, finish(prepared, self.recipe.data), self.recipe.data.crop, self.recipe.predict, device
+        )
+        rows = resample_rows(extend_rows(rows, box) if box else rows, whole[0], shape)
+        prediction = positive_outputs(rows) if self.target.regions else largest_output(rows)
+        if box:
+            clear_outside(prediction, box)
+        return prediction
 
     def row(self, case: Case, prediction: np.ndarray) -> Row:
         """Return Dice and HD95 of every label or region on the grid of the case's mask file, distances in mm."""

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
+from selfmae.data.prepare import Box
 from selfmae.data.transforms import pad_to
 from selfmae.options import PredictOptions
 
@@ -75,6 +76,28 @@ def _sum_windows(
         for sums in (total, covered):
             sums[: height - done] = sums[done:].clone()
             sums[height - done :] = 0
+
+
+def extend_rows(rows: Iterator[Tensor], box: Box) -> Iterator[Tensor]:
+    """Yield rows [K, *whole[1:]] of the whole grid from those of a box in it: beyond the box its border repeats."""
+    around: list[int] = []
+    for low, extent, whole in zip(box.corner[:0:-1], box.shape[:0:-1], box.whole[:0:-1], strict=True):
+        around += [low, whole - low - extent]
+    row = torch.zeros(0)
+    for place in range(box.whole[0]):
+        if not place or box.corner[0] < place < box.corner[0] + box.shape[0]:
+            row = F.pad(next(rows)[None], around, mode="replicate")[0]
+        yield row
+
+
+def clear_outside(prediction: np.ndarray, box: Box) -> None:
+    """Set to background, in place, the voxels of a prediction [..., *T] whose centres lie outside the box."""
+    first = prediction.ndim - len(box.whole)
+    for axis, (low, extent, whole) in enumerate(zip(box.corner, box.shape, box.whole, strict=True), start=first):
+        size = prediction.shape[axis]
+        centres = (np.arange(size) + 0.5) * whole / size
+        outside = (centres < low) | (centres >= low + extent)
+        prediction[(slice(None),) * axis + (outside,)] = 0
 
 
 def resample_rows(rows: Iterator[Tensor], num_rows: int, shape: Sequence[int]) -> Iterator[Tensor]:

@@ -1,6 +1,6 @@
 """Starts an optimisation on one device or on several, one process each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,9 +28,8 @@ class Job:
     folder: Path
     cases: Sequence[Case]
     contract: Mapping[str, Any]
-    start: Weights | None = None  # encoder weights to start from; None keeps random ones
-    start_name: str = "scratch"
-    validate: Callable[[nn.Module], float] | None = None
+    start: Weights | None = None  # encoder weights (`models.transfer`) to start from; None keeps random ones
+    validate: Validate | None = None  # can be sent to other processes
 
 
 class Stages(Protocol):
@@ -71,9 +70,8 @@ def work(fabric: Fabric, task: Trainable, job: Job, display: Stages) -> nn.Modul
     """Optimise on this process's device."""
     optimisation = Optimisation(fabric, task, job.options, job.folder)
     if job.start is not None:
-        load_encoder(optimisation.model, job.start, job.start_name)
-    validate: Validate | None = job.validate
+        load_encoder(optimisation.model, job.start)
     if not fabric.is_global_zero:
-        return optimisation.run(job.cases, job.contract, validate)
+        return optimisation.run(job.cases, job.contract, job.validate)
     with display.stage(job.name, job.options.steps) as stage:
-        return optimisation.run(job.cases, job.contract, validate, stage.update)
+        return optimisation.run(job.cases, job.contract, job.validate, stage.update)

@@ -27,7 +27,7 @@ from selfmae.train.signals import Interrupted, catch_signals
 
 CHECKPOINT_SECONDS = 60.0
 
-Validate = Callable[[nn.Module], float]
+Validate = Callable[[nn.Module], Mapping[str, float]]  # "score", larger is better, and what else is to be logged
 Watch = Callable[[int, float], None]
 
 
@@ -56,7 +56,7 @@ class Optimisation:
     ) -> nn.Module:
         """Optimise to the end, from the checkpoint if there is one; return the model with its best weights, in eval.
 
-        `validate` returns a score, larger is better, that chooses the weights kept; without it the last are kept.
+        The score of `validate` chooses the weights that are kept; without it the last are kept.
         `watch` is told the step and its loss. Raises `Interrupted` after a signal, once the checkpoint is written.
         """
         if not cases:
@@ -164,7 +164,7 @@ class Optimisation:
         return step == self.options.steps or bool(every and step % every == 0)
 
     def _look(self, validate: Validate | None, contract: Mapping[str, Any]) -> None:
-        """Score the model on the validation part and keep its weights if they are the best so far."""
+        """Score the model and keep its weights if they are the best so far."""
         if validate is None:
             return
         progress = self.progress
@@ -174,8 +174,9 @@ class Optimisation:
             with torch.no_grad(), self.fabric.autocast():
                 found = validate(self.model)
             self.model.train()
-            score = found if isfinite(found) else score
-            self.log.write({"step": progress.step, "score": found if isfinite(found) else None})
+            score = found["score"] if isfinite(found["score"]) else score
+            values = {name: value if isfinite(value) else None for name, value in found.items()}
+            self.log.write({"step": progress.step, **values})
         score = float(self.fabric.broadcast(score))
         # The first look counts in any case: there must be weights to keep even where no score is defined.
         if score > progress.best or progress.best_step == 0:

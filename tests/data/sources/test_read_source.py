@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def write_bids(folder: Path) -> None:
 
 
 @pytest.fixture
-def every_layout(tmp_path: Path) -> dict[str, Path]:
+def every_layout(tmp_path: Path, dicom: ModuleType) -> dict[str, Path]:
     """Write a tiny source of each layout; the test over all layouts fails for a new one until it is added here."""
     for place in ("msd/a", "table/b", "paired/images/c", "classfolders/x/d", "classfolders/y/e"):
         file = tmp_path / f"{place}.png"
@@ -61,6 +62,7 @@ def every_layout(tmp_path: Path) -> dict[str, Path]:
     write_nnunet(tmp_path / "nnunet")
     write_btcv(tmp_path / "btcv")
     write_bids(tmp_path / "bids")
+    dicom.write_series(tmp_path / "dicom")
     write_picture(tmp_path / "datalist" / "a.png")
     (tmp_path / "datalist" / "list.json").write_text('{"training": [{"image": "a.png", "label": 1}]}')
     places = {name: tmp_path / name for name in layouts() if name != "medmnist"}

@@ -5,7 +5,9 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import nibabel as nib
 import numpy as np
@@ -135,6 +137,17 @@ def write_btcv(scans: Path, out: Path) -> str:
     return "btcv"
 
 
+def write_dicom(dicom: ModuleType, scans: Path, out: Path) -> str:
+    organs = json.loads((scans / "dataset.json").read_text())["labels"]
+    names = {int(value): f"{value} {organ}" for value, organ in organs.items() if value != "0"}
+    for place, name in enumerate(NAMES):
+        uid = f"1.2.3.{place}"
+        tags = {"PatientID": f"P{place}", "StudyInstanceUID": f"1.2.4.{place}"}
+        dicom.write_scan(out / name, scans / f"imagesTr/{name}.nii.gz", SeriesInstanceUID=uid, **tags)
+        dicom.write_scan_masks(out / name / "seg.dcm", scans / f"labelsTr/{name}.nii.gz", names, uid)
+    return "dicom"
+
+
 Writer = Callable[[Path, Path], str]
 WRITERS: dict[str, Writer] = {
     "msd": write_msd,
@@ -148,6 +161,12 @@ WRITERS: dict[str, Writer] = {
     "tsv": write_tsv,
     "btcv": write_btcv,
 }
+KINDS = (*WRITERS, "dicom")
+
+
+@pytest.fixture(scope="session")
+def writers(dicom: ModuleType) -> dict[str, Writer]:
+    return WRITERS | {"dicom": partial(write_dicom, dicom)}
 
 
 def prepared(store: Store, case: Case) -> bytes:
@@ -169,10 +188,12 @@ def reference(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ca
     return cases, [prepared(store, case) for case in cases.cases]
 
 
-@pytest.fixture(params=WRITERS)
-def layout(request: pytest.FixtureRequest, scans: Path, tmp_path: Path) -> tuple[str, Cases]:
+@pytest.fixture(params=KINDS)
+def layout(
+    request: pytest.FixtureRequest, writers: dict[str, Writer], scans: Path, tmp_path: Path
+) -> tuple[str, Cases]:
     """Return the name of the layout that was written, and what was read without telling it."""
-    name = WRITERS[request.param](scans, tmp_path)
+    name = writers[request.param](scans, tmp_path)
     return name, read_source(str(tmp_path))
 
 
@@ -213,10 +234,12 @@ def test_ten_layouts_have_one_split_and_one_plan(
     assert planned(cases) == planned(reference[0])
 
 
-@pytest.mark.parametrize("kind", WRITERS)
-def test_a_layout_is_recognised_as_itself_only(kind: str, scans: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layout_is_recognised_as_itself_only(
+    kind: str, writers: dict[str, Writer], scans: Path, tmp_path: Path
+) -> None:
     """`paired` also claims folders of images that hold a list or table, so that `--as paired` can read them."""
-    name = WRITERS[kind](scans, tmp_path)
+    name = writers[kind](scans, tmp_path)
     claims = {other for other, module in layouts().items() if module.recognises(tmp_path)}
     assert claims - {"paired"} == {name} - {"paired"}
     assert name in claims

@@ -15,6 +15,14 @@ from selfmae.data.sources._files import first_few
 from selfmae.errors import UserError, did_you_mean
 
 
+class SourceError(UserError):
+    """A source whose layout was recognised, but whose lists or files cannot be used as they are."""
+
+    def __init__(self, text: str, code: str, layout: str) -> None:
+        super().__init__(text, code)
+        self.layout = layout
+
+
 def layouts() -> dict[str, ModuleType]:
     """Return every layout by name, in the order in which they look at a source."""
     names = [found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")]
@@ -23,17 +31,23 @@ def layouts() -> dict[str, ModuleType]:
 
 
 def read_source(source: str, layout: str = "") -> Cases:
-    """Return the cases of a file or folder; without a layout, the first one that recognises the source reads it."""
+    """Return the cases of a file or folder; without a layout, the first one that recognises the source reads it.
+
+    Raises `SourceError` for what is wrong with a source that was recognised, `UserError` for one that was not.
+    """
     path, known = Path(source), layouts()
     if layout and layout not in known:
         raise UserError(f"There is no layout {layout!r} to read {source} with.{did_you_mean(layout, known)}")
     if not path.exists():
         raise UserError(f"The source {source} was expected, but there is no such file or folder: check the path.")
     asked = {layout: known[layout]} if layout else known
-    for module in asked.values():
+    for name, module in asked.items():
         if module.recognises(path):
-            cases: Cases = module.read(path)
-            _check_ids(cases)
+            try:
+                cases: Cases = module.read(path)
+                _check_ids(cases)
+            except UserError as error:
+                raise SourceError(str(error), error.code or "unusable_source", name) from error
             return cases
     raise UserError(_unrecognised(path, asked))
 
@@ -54,11 +68,21 @@ def _unrecognised(path: Path, asked: dict[str, ModuleType]) -> str:
 def _check_ids(cases: Cases) -> None:
     """Raise where two cases share an id: rows and figures could not tell them apart."""
     if not cases.cases:
-        raise UserError(f"{cases.source} was read as {cases.layout}, but lists no image: check its content.")
+        raise UserError(
+            f"{cases.source} was read as {cases.layout}, but lists no image: check its content.", "unusable_source"
+        )
     counts = Counter(case.id for case in cases.cases)
     twice = [name for name, count in counts.items() if count > 1]
+    repeated = [files for files, count in Counter(case.images for case in cases.cases).items() if count > 1]
     if twice:
         raise UserError(
             f"Every image must be listed once under a name of its own, but {cases.source} has {len(twice)} more than "
-            f"once ({first_few(twice)}): remove the repeats or rename the files."
+            f"once ({first_few(twice)}): remove the repeats or rename the files.",
+            "duplicate_row" if repeated else "duplicate_id",
+        )
+    if repeated:
+        raise UserError(
+            f"Every image must be listed once, but {cases.source} lists {len(repeated)} under several names "
+            f"({first_few(files[0].name for files in repeated)}): remove the repeats.",
+            "duplicate_row",
         )

@@ -47,7 +47,8 @@ def read_case_folders(path: Path) -> CaseFolders:
         if len(files) > len(kinds):
             repeated = first_few([file.name for file in files if file not in kinds.values()])
             raise UserError(
-                f"{path / place} must have one file of each kind, but {repeated} is another of one: remove it."
+                f"{path / place} must have one file of each kind, but {repeated} is another of one: remove it.",
+                "unpaired",
             )
     names = [place.rsplit("/", 1)[-1] for place in folders]
     if len(set(names)) < len(names):
@@ -89,6 +90,7 @@ def _mask_of(case: Kinds) -> Path | None:
     if len(found) > 1:
         raise UserError(
             f"A case must have one mask, but {found[0].parent} has {len(found)} "
-            f"({first_few([file.name for file in found])}): keep one, or list image and mask in a table."
+            f"({first_few([file.name for file in found])}): keep one, or list image and mask in a table.",
+            "unpaired",
         )
     return found[0] if found else None

@@ -19,6 +19,7 @@ IDS = ("id", "case", "case_id", "study", "study_id")
 PATIENT = ("patient", "patient_id", "patientid", "subject", "subject_id")
 TEXT_LABELS = ("finding_labels", "findings", "labels", "label", "class", "diagnosis")
 NO_FINDING = "no finding"
+MOST_ODD = 0.1  # part of the rows that may hold a word where all others have 0 or 1 for this to be an error
 # Words of columns that describe a person or a file: one that holds 0 and 1 is no finding all the same.
 METADATA = {
     *("sex", "gender", "age", "male", "female", "id", "index", "number", "unnamed", "fold", "split"),
@@ -107,7 +108,8 @@ def _split_column(names: Sequence[str], table: Path) -> tuple[str, list[str]]:
             rest = [name for name in found if name not in best]
             return best[0], [f"The split is taken from {_quoted(best)}, not from {_quoted(rest)}."]
     raise UserError(
-        f"{table} has {len(found)} columns that could be the split ({first_few(found)}): name the right one split."
+        f"{table} has {len(found)} columns that could be the split ({first_few(found)}): name the right one split.",
+        "unknown_split",
     )
 
 
@@ -120,6 +122,7 @@ def _label_columns(
     findings = [name for name in binary if not _is_metadata(name)]
     text = _named([name for name in names if name != mask and name not in binary and _values(rows, name)], TEXT_LABELS)
     _check_certain(rows, names, table)
+    _check_known(rows, names, table)
     choices = {"mask": [mask], "binary": findings, _text_kind(rows, text): [text]}
     kind = next((kind for kind, columns in choices.items() if any(columns)), "")
     labels = tuple(choices.get(kind, ()))
@@ -153,8 +156,23 @@ def _check_certain(rows: Sequence[Row], names: Sequence[str], table: Path) -> No
     if unsure:
         raise UserError(
             f"Findings must be 0, 1 or empty, but {table} has -1 (uncertain) in {first_few(unsure)}: "
-            "write 0 or 1 in its place."
+            "write 0 or 1 in its place.",
+            "unknown_label",
         )
+
+
+def _check_known(rows: Sequence[Row], names: Sequence[str], table: Path) -> None:
+    """Raise on a finding with a word in a few rows: left alone, its column would be no label without a word."""
+    for name in names:
+        odd = [place for place, row in enumerate(rows, start=2) if re.search(r"[^\W\d]", row[name])]
+        plain = {row[name] for place, row in enumerate(rows, start=2) if place not in set(odd)} - {""}
+        if odd and plain == {"0", "1"} and len(odd) <= max(1, MOST_ODD * len(rows)) and not _is_metadata(name):
+            raise UserError(
+                f"Findings must be 0, 1 or empty, but the column {name!r} of {table} has "
+                f"{first_few(sorted({repr(rows[place - 2][name]) for place in odd}))} in {len(odd)} rows (lines "
+                f"{first_few(odd)}): write 0 or 1 in its place.",
+                "unknown_label",
+            )
 
 
 def _binary_targets(rows: Sequence[Row], columns: Columns, table: Path) -> list[Target]:
@@ -168,7 +186,8 @@ def _binary_targets(rows: Sequence[Row], columns: Columns, table: Path) -> list[
     if partial:
         raise UserError(
             f"A row of {table} must have all findings or none, but {len(partial)} rows lack some (lines "
-            f"{first_few(partial)}): write 0 or 1, or leave the whole row empty for an unlabelled image."
+            f"{first_few(partial)}): write 0 or 1, or leave the whole row empty for an unlabelled image.",
+            "empty_value",
         )
     return targets
 

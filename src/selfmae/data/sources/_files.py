@@ -1,5 +1,6 @@
 """Files of a source as all layouts see them: which there are, what is missing, whose they are, what masks hold."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,7 +57,8 @@ def require_files(paths: Iterable[Path], listed_in: Path) -> None:
     if missing:
         raise UserError(
             f"{listed_in} lists {len(missing)} files that are not there ({first_few(missing)}): "
-            "put them there or take them off the list."
+            "put them there or take them off the list.",
+            "missing_file",
         )
 
 
@@ -89,7 +91,7 @@ def patients_of_names(ids: Sequence[str], who: str = "File names tell") -> tuple
 
 def channels_of(images: Iterable[tuple[Path, ...]]) -> tuple[str, ...]:
     """Return names for the channels of the first readable study, for layouts that do not name them."""
-    reason = UserError("The source lists no image: check its content.")
+    reason = UserError("The source lists no image: check its content.", "unusable_source")
     for paths in images:
         try:
             shape = read_image(paths).array.shape
@@ -102,6 +104,21 @@ def channels_of(images: Iterable[tuple[Path, ...]]) -> tuple[str, ...]:
     raise reason
 
 
+def labels_beside(table: Path) -> Labels | None:
+    """Return the labels that a file labels.json beside a table names, as {"liver": 1}; None without such a file."""
+    file = table.parent / "labels.json"
+    if not file.is_file():
+        return None
+    try:
+        named = {str(name): int(value) for name, value in json.loads(file.read_text()).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f'{file} must name labels as {{"liver": 1}}, but does not ({error}): correct it.', "damaged_list"
+        ) from error
+    ordered = sorted((name for name, value in named.items() if value != 0), key=lambda name: named[name])
+    return Labels("mask", tuple(ordered), tuple(named[name] for name in ordered))
+
+
 def labels_of(masks: Sequence[Path]) -> Labels:
     """Return the labels that these masks hold, named by their values: reads every mask, nothing else declares them."""
     with ThreadPoolExecutor(NUM_THREADS) as pool:
@@ -109,7 +126,8 @@ def labels_of(masks: Sequence[Path]) -> Labels:
     if len(found) > MOST_LABELS:
         raise UserError(
             f"Masks hold one whole number for each label, but {masks[0].parent} holds {len(found)} different ones: "
-            "give masks, not images, in a format without losses (NIfTI or PNG)."
+            "give masks, not images, in a format without losses (NIfTI or PNG).",
+            "unknown_label",
         )
     return Labels("mask", tuple(f"label_{value}" for value in found), tuple(found))
 

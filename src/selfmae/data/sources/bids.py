@@ -25,13 +25,14 @@ def read(path: Path) -> Cases:
     """Return one case for each subject and session, patients by subject; channels are what every case has."""
     studies = _studies(folder for pattern in ANAT for folder in sorted(path.glob(pattern)))
     if not studies:
-        raise UserError(f"{path} has folders anat, but no image in them: copy the images there.")
+        raise UserError(f"{path} has folders anat, but no image in them: copy the images there.", "missing_file")
     channels = sorted(set.intersection(*(set(images) for images in studies.values())))
     if not channels:
         found = first_few(sorted({suffix for images in studies.values() for suffix in images}))
         raise UserError(
             f"{path} has no kind of image that all of its {len(studies)} sessions have (found: {found}): take out the "
-            "sessions that lack one."
+            "sessions that lack one.",
+            "unpaired",
         )
     masks = _masks(path, studies)
     notes = []
@@ -70,6 +71,7 @@ def _masks(path: Path, studies: Iterable[str]) -> dict[str, Path]:
     if several:
         raise UserError(
             f"{path} has several masks of one session ({several[0]}), and nothing says which one is meant: keep one of "
-            "them, or list image and mask in a table."
+            "them, or list image and mask in a table.",
+            "unpaired",
         )
     return {name: masks[0] for name, masks in found.items()}

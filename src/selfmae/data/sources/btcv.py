@@ -36,7 +36,8 @@ def read(path: Path) -> Cases:
     if missing:
         raise UserError(
             f"BTCV has 30 labelled scans, but {path / 'imagesTr'} lacks {len(missing)} ({first_few(missing)}): copy "
-            "them there, or read the folder with --as paired and a split of your own."
+            "them there, or read the folder with --as paired and a split of your own.",
+            "missing_file",
         )
     labels = {number: path / "labelsTr" / file.name.replace("img", "label") for number, file in images.items()}
     known = {**dict.fromkeys(TRAIN, ""), **dict.fromkeys(TEST, "test")}

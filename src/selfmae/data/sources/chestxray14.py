@@ -46,7 +46,8 @@ def read(path: Path) -> Cases:
     if missing:
         raise UserError(
             f"{path} lists {len(missing)} images that are not there ({first_few(missing)}): unpack the archives "
-            "images_001 to images_012 into the folder, or take the rows out of the table."
+            "images_001 to images_012 into the folder, or take the rows out of the table.",
+            "missing_file",
         )
     cases = tuple(
         Case(Path(entry.image).stem, entry.patient, (files[entry.image],), entry.target, entry.split)
@@ -65,12 +66,17 @@ def read_entries(path: Path) -> list[Entry]:
     """Return the rows of the table with the part that the official lists give them; no image is needed."""
     tables = sorted(path.glob(TABLE))
     if len(tables) != 1:
-        raise UserError(f"{path} must hold one table {TABLE}, but holds {len(tables)} ({first_few(tables)}): keep one.")
+        raise UserError(
+            f"{path} must hold one table {TABLE}, but holds {len(tables)} ({first_few(tables)}): keep one.",
+            "damaged_list",
+        )
     splits = _read_lists(path)
     rows = list(csv.DictReader(_lines(tables[0])))
     lacking = [name for name in COLUMNS if rows and name not in rows[0]]
     if lacking or not rows:
-        raise UserError(f"{tables[0]} must have rows with the columns {', '.join(COLUMNS)}: download it again.")
+        raise UserError(
+            f"{tables[0]} must have rows with the columns {', '.join(COLUMNS)}: download it again.", "damaged_list"
+        )
     return [
         Entry(
             row["Image Index"], row["Patient ID"], _findings(row, tables[0]), splits.get(row["Image Index"], "unused")
@@ -85,7 +91,8 @@ def _findings(row: dict[str, str], table: Path) -> tuple[float, ...]:
     if unknown:
         raise UserError(
             f"{table} names the finding {unknown[0]!r} for {row['Image Index']}, but ChestX-ray14 has "
-            f"{', '.join(FINDINGS)}: correct the row."
+            f"{', '.join(FINDINGS)}: correct the row.",
+            "unknown_label",
         )
     return tuple(float(name in present) for name in FINDINGS)
 
@@ -97,14 +104,18 @@ def _read_lists(path: Path) -> dict[str, str]:
     if not {"test"} <= set(present.values()) or len(present) < 2:
         raise UserError(
             f"{path} must hold the official lists train_val_list.txt and test_list.txt, but holds "
-            f"{first_few([file.name for file in present]) or 'none'}: download them from NIH."
+            f"{first_few([file.name for file in present]) or 'none'}: download them from NIH.",
+            "missing_file",
         )
     splits: dict[str, str] = {}
     for file, part in present.items():
         names = [line.split()[0] for line in _lines(file) if line.strip()]
         twice = [name for name in names if splits.get(name, part) != part]
         if twice:
-            raise UserError(f"{file} lists {len(twice)} images of another list too ({first_few(twice)}): keep one set.")
+            raise UserError(
+                f"{file} lists {len(twice)} images of another list too ({first_few(twice)}): keep one set.",
+                "duplicate_row",
+            )
         splits |= dict.fromkeys(names, part)
     return splits
 

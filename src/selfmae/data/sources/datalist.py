@@ -72,10 +72,12 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
-        raise UserError(f"{path} is no valid JSON ({error}): mend the file.") from error
+        raise UserError(f"{path} is no valid JSON ({error}): mend the file.", "damaged_list") from error
     wrong = not isinstance(content, dict) or [key for key in LISTS if not isinstance(content.get(key, []), list)]
     if wrong or not content.get("training"):
-        raise UserError(f'{path} must hold a list of images under "training", and lists under {", ".join(LISTS)}.')
+        raise UserError(
+            f'{path} must hold a list of images under "training", and lists under {", ".join(LISTS)}.', "damaged_list"
+        )
     return dict(content)
 
 
@@ -86,7 +88,8 @@ def _place(path: Path, entry: Any, split: str) -> Listed:
     images = [images] if isinstance(images, str) else images
     if not images or not all(isinstance(image, str) for image in images):
         raise UserError(
-            f'{path} must list cases as {{"image": path, "label": path}}, but has {json.dumps(entry)}: correct it.'
+            f'{path} must list cases as {{"image": path, "label": path}}, but has {json.dumps(entry)}: correct it.',
+            "damaged_list",
         )
     return split, tuple(path.parent / image for image in images), entry.get("label")
 
@@ -108,4 +111,7 @@ def _targets(written: list[Any], path: Path) -> tuple[Labels, list[Path | tuple[
         targets = [tuple(float(label == value) for value in values) if label in values else None for label in written]
         return Labels("classes", tuple(map(str, values))), list(targets)
     kinds = first_few(sorted({type(label).__name__ for label in given}))
-    raise UserError(f"The labels of {path} must be all paths, all numbers, or lists of one length, but are {kinds}.")
+    raise UserError(
+        f"The labels of {path} must be all paths, all numbers, or lists of one length, but are {kinds}.",
+        "unknown_label",
+    )

@@ -31,9 +31,14 @@ def read(path: Path) -> Cases:
         shapes = {split: _shape(path, f"{split}_images") for split in SPLITS if f"{split}_images.npy" in _members(path)}
         labels = {split: _labels(path, split, shape[0]) for split, shape in shapes.items()}
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} could not be read ({error}): the file is damaged; copy it again.") from error
+        raise UserError(
+            f"{path} could not be read ({error}): the file is damaged; copy it again.", "damaged_list"
+        ) from error
     if len({array.shape[1] for array in labels.values()}) > 1:
-        raise UserError(f"The labels of {path} must have the same columns in every part, but differ: mend the archive.")
+        raise UserError(
+            f"The labels of {path} must have the same columns in every part, but differ: mend the archive.",
+            "damaged_list",
+        )
     names, kind = _names(np.concatenate(list(labels.values())), path)
     cases = [
         Case(f"{split}_{place:05d}", f"{split}_{place:05d}", (path / f"{split}_images" / str(place),), target, split)
@@ -64,7 +69,8 @@ def _shape(path: Path, key: str) -> tuple[int, ...]:
         shape: tuple[int, ...] = read_header(file)[0]
     if len(shape) not in (3, 4):
         raise UserError(
-            f"{path} must hold images [N, H, W], [N, H, W, 3] or [N, D, H, W], but {key} has the shape {list(shape)}."
+            f"{path} must hold images [N, H, W], [N, H, W, 3] or [N, D, H, W], but {key} has the shape {list(shape)}.",
+            "damaged_list",
         )
     return shape
 
@@ -76,7 +82,8 @@ def _labels(path: Path, split: str, num_images: int) -> np.ndarray:
     if len(array) != num_images:
         raise UserError(
             f"{path} must have one label for each image, but its {split} part has {num_images} images and "
-            f"{len(array)} labels: mend the archive."
+            f"{len(array)} labels: mend the archive.",
+            "unpaired",
         )
     return array.reshape(num_images, -1).astype(int)
 
@@ -86,7 +93,9 @@ def _names(labels: np.ndarray, path: Path) -> tuple[tuple[str, ...], str]:
     if set(values) <= {0, 1}:
         return (("positive",) if labels.shape[1] == 1 else tuple(map(str, range(labels.shape[1])))), "findings"
     if labels.shape[1] > 1:
-        raise UserError(f"Several label columns must hold 0 and 1, but {path} has the values {values[:5]}.")
+        raise UserError(
+            f"Several label columns must hold 0 and 1, but {path} has the values {values[:5]}.", "unknown_label"
+        )
     return tuple(map(str, values)), "classes"
 
 

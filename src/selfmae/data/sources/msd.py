@@ -58,11 +58,13 @@ def _load(file: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(file.read_text())
     except ValueError as error:
-        raise UserError(f"{file} is no valid JSON ({error}): mend the file.") from error
+        raise UserError(f"{file} is no valid JSON ({error}): mend the file.", "damaged_list") from error
     wanted = [key for key in ("labels", "modality", "training") if not isinstance(content, dict) or key not in content]
     wanted = wanted or [f"a list under {key}" for key in LISTS if not isinstance(content.get(key, []), list)]
     if wanted:
-        raise UserError(f"{file} must have the keys labels, modality and training, but lacks {', '.join(wanted)}.")
+        raise UserError(
+            f"{file} must have the keys labels, modality and training, but lacks {', '.join(wanted)}.", "damaged_list"
+        )
     mapping: Mapping[str, Any] = content
     return mapping
 
@@ -78,7 +80,8 @@ def _place(file: Path, entry: Any, split: str) -> Listed:
             return "unlabelled", file.parent / entry["image"], None
     raise UserError(
         f'{file} must list training cases as {{"image": path, "label": path}}, but has {json.dumps(entry)}: '
-        "correct it, or list an image without a label under test."
+        "correct it, or list an image without a label under test.",
+        "damaged_list",
     )
 
 
@@ -90,7 +93,8 @@ def _labels(content: Mapping[str, Any], file: Path) -> Labels:
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(
             f'The labels of {file} must look like {{"0": "background", "1": "name"}}, but are '
-            f"{json.dumps(content['labels'])}: correct them."
+            f"{json.dumps(content['labels'])}: correct them.",
+            "unknown_label",
         ) from error
     values = sorted(value for value in named if value != 0)
     return Labels("mask", tuple(named[value] for value in values), tuple(values))
@@ -100,7 +104,8 @@ def _channels(content: Mapping[str, Any], file: Path) -> tuple[str, ...]:
     modality = content["modality"]
     if not isinstance(modality, dict) or not modality or not all(str(key).isdigit() for key in modality):
         raise UserError(
-            f'The modality of {file} must look like {{"0": "MRI"}}, but is {json.dumps(modality)}: correct it.'
+            f'The modality of {file} must look like {{"0": "MRI"}}, but is {json.dumps(modality)}: correct it.',
+            "damaged_list",
         )
     return tuple(str(modality[key]) for key in sorted(modality, key=int))
 

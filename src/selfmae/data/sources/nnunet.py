@@ -61,14 +61,15 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{file} is no valid JSON ({error}): mend the file.") from error
+        raise UserError(f"{file} is no valid JSON ({error}): mend the file.", "damaged_list") from error
     if isinstance(content, dict) and "channel_names" not in content and _adds_numbers(file.parent / "imagesTr", text):
         content = _from_version_1(content, file.parent / "imagesTr")
     lacking = [key for key in KEYS if not isinstance(content, dict) or key not in content]
     if lacking or not isinstance(content["channel_names"], dict) or not isinstance(content["labels"], dict):
         raise UserError(
             f"{file} must have the keys {', '.join(KEYS)}, the first two with names and numbers, but "
-            f"{'lacks ' + ', '.join(lacking) if lacking else 'they are lists or values'}: correct it."
+            f"{'lacks ' + ', '.join(lacking) if lacking else 'they are lists or values'}: correct it.",
+            "damaged_list",
         )
     return dict(content)
 
@@ -89,7 +90,9 @@ def _labels(content: dict[str, Any], file: Path) -> tuple[Labels, list[str]]:
     covered = sorted({value for values in regions.values() for value in values} - set(single.values()))
     single |= {f"label_{value}": value for value in covered}
     if not single:
-        raise UserError(f'{file} must name labels as {{"liver": 1}}, but names none above 0: correct it.')
+        raise UserError(
+            f'{file} must name labels as {{"liver": 1}}, but names none above 0: correct it.', "unknown_label"
+        )
     ordered = sorted(single, key=lambda name: single[name])
     notes = []
     if regions:

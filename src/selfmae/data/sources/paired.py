@@ -101,7 +101,7 @@ def _by_stem(files: Sequence[Path]) -> dict[str, Path]:
     for file in files:
         other = named.setdefault(stem_of(file), file)
         if other != file:
-            raise UserError(f"{other} and {file} differ in their endings only: remove or rename one.")
+            raise UserError(f"{other} and {file} differ in their endings only: remove or rename one.", "duplicate_id")
     return named
 
 
@@ -121,7 +121,8 @@ def _join_channels(images: Mapping[str, Path], masks: set[str]) -> dict[str, tup
     if masks & set(groups) and lacking:
         raise UserError(
             f"Every case must have the channels 0000 to {most - 1:04d}, but {len(lacking)} lack some "
-            f"({first_few(lacking)}): add the files."
+            f"({first_few(lacking)}): add the files.",
+            "unpaired",
         )
     if lacking or (len(groups) == 1 and not masks & set(groups)):
         return single
@@ -141,7 +142,8 @@ def _pair(studies: Mapping[str, Sequence[Path]], masks: Mapping[str, Path], sour
     if lonely:
         raise UserError(
             f"Every mask of {source} must have an image of the same name, but {len(lonely)} have none "
-            f"({first_few(lonely)}): add the images or rename the masks."
+            f"({first_few(lonely)}): add the images or rename the masks.",
+            "unpaired",
         )
     targets: dict[str, Path] = {}
     for stem, names in owners.items():
@@ -149,7 +151,8 @@ def _pair(studies: Mapping[str, Sequence[Path]], masks: Mapping[str, Path], sour
             raise UserError(
                 f"Every image must have one mask and every mask one image, but {masks[stem].name} fits "
                 f"{first_few(names) if len(names) > 1 else f'{names[0]}, which has {targets[names[0]].name}'}: "
-                "rename the files."
+                "rename the files.",
+                "unpaired",
             )
         targets[names[0]] = masks[stem]
     return targets

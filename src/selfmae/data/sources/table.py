@@ -16,6 +16,7 @@ from selfmae.data.sources._files import (
     channels_of,
     first_few,
     ids_of,
+    labels_beside,
     labels_of,
     patients_of_names,
     study_of,
@@ -81,17 +82,19 @@ def _read_rows(table: Path) -> list[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]), restval="")
     rows: list[Row] = [{key: value.strip() if key else value for key, value in row.items()} for row in reader]
     if not rows:
-        raise UserError(f"{table} has a header but no row: list one image a row.")
+        raise UserError(f"{table} has a header but no row: list one image a row.", "damaged_list")
     if not image_columns(rows):
         raise UserError(
             f"{table} must name its image files in a column image, path, file or filename, but has the columns "
-            f"{first_few(reader.fieldnames or [], 8)}: rename the right one."
+            f"{first_few(reader.fieldnames or [], 8)}: rename the right one.",
+            "damaged_list",
         )
     long = [place for place, row in enumerate(rows, start=2) if None in row]
     if long:
         raise UserError(
             f"{table} has more values than columns in {len(long)} rows (lines {first_few(long)}): "
-            "put texts that hold a separator in quotes."
+            "put texts that hold a separator in quotes.",
+            "damaged_list",
         )
     return rows
 
@@ -101,9 +104,13 @@ def _read_text(table: Path) -> str:
         content = table.read_bytes()
         return (gzip.decompress(content) if table.suffix.lower() == ".gz" else content).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{table} must be text in UTF-8, but is not ({error.reason}): save it as UTF-8.") from error
+        raise UserError(
+            f"{table} must be text in UTF-8, but is not ({error.reason}): save it as UTF-8.", "damaged_list"
+        ) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{table} could not be unpacked ({error}): the file is damaged; copy it again.") from error
+        raise UserError(
+            f"{table} could not be unpacked ({error}): the file is damaged; copy it again.", "damaged_list"
+        ) from error
 
 
 def _read_images(rows: Sequence[Row], columns: Columns, table: Path) -> list[tuple[Path, ...]]:
@@ -140,7 +147,8 @@ def _find_files(written: Sequence[str], table: Path, folders: Sequence[str], any
     if missing:
         raise UserError(
             f"{table} lists {len(missing)} files that are not there ({first_few(missing)}): "
-            f"put them beside the table or into {' or '.join(folders)}/ beside it."
+            f"put them beside the table or into {' or '.join(folders)}/ beside it.",
+            "missing_file",
         )
     return [path for path in found if path is not None]
 
@@ -157,7 +165,9 @@ def _index_images(folder: Path) -> dict[str, list[Path]]:
 
 def _unique(paths: Sequence[Path], name: str) -> Path | None:
     if len(paths) > 1:
-        raise UserError(f"The image {name!r} could be {first_few(paths)}: write its path relative to the table.")
+        raise UserError(
+            f"The image {name!r} could be {first_few(paths)}: write its path relative to the table.", "missing_file"
+        )
     return paths[0] if paths else None
 
 
@@ -169,7 +179,8 @@ def _read_masks(written: Sequence[str], table: Path) -> tuple[Labels, list[Path 
         note = f"None of the {len(named)} mask files is there: all cases are unlabelled."
         return Labels("mask", ()), [None] * len(written), [note]
     found = dict(zip(named, _find_files(named, table, ("masks", "labels"), anywhere=False), strict=True))
-    return labels_of(list(found.values())), [found.get(name) for name in written], []
+    labels = labels_beside(table) or labels_of(list(found.values()))
+    return labels, [found.get(name) for name in written], []
 
 
 def _splits(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[list[str], list[str]]:
@@ -184,7 +195,8 @@ def _splits(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[list[st
     if wrong:
         raise UserError(
             f"The column {columns.split!r} of {table} must hold train, val and test, but has "
-            f"{first_few(map(repr, wrong), 5)}: correct the values, or rename a column that is no split."
+            f"{first_few(map(repr, wrong), 5)}: correct the values, or rename a column that is no split.",
+            "unknown_split",
         )
     return [known[text] for text in texts], []
 
@@ -194,7 +206,8 @@ def _folds(texts: Sequence[str], name: str, table: Path) -> tuple[list[str], lis
     if wrong:
         raise UserError(
             f"The column {name!r} of {table} must hold the number of each row's fold, but has "
-            f"{first_few(map(repr, wrong), 5)}: correct the values, or name the column split."
+            f"{first_few(map(repr, wrong), 5)}: correct the values, or name the column split.",
+            "unknown_split",
         )
     first = min((int(text) for text in texts if text), default=-1)
     splits = ["val" if text and int(text) == first else "train" for text in texts]
@@ -206,5 +219,6 @@ def _check_filled(values: Sequence[str], name: str, table: Path) -> None:
     empty = [place for place, value in enumerate(values, start=2) if not value]
     if empty:
         raise UserError(
-            f"The column {name!r} of {table} is empty in {len(empty)} rows (lines {first_few(empty)}): fill it."
+            f"The column {name!r} of {table} is empty in {len(empty)} rows (lines {first_few(empty)}): fill it.",
+            "empty_value",
         )

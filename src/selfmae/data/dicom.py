@@ -1,0 +1,122 @@
+"""The pixels of DICOM images: series as volumes, single frames as pictures.
+
+Volumes hold real values (RescaleSlope and RescaleIntercept applied, HU for CT). A picture whose stored values rise from
+white to black (MONOCHROME1) is inverted; in a volume that tag speaks of the display only, so its values stay.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder
+
+from selfmae.data.dicom_checks import read_grid
+from selfmae.data.dicom_grid import Slice, group_of
+from selfmae.data.dicom_headers import header_of
+from selfmae.data.dicom_series import find_headers, headers_in, is_series, name_images, split_mask_path
+from selfmae.errors import UserError
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a path names a DICOM image or mask (`dicom_series`): a look at the disk."""
+    file = next((place for place in (path, *path.parents) if place.is_file()), None)
+    if file:
+        return header_of(file) is not None
+    return is_series(path) or path.suffix.lower() == ".dcm"
+
+
+def is_volume(path: Path) -> bool:
+    """Return whether a path names slices that lie in a body, not a picture."""
+    return find_headers(path)[0].kind == "volume"
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return all files that an image or mask is read from: if one changes, so may the image.
+
+    A folder is taken whole, so that no header needs to be read; a mask has its own file and those of its image. Where
+    there are none, the list is empty.
+    """
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return sorted(item for item in path.iterdir() if item.is_file())
+    if is_series(path):
+        return [header.path for header in name_images(headers_in(path.parent)).get(path, ())]
+    file, image, _ = split_mask_path(path)
+    return [file, *files_of(image)] if file.is_file() else []
+
+
+def load_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return a volume [X, Y, Z] float32 and its affine [4, 4] to mm in RAS."""
+    grid = read_grid(path)
+    volume = np.empty(grid.shape, dtype=np.float32)
+    loaded: Path | None = None
+    for place, item in enumerate(grid.slices):
+        if item.path != loaded:  # else a frame of the same file
+            loaded, content = item.path, dcmread(item.path)
+            pixels = _decode(content, item.path)
+        plane = pixels[item.frame] if pixels.ndim == 3 else pixels
+        volume[:, :, place] = _rescale(plane, content, item).T
+    return volume, grid.affine
+
+
+def load_picture(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Return a picture [H, W] or [H, W, 3], and the spacing of rows and columns in mm, () where it has none."""
+    header = find_headers(path)[0]
+    if header.kind != "picture":
+        raise UserError(f"{path} must be an image, but is DICOM of another kind ({header.kind}): remove it.")
+    file = header.path
+    content = dcmread(file)
+    pixels = _decode(content, file)
+    colour = content.get("SamplesPerPixel") == 3
+    if pixels.ndim != 2 + colour:
+        raise UserError(
+            f"{path} is a film of {pixels.shape[0]} frames, but an image is a single picture or a volume: take single "
+            "frames out of it, or remove it."
+        )
+    if content.PhotometricInterpretation == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, content)
+        pixels = (pixels / 257 if pixels.dtype == np.uint16 else pixels).astype(np.uint8)
+    elif not colour:
+        pixels = apply_modality_lut(pixels, content)
+    if content.PhotometricInterpretation == "MONOCHROME1":
+        pixels = pixels.astype(np.float32)
+        pixels = pixels.max() + pixels.min() - pixels
+    spacing = content.get("PixelSpacing") or content.get("ImagerPixelSpacing") or ()
+    return pixels, tuple(float(step) for step in spacing)
+
+
+def _rescale(plane: np.ndarray, content: Dataset, item: Slice) -> np.ndarray:
+    """Return the real values of one slice: its own rescaling, since that of PET differs between slices."""
+    how: Any = group_of(content, item.frame, "PixelValueTransformationSequence") or content
+    slope, intercept = float(how.get("RescaleSlope") or 1), float(how.get("RescaleIntercept") or 0)
+    scaled: np.ndarray = plane.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    return scaled
+
+
+def _decode(content: Dataset, path: Path) -> np.ndarray:
+    """Return the stored values: [rows, columns], with frames in front and colours behind where there are any."""
+    require_decoder(content, path)
+    try:
+        pixels: np.ndarray = content.pixel_array
+    except Exception as error:  # decoders raise many kinds for files that are damaged
+        reason = " ".join(str(error).split())
+        other = " or save it uncompressed" if content.file_meta.TransferSyntaxUID.is_compressed else ""
+        raise UserError(f"The pixels of {path} could not be read ({reason}): copy the file again{other}.") from error
+    return pixels
+
+
+def require_decoder(content: Dataset, path: Path) -> None:
+    """Raise `UserError` where the pixels are compressed in a way that nothing installed can read."""
+    syntax = content.file_meta.TransferSyntaxUID
+    try:
+        readable = not syntax.is_compressed or get_decoder(syntax).is_available
+    except NotImplementedError:  # a film, or a way of compressing that pydicom does not know
+        raise UserError(
+            f"The pixels of {path} are compressed ({syntax.name}) in a way that cannot be read: save it uncompressed."
+        ) from None
+    if not readable:
+        raise UserError(
+            f"The pixels of {path} are compressed ({syntax.name}), which needs a decoder: pip install 'selfmae[dicom]'."
+        )

@@ -1,0 +1,107 @@
+"""Folds: every labelled patient is tested by a model that never saw it, once or in several repeats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from selfmae.data.case import NOTHING_KNOWN, Case, Present, complete_splits, patients_of, rank_patients
+from selfmae.errors import UserError
+from selfmae.seeds import generator
+
+LABELLED = ("train", "val", "test")
+FEWEST_PATIENTS = 3  # one to train on, one to choose the checkpoint on, one to test
+
+# Up to this many patients each is tested alone: a fifth of them would be one or two patients more to learn from, and
+# ten trainings cost no more than the repeats below.
+MOST_LEFT_OUT = 10
+# Up to this many, repeats average out the chance of how patients were dealt (repeated against single cross-validation:
+# Kim 2009, Comput. Stat. Data Anal. 53:3735). Above it they cost three times the trainings for little.
+MOST_REPEATED = 50
+NUM_PARTS, NUM_REPEATS = 5, 3
+
+
+@dataclass(frozen=True)
+class Folding:
+    """How the labelled patients are dealt out: into `num_parts` test parts, anew in each of `num_repeats`.
+
+    One part keeps the split that the source has. `reason` says why, as a sentence; "" where the user asked for it.
+    """
+
+    num_parts: int = 1
+    num_repeats: int = 1
+    reason: str = ""
+
+    @property
+    def num_folds(self) -> int:
+        """Number of trainings of one start and seed."""
+        return self.num_parts * self.num_repeats
+
+
+def choose_folding(cases: Sequence[Case], asked: int | None) -> Folding:
+    """Return the folding asked for, or for None the one that suits the number of labelled patients.
+
+    Raises `UserError` where there are too few patients.
+    """
+    num_patients = len(patients_of(case for case in cases if case.split in LABELLED))
+    if asked == 1:
+        return Folding()
+    if asked is not None:
+        fewest = 4 if asked == 2 else asked  # half of three patients would not leave two, for train and val
+        if num_patients < fewest:
+            raise UserError(
+                f"--folds {asked} needs at least {fewest} labelled patients, but there are {num_patients}: "
+                "give fewer folds, or --folds auto."
+            )
+        return Folding(asked)
+    if num_patients < FEWEST_PATIENTS:
+        raise UserError(
+            f"--folds auto needs at least {FEWEST_PATIENTS} labelled patients, but there are {num_patients}: "
+            "one to train on, one to choose the checkpoint on and one to test; label more."
+        )
+    return _suit(num_patients)
+
+
+def _suit(num_patients: int) -> Folding:
+    if num_patients <= MOST_LEFT_OUT:
+        return Folding(
+            num_patients,
+            reason=f"Folds: each of the {num_patients} labelled patients is tested alone (leave-one-out), since "
+            f"with at most {MOST_LEFT_OUT} patients training needs all the others.",
+        )
+    if num_patients <= MOST_REPEATED:
+        return Folding(
+            NUM_PARTS,
+            NUM_REPEATS,
+            reason=f"Folds: {NUM_PARTS} folds are dealt {NUM_REPEATS} times from the {num_patients} labelled patients, "
+            f"since with at most {MOST_REPEATED} patients the result depends on how they are dealt, which repeats "
+            "average out.",
+        )
+    return Folding(
+        NUM_PARTS,
+        reason=f"Folds: {NUM_PARTS} folds are dealt once from the {num_patients} labelled patients; with more than "
+        f"{MOST_REPEATED} patients repeats cost more than they add.",
+    )
+
+
+def make_fold(
+    cases: Sequence[Case],
+    fold: int,
+    folding: Folding,
+    seed: int,
+    val_fraction: float = 0.15,
+    present: Present = NOTHING_KNOWN,
+) -> list[Case]:
+    """Return the cases with one fold's patients as test part and a val part drawn anew.
+
+    Fold f is part f % num_parts of repeat f // num_parts. The given split is set aside: all labelled cases take part,
+    each patient is tested exactly once in a repeat, and patients with rare labels are dealt out evenly; `present` tells
+    the labels of masks. Unlabelled images of val and test patients become "unused".
+    """
+    repeat, part = divmod(fold, folding.num_parts)
+    labelled = [case for case in cases if case.split in LABELLED]
+    ranked = rank_patients(labelled, generator(seed, "folds", folding.num_parts, repeat), present)
+    tested = set(ranked[part :: folding.num_parts])
+    drawn = [
+        replace(case, split="test" if case.patient in tested else "train") if case.split in LABELLED else case
+        for case in cases
+    ]
+    return complete_splits(drawn, seed, val_fraction=val_fraction, present=present)[0]

@@ -1,0 +1,61 @@
+"""Volumes in the axis order nearest to RAS, read slab by slab, with little more memory than what is returned."""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel import orientations
+
+SLAB = 2**18  # values that are read at once, as large numbers as the file's scaling makes
+
+
+def open_nifti(path: Path) -> Any:
+    """Return a NIfTI image whose values are still on disk; the file stays open, so that slabs follow one another."""
+    return nib.load(path, keep_file_open=True)
+
+
+def read_canonical(image: Any, mask: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return a volume, channels last if there are any, and its affine; raise `ValueError` where it is none.
+
+    Images are float32, one channel after the other in memory. Masks keep whole numbers as they are.
+    """
+    values = image.dataobj
+    single = values.ndim == 5 and values.shape[3] == 1  # NIfTI keeps the fourth axis for time
+    shape = (*values.shape[:3], values.shape[4]) if single else values.shape
+    if len(shape) not in (3, 4) or values.dtype.fields:
+        text = f"it has the shape {list(values.shape)} of {values.dtype}, not a volume with or without channels"
+        raise ValueError(text)
+    order = orientations.io_orientation(image.affine)
+    extents = [shape[int(np.flatnonzero(order[:, 0] == axis)[0])] for axis in range(3)]
+    channels = shape[3] if len(shape) == 4 else 1
+    whole = np.empty((channels, *extents), _number_type(values, mask))
+    back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), order)
+    for channel, part in enumerate(whole):
+        behind = (*((0,) if single else ()), *((channel,) if len(shape) == 4 else ()))
+        _fill(orientations.apply_orientation(part, back), values, behind)
+    affine = image.affine @ orientations.inv_ornt_aff(order, shape[:3])
+    return np.moveaxis(whole, 0, -1) if len(shape) == 4 else whole[0], affine
+
+
+def save_volume(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Write an image [C, *S] as float32 NIfTI, its channels on the fourth axis."""
+    nib.save(nib.Nifti1Image(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1), affine), path)
+
+
+def _fill(part: np.ndarray, values: Any, behind: tuple[int, ...]) -> None:
+    """Copy one channel into `part`, a view in the order of the file."""
+    depth = part.shape[2]
+    step = max(1, SLAB // (part.shape[0] * part.shape[1]))
+    for start in range(0, depth, step):
+        slab = slice(start, min(start + step, depth))
+        places = (slice(None), slice(None), slab, *behind)
+        part[:, :, slab] = np.asanyarray(values[places])
+
+
+def _number_type(values: Any, mask: bool) -> np.dtype[Any]:
+    """Return float32, or for a mask of unscaled whole numbers their own type; none needs 64 bits."""
+    scaled = getattr(values, "slope", 1) not in (1, None) or getattr(values, "inter", 0) not in (0, None)
+    if not mask or scaled or values.dtype.kind not in "iub":
+        return np.dtype(np.float32)
+    return np.dtype(np.int32) if values.dtype.itemsize > 4 else np.dtype(values.dtype.newbyteorder("="))

@@ -1,0 +1,207 @@
+"""DICOM: a tree of folders with series or radiographs, and their masks as DICOM SEG or RTSTRUCT.
+
+A case is named by its place in the tree, and a patient by his first case: PatientID, names and UIDs tell which images
+and masks belong together, but never leave this file. Each structure has one value in all masks: its place among the
+names of all files, sorted. Where both a SEG and an RTSTRUCT belong to a series, the SEG is used, since nothing needs to
+be drawn anew.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.dicom_headers import Header, header_of
+from selfmae.data.dicom_series import headers_in, mask_path, name_images
+from selfmae.data.images import is_image
+from selfmae.data.sources._files import MOST_LABELS, channels_of, first_few
+from selfmae.errors import UserError
+
+ORDER = 37
+EXPECTS = "a folder with DICOM series or radiographs at any depth, with or without DICOM SEG or RTSTRUCT masks"
+NUM_LOOKED = 1000  # files that decide whether a folder holds DICOM
+UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+UID = re.compile(r"\d+(\.\d+){3,}")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An image: its path (see `dicom_series`) and the header of its first file that could be read."""
+
+    path: Path
+    header: Header
+
+    @property
+    def kind(self) -> tuple[str, str, int]:
+        """Return what images of one run have in common."""
+        return self.header.modality, self.header.kind, self.header.num_colours
+
+    @property
+    def patient(self) -> tuple[str, str]:
+        """Return what tells the patient: who is named, or else the study, or else the folder."""
+        header = self.header
+        return (header.patient, "") if header.patient else ("", header.study or str(header.path.parent))
+
+
+def recognises(path: Path) -> bool:
+    """Return whether one of the first files below this folder is DICOM."""
+    if not path.is_dir():
+        return False
+    files = (item for item in path.rglob("*") if item.is_file())
+    return any(header_of(item) for item in islice(files, NUM_LOOKED) if not is_image(item))
+
+
+def read(path: Path) -> Cases:
+    """Return one case for each series or radiograph of the kind that is masked, or else of the most frequent kind."""
+    folders = [path, *sorted(item for item in path.rglob("*") if item.is_dir())]
+    headers = [header for folder in folders for header in headers_in(folder)]
+    found = [_Found(place, _first_readable(image)) for place, image in sorted(name_images(headers).items())]
+    _check_folders(found)
+    masks = _list_masks(headers, found, path)
+    images, notes = _of_one_kind(found, masks)
+    labels, targets, said = _name_labels(images, masks)
+    cases = tuple(
+        Case(name, patient, (image.path,), targets.get(image.path), "")
+        for name, patient, image in _name_cases(images, path)
+    )
+    volumes = [image for image in images if image.header.kind == "volume"]
+    channels = (volumes[0].header.modality,) if volumes else channels_of(case.images for case in cases)
+    return Cases(
+        path, "dicom", cases, labels, channels, (*notes, *_say_left_out(headers), *said, *_say_patients(images))
+    )
+
+
+def _first_readable(image: Sequence[Header]) -> Header:
+    return next((header for header in image if header.kind != "broken"), image[0])
+
+
+def _check_folders(images: Sequence[_Found]) -> None:
+    """Raise where the slices of one series lie in several folders."""
+    folders: dict[str, set[Path]] = defaultdict(set)
+    for image in images:
+        if image.header.kind == "volume" and image.header.series:
+            folders[image.header.series].add(image.header.path.parent)
+    spread = [sorted(places) for places in folders.values() if len(places) > 1]
+    if spread:
+        raise UserError(
+            f"The slices of a DICOM series must lie in one folder, but {len(spread)} series lie in several (one in "
+            f"{first_few(spread[0])}): move them together, or remove copies."
+        )
+
+
+def _list_masks(headers: Sequence[Header], images: Sequence[_Found], source: Path) -> dict[Path, Header]:
+    """Return the header of the mask of each image that has one."""
+    known = {image.header.series: image.path for image in images if image.header.kind == "volume"}
+    owned: dict[Path, list[Header]] = defaultdict(list)
+    lonely = []
+    for header in headers:
+        if header.kind in ("seg", "rtstruct"):
+            owners = [known[series] for series in header.drawn_on if series in known]
+            if len(owners) == 1:
+                owned[owners[0]].append(header)
+            else:
+                lonely.append(header.path)
+    if lonely:
+        raise UserError(
+            f"Every DICOM mask must refer to one series of {source}, but {len(lonely)} do not ({first_few(lonely)}): "
+            "add the series, or remove the masks."
+        )
+    return {image: _only_mask(image, masks) for image, masks in owned.items()}
+
+
+def _only_mask(image: Path, masks: Sequence[Header]) -> Header:
+    best = [header for header in masks if header.kind == "seg"] or masks
+    if len(best) > 1:
+        raise UserError(
+            f"A series must have one mask, but {image} has {len(best)} ({first_few(mask.path for mask in best)}): "
+            "keep one of them, or join them to one."
+        )
+    return best[0]
+
+
+def _of_one_kind(found: Sequence[_Found], masks: Mapping[Path, Header]) -> tuple[list[_Found], list[str]]:
+    """Return the images of the kind (modality, volume or picture, colours) that a run is for, and what was left out.
+
+    Images that cannot be read stay, since nobody knows their kind: the survey reports them.
+    """
+    known = [image for image in found if image.header.kind != "broken"]
+    kinds = Counter(image.kind for image in [image for image in known if image.path in masks] or known)
+    usual = kinds.most_common(1)[0][0] if kinds else None
+    others = Counter(" ".join(image.kind[:2]).strip() for image in known if image.kind != usual)
+    if not usual or not others:
+        return list(found), []
+    listed = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
+    images = [image for image in found if image.kind == usual or image not in known]
+    return images, [f"A run takes one kind of image, here {' '.join(usual[:2]).strip()}; left out: {listed}."]
+
+
+def _say_left_out(headers: Sequence[Header]) -> list[str]:
+    counts = Counter(header.kind for header in headers)
+    said = (
+        ("localiser", "{} DICOM files are localisers (scouts) and are left out."),
+        ("other", "{} DICOM files are no scans (reports, doses, lists of files) and are left out."),
+    )
+    return [text.format(counts[kind]) for kind, text in said if counts[kind]]
+
+
+def _name_labels(images: Sequence[_Found], masks: Mapping[Path, Header]) -> tuple[Labels, dict[Path, Path], list[str]]:
+    """Return the labels, the path of each image's mask (see `dicom_series`), and sentences on them."""
+    own = {image.path: masks[image.path] for image in images if image.path in masks}
+    names = sorted(set().union(*(mask.structures for mask in own.values())))
+    if not names:
+        return Labels("mask", ()), {}, ["There are no masks: all cases are unlabelled."]
+    if len(names) > MOST_LABELS:
+        raise UserError(
+            f"Masks can have {MOST_LABELS} structures at most, but {len(names)} names are used ({first_few(names)}): "
+            "give each structure the same name in all files."
+        )
+    values = {name: value for value, name in enumerate(names, start=1)}
+    targets = {
+        image: mask_path(mask.path, image, [values[name] for name in mask.structures])
+        for image, mask in own.items()
+        if mask.structures
+    }
+    notes = [
+        "The labels are the names of the structures in the DICOM masks; where two overlap, the smaller is drawn on top."
+    ]
+    if len(targets) < len(own):
+        notes.append(f"{len(own) - len(targets)} masks hold no structure: their series count as unlabelled.")
+    alike = Counter(name.casefold() for name in names)
+    twice = [name for name in names if alike[name.casefold()] > 1]
+    if twice:
+        notes.append(f"These names differ in capitals only and count as different labels: {', '.join(twice)}.")
+    return Labels("mask", tuple(names), tuple(values.values())), targets, notes
+
+
+def _name_cases(images: Sequence[_Found], source: Path) -> list[tuple[str, str, _Found]]:
+    """Return id and patient of each image: where it lies below the source, and the id of the patient's first image."""
+    siblings: dict[Path, set[Path]] = defaultdict(set)
+    for image in images:
+        for place in (image.path, *image.path.parents):
+            siblings[place.parent].add(place)
+    first: dict[tuple[str, str], str] = {}
+    named = []
+    for image in images:
+        inside = image.path.relative_to(source).parts
+        places = [source.joinpath(*inside[: depth + 1]) for depth in range(len(inside))] or [source.absolute()]
+        name = "_".join(_name_place(place, siblings[place.parent]) for place in places)
+        named.append((name, first.setdefault(image.patient, name), image))
+    return named
+
+
+def _name_place(place: Path, siblings: set[Path]) -> str:
+    """Return a folder's or file's name as part of an id; a UID becomes its place among those beside it."""
+    name = place.name.removesuffix(".dcm").removesuffix(".DCM")
+    if UID.fullmatch(name):
+        return str(sorted({*siblings, place}).index(place) + 1)
+    return UNSAFE.sub("-", name).strip("-.") or "_"
+
+
+def _say_patients(images: Sequence[_Found]) -> list[str]:
+    num_without = sum(not image.header.patient for image in images)
+    without = f" {num_without} name nobody: each study counts as a patient." if num_without else ""
+    count = len({image.patient for image in images})
+    return [f"Patients are told by the DICOM headers: {count} of {len(images)} images.{without}"]

@@ -1,0 +1,90 @@
+"""The contract of a weight file: everything that another person needs to use it, written into `model.safetensors`."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfmae.jobs.start import Start
+from selfmae.models.patches import grid_of
+from selfmae.models.weights import read_contract, read_weights, save_weights
+from selfmae.options import Recipe
+from selfmae.recipe import as_content
+
+PLACES = ("source", "splits", "cache", "licence")  # keys of `data` that change nothing but where files are, and papers
+INTENSITY = ("intensity", "window", "mean", "std", "equalise", "normalise_crops")
+
+
+def make_contract(
+    kind: str, recipe: Recipe, start: Start, seen: Sequence[str], facts: Mapping[str, Any], report: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the contract of weights of a kind ("pretrain" or "finetune"); `facts` are those of `where`.
+
+    `seen` are the content hashes of the images trained on here; those of the start join them. `report` is what became
+    of the start. The scores come in later (`record_metrics`).
+    """
+    data, model, target = recipe.data, recipe.model, recipe.target
+    return {
+        "kind": kind,
+        "architecture": {
+            "encoder": "Vision Transformer",
+            "axes": len(model.patch),
+            "patch": list(model.patch),
+            "width": model.width,
+            "depth": model.depth,
+            "heads": model.heads,
+            "mlp_ratio": model.mlp_ratio,
+            "class_token": model.class_token,
+            "norm_eps": model.norm_eps,
+            "head": "mae" if kind == "pretrain" else "unetr" if target.kind == "mask" else "linear",
+        },
+        "crop": list(data.crop),
+        "grid": list(grid_of(data.crop, model.patch)),
+        "channels": list(data.channels),
+        "size": list(data.size),
+        "spacing_mm": list(data.spacing_mm),
+        "orientation": "RAS" if len(data.crop) == 3 else "rows, columns",
+        "intensity": {key: value for key, value in as_content(recipe)["data"].items() if key in INTENSITY},
+        "target": {} if kind == "pretrain" else as_content(recipe)["target"],
+        "recipe": as_content(recipe),
+        "recipe_hash": recipe_hash(recipe),
+        "seen": sorted({*start.seen, *seen}),
+        "start": start.name,
+        "start_layout": report.get("layout", ""),
+        "versions": facts["versions"],
+        "licence": _licence(data.licence, start.licence),
+        "metrics": {},
+    }
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """Return the SHA-256 of what decides the weights: the recipe without the places of files and the device."""
+    content = as_content(recipe)
+    content["data"] = {key: value for key, value in content["data"].items() if key not in PLACES}
+    del content["device"]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _licence(images: str, start: str) -> str:
+    """Return what is known of the licence: that of the images, and of the weights that training began from."""
+    return f"images: {images or 'not stated'}" + (f"; start: {start}" if start else "")
+
+
+def record_metrics(folder: Path) -> None:
+    """Write the scores of the summaries, or the last loss of a pre-training, into the folder's weights; once."""
+    path = folder / "model.safetensors"
+    metrics = _metrics_of(folder)
+    if read_contract(path).get("metrics") == metrics:
+        return
+    weights, contract = read_weights(path)
+    save_weights(path, weights, contract | {"metrics": metrics})
+
+
+def _metrics_of(folder: Path) -> dict[str, Any]:
+    summaries = {part: folder / f"summary-{part}.json" for part in ("val", "test")}
+    found = {part: json.loads(path.read_text())["metrics"] for part, path in summaries.items() if path.exists()}
+    if found:
+        return found
+    steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    return {"train": {"loss": next((step["loss"] for step in reversed(steps) if "loss" in step), None)}}

@@ -1,0 +1,152 @@
+"""Export: a trained model for timm, MONAI or ONNX, with a JSON file beside it that says how to feed and read it."""
+
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from selfmae.errors import UserError, did_you_mean
+from selfmae.jobs.display import Display
+from selfmae.jobs.evaluate import load_model
+from selfmae.jobs.folder import read_recipe, write_json
+from selfmae.models.exports import Export, is_classifier, to_monai, to_timm
+from selfmae.models.weights import read_weights, write_tensors
+from selfmae.options import Recipe
+
+TOOLS: dict[str, Callable[..., Export]] = {"timm": to_timm, "monai": to_monai}
+ENDINGS = {"timm": (".safetensors", ".pth", ".pt"), "monai": (".pth", ".pt", ".safetensors"), "onnx": (".onnx",)}
+
+
+def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
+    """Write the model of a run folder for another tool, and `<out>.json` beside it; return both paths."""
+    if to not in ENDINGS:
+        raise UserError(f"--to {to!r} is no format that models are exported to.{did_you_mean(to, ENDINGS)}")
+    if out.suffix not in ENDINGS[to]:
+        raise UserError(f"--out {out} must end with {' or '.join(ENDINGS[to])} for --to {to}.")
+    side = out.with_name(f"{out.name}.json")
+    taken = [path for path in (out, side) if path.exists()]
+    if taken:
+        raise UserError(f"{taken[0]} exists already, and an export overwrites nothing: choose another --out.")
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no trained model (model.safetensors): name the folder of a finished run.")
+    weights, contract = read_weights(path)
+    recipe, kind = read_recipe(folder / "recipe.yaml"), str(contract.get("kind", ""))
+    if to == "onnx":
+        described = _write_onnx(folder, out, recipe, kind)
+    else:
+        exported = TOOLS[to](weights, recipe, kind)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _write_state(exported, out)
+        described = {"model": exported.model, "arguments": exported.arguments, "after_building": exported.advice}
+        if is_classifier(recipe, kind) or exported.model.endswith("UNETR"):
+            described |= {"output": output_of(recipe)}
+    write_json(side, described | {"input": input_of(recipe), "contract": contract})
+    display.say(f"Written: {out} and {side.name} beside it, which says how to build, feed and read it.")
+    return [out, side]
+
+
+def _write_state(exported: Export, out: Path) -> None:
+    if out.suffix == ".safetensors":
+        write_tensors(out, exported.state, {"format": "pt"})
+    else:
+        torch.save({name: tensor.contiguous() for name, tensor in exported.state.items()}, out)
+
+
+def _write_onnx(folder: Path, out: Path, recipe: Recipe, kind: str) -> dict[str, Any]:
+    """Write the network as ONNX, batch of any size, with what is before and after it as metadata; return that."""
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise UserError(f'--to onnx needs {" and ".join(missing)}: run `pip install "selfmae[onnx]"`.')
+    if kind != "finetune":
+        raise UserError(
+            f"{folder} holds a pre-trained encoder, but --to onnx is for models that predict: fine-tune it."
+        )
+    import onnx
+
+    model = load_model(folder)[1].cpu().float()
+    described = {"input": input_of(recipe), "output": output_of(recipe)}
+    program = trace(model, recipe)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    program.save(str(out), external_data=False)
+    graph = onnx.load(str(out))
+    onnx.helper.set_model_props(graph, {key: json.dumps(value, sort_keys=True) for key, value in described.items()})
+    onnx.save(graph, str(out))
+    return described
+
+
+def trace(model: nn.Module, recipe: Recipe) -> Any:
+    """Return the ONNX program of a model: "images" [batch, C, *crop] to "logits"."""
+    images = torch.zeros(2, len(recipe.data.channels), *recipe.data.crop)
+    batch = torch.export.Dim("batch", min=1)
+    with torch.no_grad():
+        return torch.onnx.export(
+            model.eval(),
+            (images,),
+            input_names=["images"],
+            output_names=["logits"],
+            dynamo=True,
+            dynamic_shapes=({0: batch},),
+            verbose=False,
+        )
+
+
+def input_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what a model wants to see: shape, channels, axes, and how an image is prepared, step by step."""
+    data = recipe.data
+    volumes = len(data.crop) == 3
+    steps = [
+        "orient the array to RAS: axes left to right, back to front, foot to head" if volumes else "rows, columns",
+        *(["equalise each channel's histogram (256 bins) to 0..1"] if data.equalise else []),
+        *([f"resample to {list(data.size)}"] if data.size else []),
+        *([f"resample to a spacing of {list(data.spacing_mm)} mm"] if data.spacing_mm else []),
+        _intensity_step(recipe),
+        *([f"subtract {data.mean}, divide by {data.std}"] if (data.mean, data.std) != (0.0, 1.0) else []),
+        *(["crop to the box of what is above the lowest value"] if data.crop_foreground else []),
+        "pad with zeros, half on each side, where smaller than the crop",
+    ]
+    return {
+        "name": "images",
+        "shape": ["batch", len(data.channels), *data.crop],
+        "dtype": "float32",
+        "channels": list(data.channels),
+        "preparation": steps,
+        "interpolation": data.interpolation,
+    }
+
+
+def _intensity_step(recipe: Recipe) -> str:
+    data = recipe.data
+    steps = {
+        "zscore": "subtract each channel's mean and divide by its deviation, over the whole image",
+        "zscore_nonzero": "subtract mean and divide by deviation of each channel's values that are not 0; zeros stay",
+        "percentile": "map each channel's percentiles 0.5 and 99.5 to 0 and 1, clip beyond",
+        "window": f"map {list(data.window)} to 0 and 1, clip beyond",
+        "range": "map each channel's lowest and highest value to 0 and 1",
+    }
+    return steps[data.intensity]
+
+
+def output_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what a model gives: names of the outputs, and how logits become a prediction."""
+    target, predict = recipe.target, recipe.predict
+    if target.kind != "mask":
+        function = "softmax" if target.kind == "classes" else "sigmoid"
+        return {"name": "logits", "names": list(target.output_names), "function": function, "steps": [function]}
+    names = list(target.output_names) if target.regions else ["background", *target.output_names]
+    steps = [
+        f"slide the crop over the prepared image, overlap {predict.overlap}, {predict.blend} weights, mean of logits",
+        "resample the logits linearly to the file's grid",
+        "above 0 is inside the region" if target.regions else "the largest output is the label",
+    ]
+    values = {} if target.regions else {"values": [0, *target.values]}
+    return {
+        "name": "logits",
+        "names": names,
+        "function": "sigmoid" if target.regions else "softmax",
+        "steps": steps,
+    } | values

@@ -1,0 +1,107 @@
+"""Starts: where an encoder's first weights come from, fitted to the recipe, and the report of what became of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from selfmae.errors import UserError
+from selfmae.jobs.display import Display
+from selfmae.models.imagenet import imagenet_name, timm_weights
+from selfmae.models.transfer import Transfer, transfer
+from selfmae.models.weights import Weights, load_encoder, read_weights
+from selfmae.options import Recipe
+from selfmae.tasks.base import Trainable
+
+KINDS = "scratch, imagenet, timm:NAME, mae:DIR or an existing file of weights"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an encoder's first weights come from."""
+
+    kind: str  # scratch, mae, imagenet, timm or file
+    name: str  # as typed
+    transfer: Transfer | None = None
+    seen: tuple[str, ...] = ()  # content hashes of the images that these weights were trained on
+    licence: str = ""  # of the weights
+
+    @property
+    def weights(self) -> Weights | None:
+        """The encoder's tensors, None for random ones."""
+        return self.transfer.weights if self.transfer else None
+
+
+def find_start(text: str, recipe: Recipe, flag: str = "--start") -> Start:
+    """Return the start that `flag` names, its weights fitted to the recipe; raise where there is none or it misfits."""
+    if text == "scratch":
+        return Start("scratch", text)
+    kind, _, place = text.partition(":")
+    if text == "imagenet" or (kind == "timm" and place):
+        name = imagenet_name(recipe.model) if text == "imagenet" else place
+        weights, licence = timm_weights(name)
+        return Start(kind, text, transfer(weights, {}, recipe, text), licence=f"{licence} ({name})")
+    if kind == "mae" and place:
+        path = Path(place) / "model.safetensors"
+        if not path.is_file():
+            raise UserError(
+                f"{flag} {text}: {place} holds no finished pre-training (model.safetensors is not there): "
+                "run `selfmae pretrain RECIPE --out` to its end first."
+            )
+    elif Path(text).is_file():
+        kind, path = "file", Path(text)
+    else:
+        raise UserError(f"{flag} {text!r} must be {KINDS}.")
+    weights, contract = read_weights(path)
+    fitted = transfer(weights, contract, recipe, text)
+    return Start(kind, text, fitted, tuple(contract.get("seen", ())), str(contract.get("licence", "not stated")))
+
+
+def start_report(task: Trainable, start: Start) -> dict[str, Any]:
+    """Return what became of the start's tensors and how large the model is, for `where.json`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = task.build()
+    return {"start": report_transfer(model, start), "num_parameters": count(model)}
+
+
+def count(model: nn.Module) -> int:
+    """Return how many numbers a model learns."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def report_transfer(model: nn.Module, start: Start) -> dict[str, Any]:
+    """Return kind, name and layout of a start and its tensors: loaded, adapted, fresh, new (all else), unused."""
+    report: dict[str, Any] = {"kind": start.kind, "name": start.name}
+    if start.transfer is not None:
+        new = load_encoder(model, start.transfer.weights)
+        report |= {
+            "layout": start.transfer.layout,
+            "loaded": len(start.transfer.weights),
+            "adapted": start.transfer.adapted,
+            "fresh": start.transfer.fresh,
+            "new": list(new),
+            "unused": list(start.transfer.unused),
+        }
+    return report
+
+
+def say_start(report: Mapping[str, Any], display: Display) -> None:
+    """Print in one sentence what became of a start's tensors; nothing for random ones."""
+    if "loaded" not in report:
+        return
+    groups: dict[str, int] = {}
+    for name, how in (*report["adapted"].items(), *report["fresh"].items()):
+        last = name if name in ("patch_embed.proj.weight", "pos_embed", "cls_token") else name.rpartition(".")[0]
+        kind = "attn.qkv.bias" if name.endswith("attn.qkv.bias") else last
+        groups[f"{kind}: {how}"] = groups.get(f"{kind}: {how}", 0) + 1
+    details = "; ".join(f"{text} ({number} tensors)" if number > 1 else text for text, number in groups.items())
+    display.say(
+        f"Start {report['name']} ({report['layout']}): {report['loaded'] - len(report['adapted'])} tensors of the "
+        f"encoder loaded as they are, {len(report['adapted'])} adapted, {len(report['fresh'])} fresh"
+        f"{f' ({details})' if details else ''}; {len(report['new']) - len(report['fresh'])} new beside the encoder, "
+        f"{len(report['unused'])} of the file not used."
+    )

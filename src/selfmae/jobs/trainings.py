@@ -1,0 +1,131 @@
+"""The trainings that a run consists of, and what each kind of them takes of memory and time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+from pathlib import Path
+
+from selfmae.data.case import Case
+from selfmae.data.folds import Folding
+from selfmae.data.prepare import prepared_shape
+from selfmae.data.store import num_cores
+from selfmae.jobs.machine import resident_bytes, size_text
+from selfmae.jobs.measure import num_parameters, step_bytes, time_scoring, time_steps
+from selfmae.jobs.source import Source, fold_of
+from selfmae.options import OptimOptions, Recipe
+from selfmae.report.words import plural
+from selfmae.tasks import make_task
+from selfmae.tasks.base import Trainable
+from selfmae.tasks.reconstruct import Reconstruct
+from selfmae.train.device import resolve_accelerator
+
+CHECKPOINT_BYTES = 16  # a parameter: model.safetensors, and last.ckpt with the weights and two moments
+FLOAT_BYTES = 4
+IMAGES_AT_WORK = 3  # copies of an image that its preparation holds at once, as float32
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """How often a run trains, over all folds and seeds, and how many cases each fine-tuning scores."""
+
+    num_pretrainings: int
+    num_finetunings: int
+    num_val: int
+    num_test: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One amount and what it rests on: bytes for the kinds "disk" and "memory", seconds for "time"."""
+
+    kind: str
+    name: str
+    amount: float
+    basis: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of training of a run, the cases that are at hand to measure it, and how often it is done."""
+
+    name: str
+    key: str  # section of the recipe
+    task: Trainable
+    options: OptimOptions
+    cases: Sequence[Case]
+    count: int
+
+
+def count_trainings(
+    source: Source, recipe: Recipe, folding: Folding, starts: Sequence[str], num_seeds: int
+) -> Trainings:
+    """Return the trainings of a run; the cases to score are those of its first fold."""
+    cases, num_cells = fold_of(source, 0, folding, recipe.data).cases, folding.num_folds * num_seeds
+    num_val, num_test = len(cases.part("val")), len(cases.part("test"))
+    return Trainings(num_cells * starts.count("mae"), num_cells * len(starts), num_val, num_test)
+
+
+def make_stages(recipe: Recipe, source: Source, trainings: Trainings, prepared: Sequence[Case]) -> list[Stage]:
+    """Return the stages that a run has; fine-tuning is measured on the labelled case of median size."""
+    voxels = prepared_voxels(source, recipe)
+    labelled = sorted(source.cases.part("train"), key=lambda case: voxels[case.id])
+    middle = labelled[len(labelled) // 2 :][:1]
+    stages = [
+        Stage("pre-training", "pretrain", Reconstruct(recipe), recipe.pretrain, prepared, trainings.num_pretrainings),
+        Stage("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, trainings.num_finetunings),
+    ]
+    return [stage for stage in stages if stage.count and stage.cases]
+
+
+def prepared_voxels(source: Source, recipe: Recipe) -> dict[str, int]:
+    """Return how many voxels the prepared image of each case has, all channels together."""
+    return {
+        fact.id: prod(prepared_shape(fact.shape, fact.spacing_mm, recipe.data)) * fact.num_channels
+        for fact in source.facts
+    }
+
+
+def models_line(stages: Sequence[Stage]) -> Line:
+    """Return what the files of the models take in the folder of the run."""
+    size = sum(num_parameters(stage.task) * CHECKPOINT_BYTES * stage.count for stage in stages)
+    num_models = sum(stage.count for stage in stages)
+    return Line("disk", "models", size, f"weights and last checkpoint of {plural(num_models, 'model')}")
+
+
+def memory_lines(stages: Sequence[Stage], recipe: Recipe, source: Source) -> list[Line]:
+    """Return the peak memory of each stage, on a CPU with that of the program itself."""
+    largest = max(prod(fact.shape) * fact.num_channels for fact in source.facts) * FLOAT_BYTES
+    base, workers = resident_bytes(), min(num_cores(), len(source.facts))
+    program = f"the program itself ({size_text(base)})"
+    copies = f"{IMAGES_AT_WORK} copies of the largest image ({size_text(largest)}) in each of {workers} threads"
+    lines = [Line("memory", "preparation", base + IMAGES_AT_WORK * workers * largest, f"{program} and {copies}")]
+    parts = "weights, gradients, AdamW and activations of a batch"
+    for stage in stages:
+        size = step_bytes(recipe, stage.task, stage.options, stage.cases[0])
+        if resolve_accelerator(recipe.device) == "cpu":
+            lines.append(Line("memory", stage.name, base + size, f"{program}, {parts}"))
+        else:
+            lines.append(Line("memory", stage.name, size, f"{parts}, on each device"))
+    return lines
+
+
+def time_lines(recipe: Recipe, stages: Sequence[Stage], trainings: Trainings, folder: Path) -> list[Line]:
+    """Return the seconds of every stage over all trainings, and of the scoring of val and test cases."""
+    lines = []
+    for stage in stages:
+        pace = time_steps(recipe, stage.task, stage.options, stage.cases, folder / stage.key)
+        basis = f"{stage.options.steps:,} steps of {pace:.2g} s, {plural(stage.count, 'training')}"
+        lines.append(Line("time", stage.name, stage.count * stage.options.steps * pace, basis))
+        if stage.key == "fit":
+            lines.append(_scoring_line(recipe, stage, trainings))
+    return lines
+
+
+def _scoring_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Line:
+    """Return the seconds of scoring: val at each look and once more at the end, test once."""
+    every, num_val, num_test = recipe.fit.validate_every, trainings.num_val, trainings.num_test
+    looks = (ceil(recipe.fit.steps / every) if every else 1) + 1
+    pace = time_scoring(recipe, make_task(recipe), stage.cases[0])
+    scored = f"{plural(num_val, 'val case')} {looks:,} times and {plural(num_test, 'test case')}"
+    seconds = trainings.num_finetunings * (looks * num_val + num_test) * pace
+    return Line("time", "scoring", seconds, f"{pace:.2g} s for a case, {scored}, {plural(stage.count, 'training')}")

@@ -1,0 +1,91 @@
+"""Scores of all test cases together, as functions of the weight of each case, so that cases can be resampled."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+# Case weights [R, n] of R resamples -> scores [R], nan where a resample defines none. Larger scores are better.
+Score = Callable[[np.ndarray], np.ndarray]
+
+
+def mean_score(values: np.ndarray) -> Score:
+    """Return the score that is the weighted mean of one value a case [n], leaving out nan."""
+    defined = np.isfinite(values).astype(float)
+    filled = np.where(defined, values, 0)
+
+    def score(weights: np.ndarray) -> np.ndarray:
+        return _ratio(weights @ filled, weights @ defined)
+
+    return score
+
+
+def mean_auc_score(truth: np.ndarray, probability: np.ndarray, models: Sequence[int] | None = None) -> Score:
+    """Return the score that is the weighted AUC of `truth` [n, F], averaged over findings with both outcomes.
+
+    `models` [n] tells which model scored a case (the folds of a cross-validation). AUC is then the share of pairs among
+    those scored by one model: the mean of the folds' AUCs, weighted by their pairs. Probabilities of different models
+    are on different scales, and pooling them biases AUC, most where each case is left out alone (Airola et al. 2011,
+    Comput. Stat. Data Anal. 55:1828). A finding of which no model scored both outcomes has pooled pairs all the same.
+    """
+    folds = np.zeros(len(truth), dtype=int) if models is None else np.asarray(models)
+    findings = list(zip(truth.T > 0.5, probability.T, strict=True))
+    groups = [_comparable(positive, folds) for positive, _ in findings]
+
+    def score(weights: np.ndarray) -> np.ndarray:
+        items = zip(findings, groups, strict=True)
+        areas = np.stack([_weighted_auc(*finding, weights, places) for finding, places in items])
+        defined = np.isfinite(areas)
+        return _ratio(np.where(defined, areas, 0).sum(axis=0), defined.sum(axis=0))
+
+    return score
+
+
+def mean_of_scores(scores: Sequence[Score]) -> Score:
+    """Return the score that is the mean of several on the same cases (the repeats of a cross-validation)."""
+
+    def score(weights: np.ndarray) -> np.ndarray:
+        parts = np.stack([part(weights) for part in scores])
+        defined = np.isfinite(parts)
+        return _ratio(np.where(defined, parts, 0).sum(axis=0), defined.sum(axis=0))
+
+    return score
+
+
+def _comparable(positive: np.ndarray, folds: np.ndarray) -> list[np.ndarray]:
+    """Return the places of each fold that has both outcomes, or of all cases together if none has."""
+    places = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    both = [items for items in places if 0 < positive[items].sum() < len(items)]
+    return both or [np.arange(len(folds))]
+
+
+def _weighted_auc(
+    truth: np.ndarray, probability: np.ndarray, weights: np.ndarray, groups: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return the AUC [R] of one finding [n] for each row of weights [R, n], nan without weight on both outcomes.
+
+    It is the share of pairs within the groups, by weight, in which the positive case has the larger probability.
+    """
+    won, pairs = np.zeros(len(weights)), np.zeros(len(weights))
+    for places in groups:
+        more = _won_pairs(truth[places], probability[places], weights[:, places])
+        won, pairs = won + more[0], pairs + more[1]
+    return _ratio(won, pairs)
+
+
+def _won_pairs(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weight [R] of pairs whose positive case has the larger probability, ties by half, and of all pairs."""
+    negatives = np.flatnonzero(~truth)
+    negatives = negatives[np.argsort(probability[negatives])]
+    below = np.zeros((len(weights), len(negatives) + 1))
+    np.cumsum(weights[:, negatives], axis=1, out=below[:, 1:])
+    positive_weights = weights[:, truth]
+    won = np.zeros(len(weights))
+    for side in ("left", "right"):
+        places = np.searchsorted(probability[negatives], probability[truth], side=side)
+        won += (positive_weights * below[:, places]).sum(axis=1) / 2
+    return won, positive_weights.sum(axis=1) * below[:, -1]
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Return above / below, nan where below is 0."""
+    return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)

@@ -1,0 +1,115 @@
+"""Best, median and worst test case of every start: slices with contours, or radiographs with their probabilities."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from statistics import median
+
+from selfmae.report.pictures import Arrays, contour_picture, read_arrays
+from selfmae.report.results import Cell, Results, Row, label_names
+from selfmae.report.tables import Table, case_measures, case_value
+from selfmae.report.volumes import Volume, volume_of, within_budget
+from selfmae.report.words import number
+
+RANKS = ("worst", "median", "best")
+PLANES = ("axial", "coronal", "sagittal", "picture")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One case as one training saw it: the pictures with their titles, probabilities of findings, a volume to turn."""
+
+    title: str
+    pictures: tuple[tuple[str, str], ...]
+    findings: Table
+    volume: Volume | None
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A case that a training saved."""
+
+    rank: str
+    score: float
+    cell: Cell
+    row: Row
+    arrays: Arrays
+
+
+def examples(results: Results) -> dict[str, list[Example]]:
+    """Return for each start its worst, median and best test case over all trainings that saved pictures."""
+    measures = case_measures(results)
+    if not measures:
+        return {}
+    name, title, larger_is_worse = measures[0]
+    sign = -1.0 if larger_is_worse else 1.0
+    shown = {}
+    for start in results.starts:
+        candidates = [item for cell in results.cells_of(start) for item in _candidates(cell, name, sign)]
+        values = [case_value(row, name) for cell in results.cells_of(start) for row in cell.rows]
+        middle = median(sign * value for value in values if value is not None) if candidates else 0.0
+        chosen = {
+            "worst": min(candidates, key=lambda item: item.score, default=None),
+            "median": min(
+                (item for item in candidates if item.rank == "median"),
+                key=lambda item: abs(item.score - middle),
+                default=None,
+            ),
+            "best": max(candidates, key=lambda item: item.score, default=None),
+        }
+        shown[start] = [_example(results, rank, title, sign, item) for rank in RANKS if (item := chosen[rank])]
+    return _limit({start: found for start, found in shown.items() if found})
+
+
+def _limit(shown: dict[str, list[Example]]) -> dict[str, list[Example]]:
+    """Return the examples with as many volumes as the page has room for: first the worst case of every start."""
+    order = [(start, place) for place in range(len(RANKS)) for start, found in shown.items() if place < len(found)]
+    kept = dict(zip(order, within_budget([shown[start][place].volume for start, place in order]), strict=True))
+    return {
+        start: [replace(item, volume=kept[start, place]) for place, item in enumerate(found)]
+        for start, found in shown.items()
+    }
+
+
+def _candidates(cell: Cell, name: str, sign: float) -> Iterator[_Candidate]:
+    """Yield the cases that a training saved and scored; larger scores are better."""
+    path = cell.folder / "figures" / "examples.npz"
+    arrays = read_arrays(path) if path.is_file() else {}
+    rows = {row["id"]: row for row in cell.rows}
+    for rank in RANKS:
+        row = rows.get(str(arrays.get(f"{rank}_id")))
+        value = case_value(row, name) if row else None
+        if row and value is not None:
+            mine = {key.removeprefix(f"{rank}_"): array for key, array in arrays.items() if key.startswith(f"{rank}_")}
+            yield _Candidate(rank, sign * value, cell, row, mine)
+
+
+def _example(results: Results, rank: str, measure: str, sign: float, item: _Candidate) -> Example:
+    arrays = item.arrays
+    pictures = tuple(
+        (
+            "" if plane == "picture" else plane,
+            contour_picture(
+                arrays[f"{plane}_image"],
+                arrays.get(f"{plane}_truth"),
+                arrays.get(f"{plane}_predicted"),
+                arrays[f"{plane}_mm"],
+            ),
+        )
+        for plane in PLANES
+        if f"{plane}_image" in arrays
+    )
+    cell, score = item.cell, number(sign * item.score)
+    name = f"{rank.capitalize()}: {item.row['id']}, {measure} {score} (fold {cell.fold}, seed {cell.seed})"
+    return Example(name, pictures, _findings(results, item.row), volume_of(arrays))
+
+
+def _findings(results: Results, row: Row) -> Table:
+    """Return truth and probability of every finding or class of a case, the true ones first."""
+    found = [
+        (name, float(row[f"truth_{name}"]) > 0.5, float(row[f"probability_{name}"]))
+        for name in label_names(results)
+        if row.get(f"truth_{name}") and row.get(f"probability_{name}")
+    ]
+    found.sort(key=lambda item: (not item[1], -item[2]))
+    rows = tuple((name, "yes" if truth else "no", number(probability)) for name, truth, probability in found)
+    return Table(("Finding", "Truth", "Probability"), rows, num_words=2)

@@ -1,0 +1,171 @@
+"""A methods paragraph for a paper, made only of facts in the run folder."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from selfmae.report.results import Cell, Results
+from selfmae.report.sentences import main_pair
+from selfmae.report.words import difference_digits, interval, listed, metric_title, number, origin, plural
+
+PARTS = {"train": "train", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
+INTENSITIES = {
+    "zscore": "normalised to zero mean and unit variance",
+    "zscore_nonzero": "normalised to zero mean and unit variance over nonzero voxels",
+    "percentile": "scaled to 0..1 between low and high percentiles",
+    "window": "clipped to a fixed window and scaled to 0..1",
+    "range": "scaled to 0..1 by their number format",
+}
+MODELS = {
+    "mask": "a UNETR decoder was added and trained with Dice and cross-entropy loss",
+    "regions": "a UNETR decoder was added and trained with Dice loss on overlapping regions",
+    "findings": "a linear layer was added and trained with binary cross-entropy, since findings may occur together",
+    "classes": "a linear layer was added and trained with cross-entropy over exclusive classes",
+}
+
+
+def methods_paragraph(results: Results) -> str:
+    """Return the paragraph; what the folder does not tell is left out."""
+    parts = [_software, _data, _preparation, _model, _pretraining, _finetuning, _prediction, _statistics]
+    return " ".join(text for part in parts if (text := part(results)))
+
+
+def kind_of(results: Results) -> str:
+    """Return mask, regions, findings or classes, "" where neither run nor recipe says it."""
+    kind = str(results.run.get("kind") or results.settings.get("target.kind", ""))
+    regions = results.run.get("regions") or any(key.startswith("target.regions.") for key in results.settings)
+    return "regions" if kind == "mask" and regions else kind
+
+
+def sizes(values: Sequence[Any]) -> str:
+    """Return "96 × 96 × 64"."""
+    return " \u00d7 ".join(f"{value:g}" for value in values)
+
+
+def _software(results: Results) -> str:
+    cell = (*results.cells, *results.pretrained)[0]
+    versions = cell.where.get("versions", {})
+    known = [f"{name} {versions[name]}" for name in ("selfmae", "torch", "timm", "monai") if name in versions]
+    device = (
+        f" on {cell.where['device']} in {cell.where.get('precision', 'an unknown precision')}"
+        if "device" in cell.where
+        else ""
+    )
+    return f"Models were trained with {listed(known)}{device}." if known else ""
+
+
+def _data(results: Results) -> str:
+    counts = results.run.get("counts", {})
+    parts = [
+        f"{plural(counts[split]['cases'], f'{word} case')} of {plural(counts[split]['patients'], 'patient')}"
+        for split, word in PARTS.items()
+        if counts.get(split, {}).get("cases")
+    ]
+    if not parts:
+        return ""
+    crossed = _folds(results.run.get("num_folds", 1), results.run.get("num_repeats", 1))
+    return f"The data set {results.source} gave {listed(parts)}{crossed}; no patient stands in two parts of a split."
+
+
+def _folds(num_folds: int, num_repeats: int) -> str:
+    if num_folds == 1:
+        return ""
+    repeated = f", repeated {num_repeats} times" if num_repeats > 1 else ""
+    return f", with {num_folds}-fold patient-wise cross-validation{repeated}"
+
+
+def _preparation(results: Results) -> str:
+    settings = results.settings
+    steps = []
+    if settings.get("data.spacing_mm"):
+        steps.append(f"resampled to {sizes(settings['data.spacing_mm'])} mm")
+    if settings.get("data.size"):
+        steps.append(f"resized to {sizes(settings['data.size'])} pixels")
+    if settings.get("data.intensity") in INTENSITIES:
+        window = settings.get("data.window") if settings["data.intensity"] == "window" else None
+        bounds = f" ({number(window[0], 0)} to {number(window[1], 0)})" if window else ""
+        steps.append(INTENSITIES[settings["data.intensity"]] + bounds)
+    crop = settings.get("data.crop")
+    shown = f"; one sample shows {sizes(crop)} {'pixels' if len(crop) == 2 else 'voxels'}" if crop else ""
+    return f"Images were {listed(steps)}{shown}." if steps else ""
+
+
+def _model(results: Results) -> str:
+    settings = results.settings
+    keys = ("model.patch", "model.width", "model.depth", "model.heads")
+    if not all(settings.get(key) for key in keys):
+        return ""
+    patch, width, depth, heads = (settings[key] for key in keys)
+    shape = f"patches of {sizes(patch)}, width {width}, {depth} blocks, {heads} heads"
+    return f"The encoder is a vision transformer ({shape})."
+
+
+def _pretraining(results: Results) -> str:
+    if not results.pretrained:
+        return ""
+    cell, settings = results.pretrained[0], results.settings
+    seen = f" on {plural(cell.where['num_seen'], 'image')}" if "num_seen" in cell.where else ""
+    steps = f" for {cell.num_steps:,} steps" if cell.num_steps else ""
+    hidden = f" with {100 * settings['mask.ratio']:g} % of the patches hidden," if "mask.ratio" in settings else ""
+    begun = str(settings.get("start.pretrain") or "scratch")
+    origins = "" if begun == "scratch" else f", continuing from {begun.replace(chr(92), '/').rpartition('/')[2]}"
+    return (
+        f"It was pre-trained as a masked autoencoder (He et al. 2021; Zhou et al. 2023){hidden}{seen}{steps}{origins}"
+        f"{_optimiser(results, 'pretrain')}, without labels and without validation or test cases."
+    )
+
+
+def _finetuning(results: Results) -> str:
+    if not results.cells:
+        return ""
+    steps = max((cell.num_steps or 0 for cell in results.cells), default=0)
+    seeds = len({cell.seed for cell in results.cells})
+    starts = listed([origin(start) for start in results.starts])
+    equal = " on the same splits and seeds" if len(results.starts) > 1 else ""
+    added = f"For the task, {MODELS[kind]}. " if (kind := kind_of(results)) in MODELS else ""
+    return (
+        f"{added}The model was fine-tuned {starts}{equal} ({plural(seeds, 'seed')}, up to {steps:,} steps)"
+        f"{_optimiser(results, 'fit')}, and the weights with the best validation score were kept."
+    )
+
+
+def _optimiser(results: Results, stage: str) -> str:
+    lr, batch = (results.settings.get(f"{stage}.{key}") for key in ("lr", "batch"))
+    return f" with AdamW (learning rate {lr:g}, batch {batch})" if lr and batch else ""
+
+
+def _prediction(results: Results) -> str:
+    overlap = results.settings.get("predict.overlap")
+    if overlap is None or kind_of(results) not in ("mask", "regions") or not results.headline:
+        return ""
+    return (
+        f"Masks were predicted with a sliding window (overlap {100 * overlap:g} %) and scored on the grid of the files."
+    )
+
+
+def _statistics(results: Results) -> str:
+    pair, metric = main_pair(results), results.headline
+    if not metric:
+        return ""
+    convention = next((cell.summary["conventions"][metric] for cell in results.cells if _explains(cell, metric)), "")
+    text = f"The metric on the test cases was {metric_title(metric)}" + (
+        f" ({convention.rstrip('.')})." if convention else "."
+    )
+    if pair is None:
+        return text
+    seeds = " and the training seed" if pair["num_seeds"] > 1 else ", for the one training seed used"
+    digits = difference_digits(pair)
+    return (
+        f"{text} 95 % intervals are from a bootstrap over patients, paired between the starts{seeds}. "
+        f"The difference of {pair['b']} and {pair['a']} was {number(pair['difference'], digits, sign=True)} "
+        f"(95 % interval {interval(pair.get('ci95'), digits)}, p {_relation(pair.get('p'))})."
+    )
+
+
+def _explains(cell: Cell, metric: str) -> bool:
+    return metric in cell.summary.get("conventions", {})
+
+
+def _relation(p: float | None) -> str:
+    if p is None:
+        return "undefined"
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

@@ -1,0 +1,142 @@
+"""`selfmae export`: files that the other tool loads, equal outputs, and what is before and after the model."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from timm.models.vision_transformer import VisionTransformer
+
+from selfmae.jobs import export as export_job
+from selfmae.jobs.evaluate import load_model
+from selfmae.jobs.export import input_of, output_of
+from selfmae.recipe import load_recipe
+
+Call = Callable[..., int]
+
+
+def cell(run: Path, start: str = "mae") -> Path:
+    return run / start / "fold0" / "seed0"
+
+
+def test_timm_loads_the_file_and_gives_equal_logits(tmp_path: Path, picture_run: Path, call: Call) -> None:
+    out = tmp_path / "new" / "vit.safetensors"
+    assert call("export", cell(picture_run), "--to", "timm", "--out", out) == 0
+    side = json.loads(Path(f"{out}.json").read_text())
+    assert side["model"] == "timm.models.vision_transformer.VisionTransformer"
+    theirs = VisionTransformer(**side["arguments"])
+    theirs.load_state_dict(load_file(out), strict=True)
+    recipe, ours = load_model(cell(picture_run))
+    images = torch.randn(2, 1, *recipe.data.crop)
+    torch.testing.assert_close(theirs.eval()(images), ours(images), rtol=1e-4, atol=1e-4)
+    assert side["contract"]["kind"] == "finetune"
+
+
+def test_monai_loads_a_torch_file(tmp_path: Path, picture_run: Path, call: Call) -> None:
+    from monai.networks.nets import ViT
+
+    out = tmp_path / "vit.pth"
+    assert call("export", cell(picture_run), "--to", "monai", "--out", out) == 0
+    side = json.loads(Path(f"{out}.json").read_text())
+    theirs: Any = ViT(**side["arguments"])
+    theirs.load_state_dict(torch.load(out, weights_only=True), strict=True)
+    assert side["after_building"].endswith("module.eps = 1e-06")
+    for norm in [module for module in theirs.modules() if isinstance(module, torch.nn.LayerNorm)]:
+        norm.eps = 1e-6
+    recipe, ours = load_model(cell(picture_run))
+    images = torch.randn(2, 1, *recipe.data.crop)
+    torch.testing.assert_close(theirs.eval()(images)[0], ours(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("run", ["picture_run", "volume_run"])
+def test_onnxruntime_gives_equal_logits_for_any_batch(
+    tmp_path: Path, run: str, call: Call, request: pytest.FixtureRequest
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    folder, out = cell(request.getfixturevalue(run), "scratch"), tmp_path / "model.onnx"
+    assert call("export", folder, "--to", "onnx", "--out", out) == 0
+    session = onnxruntime.InferenceSession(str(out))
+    recipe, ours = load_model(folder)
+    for batch in (1, 3):
+        images = torch.randn(batch, len(recipe.data.channels), *recipe.data.crop)
+        (logits,) = session.run(["logits"], {"images": images.numpy()})
+        torch.testing.assert_close(torch.from_numpy(logits), ours(images), rtol=1e-4, atol=1e-4)
+    told = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
+    assert told == {"input": input_of(recipe), "output": output_of(recipe)}
+    assert told.items() <= json.loads(Path(f"{out}.json").read_text()).items()
+
+
+def test_the_preparation_is_told_step_by_step(volume_recipe: Path) -> None:
+    sets = ("data.intensity=window", "data.window=[-175,250]", "data.spacing_mm=[1.5,1.5,2]", "data.mean=0.5")
+    told = input_of(load_recipe(str(volume_recipe), [*sets, "data.crop_foreground=true", "data.equalise=true"]))
+    assert told["shape"] == ["batch", 1, 16, 16, 16]
+    assert told["preparation"] == [
+        "orient the array to RAS: axes left to right, back to front, foot to head",
+        "equalise each channel's histogram (256 bins) to 0..1",
+        "resample to a spacing of [1.5, 1.5, 2.0] mm",
+        "map [-175.0, 250.0] to 0 and 1, clip beyond",
+        "subtract 0.5, divide by 1.0",
+        "crop to the box of what is above the lowest value",
+        "pad with zeros, half on each side, where smaller than the crop",
+    ]
+
+
+def test_the_output_is_told_for_every_kind_of_target(volume_recipe: Path, picture_recipe: Path) -> None:
+    labels = load_recipe(str(volume_recipe))
+    told = output_of(labels)
+    assert told["names"] == ["background", *labels.target.names]
+    assert told["values"] == [0, *labels.target.values]
+    assert (told["function"], told["steps"][-1]) == ("softmax", "the largest output is the label")
+    regions = output_of(load_recipe(str(volume_recipe), [f"target.regions={{all: {list(labels.target.values)}}}"]))
+    assert (regions["names"], regions["function"]) == (["all"], "sigmoid")
+    assert output_of(load_recipe(str(picture_recipe)))["function"] == "sigmoid"
+
+
+@pytest.mark.parametrize(
+    ("to", "out", "text"),
+    [
+        ("tim", "x.pth", "--to 'tim' is no format that models are exported to. Did you mean 'timm'?"),
+        ("onnx", "x.pth", "--out {tmp}/x.pth must end with .onnx for --to onnx."),
+        ("timm", "there.pth", "{tmp}/there.pth exists already, and an export overwrites nothing: choose another"),
+    ],
+)
+def test_wrong_words_are_one_sentence(
+    tmp_path: Path, picture_run: Path, call: Call, error_line: Callable[[], str], to: str, out: str, text: str
+) -> None:
+    (tmp_path / "there.pth").touch()
+    assert call("export", cell(picture_run), "--to", to, "--out", tmp_path / out) == 2
+    assert text.format(tmp=tmp_path) in error_line()
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path, call: Call, error_line: Callable[[], str]) -> None:
+    assert call("export", tmp_path, "--to", "timm", "--out", tmp_path / "x.pth") == 2
+    assert f"{tmp_path} holds no trained model (model.safetensors): name the folder of a finished run." in error_line()
+
+
+def test_a_model_that_the_other_tool_has_not_is_refused_without_a_trace(
+    tmp_path: Path, volume_run: Path, call: Call, error_line: Callable[[], str]
+) -> None:
+    assert call("export", cell(volume_run), "--to", "monai", "--out", tmp_path / "new" / "x.pth") == 2
+    assert "the model is not MONAI's UNETR (model.patch [8, 8, 8] is not 16 on every axis; " in error_line()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_pretrained_encoder_is_no_model_for_onnx(
+    tmp_path: Path, picture_run: Path, call: Call, error_line: Callable[[], str]
+) -> None:
+    assert call("export", cell(picture_run, "pretrain"), "--to", "onnx", "--out", tmp_path / "x.onnx") == 2
+    assert "holds a pre-trained encoder, but --to onnx is for models that predict: fine-tune it." in error_line()
+
+
+def test_a_missing_extra_names_the_command(
+    tmp_path: Path, picture_run: Path, call: Call, error_line: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_job, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert call("export", cell(picture_run), "--to", "onnx", "--out", tmp_path / "x.onnx") == 2
+    assert 'needs onnx and onnxscript: run `pip install "selfmae[onnx]"`.' in error_line()

@@ -1,0 +1,43 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from selfmae.report.card import model_card
+from selfmae.report.results import read_results
+
+Make = Callable[..., Path]
+
+
+def card(folder: Path) -> dict[str, str]:
+    return {title: " ".join(sentences) for title, sentences in model_card(read_results(folder))}
+
+
+def test_a_card_of_masks_tells_use_data_metrics_and_limits(make_run: Make) -> None:
+    found = card(make_run())
+    assert "outlines spleen, <b>liver</b> and $x$ & kidney in images with the channels CT" in found["Intended use"]
+    assert "not a medical device" in found["Intended use"]
+    assert found["Training data"].startswith("20 labelled cases of 10 patients of abdomen")
+    assert "spacing-varies" in found["Training data"]
+    assert "With self pre-training: mean Dice 0.840 (95 % interval 0.810 to 0.870)" in found["Metrics"]
+    assert "tested on 12 cases of 6 patients" in found["Limits"]
+
+
+def test_a_card_of_findings_names_what_cannot_be_judged(make_run: Make) -> None:
+    found = card(make_run("findings", num_seeds=1))
+    assert "gives a probability for each of nodule" in found["Intended use"]
+    assert "Nothing can be said about effusion" in found["Limits"]
+    assert "one seed" in found["Limits"]
+    assert "calibrated only as far" in found["Limits"]
+
+
+def test_regions_and_classes_are_called_so(make_run: Make) -> None:
+    folder = make_run(num_seeds=1)
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {"regions": True}))
+    assert "outlines the overlapping regions" in card(folder)["Intended use"]
+    (folder / "run.json").write_text(json.dumps(run | {"kind": "classes"}))
+    assert "exclusive classes" in card(folder)["Intended use"]
+
+
+def test_there_is_no_card_before_an_evaluation(make_cell: Make) -> None:
+    assert model_card(read_results(make_cell("pretrain"))) == []

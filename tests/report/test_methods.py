@@ -1,0 +1,79 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from selfmae.report.methods import methods_paragraph
+from selfmae.report.results import read_results
+
+Make = Callable[..., Path]
+
+
+def methods(folder: Path) -> str:
+    return methods_paragraph(read_results(folder))
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "selfmae 0.1.0, torch 2.14.1, timm 1.0.31 and monai 1.6.1 on cpu in fp32",
+        "20 train cases of 10 patients, 6 validation cases of 3 patients and 12 test cases of 6 patients",
+        "clipped to a fixed window and scaled to 0..1 (\u2212175 to 250)",
+        "one sample shows 96 \u00d7 96 \u00d7 64 voxels",
+        "vision transformer (patches of 16 \u00d7 16 \u00d7 16, width 192, 12 blocks, 3 heads)",
+        "with 75 % of the patches hidden, on 20 images for 400 steps with AdamW (learning rate 0.001, batch 8)",
+        "UNETR decoder was added and trained with Dice and cross-entropy loss",
+        "fine-tuned from scratch and with self pre-training on the same splits and seeds (3 seeds, up to 400 steps)",
+        "AdamW (learning rate 0.002, batch 2)",
+        "sliding window (overlap 50 %)",
+        "bootstrap over patients, paired between the starts and the training seed",
+        "difference of mae and scratch was +0.03 (95 % interval 0.01 to 0.05, p = 0.004)",
+    ],
+)
+def test_the_methods_paragraph_is_made_of_the_facts(make_run: Make, fact: str) -> None:
+    assert fact in methods(make_run())
+
+
+def test_the_methods_of_one_seed_claim_nothing_about_seeds(make_run: Make) -> None:
+    assert "for the one training seed used" in methods(make_run(num_seeds=1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ({"kind": "findings"}, "trained with binary cross-entropy, since findings may occur together"),
+        ({"kind": "classes"}, "trained with cross-entropy over exclusive classes"),
+        ({"kind": "mask", "regions": True}, "trained with Dice loss on overlapping regions"),
+    ],
+)
+def test_every_kind_of_target_has_its_own_loss(make_run: Make, kind: dict[str, object], words: str) -> None:
+    folder = make_run("mask" if kind["kind"] == "mask" else "findings", num_seeds=1)
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | kind))
+    assert words in methods(folder)
+    assert ("sliding window" in methods(folder)) == (kind["kind"] == "mask")
+
+
+def test_a_run_without_pretraining_speaks_of_none(make_run: Make) -> None:
+    folder = make_run(num_seeds=1)
+    for name in ("pretrain", "mae"):
+        for path in sorted((folder / name).rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+    (folder / "verdict.json").unlink()
+    assert "masked autoencoder" not in methods(folder)
+    assert "fine-tuned from scratch (1 seed" in methods(folder)
+
+
+def test_pretraining_that_continues_from_weights_says_so_without_their_folder(make_run: Make) -> None:
+    folder = make_run(num_seeds=1)
+    with (folder / "recipe.yaml").open("a") as file:
+        file.write("start:\n  pretrain: /home/anna/vit.safetensors\n")
+    assert "continuing from vit.safetensors" in methods(folder)
+
+
+def test_folds_and_their_repeats_are_told(make_run: Make) -> None:
+    folder = make_run(num_seeds=1)
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {"num_folds": 5, "num_repeats": 3}))
+    assert "with 5-fold patient-wise cross-validation, repeated 3 times" in methods(folder)
