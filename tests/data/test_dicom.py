@@ -1,5 +1,6 @@
 """DICOM images: the same voxels and places as SimpleITK's, pictures, and a sentence for what cannot be read."""
 
+import tracemalloc
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -346,3 +347,13 @@ def test_pixels_that_nothing_decodes_say_so(monkeypatch: pytest.MonkeyPatch) -> 
         UserError, match=r"are compressed \(JPEG.*\) in a way that cannot be read: save it uncompressed"
     ):
         read_image([Path(str(get_testdata_file("JPEG-lossy.dcm")))])
+
+
+def test_a_series_is_not_in_memory_twice(dicom: ModuleType, tmp_path: Path) -> None:
+    dicom.write_series(tmp_path / "s", volume=np.zeros((40, 256, 256), dtype=np.int16))
+    read_image([tmp_path / "s"])  # headers stay in memory
+    tracemalloc.start()
+    image = read_image([tmp_path / "s"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * image.array.nbytes

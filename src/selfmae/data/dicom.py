@@ -12,7 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder
 
 from selfmae.data.dicom_checks import read_grid
-from selfmae.data.dicom_grid import Slice, group_of
+from selfmae.data.dicom_grid import Grid, Slice, group_of
 from selfmae.data.dicom_headers import header_of
 from selfmae.data.dicom_series import find_headers, headers_in, is_series, name_images, split_mask_path
 from selfmae.errors import UserError
@@ -47,18 +47,40 @@ def files_of(path: Path) -> list[Path]:
     return [file, *files_of(image)] if file.is_file() else []
 
 
-def load_series(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return a volume [X, Y, Z] float32 and its affine [4, 4] to mm in RAS."""
+class Slices:
+    """The voxels of a series, [X, Y, Z] float32, of which an index reads only the slices it names.
+
+    nibabel takes it for an array, so that a volume need not be in memory twice to be brought into another order.
+    """
+
+    dtype = np.dtype(np.float32)
+    ndim = 3
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self.shape = grid.shape
+        self._file: tuple[Path, Dataset, np.ndarray] | None = None  # the last one read: it may hold many slices
+
+    def __getitem__(self, places: tuple[slice, slice, slice]) -> np.ndarray:
+        """Return a part of the volume."""
+        return np.stack([self._read(item) for item in self.grid.slices[places[2]]], axis=2)[places[:2]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return the whole volume."""
+        return self[:, :, :].astype(dtype or self.dtype, copy=False)
+
+    def _read(self, item: Slice) -> np.ndarray:
+        if self._file is None or self._file[0] != item.path:
+            read = dcmread(item.path)
+            self._file = item.path, read, _decode(read, item.path)
+        _, content, pixels = self._file
+        return _rescale(pixels[item.frame] if pixels.ndim == 3 else pixels, content, item).T
+
+
+def load_series(path: Path) -> tuple[Slices, np.ndarray]:
+    """Return a volume [X, Y, Z] whose slices are read when asked for, and its affine [4, 4] to mm in RAS."""
     grid = read_grid(path)
-    volume = np.empty(grid.shape, dtype=np.float32)
-    loaded: Path | None = None
-    for place, item in enumerate(grid.slices):
-        if item.path != loaded:  # else a frame of the same file
-            loaded, content = item.path, dcmread(item.path)
-            pixels = _decode(content, item.path)
-        plane = pixels[item.frame] if pixels.ndim == 3 else pixels
-        volume[:, :, place] = _rescale(plane, content, item).T
-    return volume, grid.affine
+    return Slices(grid), grid.affine
 
 
 def load_picture(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:

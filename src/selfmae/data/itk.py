@@ -17,13 +17,15 @@ def load_itk(path: Path) -> Any:
     image = SimpleITK.ReadImage(str(path))
     if image.GetDimension() != 3:
         raise ValueError(f"it has {image.GetDimension()} axes, not 3")
-    array = np.moveaxis(SimpleITK.GetArrayFromImage(image), (0, 1, 2), (2, 1, 0))
+    array = np.moveaxis(SimpleITK.GetArrayViewFromImage(image), (0, 1, 2), (2, 1, 0))
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
     # NIfTI has no 64-bit integers that all readers know; no scan or mask needs them.
     narrow = {np.dtype(np.int64): np.int32, np.dtype(np.uint64): np.uint32}.get(array.dtype, array.dtype)
-    return nib.Nifti1Image(array.astype(narrow), LPS_TO_RAS @ affine)
+    volume: Any = nib.Nifti1Image(array.astype(narrow, copy=False), LPS_TO_RAS @ affine)
+    volume.itk = image  # which owns the voxels
+    return volume
 
 
 def save_itk(array: np.ndarray, path: Path, like: Path) -> None:
