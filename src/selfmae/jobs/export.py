@@ -59,13 +59,13 @@ def _write_state(exported: Export, out: Path) -> None:
 
 def _write_onnx(folder: Path, out: Path, recipe: Recipe, kind: str) -> dict[str, Any]:
     """Write the network as ONNX, batch of any size, with what is before and after it as metadata; return that."""
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise UserError(f'--to onnx needs {" and ".join(missing)}: run `pip install "selfmae[onnx]"`.')
     if kind != "finetune":
         raise UserError(
             f"{folder} holds a pre-trained encoder, but --to onnx is for models that predict: fine-tune it."
         )
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise UserError(f'--to onnx needs {" and ".join(missing)}: run `pip install "selfmae[onnx]"`.')
     import onnx
 
     model = load_model(folder)[1].cpu().float()
