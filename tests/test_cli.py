@@ -17,16 +17,49 @@ from selfmae.train.signals import Interrupted
 FROZEN = {
     "demo": ["--kind", "--out"],
     "inspect": ["--as", "--fix", "--json", "--patient-pattern", "--set", "SOURCE"],
-    "run": ["--folds", "--out", "--partial", "--patient-pattern", "--recipe", "--seeds", "--set", "--starts", "SOURCE"],
+    "run": [
+        "--allow-transductive",
+        "--cell-cpus",
+        "--cell-gpus",
+        "--equal-compute",
+        "--executor",
+        "--folds",
+        "--jobs",
+        "--out",
+        "--partial",
+        "--patient-pattern",
+        "--recipe",
+        "--seeds",
+        "--set",
+        "--starts",
+        "SOURCE",
+    ],
+    "sweep": [
+        "--allow-transductive",
+        "--cell-cpus",
+        "--cell-gpus",
+        "--executor",
+        "--folds",
+        "--halving",
+        "--jobs",
+        "--out",
+        "--seeds",
+        "--set",
+        "--starts",
+        "KEY=VALUE,VALUE...",
+        "RECIPE",
+    ],
     "plan": ["--out", "--patient-pattern", "--recipe", "--set", "SOURCE"],
     "pretrain": ["--out", "--partial", "--set", "--start", "RECIPE"],
-    "finetune": ["--out", "--partial", "--set", "--start", "RECIPE"],
-    "evaluate": ["--split", "DIR"],
+    "finetune": ["--allow-transductive", "--out", "--partial", "--set", "--start", "RECIPE"],
+    "evaluate": ["--allow-transductive", "--split", "DIR"],
     "predict": ["--out", "DIR", "INPUT..."],
-    "compare": ["DIR..."],
-    "report": ["DIR..."],
+    "score": ["--labels", "--out", "--pred", "--truth"],
+    "compare": ["--allow-transductive", "--subgroups", "--table", "DIR..."],
+    "report": ["--allow-transductive", "DIR..."],
     "weights": ["--json", "FILE"],
     "export": ["--out", "--to", "DIR"],
+    "recipes": [],
 }
 HELP_SECONDS = 0.5
 
@@ -139,7 +172,16 @@ def test_words_of_the_starts_may_have_spaces(monkeypatch: pytest.MonkeyPatch) ->
     assert call(*words, "--set", "b=2", "--recipe", "demo-volumes") == 0
     source, out, grid, recipe, sets, _ = given
     assert (source, out, recipe, sets) == ("x", Path("y"), "demo-volumes", ["a=1", "b=2"])
-    assert vars(grid) == {"starts": ("scratch", "mae"), "num_folds": 3, "num_seeds": 2}
+    assert (grid.starts, grid.num_folds, grid.num_seeds) == (("scratch", "mae"), 3, 2)  # type: ignore[attr-defined]
+    assert not grid.transductive  # type: ignore[attr-defined]
+
+
+def test_equal_compute_is_one_more_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr("selfmae.jobs.run.run", lambda *words: given.extend(words))
+    assert call("run", "x", "--out", "y", "--equal-compute", "--allow-transductive") == 0
+    assert given[2].starts == ("scratch", "mae", "scratch+")  # type: ignore[attr-defined]
+    assert given[2].transductive  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("words", "num_folds"), [((), 1), (("--folds", "auto"), None), (("--folds", "7"), 7)])

@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "selfmae"
 FILES = {path.relative_to(SOURCE).as_posix(): path for path in sorted(SOURCE.rglob("*.py"))}
 LEVELS = (
-    ("options", "errors", "seeds"),
+    ("options", "errors", "seeds", "networks"),
     ("limits",),
     ("data", "models", "metrics"),
     ("tasks",),
@@ -24,7 +24,7 @@ LEVELS = (
 RANK = {part: rank for rank, parts in enumerate(LEVELS) for part in parts}
 HOMES = {
     "timm": ("models/*",),
-    "monai": ("models/unetr.py", "tasks/*"),
+    "monai": ("models/unetr.py", "models/networks/*", "tasks/*"),
     "lightning_fabric": ("train/*",),
     "pydantic": ("recipe.py",),
     "yaml": ("recipe.py",),
@@ -33,6 +33,7 @@ HOMES = {
     "SimpleITK": ("data/itk.py",),
     "pydicom": ("data/dicom*.py",),
     "PIL": ("data/images.py", "data/phantom*.py"),
+    "ray": ("jobs/cluster.py",),
     "onnx": ("jobs/export.py",),
     "huggingface_hub": ("models/imagenet.py",),
     "matplotlib": ("report/*",),
@@ -43,6 +44,7 @@ WITHOUT_TORCH = (
     "recipe.py",
     "limits.py",
     "options.py",
+    "networks.py",
     "errors.py",
     "seeds.py",
     "data/sources/*",

@@ -66,6 +66,13 @@ def error_of(*settings: str) -> str:
         ("fit.augment.flip_axes=[3]", "fit.augment.flip_axes [3] must name axes from 0 to 2"),
         ("fit.augment.foreground=1.5", "fit.augment.foreground is 1.5, but must be at least 0 and at most 1"),
         ("pretrain.augment.min_scale=0", "pretrain.augment.min_scale is 0.0, but must be above 0 and at most 1"),
+        ("fit.augment.gain=1", "fit.augment.gain is 1.0, but must be at least 0 and below 1"),
+        ("fit.augment.offset=-1", "fit.augment.offset is -1.0, but must be at least 0"),
+        ("fit.augment.shading=2", "fit.augment.shading is 2.0, but must be at least 0 and at most 1"),
+        ("fit.augment.quarter_turns=2", "fit.augment.quarter_turns is 2.0, but must be at least 0 and at most 1"),
+        ("fit.crops_per_case=3", "fit.batch 4 must be a multiple of fit.crops_per_case 3"),
+        ("fit.crops_per_case=0", "fit.batch 4 must be a multiple of fit.crops_per_case 0"),
+        ("target.report=[spleen, lung]", "target.report names ['lung'], but the model learns ['liver', 'spleen']"),
         ("fit.augment.zoom=1", "fit.augment.zoom is 1.0, but must be at least 0 and below 1"),
         ("predict.overlap=1", "predict.overlap is 1.0, but must be at least 0 and below 1"),
     ],
@@ -88,3 +95,14 @@ def test_crops_are_normalised_by_scores_only() -> None:
 def test_more_labels_than_a_byte_holds_is_a_sentence() -> None:
     names, values = [f"l{number}" for number in range(256)], list(range(1, 257))
     assert "256 values, but at most 255 labels" in error_of(f"target.names={names}", f"target.values={values}")
+
+
+def test_quarter_turns_need_a_square_plane() -> None:
+    recipe_with("fit.augment.quarter_turns=0.2")
+    text = "fit.augment.quarter_turns needs a data.crop with two equal first axes, but it is [32, 16, 16]"
+    assert text in error_of("fit.augment.quarter_turns=0.2", "data.crop=[32, 16, 16]")
+
+
+def test_only_masks_report_some_of_their_names() -> None:
+    text = error_of("target.kind=findings", "target.values=[]", "target.report=[liver]")
+    assert "target.report is for masks, but target.kind is findings" in text

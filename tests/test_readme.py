@@ -16,4 +16,5 @@ def test_the_map_is_the_tree() -> None:
 
 def test_the_commands_are_those_of_the_command_line() -> None:
     table = re.findall(r"^\| `selfmae (\w+)", (ROOT / "README.md").read_text(), flags=re.M)
-    assert table == [command.callback.__name__ for command in app.registered_commands if command.callback]
+    commands = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    assert table == [*commands, *(group.name for group in app.registered_groups)]

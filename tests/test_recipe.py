@@ -65,7 +65,7 @@ def test_every_wrong_key_is_listed_at_once_with_the_nearest_known_one() -> None:
 
 
 def test_a_key_near_to_none_lists_the_known_ones() -> None:
-    assert "unknown key 'predict.xyz'. Known: blend, overlap" in error_of("predict.xyz=1")
+    assert "unknown key 'predict.xyz'. Known: blend, distances, grid, overlap" in error_of("predict.xyz=1")
 
 
 def test_a_missing_key_is_named() -> None:
@@ -180,14 +180,16 @@ def test_a_file_that_is_not_there_or_is_not_text_is_a_sentence(tmp_path: Path) -
 def test_a_recipe_is_found_by_path_and_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.yaml").write_text("a: 1")
     assert find_recipe(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
-    monkeypatch.setattr("selfmae.recipe.named_recipes", lambda: {"btcv": Path("btcv.yaml"), "demo": Path("demo.yaml")})
-    assert find_recipe("btcv") == Path("btcv.yaml")
+    monkeypatch.setattr(
+        "selfmae.recipe.named_recipes", lambda: {"btcv:fixed": Path("b.yaml"), "demo": Path("demo.yaml")}
+    )
+    assert find_recipe("btcv") == find_recipe("btcv:fixed") == Path("b.yaml")
     with pytest.raises(UserError, match=r"The recipe 'btvc' is neither a file nor a known name\. Did you mean 'btcv'"):
         find_recipe("btvc")
 
 
 def test_named_recipes_are_the_files_of_the_package() -> None:
-    assert all(path.suffix == ".yaml" and path.stem == name for name, path in named_recipes().items())
+    assert all(path.suffix == ".yaml" and path.stem == name.replace(":", "-") for name, path in named_recipes().items())
 
 
 def test_a_recipe_is_loaded_with_settings_over_it(tmp_path: Path) -> None:

@@ -49,6 +49,14 @@ Seeds = Annotated[int, typer.Option("--seeds", help="Trainings of each start; 3 
 Start = Annotated[str, typer.Option("--start", help="scratch, imagenet, timm:NAME, mae:DIR or a file of weights.")]
 Partial = Annotated[bool, typer.Option("--partial", help="Start even where tensors of the encoder lack or misfit.")]
 Patients = Annotated[str, typer.Option("--patient-pattern", help="Regex for the patient in a case's id (first group).")]
+Transductive = Annotated[
+    bool,
+    typer.Option("--allow-transductive", help="Let in weights that saw test cases; results are stamped TRANSDUCTIVE."),
+]
+Jobs = Annotated[int, typer.Option("--jobs", help="Cells at a time; 0 is one here, and all that fit on Ray.")]
+Where = Annotated[str, typer.Option("--executor", help="local, or ray for a Ray cluster (RAY_ADDRESS).")]
+CellCpus = Annotated[float, typer.Option("--cell-cpus", help="Cores of a cell on a Ray cluster.")]
+CellGpus = Annotated[float, typer.Option("--cell-gpus", help="GPUs of a cell on a Ray cluster.")]
 As = Annotated[str, typer.Option("--as", help="Layout to read the source as, instead of looking.")]
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
 
@@ -121,14 +129,59 @@ def run(
     seeds: Seeds = 1,
     patients: Patients = "",
     partial: Partial = False,
+    equal_compute: Annotated[
+        bool, typer.Option("--equal-compute", help="Add the start scratch+: scratch with pre-training's compute too.")
+    ] = False,
+    transductive: Transductive = False,
+    jobs: Jobs = 0,
+    executor: Where = "local",
+    cell_cpus: CellCpus = 1.0,
+    cell_gpus: CellGpus = 0.0,
     sets: Sets = None,
 ) -> None:
     """Inspect, plan, pre-train, fine-tune every start, evaluate, compare and report."""
     from selfmae.jobs.display import Display
-    from selfmae.jobs.run import Grid, run
+    from selfmae.jobs.executors import Executor
+    from selfmae.jobs.grid import EQUAL, Grid
+    from selfmae.jobs.run import run
 
-    grid = Grid(tuple(part.strip() for part in starts.split(",") if part.strip()), folds, seeds)
+    named = [part.strip() for part in starts.split(",") if part.strip()]
+    named += [EQUAL] if equal_compute and EQUAL not in named else []
+    grid = Grid(tuple(named), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus))
     run(source, out, grid, recipe, _with_start(_with_patients(sets, patients), "", partial), Display())
+
+
+@app.command()
+def sweep(
+    recipe: RecipeFile,
+    out: Out,
+    axes: Annotated[list[str], typer.Argument(metavar="KEY=VALUE,VALUE...", help="mask.ratio=0.25,0.5,0.75")],
+    starts: Starts = "scratch,mae",
+    folds: Folds = "1",
+    seeds: Seeds = 1,
+    halving: Annotated[
+        bool, typer.Option("--halving", help="Short trainings choose, on val, what is trained.")
+    ] = False,
+    transductive: Transductive = False,
+    jobs: Jobs = 0,
+    executor: Where = "local",
+    cell_cpus: CellCpus = 1.0,
+    cell_gpus: CellGpus = 0.0,
+    sets: Sets = None,
+) -> None:
+    """Run every combination of values of some keys, sharing what they do not change; table, figure, CSV."""
+    from selfmae.jobs.combinations import parse_axes
+    from selfmae.recipe import load_recipe
+
+    values, checked = parse_axes(axes), load_recipe(recipe, sets or [])
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.executors import Executor
+    from selfmae.jobs.grid import Grid
+    from selfmae.jobs.sweep import Plan, sweep
+
+    named = tuple(part.strip() for part in starts.split(",") if part.strip())
+    grid = Grid(named, folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus))
+    sweep(checked, Plan(values, grid, halving), out, Display())
 
 
 @app.command()
@@ -160,7 +213,12 @@ def pretrain(recipe: RecipeFile, out: Out, start: Start = "", partial: Partial =
 
 @app.command()
 def finetune(
-    recipe: RecipeFile, out: Out, start: Start = "scratch", partial: Partial = False, sets: Sets = None
+    recipe: RecipeFile,
+    out: Out,
+    start: Start = "scratch",
+    partial: Partial = False,
+    transductive: Transductive = False,
+    sets: Sets = None,
 ) -> None:
     """Fine-tune from a start, choose the checkpoint on val, evaluate on val and test."""
     from selfmae.recipe import load_recipe
@@ -169,19 +227,20 @@ def finetune(
     from selfmae.jobs.display import Display
     from selfmae.jobs.finetune import finetune
 
-    finetune(checked, start, out, Display())
+    finetune(checked, start, out, Display(), transductive)
 
 
 @app.command()
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a fine-tuned model.")],
     split: Annotated[str, typer.Option("--split", help="val or test.")] = "test",
+    transductive: Transductive = False,
 ) -> None:
     """Score a fine-tuned model on one part of the split it was trained with."""
     from selfmae.jobs.display import Display
     from selfmae.jobs.evaluate import evaluate, show_summary
 
-    show_summary(evaluate(folder, split, Display()), Display(stdout=True))
+    show_summary(evaluate(folder, split, Display(), transductive), Display(stdout=True))
 
 
 @app.command()
@@ -198,21 +257,45 @@ def predict(
 
 
 @app.command()
-def compare(folders: Folders) -> None:
+def score(
+    pred: Annotated[Path, typer.Option("--pred", help="Folder of predicted masks, of any tool.")],
+    truth: Annotated[Path, typer.Option("--truth", help="Folder of the true masks of the same cases, same names.")],
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="YAML or JSON file: name of a label or region, and its mask values.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="New folder for rows and summary, for `compare`.")] = None,
+) -> None:
+    """Score masks that any tool made, with the same metrics and file formats."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.score import score
+
+    score(pred, truth, labels, out, Display(stdout=True))
+
+
+@app.command()
+def compare(
+    folders: Folders,
+    subgroups: Annotated[
+        str, typer.Option("--subgroups", help="Columns of a table, by whose values cases are grouped: sex,view.")
+    ] = "",
+    table: Annotated[Path | None, typer.Option("--table", help="The table, if it is not the source itself.")] = None,
+    transductive: Transductive = False,
+) -> None:
     """Compare the starts of finished runs on the same test cases: differences, intervals, verdict."""
     from selfmae.jobs.compare import compare, show_verdict
     from selfmae.jobs.display import Display
 
-    show_verdict(compare(folders), Display(stdout=True))
+    columns = [name.strip() for name in subgroups.split(",") if name.strip()]
+    show_verdict(compare(folders, transductive, columns, table), Display(stdout=True))
 
 
 @app.command()
-def report(folders: Folders) -> None:
+def report(folders: Folders, transductive: Transductive = False) -> None:
     """Write one offline HTML page, `report.html`, into each run folder."""
     from selfmae.jobs.display import Display
     from selfmae.jobs.report import report
 
-    report(folders, Display())
+    report(folders, Display(), transductive)
 
 
 @app.command()
@@ -242,6 +325,40 @@ def export(
     from selfmae.jobs.export import export
 
     export(folder, to, out, Display())
+
+
+recipes = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
+app.add_typer(recipes, name="recipes")
+RecipeName = Annotated[str, typer.Argument(metavar="NAME", help="A name that `selfmae recipes` lists, or a file.")]
+OtherName = Annotated[str, typer.Argument(metavar="NAME", help="The recipe to compare it with.")]
+
+
+@recipes.callback()
+def list_recipes(context: typer.Context) -> None:
+    """List the recipes that come with SelfMAE; `show` and `diff` tell more."""
+    if context.invoked_subcommand is None:
+        from selfmae.jobs.display import Display
+        from selfmae.jobs.recipes import list_recipes
+
+        list_recipes(Display(stdout=True))
+
+
+@recipes.command()
+def show(name: RecipeName) -> None:
+    """Print a recipe with the source of every value."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.recipes import show_recipe
+
+    show_recipe(name, Display(stdout=True))
+
+
+@recipes.command()
+def diff(name: RecipeName, other: OtherName) -> None:
+    """Print in what two recipes differ and why: selfmae recipes diff btcv:paper btcv:released."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.recipes import diff_recipes
+
+    diff_recipes(name, other, Display(stdout=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

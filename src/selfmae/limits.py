@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 
-from selfmae.options import AugmentOptions, DataOptions, OptimOptions, Recipe
+from selfmae.networks import CLASSIFIERS, FEATURE_STEPS, VIT, fit_crop
+from selfmae.options import AugmentOptions, DataOptions, OptimOptions, Recipe, TargetOptions
 
 
 def find_problems(recipe: Recipe) -> Iterator[str]:
     """Yield what is wrong with single values and with values together, one clause for each."""
     yield from _data_problems(recipe)
     yield from _model_problems(recipe)
+    yield from _network_problems(recipe)
     yield from _probe_problems(recipe)
     for name in ("pretrain", "fit"):
         yield from _optim_problems(name, getattr(recipe, name), recipe)
@@ -33,8 +35,11 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
     yield from _preparation_problems(data)
     yield from _outside("data.test_fraction", data.test_fraction, 0, 1, open_above=True)
     yield from _outside("data.val_fraction", data.val_fraction, 0, 1, open_above=True)
+    if not 0 < data.fraction <= 1:
+        yield f"data.fraction is {data.fraction}, but must be above 0 and at most 1"
     if not target.names:
         yield "target.names is empty, but there must be something to learn"
+    yield from _report_problems(target)
     if target.kind == "mask":
         if len(target.values) != len(target.names):
             yield f"target.values {list(target.values)} must name one mask value for each of {list(target.names)}"
@@ -42,6 +47,14 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
             yield f"target.values {list(target.values)} must be different and above 0 (0 is the background)"
         if len(target.values) > 255:
             yield f"target.values has {len(target.values)} values, but at most 255 labels can be learned"
+
+
+def _report_problems(target: TargetOptions) -> Iterator[str]:
+    unknown = [name for name in target.report if name not in target.output_names]
+    if unknown:
+        yield f"target.report names {unknown}, but the model learns {list(target.output_names)}"
+    if target.report and target.kind != "mask":
+        yield f"target.report is for masks, but target.kind is {target.kind}"
 
 
 def _preparation_problems(data: DataOptions) -> Iterator[str]:
@@ -66,7 +79,9 @@ def _model_problems(recipe: Recipe) -> Iterator[str]:
         yield f"model.norm_eps is {model.norm_eps}, but must lie between 0 and 1"
     if len(model.patch) != len(data.crop) or len(model.patch) not in (2, 3):
         yield f"model.patch {list(model.patch)} and data.crop {list(data.crop)} must have two or three axes each"
-    elif any(step < 1 or extent % step for extent, step in zip(data.crop, model.patch, strict=True)):
+    elif model.network == VIT and any(
+        step < 1 or extent % step for extent, step in zip(data.crop, model.patch, strict=True)
+    ):
         yield f"data.crop {list(data.crop)} must be a multiple of model.patch {list(model.patch)} on every axis"
     for name, width, heads in (
         ("model.width", model.width, model.heads),
@@ -74,6 +89,33 @@ def _model_problems(recipe: Recipe) -> Iterator[str]:
     ):
         if heads < 1 or width < 1 or width % heads:
             yield f"{name} {width} must be a multiple of its {heads} heads"
+
+
+def _network_problems(recipe: Recipe) -> Iterator[str]:
+    """Yield what a network other than the ViT cannot do, or cannot take."""
+    data, model, network = recipe.data, recipe.model, recipe.model.network
+    if network == VIT:
+        if model.features:
+            yield f"model.features is {model.features}, but must be 0 for model.network vit, which has decoder_features"
+        return
+    if (network in CLASSIFIERS) == (recipe.target.kind == "mask"):
+        does, wanted = ("classifies", "masks") if network in CLASSIFIERS else ("segments", recipe.target.kind)
+        yield f"model.network {network} {does}, but the target is {wanted}: choose another network"
+        return
+    share = recipe.fit.batch // (max(1, recipe.fit.accumulate) * max(1, recipe.device.devices))
+    if network in CLASSIFIERS and share < 2:
+        yield f"fit.batch must give model.network {network} at least 2 samples at once for its batch norms, not {share}"
+    step = FEATURE_STEPS.get(network, 1)
+    if model.features < 0 or model.features % step or (model.features and network in CLASSIFIERS):
+        multiple = "0" if network in CLASSIFIERS else f"0 or a multiple of {step}"
+        yield f"model.features is {model.features}, but must be {multiple} for model.network {network}"
+    if len(data.crop) in (2, 3) and min(data.crop) > 0:
+        fitting = fit_crop(network, data.crop, data.spacing_mm)
+        if fitting != data.crop:
+            yield (
+                f"data.crop {list(data.crop)} does not fit model.network {network}, which halves it several times: "
+                f"set for example {list(fitting)}"
+            )
 
 
 def _probe_problems(recipe: Recipe) -> Iterator[str]:
@@ -93,6 +135,8 @@ def _optim_problems(name: str, options: OptimOptions, recipe: Recipe) -> Iterato
             f"{name}.batch {options.batch} must be a multiple of {name}.accumulate {options.accumulate} times "
             f"device.devices {devices}"
         )
+    if options.crops_per_case < 1 or options.batch % options.crops_per_case:
+        yield f"{name}.batch {options.batch} must be a multiple of {name}.crops_per_case {options.crops_per_case}"
     if not 0 < options.lr < float("inf"):
         yield f"{name}.lr is {options.lr}, but must be above 0"
     for key in ("warmup_steps", "validate_every", "patience", "clip", "weight_decay"):
@@ -101,16 +145,21 @@ def _optim_problems(name: str, options: OptimOptions, recipe: Recipe) -> Iterato
     if not 0 < options.layer_decay <= 1:
         yield f"{name}.layer_decay is {options.layer_decay}, but must be above 0 and at most 1"
     yield from _outside(f"{name}.drop_path", options.drop_path, 0, 1, open_above=True)
-    yield from _augment_problems(f"{name}.augment", options.augment, len(recipe.data.crop))
+    yield from _augment_problems(f"{name}.augment", options.augment, recipe.data.crop)
 
 
-def _augment_problems(name: str, options: AugmentOptions, num_axes: int) -> Iterator[str]:
+def _augment_problems(name: str, options: AugmentOptions, crop: tuple[int, ...]) -> Iterator[str]:
+    num_axes = len(crop)
     if any(not 0 <= axis < num_axes for axis in options.flip_axes):
         yield f"{name}.flip_axes {list(options.flip_axes)} must name axes from 0 to {num_axes - 1}"
-    for key in ("flip", "foreground"):
+    for key in ("flip", "foreground", "quarter_turns", "shading"):
         yield from _outside(f"{name}.{key}", getattr(options, key), 0, 1)
-    for key in ("zoom", "intensity"):
+    for key in ("zoom", "intensity", "gain"):
         yield from _outside(f"{name}.{key}", getattr(options, key), 0, 1, open_above=True)
     yield from _outside(f"{name}.rotate_degrees", options.rotate_degrees, 0, 180)
     if not 0 < options.min_scale <= 1:
         yield f"{name}.min_scale is {options.min_scale}, but must be above 0 and at most 1"
+    if not 0 <= options.offset < float("inf"):
+        yield f"{name}.offset is {options.offset}, but must be at least 0"
+    if options.quarter_turns and crop[0] != crop[1]:
+        yield f"{name}.quarter_turns needs a data.crop with two equal first axes, but it is {list(crop)}"

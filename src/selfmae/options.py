@@ -20,8 +20,10 @@ class DataOptions(Section):
     patient_pattern: str = ""  # regex that finds the patient in a case's id: its first group, or all that matches
     splits: str = ""  # a table with the columns id, patient, split that overrides the source's own
     test_fraction: float = 0.2  # of the patients, drawn where the source has no test part
-    val_fraction: float = 0.15  # the same for the validation part, which chooses the checkpoint
+    val_fraction: float = 0.15  # the same for the part that chooses the checkpoint; 0: none, the last weights are kept
     split_seed: int = 0  # of these draws; the seeds of a run share one split
+    split: Literal["patients", "monai"] = "patients"  # "monai": train and test as MONAI's CrossValidation draws them
+    fraction: float = 1.0  # of the training patients whose labels are used; each seed draws its own
     pretrain_on: tuple[Literal["train", "unlabelled"], ...] = ("train", "unlabelled")  # never val or test
     size: tuple[int, ...] = ()  # every image is resized to this (classification; may exceed `crop`); () keeps sizes
     spacing_mm: tuple[float, ...] = ()  # every image is resampled to this (segmentation); () keeps spacings
@@ -48,11 +50,17 @@ class TargetOptions(Section):
     names: tuple[str, ...]  # without the background
     values: tuple[int, ...] = ()  # masks: the number of each name in the files
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # name: mask values; {} learns the labels
+    report: tuple[str, ...] = ()  # masks: names whose scores make the metrics and the verdict; () is all
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of what a model predicts, without the background."""
         return tuple(self.regions) or self.names
+
+    @property
+    def reported_names(self) -> tuple[str, ...]:
+        """Names whose scores make the metrics."""
+        return self.report or self.output_names
 
     @property
     def num_outputs(self) -> int:
@@ -71,6 +79,11 @@ class AugmentOptions(Section):
     rotate_degrees: float = 0.0  # largest rotation in the plane of the first two axes (axial in volumes)
     zoom: float = 0.0  # largest relative change of size
     intensity: float = 0.0  # largest relative change of contrast and shift of brightness
+    quarter_turns: float = 0.0  # probability of one to three quarter turns in the plane of the first two axes
+    gain: float = 0.0  # largest relative change of all values, with probability `shading`
+    offset: float = 0.0  # largest shift of all values, with probability `shading`
+    shading: float = 1.0
+    swap_sides: bool = True  # where left and right are mirrored, so are the labels of the two sides
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,12 @@ class ModelOptions(Section):
     decoder_features: int = 16  # channels of UNETR's finest level
     taps: tuple[int, ...] = ()  # blocks, counted from 0, whose output feeds UNETR; () spreads them evenly
     tap_norm: Literal["none", "instance"] = "none"  # of what feeds UNETR; the paper and MONAI have none
+    # Others than the ViT are baselines from timm and MONAI: all above plays no part in them (MONAI's
+    # UNETR has width, heads and mlp_ratio), nor do layer_decay and drop_path of `fit`.
+    network: Literal[
+        "vit", "resnet50", "densenet121", "dynunet", "attentionunet", "swinunetr", "segresnet", "monai-unetr"
+    ] = "vit"
+    features: int = 0  # channels of such a segmentation network's finest level; 0 has as many as its paper
 
 
 @dataclass(frozen=True)
@@ -128,10 +147,12 @@ class OptimOptions(Section):
     lr: float
     warmup_steps: int = 0
     weight_decay: float = 0.05
+    decay_tokens: bool = False  # True: class and mask token and learnable positions are decayed too
     betas: tuple[float, float] = (0.9, 0.95)
     layer_decay: float = 1.0  # learning-rate factor from one block to the one below it
     drop_path: float = 0.0  # probability of skipping the last block's branches; linear from 0 at the first
     clip: float = 0.0  # largest gradient norm; 0 does not clip
+    crops_per_case: int = 1  # successive samples that show one case: a batch of 24 with 4 shows 6 cases
     accumulate: int = 1  # forward passes that share one optimiser step (each sees batch / accumulate samples)
     validate_every: int = 0  # steps between looks at the validation part; 0 looks only at the end
     patience: int = 0  # looks without a better score before stopping; 0 never stops early
@@ -140,10 +161,12 @@ class OptimOptions(Section):
 
 @dataclass(frozen=True)
 class PredictOptions(Section):
-    """Sliding-window prediction."""
+    """Sliding-window prediction, and the grid and unit in which masks are scored."""
 
     overlap: float = 0.5  # share of a window that its neighbour covers too
     blend: Literal["constant", "gaussian"] = "gaussian"
+    grid: Literal["file", "prepared"] = "file"  # of scores; predicted masks are always on the file's
+    distances: Literal["mm", "voxels"] = "mm"
 
 
 @dataclass(frozen=True)

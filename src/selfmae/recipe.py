@@ -1,5 +1,6 @@
 """Recipes as YAML: reading with every error at once, `--set`, writing with the reason of each value, comparing."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import lru_cache
@@ -33,32 +34,53 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_content(path: Path) -> Content:
+def read_content(path: Path, what: str = "recipe") -> Content:
     """Return the keys of a YAML file, not yet checked; raise `UserError` if it is no mapping."""
     try:
         content = yaml.load(path.read_text(), _Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The recipe {path} could not be read ({error}): give the path of a YAML file.") from error
+        raise UserError(f"The {what} {path} could not be read ({error}): give the path of a YAML file.") from error
     except yaml.YAMLError as error:
-        raise UserError(f"The recipe {path} is no valid YAML: {' '.join(str(error).split())}.") from error
+        raise UserError(f"The {what} {path} is no valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
-        raise UserError(f"The recipe {path} must hold keys and values, but holds {type(content).__name__}.")
+        raise UserError(f"The {what} {path} must hold keys and values, but holds {type(content).__name__}.")
     return content
 
 
 def named_recipes() -> dict[str, Path]:
-    """Return the recipes that come with SelfMAE: name and file."""
-    return {path.stem: path for path in sorted((Path(__file__).parent / "recipes").glob("*.yaml"))}
+    """Return the recipes that come with SelfMAE: name and file; btcv-paper.yaml is the mode "btcv:paper"."""
+    files = sorted((Path(__file__).parent / "recipes").glob("*.yaml"))
+    return {re.sub(r"-(?=(paper|released|fixed)$)", ":", path.stem): path for path in files}
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a recipe given by path or by the name of one that comes with SelfMAE."""
+    """Return the file of a recipe given by path or by the name of one of SelfMAE's; "btcv" is "btcv:fixed"."""
     if Path(name).is_file():
         return Path(name)
     known = named_recipes()
-    if name in known:
-        return known[name]
-    raise UserError(f"The recipe {name!r} is neither a file nor a known name.{did_you_mean(name, known)}")
+    for spelt in (name, f"{name}:fixed"):
+        if spelt in known:
+            return known[spelt]
+    short = [known_name.removesuffix(":fixed") for known_name in known]
+    raise UserError(f"The recipe {name!r} is neither a file nor a known name.{did_you_mean(name, short)}")
+
+
+def read_reasons(path: Path) -> dict[str, str]:
+    """Return the comment behind each value of a YAML file, by dotted key; a value without one has none."""
+    text = path.read_text()
+    lines = text.splitlines()
+    reasons: dict[str, str] = {}
+
+    def walk(node: yaml.Node | None, prefix: str) -> None:
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            walk(value, f"{prefix}{key.value}.")
+            mark = value.end_mark
+            rest = lines[mark.line][mark.column :].strip() if mark.line < len(lines) else ""
+            if rest.startswith("#"):
+                reasons[f"{prefix}{key.value}"] = rest.strip("# ")
+
+    walk(yaml.compose(text, yaml.SafeLoader), "")
+    return reasons
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> Content:

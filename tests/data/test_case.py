@@ -151,3 +151,9 @@ def test_unlabelled_images_of_a_given_test_part_are_left_out() -> None:
     done, notes = complete_splits(cases, seed=0)
     assert [case.split for case in done] == ["unlabelled", "unused", "unused", "unlabelled"]
     assert "2 unlabelled cases belong to patients of the val or test part" in notes[0]
+
+
+def test_a_val_fraction_of_zero_draws_no_val_part() -> None:
+    done, notes = complete_splits(make_cases(10), 0, test_fraction=0.3, val_fraction=0)
+    assert {split: len(patients) for split, patients in split_of(done).items()} == {"train": 7, "val": 0, "test": 3}
+    assert len(notes) == 1

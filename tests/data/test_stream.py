@@ -24,6 +24,14 @@ def test_every_epoch_shows_every_case_once_in_another_order() -> None:
     assert len({tuple(epoch) for epoch in epochs}) == 5
 
 
+def test_several_crops_of_a_case_come_in_succession_each_another() -> None:
+    draws = [draw_at(CASES, 3, place, crops_per_case=4) for place in range(4 * 7 * 2)]
+    shown = [draw.case for draw in draws]
+    assert shown[::4] == [draw_at(CASES, 3, place).case for place in range(7 * 2)]
+    assert all(shown[place] == shown[place - place % 4] for place in range(len(shown)))
+    assert len({draw.seed for draw in draws}) == len(draws)
+
+
 def test_a_draw_is_a_pure_function_of_seed_and_place() -> None:
     forwards = [draw_at(CASES, 4, place) for place in range(40)]
     backwards = [draw_at(CASES, 4, place) for place in reversed(range(40))]

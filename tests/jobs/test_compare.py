@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from selfmae.errors import UserError
-from selfmae.jobs.compare import check_not_seen, compare, find_cells
+from selfmae.jobs.compare import compare, find_cells
 from selfmae.jobs.folder import write_table
+from selfmae.metrics.multiple import holm
 from selfmae.models.weights import read_contract, save_weights
 
 Call = Callable[..., int]
@@ -102,15 +104,14 @@ def test_a_model_that_saw_a_test_image_is_refused(run: Path) -> None:
     contract = read_contract(folder / "model.safetensors")
     contract["seen"].append(digest)
     save_weights(folder / "model.safetensors", load_file(folder / "model.safetensors"), contract)
-    with pytest.raises(UserError, match=rf"was trained on 1 images of its own val or test part \({name}\)"):
+    with pytest.raises(UserError, match=rf"weights of mae were trained on 1 images .*\({name}\)"):
         compare([run])
 
 
-def test_a_finished_run_shows_no_leak(volume_run: Path) -> None:
+def test_a_finished_run_is_found_whole_and_shows_no_leak(volume_run: Path) -> None:
     cells = find_cells(volume_run)
     assert [(item.start, item.fold, item.seed) for item in cells] == [("mae", 0, 0), ("scratch", 0, 0)]
-    for item in cells:
-        check_not_seen(item)
+    assert compare([volume_run])["leakage"] == []
 
 
 def test_folders_without_a_finished_run_are_an_error(
@@ -180,3 +181,44 @@ def test_one_model_given_twice_is_refused(run: Path) -> None:
     )
     with pytest.raises(UserError, match=text):
         compare([run, cell(run, "mae"), cell(run, "scratch")])
+
+
+def test_the_effect_on_every_label_is_that_of_the_report(picture_run: Path) -> None:
+    from selfmae.report.intervals import effects_table
+    from selfmae.report.results import read_results
+    from selfmae.report.words import interval, number
+
+    labels = json.loads((picture_run / "verdict.json").read_text())["labels"]
+    table = effects_table(read_results(picture_run))
+    assert [pair["label"] for pair in labels] == [row[0] for row in table.rows]
+    for (*_, shown), pair in zip(table.rows, labels, strict=True):
+        assert (pair["a"], pair["b"]) == ("scratch", "mae")
+        bounds = f" ({interval(pair['ci95'], sign=True)})" if pair["ci95"] else ""
+        assert shown == number(pair["difference"], sign=True) + bounds
+
+
+def test_the_dice_of_a_label_differs_by_the_mean_over_cases_that_have_it(run: Path) -> None:
+    rows = {}
+    for start in ("scratch", "mae"):
+        with (cell(run, start) / "rows-test.csv").open(newline="") as file:
+            rows[start] = [float(row["dice_liver"] or "nan") for row in csv.DictReader(file)]
+    expected = np.nanmean(rows["mae"]) - np.nanmean(rows["scratch"])
+    assert {row["label"]: row["difference"] for row in compare([run])["labels"]}["liver"] == pytest.approx(expected)
+
+
+def test_several_starts_are_corrected_for_their_number(run: Path) -> None:
+    for start, step in (("better", 0.002), ("third", 0.0)):
+        shutil.copytree(run / "mae", run / start)
+        copy_fold(run, start, 1, lambda dice, step=step: dice + step)  # type: ignore[misc]
+        shutil.rmtree(run / start / "fold0")
+        (run / start / "fold1").rename(run / start / "fold0")
+    pairs = compare([run])["pairs"]
+    assert len(pairs) == 6
+    assert [pair["p_holm"] for pair in pairs] == holm([pair["p"] for pair in pairs])
+    clear = [pair for pair in pairs if pair["ci95"][0] > 0 or pair["ci95"][1] < 0]
+    assert all((pair["verdict"] == "cannot tell") == (pair["p_holm"] >= 0.05) for pair in clear)
+
+
+def test_what_is_not_told_says_what_it_would_take(run: Path) -> None:
+    pair = compare([run])["pairs"][0]
+    assert (pair["to_tell"] is None) == (pair["verdict"] != "cannot tell")

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.finetune import Validation, finetune_cell
+from selfmae.jobs.seen import Seen
 from selfmae.jobs.source import load_cases, look_at
 from selfmae.jobs.start import Start, find_start
 from selfmae.models.weights import save_weights
@@ -186,7 +187,7 @@ def test_a_recipe_for_other_channels_is_an_error(
 def test_a_foreign_file_of_weights_has_seen_nothing(tmp_path: Path, volume_recipe: Path, pretrained: Path) -> None:
     save_file(load_file(pretrained / "model.safetensors"), tmp_path / "plain.safetensors")
     start = find_start(str(tmp_path / "plain.safetensors"), load_recipe(str(volume_recipe)))
-    assert (start.kind, start.seen) == ("file", ())
+    assert (start.kind, start.seen) == ("file", Seen())
 
 
 def test_an_undefined_validation_score_is_the_worst(picture_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

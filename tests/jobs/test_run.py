@@ -65,15 +65,17 @@ def check_rows(cell: Path) -> None:
 
 def check_verdict(run: Path, metric: str) -> None:
     verdict = json.loads((run / "verdict.json").read_text())
-    assert set(verdict) == {"metric", "starts", "pairs", "leakage"}
+    assert set(verdict) == {"metric", "starts", "pairs", "labels", "subgroups", "missing", "leakage"}
     assert verdict["metric"] == metric
     assert verdict["leakage"] == []
     assert set(verdict["starts"]) == {"scratch", "mae"}
     assert all(set(start) == {"mean", "ci95"} for start in verdict["starts"].values())
     (pair,) = verdict["pairs"]
     assert (pair["a"], pair["b"]) == ("scratch", "mae")
-    keys = {"a", "b", "difference", "ci95", "p", "num_cases", "num_patients", "num_seeds", "verdict"}
-    assert set(pair) == keys
+    keys = {"a", "b", "difference", "ci95", "p", "p_holm", "num_cases", "num_patients", "num_seeds", "verdict"}
+    assert set(pair) == keys | {"to_tell"}
+    assert pair["p_holm"] == pair["p"]
+    assert verdict["missing"] == []
     assert pair["verdict"] in ("helps", "hurts", "cannot tell")
     means = verdict["starts"]
     assert pair["difference"] == pytest.approx(means["mae"]["mean"] - means["scratch"]["mean"])

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from selfmae.jobs import start as start_module
 from selfmae.jobs.display import Display
+from selfmae.jobs.seen import Seen
 from selfmae.jobs.start import Start, find_start, say_start
 from selfmae.models.weights import read_contract
 from selfmae.recipe import load_recipe
@@ -132,7 +133,7 @@ def test_timms_weights_bring_their_licence(
     sets = ("model.width=192", "model.depth=12", "model.heads=3")
     start = find_start(text, load_recipe(str(picture_recipe), sets))
     assert asked[0].startswith(name)
-    assert (start.kind, start.seen) == (text.partition(":")[0], ())
+    assert (start.kind, start.seen) == (text.partition(":")[0], Seen())
     assert start.licence == f"some-licence ({asked[0]})"
 
 

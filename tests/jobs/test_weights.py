@@ -30,6 +30,8 @@ CONTRACT = {
     "recipe",
     "recipe_hash",
     "seen",
+    "chosen_on",
+    "seen_sets",
     "start",
     "start_layout",
     "versions",
@@ -145,6 +147,8 @@ def test_the_table_for_people_shows_the_contract(
         "unetr",
         "RAS",
         "images seen",
+        "patients seen",
+        "images that chose the checkpoint",
         "dice_per_case on test",
         "images: not stated",
     ):

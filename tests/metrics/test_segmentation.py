@@ -205,3 +205,17 @@ def test_masks_of_large_values_in_small_types_are_counted(value: int) -> None:
     mask[1:3, 1:3] = value
     row = score_masks(mask, mask, {"organ": (value,)}, (1.0, 1.0))
     assert (row["dice_organ"], row["voxels_true_organ"], row["voxels_predicted_organ"]) == (1.0, 4, 4)
+
+
+def test_means_are_those_of_the_reported_labels() -> None:
+    truth = np.zeros((6, 6), dtype=np.uint8)
+    truth[:2], truth[2:4] = 1, 2
+    prediction = np.where(truth == 1, 1, 0)
+    labels = {"found": (1,), "missed": (2,)}
+    whole = score_masks(prediction, truth, labels, (1, 1))
+    part = score_masks(prediction, truth, labels, (1, 1), ["found"])
+    assert (whole["dice"], part["dice"], part["hd95_mm"], part["dice_missed"]) == (0.5, 1, 0, 0)
+    summary = summarise_masks([{"id": "a", "patient": "p"} | part], list(labels), ["found"])
+    assert set(summary["labels"]) == {"found", "missed"}
+    assert {summary["metrics"][name] for name in summary["metrics"] if name.startswith("dice")} == {1}
+    assert {summary["metrics"][name] for name in summary["metrics"] if name.startswith("hd95")} == {0}

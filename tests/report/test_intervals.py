@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from selfmae.metrics.scores import mean_score
-from selfmae.metrics.statistics import compare_paired
-from selfmae.report.intervals import NUM_RESAMPLES, effects_table
+from selfmae.metrics.statistics import LABEL_RESAMPLES, compare_paired
+from selfmae.report.intervals import effects_table
 from selfmae.report.results import read_results
 from selfmae.report.words import interval, number
 
@@ -25,7 +25,7 @@ def test_the_effect_on_a_label_is_compared_as_the_verdict_is(make_run: Make) -> 
         for s in ("scratch", "mae")
     ]
     patients = [row["patient"] for row in results.cells[0].rows]
-    found = compare_paired(*scores, patients, seed=0, num_resamples=NUM_RESAMPLES, limits=(0, 1))
+    found = compare_paired(*scores, patients, seed=0, num_resamples=LABEL_RESAMPLES, limits=(0, 1))
     table = effects_table(results)
     assert table.columns == ("Label", "Dice, scratch", "Dice, mae", "mae against scratch")
     assert table.rows[0] == (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from selfmae.report.results import read_results
-from selfmae.report.sentences import verdict_sentences
+from selfmae.report.sentences import outlook_sentences, verdict_sentences
 
 Make = Callable[..., Path]
 
@@ -23,20 +23,20 @@ def change_pair(folder: Path, **changes: object) -> Path:
 
 
 def test_a_gain_is_said_with_both_means_the_interval_and_the_counts(make_run: Make) -> None:
-    assert sentences(make_run()) == [
+    assert sentences(make_run())[0] == (
         "Self pre-training helps on this data: mean Dice 0.84 against 0.81 from scratch, difference +0.03 "
         "(95 % interval 0.01 to 0.05; 12 test cases of 6 patients, 3 seeds)."
-    ]
+    )
 
 
 def test_a_loss_is_said_as_plainly(make_run: Make) -> None:
-    (sentence,) = sentences(make_run(verdict="hurts"))
+    sentence = sentences(make_run(verdict="hurts"))[0]
     assert sentence.startswith("Self pre-training hurts on this data: mean Dice")
     assert "difference \u22120.03 (95 % interval \u22120.05 to \u22120.01;" in sentence
 
 
 def test_an_open_verdict_says_what_cannot_be_told_and_never_no_effect(make_run: Make) -> None:
-    first, second = sentences(make_run("findings", "cannot tell"))
+    first, _, second = sentences(make_run("findings", "cannot tell"))
     assert first.startswith(
         "This data cannot tell whether self pre-training helps or hurts: mean AUC 0.84 against 0.81"
     )
@@ -86,3 +86,53 @@ def test_the_pair_of_scratch_and_mae_gives_the_verdict(make_run: Make) -> None:
     other = content["pairs"][0] | {"b": "imagenet", "verdict": "hurts"}
     path.write_text(json.dumps(content | {"pairs": [other, *content["pairs"]]}))
     assert sentences(folder)[0].startswith("Self pre-training helps")
+
+
+def test_what_it_would_take_to_tell_is_said_in_seeds_and_patients(make_run: Make) -> None:
+    def advice(seeds: int | None, patients: int | None, num_seeds: int = 3) -> str:
+        pair = {"verdict": "cannot tell", "ci95": [-0.01, 0.03], "num_seeds": num_seeds}
+        return outlook_sentences(pair | {"to_tell": {"seeds": seeds, "patients": patients}})[-1]
+
+    both = "If the difference stays as it is, about 3 more seeds or 25 more test patients would be enough to tell."
+    assert advice(3, 25) == both
+    assert advice(1, None).endswith("about 1 more seed would be enough to tell.")
+    assert advice(None, 1234).endswith("about 1,300 more test patients would be enough to tell.")
+    assert "neither more seeds alone nor more test patients alone would be enough" in advice(None, None)
+    assert advice(None, 8, 1).endswith("tell; how much the noise of training adds is not known from one seed.")
+
+
+def test_a_verdict_that_is_clear_needs_no_advice() -> None:
+    assert outlook_sentences({"verdict": "helps", "ci95": [0.01, 0.03], "to_tell": None, "num_seeds": 3}) == []
+
+
+def test_an_interval_that_leaves_out_0_but_does_not_stand_the_correction_is_explained(make_run: Make) -> None:
+    folder = change_pair(make_run(), verdict="cannot tell", ci95=[0.001, 0.05], p=0.03, p_holm=0.09)
+    (text,) = [sentence for sentence in sentences(folder) if "Holm" in sentence]
+    assert text.endswith("corrected for their number (Holm) p is 0.090, not below 0.05.")
+
+
+def test_trainings_that_lack_are_named(make_run: Make) -> None:
+    folder = make_run()
+    content = json.loads((folder / "verdict.json").read_text())
+    content["missing"] = [{"start": "mae", "fold": 0, "seed": seed} for seed in range(5)]
+    (folder / "verdict.json").write_text(json.dumps(content))
+    assert sentences(folder)[-1].startswith(
+        "5 trainings of this run did not finish (mae, fold 0, seed 0; mae, fold 0, seed 1; mae, fold 0, seed 2; ...): "
+    )
+
+
+def test_the_cost_of_pretraining_stands_beside_its_gain(make_run: Make) -> None:
+    assert any(sentence.startswith("Self pre-training cost ") for sentence in sentences(make_run()))
+
+
+def test_scratch_of_the_same_compute_is_compared_the_right_way_round(make_run: Make) -> None:
+    folder = make_run()
+    content = json.loads((folder / "verdict.json").read_text())
+    other = content["pairs"][0] | {"a": "mae", "b": "scratch+", "difference": 0.02, "ci95": [0.01, 0.03]}
+    content["pairs"].append(other)
+    content["starts"]["scratch+"] = {"mean": 0.86, "ci95": None}
+    (folder / "verdict.json").write_text(json.dumps(content))
+    assert sentences(folder)[1].startswith(
+        "Self pre-training hurts on this data compared with training from scratch with the compute of pre-training: "
+        "mean Dice 0.84 against 0.86 from scratch with equal compute, difference \u22120.02 (95 % interval \u22120.03"
+    )

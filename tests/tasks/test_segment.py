@@ -12,6 +12,7 @@ from torch import nn
 from selfmae.data.case import Case
 from selfmae.data.stream import Draw
 from selfmae.errors import UserError
+from selfmae.jobs.evaluate import score_cases
 from selfmae.options import AugmentOptions, DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.segment import Segment
 
@@ -221,3 +222,51 @@ def test_crops_follow_the_foreground_as_often_as_asked(tmp_path: Path) -> None:
         task = Segment(replace(recipe, fit=replace(recipe.fit, augment=AugmentOptions(foreground=share))))
         shown = [bool(task.sample(Draw(case, seed))["target"].any()) for seed in range(20)]
         assert all(shown) if share else not all(shown)
+
+
+def scored_on(task: Segment, **predict: str) -> Segment:
+    """Return the task with other options of `predict`."""
+    return Segment(replace(task.recipe, predict=replace(task.recipe.predict, **predict)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("regions", [None, REGIONS])
+def test_on_the_prepared_grid_prediction_and_truth_are_those_of_the_store(
+    body: Case, regions: dict[str, tuple[int, ...]] | None
+) -> None:
+    task = scored_on(Segment(make_recipe(regions, crop_foreground=True)), grid="prepared")
+    (row,) = score_cases(task, Oracle(bool(regions)), [body])
+    inside = task.store.mask(body)
+    assert inside.shape == (8, 7, 7)
+    first = task.target.output_names[0]
+    assert row[f"voxels_true_{first}"] == np.count_nonzero(inside > 0 if regions else inside == 1)
+    assert row["dice"] == 1
+
+
+@pytest.mark.parametrize(("grid", "distances", "expected"), [("file", "voxels", 1.0), ("prepared", "mm", 1.5)])
+def test_distances_have_the_unit_and_the_spacing_of_their_grid(
+    case: Case, grid: str, distances: str, expected: float
+) -> None:
+    """The first label, cut off one slice short on the first axis: one voxel of the file or of a grid of 1.5 mm."""
+    spacing = () if grid == "file" else (1.5, 1.5, 1.5)
+    task = scored_on(Segment(make_recipe(spacing_mm=spacing)), grid=grid, distances=distances)
+    truth = np.asarray(task.store.mask(case)) if grid == "prepared" else np.asarray(nib.load(case.target).dataobj)
+    places = (truth == truth.max()).astype(np.uint8) * 2
+    places[np.flatnonzero(places.any(axis=(1, 2)))[0]] = 0
+    row = task.row(case, places)
+    assert row[f"hd95_{distances}_lesion"] == pytest.approx(expected)
+
+
+def test_the_row_averages_the_reported_labels_only(case: Case) -> None:
+    recipe = make_recipe()
+    task = Segment(replace(recipe, target=replace(recipe.target, report=("organ",))))
+    row = task.row(case, (np.asarray(nib.load(case.target).dataobj) == 2).astype(np.uint8))
+    assert (row["dice"], row["dice_lesion"]) == (1, 0)
+    assert task.summary([row])["metrics"]["dice_per_label"] == 1
+
+
+def test_sides_are_swapped_only_where_asked() -> None:
+    recipe = make_recipe()
+    sided = replace(recipe, target=replace(recipe.target, names=("left kidney", "right kidney")))
+    unswapped = replace(recipe.fit, augment=AugmentOptions(swap_sides=False))
+    assert Segment(sided).mirrored is not None
+    assert Segment(replace(sided, fit=unswapped)).mirrored is None

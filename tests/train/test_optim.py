@@ -95,3 +95,19 @@ def test_without_warm_up_the_first_rate_is_the_peak() -> None:
 def test_the_betas_reach_the_optimiser() -> None:
     optimizer = make_optimizer(deep_model(), 12, dataclasses.replace(OPTIONS, betas=(0.8, 0.88)))
     assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.88)}
+
+
+def test_tokens_and_positions_are_decayed_only_if_asked() -> None:
+    model = deep_model()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decayed = [
+        {
+            names[id(parameter)]
+            for group in make_optimizer(model, 12, dataclasses.replace(OPTIONS, decay_tokens=asked)).param_groups
+            for parameter in group["params"]
+            if group["weight_decay"]
+        }
+        for asked in (True, False)
+    ]
+    assert decayed[0] - decayed[1] == {"encoder.cls_token", "encoder.pos_embed"}
+    assert decayed[1] < decayed[0]

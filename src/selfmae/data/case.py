@@ -104,7 +104,7 @@ def complete_splits(
     val_fraction: float = 0.15,
     present: Present = NOTHING_KNOWN,
 ) -> tuple[list[Case], list[str]]:
-    """Draw by patient, from the training patients, each part (test, val) that the source does not have.
+    """Draw by patient, from the training patients, each part (test, val) that the source does not have; 0: no val.
 
     Rare findings and classes reach every part in proportion, and labels of masks where `present` tells them: only folds
     know it, since the split of a source must be the same for pre-training, which opens no label file.
@@ -122,7 +122,7 @@ def complete_splits(
     num_patients = len(patients_of(case for case in done if case.split in ("train", "val", "test")))
     notes = []
     for part, fraction in (("test", test_fraction), ("val", val_fraction)):
-        if any(case.split == part for case in done):
+        if any(case.split == part for case in done) or (part == "val" and not fraction):
             continue
         train = [case for case in done if case.split == "train"]
         chosen = _draw_patients(train, max(1, round(num_patients * fraction)), seed, part, present)

@@ -29,9 +29,12 @@ class Draw:
     seed: int
 
 
-def draw_at(cases: Sequence[Case], seed: int, place: int) -> Draw:
-    """Return the draw at this place of the stream: every epoch shows every case once, in a new order."""
-    epoch, index = divmod(place, len(cases))
+def draw_at(cases: Sequence[Case], seed: int, place: int, crops_per_case: int = 1) -> Draw:
+    """Return the draw at this place of the stream: every epoch shows every case once, in a new order.
+
+    A case is shown `crops_per_case` times in succession, each time with other changes.
+    """
+    epoch, index = divmod(place // crops_per_case, len(cases))
     return Draw(cases[int(_order(len(cases), seed, epoch)[index])], derive(seed, "draw", place))
 
 

@@ -1,4 +1,4 @@
-"""Random views of a prepared image, once per draw: where to look, how it is turned, mirrored, scaled and shaded.
+"""Random views of a prepared image, once per draw: where to look, how it is turned, mirrored and scaled.
 
 Every change is a pure function of a NumPy generator, so that the same draw gives the same sample on every machine and
 after every restart. A view samples the stored image directly: only the voxels it shows are read. Beyond its border an
@@ -8,7 +8,7 @@ Shapes: C channels, S spatial axes. Places are voxel indices; volumes turn in th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import cos, exp, log, radians, sin
 
 import numpy as np
@@ -31,6 +31,7 @@ class View:
     centre: tuple[float, ...] = ()  # place of the crop's middle, where it is scaled or turned
     scale: tuple[float, ...] = field(default=())  # voxels of the image per voxel of the crop; () is a plain slice
     angle: float = 0.0  # radians
+    turns: int = 0  # quarters, after all else
 
 
 def pad_to(array: np.ndarray, crop: Sequence[int]) -> np.ndarray:
@@ -84,15 +85,24 @@ def draw_view(
 ) -> View:
     """Draw how the crop at `corner` of an image [*S] is changed; random resized crops take the place of the corner."""
     flips = tuple(axis in options.flip_axes and bool(rng.random() < options.flip) for axis in range(len(crop)))
-    if not (options.min_scale < 1 or options.rotate_degrees or options.zoom):
-        return View(tuple(crop), tuple(corner), flips)
+    view = View(tuple(crop), tuple(corner), flips)
+    if options.min_scale < 1 or options.rotate_degrees or options.zoom:
+        view = _draw_warp(view, shape, options, rng)
+    if options.quarter_turns and rng.random() < options.quarter_turns:
+        view = replace(view, turns=int(rng.integers(1, 4)))
+    return view
+
+
+def _draw_warp(view: View, shape: Sequence[int], options: AugmentOptions, rng: np.random.Generator) -> View:
+    """Return the view scaled and turned."""
+    crop, corner = view.crop, view.corner
     scale, centre = np.ones(len(crop)), np.add(corner, np.subtract(crop, 1) / 2)
     if options.min_scale < 1:
         scale, centre = _draw_part(np.maximum(shape, crop), crop, options.min_scale, rng)
     if options.zoom:
         scale = scale * (1 + rng.uniform(-options.zoom, options.zoom))
     angle = radians(rng.uniform(-options.rotate_degrees, options.rotate_degrees)) if options.rotate_degrees else 0.0
-    return View(tuple(crop), tuple(corner), flips, tuple(centre), tuple(scale), angle)
+    return replace(view, centre=tuple(centre), scale=tuple(scale), angle=angle)
 
 
 def _draw_part(
@@ -109,6 +119,15 @@ def _draw_part(
 
 def take_image(image: np.ndarray, view: View) -> np.ndarray:
     """Return what the view shows of an image [C, *S], [C, *crop] float32, linear between voxels."""
+    return _turn(_show_image(image, view), view.turns, 1)
+
+
+def take_mask(mask: np.ndarray, view: View) -> np.ndarray:
+    """Return what the view shows of a mask [*S], [*crop], the nearest voxel of each place."""
+    return _turn(_show_mask(mask, view), view.turns, 0)
+
+
+def _show_image(image: np.ndarray, view: View) -> np.ndarray:
     if not view.scale:
         return _as_float(_slice(image, view))
     pairs = zip(_places(image.shape[1:], view), image.shape[1:], strict=True)
@@ -130,8 +149,7 @@ def take_image(image: np.ndarray, view: View) -> np.ndarray:
     return out.reshape(len(image), *view.crop)
 
 
-def take_mask(mask: np.ndarray, view: View) -> np.ndarray:
-    """Return what the view shows of a mask [*S], [*crop], the nearest voxel of each place."""
+def _show_mask(mask: np.ndarray, view: View) -> np.ndarray:
     if not view.scale:
         return np.array(_slice(mask, view), order="C")
     nearest = [np.floor(places + 0.5).astype(np.int64) for places in _places(mask.shape, view)]
@@ -151,15 +169,9 @@ def take_mask(mask: np.ndarray, view: View) -> np.ndarray:
     return shown
 
 
-def change_intensity(image: np.ndarray, options: AugmentOptions, rng: np.random.Generator) -> np.ndarray:
-    """Return the image, changed in place, with another contrast about its mean and shifted by its deviation."""
-    if options.intensity:
-        gain, shift = rng.uniform(-options.intensity, options.intensity, 2)
-        flat = torch.from_numpy(image).view(-1)
-        mean = float(flat.mean())
-        spread = max(float(flat.dot(flat)) / len(flat) - mean**2, 0.0) ** 0.5
-        flat.mul_(1 + gain).add_(shift * spread - gain * mean)
-    return image
+def _turn(array: np.ndarray, turns: int, first: int) -> np.ndarray:
+    """Return the array turned by quarters in the plane of the axes `first` and the next."""
+    return np.ascontiguousarray(np.rot90(array, turns, (first, first + 1))) if turns else array
 
 
 def _as_float(array: np.ndarray) -> np.ndarray:

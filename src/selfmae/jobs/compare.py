@@ -2,66 +2,54 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from selfmae.errors import UserError
+from selfmae.jobs.cells import Cell, find_cells, name_apart, target_of
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import read_recipe, read_table, write_json
-from selfmae.metrics.scores import Score, mean_auc_score, mean_of_scores, mean_score
-from selfmae.metrics.statistics import Comparison, compare_paired
-from selfmae.models.weights import read_contract
-from selfmae.options import Recipe
+from selfmae.jobs.folder import read_recipe, write_json
+from selfmae.jobs.runs import Runs, Scorer, join_rows, keep_complete, make_scorer, missing_cells
+from selfmae.jobs.seen import check_models, say_leakage
+from selfmae.jobs.subgroups import Subgroup, column_groups, size_groups, table_of
+from selfmae.metrics.multiple import LEVEL, holm, judge
+from selfmae.metrics.outlook import Errors, what_it_takes
+from selfmae.metrics.statistics import LABEL_RESAMPLES, VERDICT_RESAMPLES, Comparison, compare_paired
+from selfmae.options import TargetOptions
+from selfmae.report.sentences import missing_sentences, outlook_sentences
 from selfmae.tasks.base import HEADLINES
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One fine-tuned and evaluated model."""
-
-    start: str
-    fold: int
-    seed: int
-    folder: Path
-
-
-def find_cells(folder: Path) -> list[Cell]:
-    """Return the finished cells of a run folder, or the one of a fine-tuning folder."""
-    if (folder / "summary-test.json").exists():
-        start = json.loads((folder / "where.json").read_text())["start"]["name"]
-        fold = read_table(folder / "cases.csv")[0]["fold"]
-        return [Cell(start, int(fold), read_recipe(folder / "recipe.yaml").seed, folder)]
-    cells = []
-    for path in sorted(folder.glob("*/fold*/seed*/summary-test.json")):
-        start, fold, seed = path.parts[-4:-1]
-        cells.append(Cell(start, int(fold.removeprefix("fold")), int(seed.removeprefix("seed")), path.parent))
-    return cells
-
-
-def compare(folders: Sequence[Path]) -> dict[str, Any]:
+def compare(
+    folders: Sequence[Path], transductive: bool = False, subgroups: Sequence[str] = (), table: Path | None = None
+) -> dict[str, Any]:
     """Return the verdict over the cells of these folders; a single run folder gets it as `verdict.json`.
 
     Starts are paired in the order in which `run.json` lists them, otherwise in that of the folders. Raises `UserError`
-    where the starts' test cases differ, or a model has seen a case that it is tested on.
+    where the starts' test cases differ, or a model knows cases it is evaluated on, unless `transductive` allows it.
+    `subgroups` are columns of the source's table, or of another `table`, by whose values the test cases are grouped.
     """
-    cells = [cell for folder in folders for cell in find_cells(folder)]
+    cells = name_apart([cell for folder in folders for cell in find_cells(folder)])
     if not cells:
         raise UserError(
             f"{', '.join(map(str, folders))}: no finished run was found (summary-test.json): "
             "run `selfmae run SOURCE --out DIR` to its end first."
         )
     check_once(cells)
-    for cell in cells:
-        check_not_seen(cell)
-    recipe = read_recipe(cells[0].folder / "recipe.yaml")
-    starts = _ordered_starts(cells, folders[0])
-    runs = {start: _scores([cell for cell in cells if cell.start == start], recipe) for start in starts}
-    verdict = _verdict(runs, recipe)
+    starts = _ordered_starts(cells, folders)
+    known = {start: [cell.folder for cell in cells if cell.start == start and cell.is_trained] for start in starts}
+    leakage = check_models(known, transductive)
+    target = target_of(cells)
+    missing, cells = missing_cells(folders, cells), keep_complete(cells, folders)
+    runs = {start: join_rows([cell for cell in cells if cell.start == start]) for start in starts}
+    verdict = _verdict(runs, target) | {"leakage": leakage, "missing": missing}
+    groups = size_groups(runs[starts[0]], target)
+    if subgroups:
+        source = table or table_of(Path(read_recipe(cells[0].folder / "recipe.yaml").data.source))
+        groups += column_groups(runs[starts[0]], subgroups, source)
+    verdict["subgroups"] = [row for group in groups for row in _group_rows(runs, target, group)]
     if len(folders) == 1 and (folders[0] / "run.json").exists():
         write_json(folders[0] / "verdict.json", verdict)
     return verdict
@@ -78,135 +66,107 @@ def check_once(cells: Sequence[Cell]) -> None:
         )
 
 
-def check_not_seen(cell: Cell) -> None:
-    """Raise if the cell's model, or the weights it started from, saw a case that it is evaluated on."""
-    seen = set(read_contract(cell.folder / "model.safetensors").get("seen", ()))
-    leaked = [
-        row["id"]
-        for row in read_table(cell.folder / "cases.csv")
-        if row["split"] in ("val", "test") and row["hash"] in seen
-    ]
-    if leaked:
-        raise UserError(
-            f"{cell.folder}: the model was trained on {len(leaked)} images of its own val or test part "
-            f"({', '.join(leaked[:3])}), so its score says nothing: train it again with a clean split."
-        )
-
-
-@dataclass(frozen=True)
-class Runs:
-    """The scores of one start by seed, over the test cases of all folds, averaged over repeats."""
-
-    scores: dict[int, Score]
-    ids: tuple[str, ...]
-    patients: tuple[str, ...]
-
-
-def _ordered_starts(cells: Sequence[Cell], folder: Path) -> list[str]:
-    """Return the starts as `run.json` lists them, otherwise as they were found."""
-    path = folder / "run.json"
-    wanted = json.loads(path.read_text())["starts"] if path.exists() else []
+def _ordered_starts(cells: Sequence[Cell], folders: Sequence[Path]) -> list[str]:
+    """Return the starts as the first `run.json` lists them, then the others as they were found."""
+    paths = [folder / "run.json" for folder in folders if (folder / "run.json").exists()]
+    wanted: list[str] = json.loads(paths[0].read_text())["starts"] if paths else []
+    places = {name: place for place, name in enumerate(wanted)}
     found = dict.fromkeys(cell.start for cell in cells)
-    return [name for name in wanted if name in found] + [name for name in found if name not in wanted]
+    return sorted(found, key=lambda name: places.get(name, places.get(name.rpartition(" (")[0], len(wanted))))
 
 
-Rows = list[dict[str, str]]
-
-
-def _scores(cells: Sequence[Cell], recipe: Recipe) -> Runs:
-    """Join the folds of each seed: every test case appears once, or once in each repeat."""
-    tables: dict[int, Rows] = {}
-    for cell in sorted(cells, key=lambda cell: cell.fold):
-        rows = [{**row, "fold": str(cell.fold)} for row in read_table(cell.folder / "rows-test.csv")]
-        tables.setdefault(cell.seed, []).extend(rows)
-    repeats = {seed: _split_repeats(table) for seed, table in sorted(tables.items())}
-    ids = {tuple(row["id"] for row in table) for seed in repeats for table in repeats[seed]}
-    if len(ids) > 1 or len({len(found) for found in repeats.values()}) > 1:
-        raise UserError(
-            f"The seeds of {cells[0].start} were not evaluated on the same test cases: let every fold and seed finish."
-        )
-    make = _score_maker(recipe)
-    scores = {seed: mean_of_scores([make(table) for table in found]) for seed, found in repeats.items()}
-    first = next(iter(repeats.values()))[0]
-    return Runs(scores, ids.pop(), tuple(row["patient"] for row in first))
-
-
-def _split_repeats(rows: Rows) -> list[Rows]:
-    """Return the rows of each repeat, ordered by id: rows come fold by fold, and a repeat tests every case once."""
-    repeats: list[Rows] = []
-    times: Counter[str] = Counter()
-    for row in rows:
-        if times[row["id"]] == len(repeats):
-            repeats.append([])
-        repeats[times[row["id"]]].append(row)
-        times[row["id"]] += 1
-    return [sorted(table, key=lambda row: row["id"]) for table in repeats]
-
-
-def _score_maker(recipe: Recipe) -> Callable[[Rows], Score]:
-    """Return what turns the rows of one repeat into the headline metric as a function of case weights.
-
-    Dice is averaged over cases; AUC is over pairs of cases that one fold's model scored (see `mean_auc_score`).
-    """
-    if recipe.target.kind == "mask":
-        return lambda rows: mean_score(np.array([float(row["dice"] or "nan") for row in rows]))
-    names = recipe.target.output_names
-
-    def columns(rows: Rows, prefix: str) -> np.ndarray:
-        return np.array([[float(row[f"{prefix}_{name}"]) for name in names] for row in rows])
-
-    return lambda rows: mean_auc_score(
-        columns(rows, "truth"), columns(rows, "probability"), [int(row["fold"]) for row in rows]
-    )
-
-
-def _verdict(runs: dict[str, Runs], recipe: Recipe) -> dict[str, Any]:
-    alone = {start: _pair(start, run, start, run) for start, run in runs.items()}
+def _verdict(runs: Mapping[str, Runs], target: TargetOptions) -> dict[str, Any]:
+    scorer, names = make_scorer(target), list(combinations(runs, 2))
+    alone = {start: _compare((start, run), (start, run), scorer) for start, run in runs.items()}
+    pairs = {(a, b): _compare((a, runs[a]), (b, runs[b]), scorer) for a, b in names}
+    corrected = holm([pair.p for pair in pairs.values()])
     return {
-        "metric": HEADLINES[recipe.target.kind],
+        "metric": HEADLINES[target.kind],
         "starts": {start: {"mean": result.mean_a, "ci95": result.ci95_a} for start, result in alone.items()},
-        "pairs": [_pair_row(a, b, _pair(a, runs[a], b, runs[b])) for a, b in combinations(runs, 2)],
-        "leakage": [],
+        "pairs": [
+            _pair_row(a, b, result, p_holm, len(names))
+            for ((a, b), result), p_holm in zip(pairs.items(), corrected, strict=True)
+        ],
+        "labels": [row for label in target.reported_names for row in _label_rows(runs, target, label)],
     }
 
 
-def _pair_row(a: str, b: str, result: Comparison) -> dict[str, Any]:
+def _pair_row(a: str, b: str, result: Comparison, p_holm: float | None, num_pairs: int) -> dict[str, Any]:
+    verdict = judge(result.ci95, p_holm, num_pairs)
     return {
         "a": a,
         "b": b,
         "difference": result.difference,  # b - a
         "ci95": result.ci95,
         "p": result.p,
+        "p_holm": p_holm,
         "num_cases": result.num_cases,
         "num_patients": result.num_patients,
         "num_seeds": result.num_seeds,
-        "verdict": result.verdict,
+        "verdict": verdict,
+        "to_tell": _to_tell(result, num_pairs) if verdict == "cannot tell" else None,
     }
 
 
-def _pair(a: str, runs_a: Runs, b: str, runs_b: Runs) -> Comparison:
+def _to_tell(result: Comparison, num_pairs: int) -> dict[str, int | None] | None:
+    """Return how many more seeds, or test patients, would tell if the difference stays; None where none is defined."""
+    if result.difference is None or result.ci95 is None:
+        return None
+    errors = Errors(result.patient_error, result.seed_error, result.num_patients, result.num_seeds)
+    seeds, patients = what_it_takes(result.difference, errors, LEVEL / num_pairs)
+    return {"seeds": seeds, "patients": patients}
+
+
+def _label_rows(runs: Mapping[str, Runs], target: TargetOptions, label: str) -> list[dict[str, Any]]:
+    """Return the effect of each pair of starts on one label, "" is the headline; not corrected for their number."""
+    rows = []
+    for a, b in combinations(runs, 2):
+        result = _compare((a, runs[a]), (b, runs[b]), make_scorer(target, label), LABEL_RESAMPLES)
+        means: dict[str, Any] = {"mean_a": result.mean_a, "mean_b": result.mean_b}
+        effect = {"difference": result.difference, "ci95": result.ci95, "p": result.p}
+        rows.append({"label": label, "a": a, "b": b} | means | effect)
+    return rows
+
+
+def _group_rows(runs: Mapping[str, Runs], target: TargetOptions, group: Subgroup) -> list[dict[str, Any]]:
+    """Return the effect of each pair of starts in a subgroup; not corrected for looking at several."""
+    parts = {start: run.part(group.ids) for start, run in runs.items()}
+    rows = _label_rows(parts, target, group.label)
+    return [{**row, "subgroup": group.name, "num_cases": len(group.ids)} for row in rows]
+
+
+def _compare(
+    a: tuple[str, Runs], b: tuple[str, Runs], scorer: Scorer, num_resamples: int = VERDICT_RESAMPLES
+) -> Comparison:
+    """Compare two starts, each with its name, by the seeds that both have."""
+    (name_a, runs_a), (name_b, runs_b) = a, b
     if runs_a.ids != runs_b.ids:
         raise UserError(
-            f"{a} and {b} were not evaluated on the same test cases: give runs with one and the same split."
+            f"{name_a} and {name_b} were not evaluated on the same test cases: give runs with one and the same split."
         )
-    seeds = sorted(runs_a.scores.keys() & runs_b.scores.keys())
+    ours, theirs = runs_a.scores(scorer), runs_b.scores(scorer)
+    seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
-        raise UserError(f"{a} and {b} have no seed in common: train both with the same seeds.")
-    ours, theirs = [runs_a.scores[seed] for seed in seeds], [runs_b.scores[seed] for seed in seeds]
-    return compare_paired(ours, theirs, runs_a.patients, seed=0, limits=(0.0, 1.0))
+        raise UserError(f"{name_a} and {name_b} have no seed in common: train both with the same seeds.")
+    scores_a, scores_b = ([found[seed] for seed in seeds] for found in (ours, theirs))
+    return compare_paired(scores_a, scores_b, runs_a.patients, seed=0, num_resamples=num_resamples, limits=(0.0, 1.0))
 
 
 def show_verdict(verdict: dict[str, Any], display: Display) -> None:
     """Print the mean of each start and the difference of each pair, with 95 % intervals."""
-    metric = verdict["metric"]
+    metric, stamp = verdict["metric"], say_leakage(verdict["leakage"], display)
     rows = [(name, _number(item["mean"]), _interval(item["ci95"])) for name, item in verdict["starts"].items()]
-    display.table(("start", metric, "95 % interval"), rows)
+    display.table((f"{stamp}start", metric, "95 % interval"), rows)
+    for sentence in missing_sentences(verdict):
+        display.say(sentence)
     for pair in verdict["pairs"]:
         display.say(
-            f"{pair['b']} against {pair['a']}: {pair['verdict']}; difference of {metric} "
+            f"{stamp}{pair['b']} against {pair['a']}: {pair['verdict']}; difference of {metric} "
             f"{_number(pair['difference'], '+')} (95 % interval {_interval(pair['ci95'], '+')}, "
             f"{pair['num_cases']} test cases of {pair['num_patients']} patients, {_count(pair['num_seeds'])})."
         )
+        for sentence in outlook_sentences(pair):
+            display.say(sentence)
         if pair["num_seeds"] == 1:
             display.say("With one seed the interval does not cover the noise of training: use --seeds 3 or more.")
 

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from selfmae.jobs.seen import Seen
 from selfmae.jobs.start import Start
 from selfmae.models.patches import grid_of
 from selfmae.models.weights import read_contract, read_weights, save_weights
+from selfmae.networks import VIT
 from selfmae.options import Recipe
 from selfmae.recipe import as_content
 
@@ -17,30 +19,19 @@ INTENSITY = ("intensity", "window", "mean", "std", "equalise", "normalise_crops"
 
 
 def make_contract(
-    kind: str, recipe: Recipe, start: Start, seen: Sequence[str], facts: Mapping[str, Any], report: Mapping[str, Any]
+    kind: str, recipe: Recipe, start: Start, seen: Seen, facts: Mapping[str, Any], report: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the contract of weights of a kind ("pretrain" or "finetune"); `facts` are those of `where`.
 
-    `seen` are the content hashes of the images trained on here; those of the start join them. `report` is what became
-    of the start. The scores come in later (`record_metrics`).
+    What the start has seen joins `seen`. `report` is what became of the start. The scores come in later
+    (`record_metrics`).
     """
-    data, model, target = recipe.data, recipe.model, recipe.target
+    data, model = recipe.data, recipe.model
     return {
         "kind": kind,
-        "architecture": {
-            "encoder": "Vision Transformer",
-            "axes": len(model.patch),
-            "patch": list(model.patch),
-            "width": model.width,
-            "depth": model.depth,
-            "heads": model.heads,
-            "mlp_ratio": model.mlp_ratio,
-            "class_token": model.class_token,
-            "norm_eps": model.norm_eps,
-            "head": "mae" if kind == "pretrain" else "unetr" if target.kind == "mask" else "linear",
-        },
+        "architecture": _architecture(kind, recipe),
         "crop": list(data.crop),
-        "grid": list(grid_of(data.crop, model.patch)),
+        "grid": list(grid_of(data.crop, model.patch)) if model.network == VIT else [],
         "channels": list(data.channels),
         "size": list(data.size),
         "spacing_mm": list(data.spacing_mm),
@@ -49,12 +40,31 @@ def make_contract(
         "target": {} if kind == "pretrain" else as_content(recipe)["target"],
         "recipe": as_content(recipe),
         "recipe_hash": recipe_hash(recipe),
-        "seen": sorted({*start.seen, *seen}),
+        **(start.seen | seen).as_content(),
         "start": start.name,
         "start_layout": report.get("layout", ""),
         "versions": facts["versions"],
         "licence": _licence(data.licence, start.licence),
         "metrics": {},
+    }
+
+
+def _architecture(kind: str, recipe: Recipe) -> dict[str, Any]:
+    """Return what builds the model, besides crop, channels and target."""
+    model = recipe.model
+    if model.network != VIT:
+        return {"network": model.network, "axes": len(recipe.data.crop), "features": model.features}
+    return {
+        "encoder": "Vision Transformer",
+        "axes": len(model.patch),
+        "patch": list(model.patch),
+        "width": model.width,
+        "depth": model.depth,
+        "heads": model.heads,
+        "mlp_ratio": model.mlp_ratio,
+        "class_token": model.class_token,
+        "norm_eps": model.norm_eps,
+        "head": "mae" if kind == "pretrain" else "unetr" if recipe.target.kind == "mask" else "linear",
     }
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from selfmae.data.phantom import write_radiographs, write_volumes
 from selfmae.errors import UserError, did_you_mean
 from selfmae.jobs.display import Display
-from selfmae.jobs.run import Grid, run
+from selfmae.jobs.grid import Grid
+from selfmae.jobs.run import run
 
 SEED = 0
 FINISHED = "made"  # written last: a set that an interruption left half made is made again

@@ -46,20 +46,29 @@ class Stage:
 class Display:
     """Writes to standard error, or what a command was asked for to standard output.
 
-    Stages are bars on a terminal, and a line every few seconds elsewhere.
+    Stages are bars on a terminal, and a line every few seconds elsewhere, or where a label tells whose lines they are
+    among those of others that work at the same time.
     """
 
-    def __init__(self, stdout: bool = False, quiet: bool = False) -> None:
+    def __init__(self, stdout: bool = False, quiet: bool = False, label: str = "") -> None:
+        self.label = label
         width = None if (sys.stdout if stdout else sys.stderr).isatty() else WIDTH_OF_FILES
         self.console = Console(stderr=not stdout, quiet=quiet, soft_wrap=True, width=width)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be made anew in another process, where a terminal's state cannot go."""
-        return type(self), (not self.console.stderr, self.console.quiet)
+        return type(self), (not self.console.stderr, self.console.quiet, self.label)
+
+    def labelled(self, label: str) -> "Display":
+        """Return a display that puts a label before its lines."""
+        return Display(not self.console.stderr, self.console.quiet, label)
 
     def say(self, sentence: str) -> None:
         """Print one sentence."""
-        self.console.print(sentence, highlight=False, markup=False)
+        self.console.print(self._mark(sentence), highlight=False, markup=False)
+
+    def _mark(self, text: str) -> str:
+        return f"[{self.label}] {text}" if self.label else text
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print rows under their column names; nothing if there is no row."""
@@ -73,8 +82,8 @@ class Display:
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Stage]:
         """Open a stage of `total` steps."""
-        if not self.console.is_terminal:
-            yield Stage(self.console, name, total, None)
+        if self.label or not self.console.is_terminal:
+            yield Stage(self.console, self._mark(name), total, None)
             return
         columns = (
             TextColumn("{task.description}"),

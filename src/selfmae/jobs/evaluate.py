@@ -1,6 +1,7 @@
 """Evaluation of one part of the split: rows for every case and label, and their summary."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.examples import save_examples
 from selfmae.jobs.folder import read_recipe, write_json, write_table
+from selfmae.jobs.seen import check_unseen, read_header, say_leakage, seen_in
 from selfmae.jobs.source import Source, load_cases, look_at
 from selfmae.models.weights import load_whole, read_weights
 from selfmae.options import Recipe
@@ -21,24 +23,30 @@ from selfmae.tasks.base import Row, Task
 from selfmae.train.device import make_fabric, tune_attention
 
 
-def evaluate(folder: Path, split: str, display: Display) -> dict[str, Any]:
-    """Score the model of a fine-tuning folder on "val" or "test" of the split it was trained with."""
+def evaluate(folder: Path, split: str, display: Display, transductive: bool = False) -> dict[str, Any]:
+    """Score the model of a fine-tuning folder on "val" or "test" of the split it was trained with.
+
+    Raises `UserError` where the model knows these cases, unless `transductive` allows it.
+    """
     if split not in ("val", "test"):
         raise UserError(f"--split {split!r} must be val or test.")
     recipe, model = load_model(folder)
     cases = load_cases(recipe.data, folder / "cases.csv")
-    source = look_at(cases, masks=True, display=display)
+    source = replace(look_at(cases, masks=True, display=display), transductive=transductive)
     return evaluate_cell(recipe, source, split, folder, model, display)
 
 
 def show_summary(summary: dict[str, Any], display: Display) -> None:
     """Print the metrics with the convention of each, and the scores of every label."""
-    display.say(f"{summary['split']}: {summary['num_cases']} cases of {summary['num_patients']} patients")
+    stamp = say_leakage(summary.get("leakage", ()), display)
+    display.say(f"{stamp}{summary['split']}: {summary['num_cases']} cases of {summary['num_patients']} patients")
     rows = [(name, _text(value), summary["conventions"].get(name, "")) for name, value in summary["metrics"].items()]
-    display.table(("metric", "value", "convention"), rows)
+    display.table((f"{stamp}metric", "value", "convention"), rows)
     labels = summary["labels"]
     columns = list(next(iter(labels.values()), {}))
-    display.table(("label", *columns), [(name, *(_text(row[key]) for key in columns)) for name, row in labels.items()])
+    display.table(
+        (f"{stamp}label", *columns), [(name, *(_text(row[key]) for key in columns)) for name, row in labels.items()]
+    )
 
 
 def _text(value: float | int | None) -> str:
@@ -69,12 +77,14 @@ def evaluate_cell(
     cases = source.cases.part(split)
     if not cases:
         raise UserError(f"--split {split}: the source has no such case.")
+    contract = read_header(folder / "model.safetensors")
+    leakage = check_unseen(source, seen_in(contract), str(contract["start"]))
     task = make_task(recipe)
     with display.stage(f"scoring {split}", len(cases)) as stage, make_fabric(recipe.device).autocast():
         rows = score_cases(task, model, cases, lambda done, total: stage.update(done))
         if split == "test":
             save_examples(folder, task, model, cases, rows)
-    summary = {"split": split} | task.summary(rows)
+    summary = {"split": split} | task.summary(rows) | ({"leakage": leakage} if leakage else {})
     write_table(folder / f"rows-{split}.csv", rows)
     write_json(folder / f"summary-{split}.json", summary)
     return summary
@@ -90,8 +100,12 @@ def score_cases(
     """Return the rows of every case, in order."""
     rows: list[Row] = []
     for done, case in enumerate(cases, start=1):
-        shape = read_mask(case.target).array.shape if isinstance(case.target, Path) else ()
-        prediction = task.predict(model, task.store.image(case), shape, task.store.box(case))
+        image = task.store.image(case)
+        if task.recipe.predict.grid == "prepared":
+            prediction = task.predict(model, image, image.shape[1:])
+        else:
+            shape = read_mask(case.target).array.shape if isinstance(case.target, Path) else ()
+            prediction = task.predict(model, image, shape, task.store.box(case))
         rows.append(task.row(case, prediction))
         if progress:
             progress(done, len(cases))

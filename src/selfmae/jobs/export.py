@@ -15,6 +15,7 @@ from selfmae.jobs.evaluate import load_model
 from selfmae.jobs.folder import read_recipe, write_json
 from selfmae.models.exports import Export, is_classifier, to_monai, to_timm
 from selfmae.models.weights import read_weights, write_tensors
+from selfmae.networks import VIT
 from selfmae.options import Recipe
 
 TOOLS: dict[str, Callable[..., Export]] = {"timm": to_timm, "monai": to_monai}
@@ -36,6 +37,11 @@ def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
         raise UserError(f"{folder} holds no trained model (model.safetensors): name the folder of a finished run.")
     weights, contract = read_weights(path)
     recipe, kind = read_recipe(folder / "recipe.yaml"), str(contract.get("kind", ""))
+    if to != "onnx" and recipe.model.network != VIT:
+        raise UserError(
+            f"--to {to} is for Vision Transformers, but model.network is {recipe.model.network}: its tensors have the "
+            "names of timm or MONAI already (model.safetensors); use --to onnx, or load that file."
+        )
     if to == "onnx":
         described = _write_onnx(folder, out, recipe, kind)
     else:

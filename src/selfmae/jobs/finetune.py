@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from selfmae.data.case import Case
+from selfmae.data.fraction import labelled_part
 from selfmae.errors import UserError
 from selfmae.jobs.contract import make_contract, record_metrics
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import evaluate_cell, score_cases
 from selfmae.jobs.folder import open_folder, timed, where
-from selfmae.jobs.source import Source, check_crop, check_fits, check_unseen, load_cases, look_at, write_cases
+from selfmae.jobs.seen import check_unseen, say_leakage, seen_of
+from selfmae.jobs.source import Source, check_crop, check_fits, load_cases, look_at, write_cases
 from selfmae.jobs.start import Start, find_start, say_start, start_report
 from selfmae.options import Recipe
 from selfmae.tasks import make_task
@@ -22,16 +24,20 @@ from selfmae.tasks.base import Task
 from selfmae.train.launch import Job, launch
 
 
-def finetune(recipe: Recipe, start: str, folder: Path, display: Display) -> dict[str, Any]:
-    """Fine-tune as the recipe says, evaluate on val and test; a folder that holds part of the run is continued."""
+def finetune(recipe: Recipe, start: str, folder: Path, display: Display, transductive: bool = False) -> dict[str, Any]:
+    """Fine-tune as the recipe says, evaluate on val and test; a folder that holds part of the run is continued.
+
+    Raises `UserError` where the start knows val or test cases, unless `transductive` allows it.
+    """
     cases = load_cases(recipe.data)
     check_fits(recipe, cases)
     origin = find_start(start, recipe)
-    source = look_at(cases, masks=True, display=display)
+    source = replace(look_at(cases, masks=True, display=display), transductive=transductive)
     check_crop(recipe, source)
     for note in source.cases.notes:
         display.say(note)
     summary = finetune_cell(recipe, source, origin, folder, 0, display)
+    say_leakage(summary.get("leakage", ()), display)
     display.say(f"The model is in {folder / 'model.safetensors'}.")
     return summary
 
@@ -44,9 +50,13 @@ def finetune_cell(
     A finished cell stays as it is: its test cases are evaluated once.
     """
     check_unseen(source, start.seen, start.name)
-    cases, val = source.cases.part("train"), source.cases.part("val")
-    if not val:
-        raise UserError("There is no val case to choose the checkpoint on: give the source or data.splits a val part.")
+    cases = labelled_part(source.cases.part("train"), recipe.data.fraction, recipe.seed)
+    val = source.cases.part("val")
+    if not val and recipe.data.val_fraction:
+        raise UserError(
+            "There is no val case to choose the checkpoint on: give the source or data.splits a val part, or set "
+            "data.val_fraction=0 to keep the last weights."
+        )
     task, finished = make_task(recipe), folder / "summary-test.json"
     # Weights that do not fit must raise before the folder is made.
     report = {} if finished.exists() else start_report(task, start)
@@ -59,7 +69,7 @@ def finetune_cell(
             return summary
         say_start(report["start"], display)
         facts = where(recipe) | report
-        seen = [source.hashes[case.id] for case in cases]
+        seen = seen_of(source, cases, val)
         contract = make_contract("finetune", recipe, start, seen, facts, report["start"])
         with display.stage("preparing images", len(cases) + len(val)) as stage:
             masks = recipe.target.kind == "mask"
@@ -72,11 +82,12 @@ def finetune_cell(
             cases,
             contract,
             start.weights,
-            validate=Validation(task, val),
+            validate=Validation(task, val) if val else None,
         )
         with timed(folder, facts):
             model = launch(recipe, task, job, display)
-        evaluate_cell(recipe, source, "val", folder, model, display)
+        if val:
+            evaluate_cell(recipe, source, "val", folder, model, display)
         summary = evaluate_cell(recipe, source, "test", folder, model, display)
         record_metrics(folder)
         return summary

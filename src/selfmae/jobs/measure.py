@@ -14,6 +14,7 @@ from selfmae.data.case import Case
 from selfmae.data.store import Store, num_cores
 from selfmae.data.stream import Sample, collate, draw_at
 from selfmae.jobs.evaluate import score_cases
+from selfmae.networks import CLASSIFIERS
 from selfmae.options import OptimOptions, Recipe
 from selfmae.tasks.base import Task, Trainable
 from selfmae.train.device import make_fabric, tune_attention
@@ -104,13 +105,15 @@ def step_bytes(recipe: Recipe, task: Trainable, options: OptimOptions, case: Cas
     """Return about how much memory one training step takes on a device: weights, gradients, AdamW and activations.
 
     The activations kept for the backward pass are counted for one sample and for two; the batch follows from these.
+    Networks with batch norms take no single sample: for them it is two and three.
     """
+    fewest = 2 if recipe.model.network in CLASSIFIERS else 1
     model = build(task)
     share = options.batch // (options.accumulate * recipe.device.devices)
-    samples = [task.sample(draw_at([case], recipe.seed, place)) for place in range(2)]
-    one, two = (kept_bytes(recipe, task, model, collate(samples[:count])) for count in (1, 2))
+    samples = [task.sample(draw_at([case], recipe.seed, place)) for place in range(fewest + 1)]
+    few, more = (kept_bytes(recipe, task, model, collate(samples[:count])) for count in (fewest, fewest + 1))
     weights = num_parameters(task) * OPTIMISER_BYTES
-    return weights + round(BACKWARD * (one + (share - 1) * max(0, two - one)))
+    return weights + round(BACKWARD * (few + (share - fewest) * max(0, more - few)))
 
 
 def kept_bytes(recipe: Recipe, task: Trainable, model: nn.Module, batch: Sample) -> int:

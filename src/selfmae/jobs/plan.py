@@ -15,6 +15,7 @@ from selfmae.jobs.forecast import forecast, show_forecast
 from selfmae.jobs.inspect import show_source
 from selfmae.jobs.source import Source, check_crop, check_fits, load_cases, look_at
 from selfmae.jobs.trainings import count_trainings
+from selfmae.networks import VIT, fit_crop
 from selfmae.options import DeviceOptions, Recipe
 from selfmae.recipe import (
     Content,
@@ -92,7 +93,26 @@ def make_plan(source: Source, device: DeviceOptions, given: Content) -> Plan:
         _plan_whole(plan, fingerprint, budget)
     _plan_model(plan, budget)
     _plan_training(plan, cases, budget)
+    if network_of(plan) != VIT:
+        _say_idle(plan)
     return plan
+
+
+def network_of(plan: Plan) -> str:
+    """Return the name of the network that is planned for."""
+    return str(plan.values.get("model.network", VIT))
+
+
+def _say_idle(plan: Plan) -> None:
+    """Give what a network other than the ViT does not look at the reason that says so."""
+    network = network_of(plan)
+    used = ("model.width", "model.heads") if network == "monai-unetr" else ()
+    for key, reason in plan.reasons.items():
+        idle = key.startswith(("model.", "mask.", "pretrain.")) or key in ("fit.layer_decay", "fit.drop_path")
+        if reason != "given" and idle and key not in used:
+            plan.reasons[key] = f"plays no part in {network}"
+        elif reason in (TUNED, USED):
+            plan.reasons[key] = f"as for the Vision Transformer; not tuned for {network}"
 
 
 def resolve(source: str, name: str, sets: Sequence[str], display: Display) -> tuple[Recipe, dict[str, str], Source]:
@@ -127,8 +147,11 @@ def save_plan(source: str, name: str, sets: Sequence[str], out: Path | None, dis
     recipe, reasons, looked = resolve(source, name, sets, display)
     show_source(looked, display)
     show_plan(recipe, reasons, display)
-    display.say("For one run with the starts scratch and mae, one fold and one seed:")
-    usual = count_trainings(looked, recipe, Folding(), ("scratch", "mae"), num_seeds=1)
+    starts = ("scratch", "mae") if recipe.model.network == VIT else ("scratch",)
+    display.say(
+        f"For one run with the start{'s' if len(starts) > 1 else ''} {' and '.join(starts)}, one fold and one seed:"
+    )
+    usual = count_trainings(looked, recipe, Folding(), starts, num_seeds=1)
     show_forecast(forecast(recipe, looked, usual, None, display), display)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -152,6 +175,8 @@ def _plan_volume(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
     shape = fingerprint.median_shape
     if fingerprint.spacing_mm and fingerprint.spacing_varies:
         plan.put("data.spacing_mm", fingerprint.spacing_mm, "median spacing, since spacings differ between images")
+    elif fingerprint.spacing_mm and network_of(plan) == "dynunet":
+        plan.put("data.spacing_mm", fingerprint.spacing_mm, "that of all images; the strides are planned from it")
     else:
         plan.put("data.spacing_mm", (), "all images have the same spacing; nothing is resampled")
     limit = budget.voxels if len(shape) == 3 else budget.voxels ** (2 / 3) * 4
@@ -166,8 +191,9 @@ def _plan_volume(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
         crop[axis] -= patch[axis]
     plan.put(
         "data.crop",
-        tuple(crop),
-        f"the median image {list(shape)} in whole patches, at most {round(limit):,} voxels on {budget.name}",
+        fit_crop(network_of(plan), crop, plan.values["data.spacing_mm"]),
+        f"the median image {list(shape)} in whole patches, at most {round(limit):,} voxels on {budget.name}"
+        f"{'' if network_of(plan) == VIT else f', enlarged where {network_of(plan)} must'}",
     )
     if fingerprint.looks_like_ct:
         plan.put("data.intensity", "window", "values below -500: Hounsfield units")
@@ -187,7 +213,7 @@ def _plan_whole(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
     patch = plan.put("model.patch", some, f"powers of two that make about {tokens} patches along an axis")
     whole = tuple(max(step, round(extent / step) * step) for extent, step in zip(size, patch, strict=True))
     reason = f"the median image {list(shape)} with at most {limit} along an axis on {budget.name}"
-    crop = plan.put("data.crop", whole, reason)
+    crop = plan.put("data.crop", fit_crop(network_of(plan), whole, ()), reason)
     plan.put("data.size", crop, "whole images are resized to the crop")
     plan.put("data.intensity", "zscore", "each image gets mean 0 and deviation 1")
 

@@ -3,13 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+from selfmae.data.fraction import labelled_part
 from selfmae.errors import UserError
 from selfmae.jobs.contract import make_contract, record_metrics
 from selfmae.jobs.display import Display
 from selfmae.jobs.folder import open_folder, timed, where
 from selfmae.jobs.reconstructions import save_reconstructions
-from selfmae.jobs.source import Source, check_crop, check_unseen, load_cases, look_at, write_cases
-from selfmae.jobs.start import find_start, say_start, start_report
+from selfmae.jobs.seen import check_unseen, seen_of
+from selfmae.jobs.source import Source, check_crop, load_cases, look_at, write_cases
+from selfmae.jobs.start import check_pretrainable, find_start, say_start, start_report
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.options import Recipe
 from selfmae.tasks.probe import Probe
@@ -21,6 +23,7 @@ FIGURE = Path("figures") / "reconstructions.npz"  # written last: its presence s
 
 def pretrain(recipe: Recipe, folder: Path, display: Display) -> None:
     """Pre-train as the recipe says; a folder that holds part of the run is continued."""
+    check_pretrainable(recipe, "selfmae pretrain")
     source = look_at(load_cases(recipe.data), masks=False, display=display)
     check_crop(recipe, source)
     for note in source.cases.notes:
@@ -46,7 +49,7 @@ def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, displ
         report = start_report(task, start)
         say_start(report["start"], display)
         facts = where(recipe) | report | {"num_seen": len(cases)}
-        seen = [source.hashes[case.id] for case in cases]
+        seen = seen_of(source, cases, probe.held_out if probe else ())
         contract = make_contract("pretrain", recipe, start, seen, facts, report["start"])
         with display.stage("preparing images", len(cases)) as stage:
             places = recipe.pretrain.augment.foreground > 0
@@ -64,7 +67,8 @@ def make_probe(recipe: Recipe, source: Source) -> Probe | None:
     """Return the probe that the recipe asks for, None if it asks for none; raise where its cases lack."""
     if not recipe.probe.every:
         return None
-    val, labelled = source.cases.part("val"), source.cases.part("train")
+    val = source.cases.part("val")
+    labelled = labelled_part(source.cases.part("train"), recipe.data.fraction, recipe.seed)
     if recipe.probe.kind == "reconstruction" and not val:
         raise UserError("probe.kind reconstruction looks at val images, but the split has none: set probe.every=0.")
     if recipe.probe.kind == "labels" and not labelled:

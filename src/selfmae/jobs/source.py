@@ -18,12 +18,14 @@ from selfmae.data.doctor import Finding, examine, raise_on_errors
 from selfmae.data.duplicates import copy_keys
 from selfmae.data.facts import Facts
 from selfmae.data.folds import Folding, make_fold
+from selfmae.data.monai_split import split_like_monai
 from selfmae.data.notebook import default_cache, key_of
 from selfmae.data.sources import read_source
 from selfmae.data.survey import survey
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.folder import read_table, write_table
+from selfmae.networks import VIT, steps_of
 from selfmae.options import DataOptions, Recipe
 
 
@@ -38,6 +40,7 @@ class Source:
     facts: tuple[Facts, ...]
     findings: tuple[Finding, ...]
     copies: Mapping[str, str] = field(default_factory=dict)
+    transductive: bool = False  # weights that saw val or test cases are let in; results are stamped
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -61,6 +64,9 @@ def place_cases(found: Cases, options: DataOptions, splits: Path | None = None) 
         cases = name_patients(cases, options.patient_pattern)
         notes.append(f"Patients are named by data.patient_pattern: {len(patients_of(cases))} of {len(cases)} cases.")
     table = splits or (Path(options.splits) if options.splits else None)
+    if options.split == "monai" and not table:
+        cases = split_like_monai(cases)
+        notes.append("Train and test are those of MONAI's CrossValidation (5 folds, seed 12345, fold 0).")
     if table:
         cases, unlisted = apply_splits(cases, table)
         if unlisted:
@@ -129,11 +135,13 @@ def check_crop(recipe: Recipe, source: Source) -> None:
     data, training = recipe.data, {case.id for case in source.cases.part("train", "unlabelled")}
     shapes = [prepared_shape(fact.shape, fact.spacing_mm, data) for fact in source.facts if fact.id in training]
     largest = [max(extents) for extents in zip(*shapes, strict=True)]
-    sizes = zip(data.crop, recipe.model.patch, largest, strict=False)
-    if any(crop > extent + patch for crop, patch, extent in sizes):
+    network = recipe.model.network
+    steps = steps_of(network, recipe.model.patch)
+    remedy = "" if network == VIT else f", or choose another network where {network} takes no smaller one"
+    if any(crop > extent + step for crop, step, extent in zip(data.crop, steps, largest, strict=False)):
         raise UserError(
             f"data.crop {list(data.crop)} is more than a patch larger than the largest training image {largest} "
-            "(voxels after preparation): make data.crop smaller."
+            f"(voxels after preparation): make data.crop smaller{remedy}."
         )
 
 
@@ -177,12 +185,12 @@ def write_cases(path: Path, source: Source, fold: int = 0) -> None:
     if path.exists():
         check_cases(path, source, fold)
     else:
-        write_table(path, _case_rows(source, fold))
+        write_table(path, case_rows(source, fold))
 
 
 def check_cases(path: Path, source: Source, fold: int) -> None:
     """Raise if the cases that a folder was begun with, or their parts, are not those of the source."""
-    ours, theirs = ({tuple(row.items()) for row in table} for table in (_case_rows(source, fold), read_table(path)))
+    ours, theirs = ({tuple(row.items()) for row in table} for table in (case_rows(source, fold), read_table(path)))
     changed = sorted(dict(row)["id"] for row in ours ^ theirs)
     if changed:
         raise UserError(
@@ -191,7 +199,8 @@ def check_cases(path: Path, source: Source, fold: int) -> None:
         )
 
 
-def _case_rows(source: Source, fold: int) -> list[dict[str, str]]:
+def case_rows(source: Source, fold: int = 0) -> list[dict[str, str]]:
+    """Return the rows of `cases.csv`."""
     hashes = source.hashes
     return [
         {
@@ -209,14 +218,3 @@ def count_splits(cases: Cases) -> dict[str, dict[str, int]]:
     """Return cases and patients of each part of the split."""
     parts = {split: cases.part(split) for split in SPLITS}
     return {split: {"cases": len(part), "patients": len(patients_of(part))} for split, part in parts.items() if part}
-
-
-def check_unseen(source: Source, seen: Sequence[str], origin: str) -> None:
-    """Raise if weights to start from have seen an image of the val or test part."""
-    hashes, known = source.hashes, set(seen)
-    leaked = [case.id for case in source.cases.part("val", "test") if hashes[case.id] in known]
-    if leaked:
-        raise UserError(
-            f"The weights of {origin} were trained on {len(leaked)} images of this split's val or test part "
-            f"({', '.join(leaked[:3])}): the score would be too good; pre-train again with this split."
-        )

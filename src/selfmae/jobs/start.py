@@ -1,7 +1,7 @@
 """Starts: where an encoder's first weights come from, fitted to the recipe, and the report of what became of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,12 @@ from torch import nn
 
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
+from selfmae.jobs.seen import Seen, seen_in
 from selfmae.models.imagenet import imagenet_name, timm_weights
+from selfmae.models.networks.classifiers import fit_weights, imagenet_weights
 from selfmae.models.transfer import Transfer, transfer
 from selfmae.models.weights import Weights, load_encoder, read_weights
+from selfmae.networks import CLASSIFIERS, VIT
 from selfmae.options import Recipe
 from selfmae.tasks.base import Trainable
 
@@ -26,7 +29,7 @@ class Start:
     kind: str  # scratch, mae, imagenet, timm or file
     name: str  # as typed
     transfer: Transfer | None = None
-    seen: tuple[str, ...] = ()  # content hashes of the images that these weights were trained on
+    seen: Seen = field(default_factory=Seen)
     licence: str = ""  # of the weights
 
     @property
@@ -39,6 +42,8 @@ def find_start(text: str, recipe: Recipe, flag: str = "--start") -> Start:
     """Return the start that `flag` names, its weights fitted to the recipe; raise where there is none or it misfits."""
     if text == "scratch":
         return Start("scratch", text)
+    if recipe.model.network != VIT:
+        return _baseline_start(text, recipe, flag)
     kind, _, place = text.partition(":")
     if text == "imagenet" or (kind == "timm" and place):
         name = imagenet_name(recipe.model) if text == "imagenet" else place
@@ -57,7 +62,33 @@ def find_start(text: str, recipe: Recipe, flag: str = "--start") -> Start:
         raise UserError(f"{flag} {text!r} must be {KINDS}.")
     weights, contract = read_weights(path)
     fitted = transfer(weights, contract, recipe, text)
-    return Start(kind, text, fitted, tuple(contract.get("seen", ())), str(contract.get("licence", "not stated")))
+    return Start(kind, text, fitted, seen_in(contract), str(contract.get("licence", "not stated")))
+
+
+def _baseline_start(text: str, recipe: Recipe, flag: str) -> Start:
+    """Return the start of a network other than the ViT: timm's ImageNet weights, or a file in the layout of timm."""
+    network = recipe.model.network
+    known = network in CLASSIFIERS and len(recipe.data.crop) == 2
+    if known and text == "imagenet":
+        fitted, licence = imagenet_weights(recipe)
+        return Start("imagenet", text, fitted, licence=licence)
+    if known and Path(text).is_file():
+        weights, contract = read_weights(Path(text))
+        if not contract:
+            return Start("file", text, fit_weights(weights, recipe, text), licence="not stated")
+    choices = f"scratch, imagenet or a file of timm's {network}" if known else "scratch"
+    raise UserError(
+        f"{flag} {text!r} is a start of the Vision Transformer, but model.network is {network}: give {choices}."
+    )
+
+
+def check_pretrainable(recipe: Recipe, flag: str) -> None:
+    """Raise if the network is none that a masked autoencoder pre-trains."""
+    if recipe.model.network != VIT:
+        raise UserError(
+            f"{flag} pre-trains a Vision Transformer, but model.network is {recipe.model.network}, which hides no "
+            "patches: give --starts scratch."
+        )
 
 
 def start_report(task: Trainable, start: Start) -> dict[str, Any]:

@@ -70,10 +70,10 @@ def make_stages(recipe: Recipe, source: Source, trainings: Trainings, prepared: 
     voxels = prepared_voxels(source, recipe)
     labelled = sorted(source.cases.part("train"), key=lambda case: voxels[case.id])
     middle = labelled[len(labelled) // 2 :][:1]
-    stages = [
-        Stage("pre-training", "pretrain", Reconstruct(recipe), recipe.pretrain, prepared, trainings.num_pretrainings),
-        Stage("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, trainings.num_finetunings),
-    ]
+    stages = [Stage("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, trainings.num_finetunings)]
+    if trainings.num_pretrainings:
+        task, count = Reconstruct(recipe), trainings.num_pretrainings
+        stages.insert(0, Stage("pre-training", "pretrain", task, recipe.pretrain, prepared, count))
     return [stage for stage in stages if stage.count and stage.cases]
 
 

@@ -12,7 +12,11 @@ from selfmae.jobs.display import Display
 from selfmae.models.layouts import EMBED, find_layout, strip_wrapper
 from selfmae.models.weights import read_weights
 
-NUM_SEEN = 3  # hashes shown of the images that weights have seen
+NUM_SEEN = 3  # hashes shown of what weights have seen
+SEEN = {
+    "seen": "images seen",
+    "chosen_on": "images that chose the checkpoint",
+}
 FIRST = ("kind", "architecture", "metrics", "channels", "target")  # of a contract
 UNKNOWN = "unknown: not of a tool that SelfMAE reads"
 
@@ -75,8 +79,12 @@ def _readable(contract: Mapping[str, Any]) -> dict[str, Any]:
     """Return the contract's facts as rows; the recipe, which is long, by its hash, images seen by their number."""
     rows: dict[str, Any] = {}
     for key, value in sorted(contract.items(), key=lambda item: (item[0] not in FIRST, item[0])):
-        if key == "seen":
-            rows["images seen"] = f"{len(value)} ({', '.join(item[:12] for item in value[:NUM_SEEN])}...)"
+        if key in SEEN:
+            shown = f" ({', '.join(item[:12] for item in value[:NUM_SEEN])}...)" if value else ""
+            rows[SEEN[key]] = f"{len(value)}{shown}"
+        elif key == "seen_sets":
+            rows["patients seen"] = f"{sum(len(found['patients']) for found in value.values())}"
+            rows["data sets seen"] = f"{len(value)}"
         elif key in ("architecture", "intensity", "target", "versions"):
             rows |= {f"{key} {inner}": item for inner, item in value.items() if item not in ("", [], {})}
         elif key == "metrics":

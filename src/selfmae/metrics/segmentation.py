@@ -30,9 +30,13 @@ CONVENTIONS = {
 
 
 def score_masks(
-    prediction: np.ndarray, truth: np.ndarray, labels: Mapping[str, tuple[int, ...]], spacing_mm: Sequence[float]
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    labels: Mapping[str, tuple[int, ...]],
+    spacing_mm: Sequence[float],
+    reported: Sequence[str] = (),
 ) -> dict[str, float | int | None]:
-    """Return the scores of one case: four columns a label, and the means over the labels that its truth has.
+    """Return the scores of one case: four columns a label, and the means over the `reported` labels its truth has.
 
     `prediction` is mask values [*S], or bool regions [R, *S] in the order of `labels`; `truth` is mask values [*S].
     `labels` gives the mask values of each name. With the spacing (), distances are in voxels and say so.
@@ -50,7 +54,7 @@ def score_masks(
         row[f"{hd95}_{name}"] = distance if num_true else None
         row[f"voxels_true_{name}"] = num_true
         row[f"voxels_predicted_{name}"] = num_predicted
-    return row | {measure: _mean(row[f"{measure}_{name}"] for name in labels) for measure in ("dice", hd95)}
+    return row | {m: _mean(row[f"{m}_{name}"] for name in reported or labels) for m in ("dice", hd95)}
 
 
 def surface_distance(truth: np.ndarray, prediction: np.ndarray, spacing: np.ndarray) -> float:
@@ -73,21 +77,23 @@ def surface(mask: np.ndarray) -> np.ndarray:
     return mask & ~inner
 
 
-def summarise_masks(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
+def summarise_masks(rows: Sequence[Row], names: Sequence[str], reported: Sequence[str] = ()) -> dict[str, Any]:
     """Return the metrics of all cases under their several conventions, and the scores and counts of each label.
 
+    Metrics are those of the `reported` labels, () is all.
     `rows` are those of `score_masks` with "id" and "patient"; a metric that nothing defines is None.
     """
     unit = _unit(rows)
     hd95 = f"hd95_{unit}"
     labels = {name: _summarise_label(rows, name, hd95) for name in names}
+    names = reported or names
     metrics = {
         "dice_per_case": _mean(row["dice"] for row in rows),
-        "dice_per_label": _mean(label["dice"] for label in labels.values()),
+        "dice_per_label": _mean(labels[name]["dice"] for name in names),
         "dice_pooled": _mean(_pooled_dice(rows, name) for name in names),
         "dice_absent_counts": _mean(_mean(_absence_dice(row, name) for name in names) for row in rows),
         f"{hd95}_per_case": _mean(row[hd95] for row in rows),
-        f"{hd95}_per_label": _mean(label[hd95] for label in labels.values()),
+        f"{hd95}_per_label": _mean(labels[name][hd95] for name in names),
         f"{hd95}_found_only": _mean(
             _mean(row[f"{hd95}_{name}"] for name in names if row[f"voxels_predicted_{name}"]) for row in rows
         ),

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2, t
 
+from selfmae.metrics.multiple import Interval, judge
 from selfmae.metrics.scores import Score
 from selfmae.seeds import generator
 
-Interval = tuple[float, float] | None
 WEIGHTS_AT_ONCE = 2**22  # 32 MB
+VERDICT_RESAMPLES, LABEL_RESAMPLES = 2000, 1000
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Comparison:
     num_patients: int
     num_seeds: int
     verdict: str
+    patient_error: float = 0.0  # standard errors of the difference: of the patients tested,
+    seed_error: float = 0.0  # and of the seeds trained (0 for one)
 
 
 def patient_weights(patients: Sequence[str], num_resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -48,7 +51,7 @@ def compare_paired(
     b: Sequence[Score],
     patients: Sequence[str],
     seed: int,
-    num_resamples: int = 2000,
+    num_resamples: int = VERDICT_RESAMPLES,
     limits: tuple[float, float] = (-np.inf, np.inf),
 ) -> Comparison:
     """Compare B with A, where a[s] and b[s] score training seed s on the same cases; `patients` has one name a case.
@@ -67,7 +70,8 @@ def compare_paired(
     points_a, points_b, resampled_a, resampled_b = _score_resamples(a, b, patients, num_resamples, rng)
     chances = _draw_chances(num_patients, len(a), num_resamples, rng)
     low, high = limits
-    differences = _draws(points_b - points_a, resampled_b - resampled_a, *chances).clip(low - high, high - low)
+    changes = resampled_b - resampled_a
+    differences = _draws(points_b - points_a, changes, *chances).clip(low - high, high - low)
     ci95 = _interval(differences)
     return Comparison(
         mean_a=_defined(points_a.mean()),
@@ -80,7 +84,9 @@ def compare_paired(
         num_cases=len(patients),
         num_patients=num_patients,
         num_seeds=len(a),
-        verdict=_verdict(ci95),
+        verdict=judge(ci95, None, num_pairs=1),
+        patient_error=_patient_error(changes, num_patients),
+        seed_error=_seed_error(points_b - points_a),
     )
 
 
@@ -119,9 +125,21 @@ def _draw_chances(
 def _draws(points: np.ndarray, resampled: np.ndarray, factor: np.ndarray, seed_errors: np.ndarray) -> np.ndarray:
     """Return plausible values [R] of what `points` [S] are a sample of; nan where a resample defines none."""
     centre = points.mean()
-    seed_error = points.std(ddof=1) / np.sqrt(len(points)) if len(points) > 1 else 0.0
-    draws: np.ndarray = centre + (resampled - centre) * factor + seed_error * seed_errors
+    draws: np.ndarray = centre + (resampled - centre) * factor + _seed_error(points) * seed_errors
     return draws
+
+
+def _seed_error(points: np.ndarray) -> float:
+    """Return the standard error of the mean over seeds, 0 for one seed."""
+    return float(points.std(ddof=1) / np.sqrt(len(points))) if len(points) > 1 else 0.0
+
+
+def _patient_error(resampled: np.ndarray, num_patients: int) -> float:
+    """Return the standard error of a difference that comes from the patients tested, 0 where it is not defined."""
+    finite = resampled[np.isfinite(resampled)]
+    if num_patients < 2 or len(finite) < 2:
+        return 0.0
+    return float(finite.std(ddof=1) * np.sqrt(num_patients / (num_patients - 1)))
 
 
 def _interval(draws: np.ndarray) -> Interval:
@@ -140,12 +158,6 @@ def _p_value(draws: np.ndarray) -> float | None:
         return None
     beyond = min((finite <= 0).sum(), (finite >= 0).sum())
     return float(min(1.0, 2 * (beyond + 1) / (len(finite) + 1)))
-
-
-def _verdict(ci95: Interval) -> str:
-    if ci95 is None or ci95[0] <= 0 <= ci95[1]:
-        return "cannot tell"
-    return "helps" if ci95[0] > 0 else "hurts"
 
 
 def _defined(value: float) -> float | None:

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selfmae.metrics.multiple import Interval
 from selfmae.metrics.scores import Score, mean_auc_score, mean_of_scores, mean_score
-from selfmae.metrics.statistics import Comparison, Interval, compare_paired
+from selfmae.metrics.statistics import LABEL_RESAMPLES, Comparison, compare_paired
 from selfmae.report.results import Results, Row, label_names
 from selfmae.report.tables import Table
 from selfmae.report.words import interval, number
-
-NUM_RESAMPLES = 1000
 
 Scorer = Callable[[Sequence[Row]], Score]
 
@@ -60,7 +59,7 @@ def compare_label(a: Tested, b: Tested, scorer: Scorer) -> Comparison:
         [mean_of_scores([scorer(rows) for rows in repeats]) for _, repeats in sorted(run.repeats.items())]
         for run in (a, b)
     )
-    return compare_paired(ours, theirs, a.patients, seed=0, num_resamples=NUM_RESAMPLES, limits=(0.0, 1.0))
+    return compare_paired(ours, theirs, a.patients, seed=0, num_resamples=LABEL_RESAMPLES, limits=(0.0, 1.0))
 
 
 def _scorer(results: Results, name: str) -> Scorer:

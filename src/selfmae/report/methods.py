@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from selfmae.networks import CLASSIFIERS, VIT
 from selfmae.report.results import Cell, Results
 from selfmae.report.sentences import main_pair
 from selfmae.report.words import difference_digits, interval, listed, metric_title, number, origin, plural
@@ -34,6 +35,13 @@ def kind_of(results: Results) -> str:
     kind = str(results.run.get("kind") or results.settings.get("target.kind", ""))
     regions = results.run.get("regions") or any(key.startswith("target.regions.") for key in results.settings)
     return "regions" if kind == "mask" and regions else kind
+
+
+def baseline_of(results: Results) -> str:
+    """Return the network that stands in the place of the Vision Transformer and where it is from, "" if none does."""
+    name = str(results.settings.get("model.network", VIT))
+    library = "timm" if name in CLASSIFIERS and len(results.settings.get("data.crop", ())) == 2 else "MONAI"
+    return "" if name == VIT else f"{name} of {library}"
 
 
 def sizes(values: Sequence[Any]) -> str:
@@ -91,6 +99,8 @@ def _preparation(results: Results) -> str:
 
 def _model(results: Results) -> str:
     settings = results.settings
+    if baseline := baseline_of(results):
+        return f"The network is {baseline}."
     keys = ("model.patch", "model.width", "model.depth", "model.heads")
     if not all(settings.get(key) for key in keys):
         return ""
@@ -121,9 +131,10 @@ def _finetuning(results: Results) -> str:
     seeds = len({cell.seed for cell in results.cells})
     starts = listed([origin(start) for start in results.starts])
     equal = " on the same splits and seeds" if len(results.starts) > 1 else ""
-    added = f"For the task, {MODELS[kind]}. " if (kind := kind_of(results)) in MODELS else ""
+    kind, trained = kind_of(results), "trained" if baseline_of(results) else "fine-tuned"
+    added = f"For the task, {MODELS[kind]}. " if kind in MODELS and trained == "fine-tuned" else ""
     return (
-        f"{added}The model was fine-tuned {starts}{equal} ({plural(seeds, 'seed')}, up to {steps:,} steps)"
+        f"{added}The model was {trained} {starts}{equal} ({plural(seeds, 'seed')}, up to {steps:,} steps)"
         f"{_optimiser(results, 'fit')}, and the weights with the best validation score were kept."
     )
 

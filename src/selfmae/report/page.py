@@ -1,5 +1,7 @@
 """The page: everything a run folder says, as one HTML file that needs no network."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,16 @@ from selfmae.report.provenance import (
 )
 from selfmae.report.results import Results, label_names, read_results
 from selfmae.report.sentences import verdict_sentences
-from selfmae.report.tables import case_table, conventions, label_table, pairs_table, starts_table
+from selfmae.report.tables import case_table, conventions, label_table, pairs_table, starts_table, subgroups_table
 from selfmae.report.volumes import label_colors, viewer
 from selfmae.report.words import metric_title
 
 
-def build_page(folder: Path) -> str:
-    """Return the report of a run folder as HTML; equal files give equal bytes. `UserError` if it holds no results."""
+def build_page(folder: Path, leakage: Sequence[str] = ()) -> str:
+    """Return the report of a run folder as HTML; equal files give equal bytes. `UserError` if it holds no results.
+
+    With `leakage`, sentences on models that know their test cases, every table and figure is stamped.
+    """
     results = read_results(folder)
     environment = Environment(
         loader=PackageLoader("selfmae", "report"),
@@ -42,7 +47,16 @@ def build_page(folder: Path) -> str:
         lstrip_blocks=True,
     )
     template = environment.get_template("page.html")
-    return template.render(source=results.source, **_outcome(results), **_looks(results), **_background(results))
+    outcome = _outcome(results)
+    outcome["leakage"] = [*leakage] or [str(item) for item in results.verdict.get("leakage", [])]
+    page = template.render(source=results.source, **outcome, **_looks(results), **_background(results))
+    return stamp(page) if outcome["leakage"] else page
+
+
+def stamp(page: str) -> str:
+    """Return the page with the word TRANSDUCTIVE on every table and figure."""
+    page = re.sub(r"<table[^>]*>", r'\g<0><caption class="alarm">TRANSDUCTIVE</caption>', page)
+    return re.sub(r"<figure[^>]*>", r'\g<0><p class="alarm">TRANSDUCTIVE</p>', page)
 
 
 def _outcome(results: Results) -> dict[str, Any]:
@@ -51,12 +65,12 @@ def _outcome(results: Results) -> dict[str, Any]:
     labels = {start: label_table(results, start) for start in starts}
     return {
         "verdict": verdict_sentences(results),
-        "leakage": [str(item) for item in results.verdict.get("leakage", [])],
         "pairs": pairs_table(results),
         "starts": starts_table(results),
         "metric": metric_title(results.headline) if results.headline else "",
         "conventions": conventions(results),
         "effects": effects_table(results),
+        "subgroups": subgroups_table(results),
         "paper": paper_table(results),
         "labels": {start: table for start, table in labels.items() if table.rows},
         "cases": case_table(results),

@@ -6,15 +6,19 @@ from typing import Any
 from selfmae.report.results import Results, mean_of
 from selfmae.report.words import (
     difference_digits,
+    duration,
     interval,
     number,
     origin,
+    p_value,
     plural,
+    rounded,
     spoken,
     subject,
 )
 
 Pair = Mapping[str, Any]
+MOST_NAMED = 3  # trainings that a sentence names
 
 
 def main_pair(results: Results) -> Pair | None:
@@ -29,7 +33,48 @@ def verdict_sentences(results: Results) -> list[str]:
     pair = main_pair(results)
     if pair is None:
         return _without_comparison(results)
-    return [pair_sentence(results, pair), *_limits(pair)]
+    return [
+        pair_sentence(results, pair),
+        *_equal_compute(results, pair),
+        *_cost(results, pair),
+        *_limits(pair),
+        *missing_sentences(results.verdict),
+    ]
+
+
+def _equal_compute(results: Results, pair: Pair) -> list[str]:
+    """Return the comparison with scratch of the same compute, where it was made."""
+    pairs = results.verdict.get("pairs", [])
+    found = [other for other in pairs if {other["a"], other["b"]} == {"scratch+", pair["b"]} and other is not pair]
+    turned = [other if other["b"] == pair["b"] else _turn(other) for other in found]
+    return [pair_sentence(results, other) for other in turned]
+
+
+def _turn(pair: Pair) -> dict[str, Any]:
+    """Return a pair with its sides exchanged."""
+    ci95, difference = pair.get("ci95"), pair.get("difference")
+    verdict = {"helps": "hurts", "hurts": "helps"}.get(pair["verdict"], pair["verdict"])
+    return {
+        **pair,
+        "a": pair["b"],
+        "b": pair["a"],
+        "difference": None if difference is None else -difference,
+        "ci95": [-ci95[1], -ci95[0]] if ci95 else None,
+        "verdict": verdict,
+    }
+
+
+def _cost(results: Results, pair: Pair) -> list[str]:
+    """Return what self pre-training cost, beside what it gained; nothing where the pair has none."""
+    seconds = [cell.where.get("seconds") for cell in results.pretrained]
+    steps = max((cell.num_steps or 0 for cell in results.pretrained), default=0)
+    if pair["b"] != "mae" or not steps:
+        return []
+    tuned = mean_of([cell.where.get("seconds") for cell in results.cells_of("mae")])
+    return [
+        f"Self pre-training cost {plural(steps, 'step')} and {duration(mean_of(seconds))} for each training, beside "
+        f"{duration(tuned)} of fine-tuning."
+    ]
 
 
 def pair_sentence(results: Results, pair: Pair) -> str:
@@ -64,12 +109,55 @@ def _limits(pair: Pair) -> list[str]:
             f"This is not evidence of no effect: any true difference from {low} to {high} fits these results. "
             "More test patients or more seeds would narrow the interval."
         )
+    sentences += outlook_sentences(pair)
     if pair["num_seeds"] == 1:
         sentences.append(
             "Each start was trained with one seed only, so the interval does not cover training noise: "
             "another seed may give another difference (use --seeds 3 or more)."
         )
     return sentences
+
+
+def outlook_sentences(pair: Pair) -> list[str]:
+    """Return why an interval without 0 does not suffice, and what it would take to tell; none for a clear verdict."""
+    sentences, ci95, p_holm = [], pair.get("ci95"), pair.get("p_holm")
+    if pair["verdict"] in ("helps", "hurts") or not ci95:
+        return []
+    if p_holm is not None and not ci95[0] <= 0 <= ci95[1]:
+        sentences.append(
+            "Taken alone this interval leaves out 0, but several pairs of starts were compared, and corrected for "
+            f"their number (Holm) p is {p_value(p_holm)}, not below 0.05."
+        )
+    if (needed := pair.get("to_tell")) is not None:
+        sentences.append(_outlook(needed, pair["num_seeds"]))
+    return sentences
+
+
+def _outlook(needed: Mapping[str, int | None], num_seeds: int) -> str:
+    """Return what it would take to tell, as a sentence."""
+    seeds, patients = needed["seeds"], needed["patients"]
+    ways = [f"{rounded(seeds)} more seed{'s' if seeds > 1 else ''}"] if seeds else []
+    ways += [f"{rounded(patients)} more test patient{'s' if patients > 1 else ''}"] if patients else []
+    noise = "; how much the noise of training adds is not known from one seed" if num_seeds == 1 else ""
+    if ways:
+        return f"If the difference stays as it is, about {' or '.join(ways)} would be enough to tell{noise}."
+    return (
+        "If the difference stays as it is, neither more seeds alone nor more test patients alone would be enough to "
+        f"tell{noise}."
+    )
+
+
+def missing_sentences(verdict: Mapping[str, Any]) -> list[str]:
+    """Return which trainings the verdict lacks, as a sentence; none if it lacks none."""
+    missing = verdict.get("missing", [])
+    if not missing:
+        return []
+    named = [f"{cell['start']}, fold {cell['fold']}, seed {cell['seed']}" for cell in missing[:MOST_NAMED]]
+    more = "; ..." if len(missing) > MOST_NAMED else ""
+    return [
+        f"{plural(len(missing), 'training')} of this run did not finish ({'; '.join(named)}{more}): the verdict rests "
+        "on the folds and seeds that did; the same command trains what is missing."
+    ]
 
 
 def _without_comparison(results: Results) -> list[str]:

@@ -51,7 +51,8 @@ def starts_table(results: Results) -> Table:
 
 
 def pairs_table(results: Results) -> Table:
-    """Return one row a pair of starts: difference, interval, p, counts and verdict."""
+    """Return one row a pair of starts: difference, interval, p (of several pairs corrected too), counts and verdict."""
+    several = len(results.verdict.get("pairs", [])) > 1
     rows = tuple(
         (
             f"{pair['b']} against {pair['a']}",
@@ -59,13 +60,33 @@ def pairs_table(results: Results) -> Table:
             number(pair["difference"], max(3, difference_digits(pair)), sign=True),
             interval(pair.get("ci95"), max(3, difference_digits(pair)), sign=True),
             p_value(pair.get("p")),
+            *([p_value(pair.get("p_holm"))] if several else []),
             f"{pair['num_cases']:,}",
             f"{pair['num_patients']:,}",
             str(pair["num_seeds"]),
         )
         for pair in results.verdict.get("pairs", [])
     )
-    columns = ("Pair", "Verdict", "Difference", "95 % interval", "p", "Cases", "Patients", "Seeds")
+    p_columns = ("p", "p (Holm)") if several else ("p",)
+    columns = ("Pair", "Verdict", "Difference", "95 % interval", *p_columns, "Cases", "Patients", "Seeds")
+    return Table(columns, rows, num_words=2)
+
+
+def subgroups_table(results: Results) -> Table:
+    """Return one row a subgroup and pair of starts: both scores and the difference with its interval."""
+    rows = tuple(
+        (
+            str(row["subgroup"]),
+            f"{row['b']} against {row['a']}",
+            number(row["mean_a"]),
+            number(row["mean_b"]),
+            number(row["difference"], sign=True),
+            interval(row.get("ci95"), sign=True),
+            f"{row['num_cases']:,}",
+        )
+        for row in results.verdict.get("subgroups", [])
+    )
+    columns = ("Subgroup", "Pair", "First", "Second", "Difference", "95 % interval", "Cases")
     return Table(columns, rows, num_words=2)
 
 

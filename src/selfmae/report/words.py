@@ -31,8 +31,14 @@ SUBJECTS = {
     "mae": "self pre-training",
     "imagenet": "starting from ImageNet weights",
     "scratch": "starting from scratch",
+    "scratch+": "training from scratch with the compute of pre-training",
 }
-ORIGINS = {"mae": "with self pre-training", "imagenet": "from ImageNet weights", "scratch": "from scratch"}
+ORIGINS = {
+    "mae": "with self pre-training",
+    "imagenet": "from ImageNet weights",
+    "scratch": "from scratch",
+    "scratch+": "from scratch with equal compute",
+}
 
 
 def metric_title(name: str) -> str:
@@ -115,6 +121,12 @@ def size(num_bytes: float | None) -> str:
 def p_value(p: float | None) -> str:
     """Return p with three decimals, "< 0.001" below."""
     return "< 0.001" if p is not None and p < 0.001 else number(p)
+
+
+def rounded(count: int) -> str:
+    """Return a whole number rounded up to two digits: "25", "1,300"."""
+    step = 10 ** max(0, len(str(count)) - 2)
+    return f"{-(-count // step) * step:,}"
 
 
 def plural(count: int, word: str) -> str:

@@ -10,12 +10,15 @@ from torch import Tensor, nn
 
 from selfmae.data.case import Case
 from selfmae.data.prepare import Box, finish
+from selfmae.data.shading import change_intensity
 from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
-from selfmae.data.transforms import change_intensity, draw_corner, draw_view, middle_corner, take_crop, take_image
+from selfmae.data.transforms import draw_corner, draw_view, middle_corner, take_crop, take_image
 from selfmae.errors import UserError
 from selfmae.metrics.classification import score_findings, summarise_classes, summarise_findings
 from selfmae.models.classifier import Classifier
+from selfmae.models.networks import build_network
+from selfmae.networks import VIT
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 from selfmae.tasks.base import HEADLINES, Row, draw_skips
@@ -31,9 +34,11 @@ class Classify:
         self.headline = HEADLINES[recipe.target.kind]
         self.store = Store(recipe.data)
 
-    def build(self) -> Classifier:
+    def build(self) -> nn.Module:
         """Return a new classifier with random weights."""
         recipe = self.recipe
+        if recipe.model.network != VIT:
+            return build_network(recipe)
         return Classifier(recipe.model, len(recipe.data.channels), recipe.data.crop, recipe.target.num_outputs)
 
     def sample(self, draw: Draw) -> Sample:

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.data.prepare import finish
+from selfmae.data.shading import change_intensity
 from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
-from selfmae.data.transforms import change_intensity, draw_corner, draw_view, take_image
+from selfmae.data.transforms import draw_corner, draw_view, take_image
 from selfmae.models.mae import MaskedAutoencoder, masked_loss
 from selfmae.models.patches import draw_visible, grid_of
 from selfmae.options import Recipe

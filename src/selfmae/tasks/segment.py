@@ -1,24 +1,28 @@
 """Segmentation with UNETR and a sliding window: exclusive labels, or overlapping regions made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
 from selfmae.data.images import read_mask
 from selfmae.data.prepare import Box, finish
+from selfmae.data.shading import change_intensity
 from selfmae.data.sides import mirror_table
 from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
-from selfmae.data.transforms import change_intensity, draw_corner, draw_view, take_image, take_mask
+from selfmae.data.transforms import draw_corner, draw_view, take_image, take_mask
 from selfmae.errors import UserError
 from selfmae.metrics.segmentation import score_masks, summarise_masks
+from selfmae.models.networks import build_network
 from selfmae.models.unetr import UNETR
+from selfmae.networks import VIT
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 from selfmae.tasks.base import HEADLINES, Row, draw_skips
@@ -32,6 +36,20 @@ from selfmae.tasks.window import (
 )
 
 
+def deep_loss(loss: Callable[[Tensor, Tensor], Tensor], outputs: Sequence[Tensor], target: Tensor) -> Tensor:
+    """Return the weighted mean loss of logits at several resolutions, finest first (nnU-Net's deep supervision).
+
+    Each resolution counts half as much as the next finer one; its target is that of the nearest voxels.
+    """
+    weights = [0.5**level for level in range(len(outputs))]
+    total = torch.zeros((), device=target.device)
+    for weight, logits in zip(weights, outputs, strict=True):
+        size = logits.shape[2:]
+        near = target if size == target.shape[2:] else F.interpolate(target.float(), size, mode="nearest-exact")
+        total = total + weight * loss(logits.float(), near.to(target.dtype))
+    return total / sum(weights)
+
+
 class Segment:
     """Labels exclude each other (softmax, Dice and cross-entropy); regions may overlap (sigmoid, Dice)."""
 
@@ -43,15 +61,17 @@ class Segment:
         self.store = Store(recipe.data, recipe.target.values)
         self.regions = self._region_table()
         # Volumes run from left to right along their first axis, pictures along their second.
-        self.mirrored = mirror_table(recipe.target.names)
+        self.mirrored = mirror_table(recipe.target.names) if recipe.fit.augment.swap_sides else None
         # Squared denominators and these smoothing terms are those of the released code (reproduction.md, R10).
         shared: dict[str, Any] = {"squared_pred": True, "smooth_nr": 0.0, "smooth_dr": 1e-6}
         exclusive: dict[str, Any] = {"softmax": True, "to_onehot_y": True}
         self._loss = DiceLoss(sigmoid=True, **shared) if self.target.regions else DiceCELoss(**exclusive, **shared)
 
-    def build(self) -> UNETR:
-        """Return a new UNETR with random weights."""
+    def build(self) -> nn.Module:
+        """Return a new UNETR, or another network, with random weights."""
         recipe = self.recipe
+        if recipe.model.network != VIT:
+            return build_network(recipe)
         return UNETR(recipe.model, len(recipe.data.channels), recipe.data.crop, self.target.num_outputs)
 
     def sample(self, draw: Draw) -> Sample:
@@ -74,11 +94,11 @@ class Segment:
 
     def loss(self, model: nn.Module, batch: Sample) -> Tensor:
         """Return DiceCE over labels and background, or Dice over regions."""
-        logits = model(batch["image"], batch["skip"]).float()
+        outputs = model(batch["image"], batch["skip"])
         target = batch["target"].long()
         if self.target.regions:
             target = self.regions.to(target.device)[target[:, 0]].movedim(-1, 1)
-        return self._loss(logits, target)
+        return deep_loss(self._loss, outputs if isinstance(outputs, list) else [outputs], target)
 
     def predict(
         self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int], box: Box | None = None
@@ -95,18 +115,29 @@ class Segment:
         return prediction
 
     def row(self, case: Case, prediction: np.ndarray) -> Row:
-        """Return Dice and HD95 of every label or region on the grid of the case's mask file, distances in mm."""
-        assert isinstance(case.target, Path)
-        truth, target = read_mask(case.target), self.target
+        """Return Dice and HD95 of every label or region on the grid and in the unit that `predict` names."""
+        truth, spacing_mm = self._truth(case)
+        target = self.target
         labels = target.regions or {name: (value,) for name, value in zip(target.names, target.values, strict=True)}
         if not target.regions:
-            prediction = np.array([0, *target.values], dtype=truth.array.dtype)[prediction]
-        scores = score_masks(prediction, truth.array, labels, truth.spacing_mm)
+            prediction = np.array([0, *target.values], dtype=truth.dtype)[prediction]
+        if self.recipe.predict.distances == "voxels":
+            spacing_mm = ()
+        scores = score_masks(prediction, truth, labels, spacing_mm, target.report)
         return {"id": case.id, "patient": case.patient} | scores
 
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return Dice and HD95 under their several conventions (see `metrics.segmentation`)."""
-        return summarise_masks(rows, self.target.output_names)
+        return summarise_masks(rows, self.target.output_names, self.target.report)
+
+    def _truth(self, case: Case) -> tuple[np.ndarray, tuple[float, ...]]:
+        """Return mask values and spacing of the file, or of the prepared grid as far as it is kept."""
+        assert isinstance(case.target, Path)
+        truth = read_mask(case.target)
+        if self.recipe.predict.grid == "file":
+            return truth.array, truth.spacing_mm
+        values = np.array([0, *self.target.values])
+        return values[self.store.mask(case)], self.recipe.data.spacing_mm or truth.spacing_mm
 
     def _region_table(self) -> Tensor:
         """Return which label place [1 + L] belongs to which region [R], float."""

@@ -108,7 +108,8 @@ class Optimisation:
 
         def make(number: int) -> dict[str, Tensor]:
             first = (number * self.fabric.world_size + self.fabric.global_rank) * share
-            return collate([self.task.sample(draw_at(cases, seed, first + place)) for place in range(share)])
+            draws = [draw_at(cases, seed, first + place, options.crops_per_case) for place in range(share)]
+            return collate([self.task.sample(draw) for draw in draws])
 
         first, last = self.progress.step, self.options.steps
         with closing(stream(make, first * options.accumulate, last * options.accumulate)) as micro:

@@ -40,13 +40,14 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Group parameters by layer and weight decay; each group has its own peak learning rate in "peak_lr".
 
-    The peak of a layer is lr * layer_decay^(depth + 1 - layer) (Clark et al. 2020). One-dimensional parameters,
-    biases, the class and mask tokens and the positions are not decayed.
+    The peak of a layer is lr * layer_decay^(depth + 1 - layer) (Clark et al. 2020). One-dimensional parameters and
+    biases are not decayed, nor, without `decay_tokens`, the class and mask tokens and the positions.
     """
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in parameters:
         layer = layer_of(name, depth)
-        decayed = parameter.ndim > 1 and name.rsplit(".", 1)[-1] not in NO_DECAY
+        token = name.rsplit(".", 1)[-1] in NO_DECAY
+        decayed = parameter.ndim > 1 and (options.decay_tokens or not token)
         peak = options.lr * options.layer_decay ** (depth + 1 - layer)
         group = groups.setdefault(
             (layer, decayed),

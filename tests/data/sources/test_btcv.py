@@ -41,7 +41,10 @@ def test_scans_without_a_place_in_the_split_are_unlabelled(folder: Path) -> None
     assert unlabelled == ["img0061", "img0070"]
 
 
-def test_a_missing_scan_is_an_error(folder: Path) -> None:
-    (folder / "imagesTr" / "img0005.nii.gz").unlink()
-    with pytest.raises(UserError, match=r"BTCV has 30 labelled scans, but .* lacks 1 \(img0005\): copy them there"):
+def test_missing_scans_are_an_error_that_names_them_all(folder: Path) -> None:
+    numbers = ("0005", "0006", "0007", "0009", "0010", "0001", "0040")
+    for number in numbers:
+        (folder / "imagesTr" / f"img{number}.nii.gz").unlink()
+    with pytest.raises(UserError, match=r"BTCV has 30 labelled scans, but .* lacks 7 \(.*\): copy them") as caught:
         read_source(str(folder))
+    assert all(f"img{number}" in str(caught.value) for number in numbers)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.sources._files import first_few, images_in
+from selfmae.data.sources._files import images_in
 from selfmae.errors import UserError
 
 ORDER = 25
@@ -35,7 +35,7 @@ def read(path: Path) -> Cases:
     missing = [f"img{number}" for number in (*TRAIN, *TEST) if number not in images]
     if missing:
         raise UserError(
-            f"BTCV has 30 labelled scans, but {path / 'imagesTr'} lacks {len(missing)} ({first_few(missing)}): copy "
+            f"BTCV has 30 labelled scans, but {path / 'imagesTr'} lacks {len(missing)} ({', '.join(missing)}): copy "
             "them there, or read the folder with --as paired and a split of your own.",
             "missing_file",
         )

@@ -1,0 +1,211 @@
+"""A sweep: a run for every combination of settings, of which trainings that no setting changes are shared."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from selfmae.data.folds import Folding, choose_folding
+from selfmae.errors import UserError
+from selfmae.jobs.combinations import (
+    Settings,
+    combine,
+    name_of,
+    recipe_of,
+    settings_of_pretraining,
+    settings_without_pretraining,
+)
+from selfmae.jobs.display import Display
+from selfmae.jobs.executors import Executor, Work, carry_out, check_executor, first_of
+from selfmae.jobs.folder import open_folder, write_text
+from selfmae.jobs.grid import EQUAL, PRETRAIN, Grid, Place, check_starts, name_starts, places_of, try_cell
+from selfmae.jobs.halving import Round, check_halving, halve, val_score
+from selfmae.jobs.preparation import prepare_all
+from selfmae.jobs.pretrain import pretrain_cell
+from selfmae.jobs.run import run_facts
+from selfmae.jobs.source import Source, check_crop, check_fits, fold_of, load_cases, look_at
+from selfmae.jobs.sweep_results import gather, save_sweep, show_sweep
+from selfmae.options import Recipe
+from selfmae.report.sweep import build_sweep_page
+from selfmae.report.words import plural
+from selfmae.tasks.base import HEADLINES
+
+CELLS = "cells"  # the folder of all trainings; those of the combinations point into it
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trainings of a sweep share; `share` is that of the recipe's steps."""
+
+    base: Recipe
+    source: Source
+    names: Mapping[str, str]
+    folding: Folding
+    num_seeds: int
+    executor: Executor
+    share: float = 1.0
+
+    def recipe(self, settings: Settings) -> Recipe:
+        """Return the recipe of a combination."""
+        return recipe_of(self.base, settings, self.share)
+
+    def fold(self, fold: int) -> Source:
+        """Return the source with the split of one fold."""
+        return fold_of(self.source, fold, self.folding, self.base.data)
+
+    @property
+    def places(self) -> list[Place]:
+        """Return the cells of one combination."""
+        return places_of(self.names, self.folding, self.num_seeds)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep does beside the recipe: keys and their values, starts, folds, seeds, halving."""
+
+    axes: Mapping[str, Sequence[Any]]
+    grid: Grid
+    halving: bool = False
+
+
+def sweep(base: Recipe, plan: Plan, out: Path, display: Display) -> dict[str, Any]:
+    """Train every combination in `out`, write `sweep.json`, `sweep.csv` and `sweep.html`, and return the first."""
+    check_executor(plan.grid.executor)
+    if plan.halving:
+        check_halving(plan.axes)
+    combinations = combine(plan.axes)
+    bench = _set_up(base, plan, combinations, display)
+    with open_folder(out, base):
+        rounds: list[Round] = []
+        if plan.halving:
+            combinations, rounds = halve(combinations, partial(_score_round, bench, out, display), display)
+        failures = train(bench, combinations, out, display)
+        for settings in combinations:
+            link_cells(bench, settings, out)
+        facts = run_facts(bench.source, base, bench.folding, bench.num_seeds, bench.names)
+        content = gather(combinations, facts, out, plan.grid.transductive) | {
+            "axes": {key: list(values) for key, values in plan.axes.items()},
+            "failed": {name: error.splitlines()[-1] for name, error in failures.items()},  # a traceback has paths
+            "halving": [asdict(item) for item in rounds],
+        }
+        save_sweep(content, out)
+        show_sweep(content, display)
+        write_text(out / "sweep.html", build_sweep_page(content))
+        display.say(f"The sweep is in {out / 'sweep.html'}, sweep.csv and sweep.json.")
+    if failures:
+        raise UserError(
+            f"{plural(len(failures), 'training')} of the sweep failed, and the results lack them (first: "
+            f"{first_of(failures)}): mend the cause and give the same command again."
+        )
+    return content
+
+
+def _set_up(base: Recipe, plan: Plan, combinations: Sequence[Settings], display: Display) -> Bench:
+    """Look at the source and check every combination before any training."""
+    names = name_starts(plan.grid)
+    recipes = [recipe_of(base, settings) for settings in combinations]
+    cases = load_cases(base.data)
+    check_fits(base, cases)
+    looked = replace(look_at(cases, masks=True, display=display), transductive=plan.grid.transductive)
+    folding = choose_folding(looked.cases.cases, plan.grid.num_folds)
+    bench = Bench(base, looked, names, folding, plan.grid.num_seeds, plan.grid.executor)
+    folds = [bench.fold(fold) for fold in range(folding.num_folds)]
+    for recipe in recipes:
+        check_crop(recipe, looked)
+        check_starts(names, recipe, folds)
+    return bench
+
+
+def train(bench: Bench, combinations: Sequence[Settings], out: Path, display: Display) -> dict[str, str]:
+    """Train what is missing of all combinations; return what failed, raise if all did."""
+    works = list_works(bench, combinations, out)
+    num_cells = len(combinations) * len(bench.places)
+    num_pretrainings = sum(work.name.startswith(PRETRAIN) for work in works)
+    display.say(
+        f"{plural(len(combinations), 'combination')}, {plural(num_cells, 'cell')}: "
+        f"{plural(num_pretrainings, 'pre-training')} and {plural(len(works) - num_pretrainings, 'fine-tuning')}, the "
+        "others are shared."
+    )
+    if bench.executor.is_beside:
+        for recipe in {bench.recipe(settings).data: bench.recipe(settings) for settings in combinations}.values():
+            prepare_all(recipe, bench.source, display)
+    failures = carry_out(works, bench.executor, display)
+    if len(failures) == len(works):
+        raise UserError(f"Every training of the sweep failed; the first is {first_of(failures)}")
+    return failures
+
+
+def list_works(bench: Bench, combinations: Sequence[Settings], out: Path) -> list[Work]:
+    """Return all trainings that the combinations need, each once, a pre-training before what starts from it."""
+    works: dict[str, Work] = {}
+    folds = {place.fold: bench.fold(place.fold) for place in bench.places}
+    for place in bench.places:
+        for settings in combinations:
+            for work in _works_of(bench, settings, place, folds[place.fold], out):
+                works.setdefault(work.name, work)
+    return list(works.values())
+
+
+def _works_of(bench: Bench, settings: Settings, place: Place, source: Source, out: Path) -> list[Work]:
+    """Return the training of one cell, and before it the pre-training that it starts from, if it does."""
+    own = settings_of_start(settings, place.start)
+    recipe, folder = bench.recipe(own), out / CELLS / name_of(own)
+    if place.start != "mae":
+        return [Work(_label(own, place), partial(try_cell, recipe, source, folder, place))]
+    before = settings_of_pretraining(settings, recipe)
+    first, place_before = out / CELLS / name_of(before), replace(place, name=PRETRAIN)
+    pretraining = Work(
+        _label(before, place_before), partial(pretrain_place, bench.recipe(before), source, first, place_before)
+    )
+    started = replace(place, start=f"mae:{first / place_before.folder}")
+    return [pretraining, Work(_label(own, place), partial(try_cell, recipe, source, folder, started), pretraining.name)]
+
+
+def settings_of_start(settings: Settings, start: str) -> Settings:
+    """Return the settings that the fine-tuning from a start depends on; pre-training is no matter to most."""
+    return settings if start in ("mae", EQUAL) else settings_without_pretraining(settings)
+
+
+def _label(settings: Settings, place: Place) -> str:
+    return f"{place.name} {name_of(settings)} fold{place.fold} seed{place.seed}"
+
+
+def pretrain_place(recipe: Recipe, source: Source, out: Path, place: Place, display: Display) -> None:
+    """Pre-train for one fold and seed in `out`/pretrain/fold/seed; what is finished there stays as it is."""
+    recipe = replace(recipe, seed=recipe.seed + place.seed)
+    pretrain_cell(recipe, source, out / place.folder, place.fold, display)
+
+
+def link_cells(bench: Bench, settings: Settings, out: Path) -> None:
+    """Make the folder of a combination look like that of a run: its starts are links to where they were trained."""
+    folder, recipe = out / name_of(settings), bench.recipe(settings)
+    with open_folder(folder, recipe):
+        for name, start in bench.names.items():
+            link(folder / name, out / CELLS / name_of(settings_of_start(settings, start)) / name)
+            if start == "mae":
+                link(folder / PRETRAIN, out / CELLS / name_of(settings_of_pretraining(settings, recipe)) / PRETRAIN)
+
+
+def link(path: Path, target: Path) -> None:
+    """Make `path` a relative link to a folder, so that the whole sweep can be moved."""
+    try:
+        if not path.is_symlink():
+            path.symlink_to(Path("..") / target.relative_to(path.parents[1]), target_is_directory=True)
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be made a link to {target} ({error.strerror}): choose an --out on a file system with "
+            "symbolic links; the trainings can be moved there."
+        ) from error
+
+
+def _score_round(
+    bench: Bench, out: Path, display: Display, combinations: Sequence[Settings], share: float, number: int
+) -> dict[str, float]:
+    """Train the combinations with a share of the steps and one seed; return their val scores by name."""
+    folder, short = out / "halving" / f"round{number}", replace(bench, num_seeds=1, share=share)
+    train(short, combinations, folder, display)
+    for settings in combinations:
+        link_cells(short, settings, folder)
+    metric = HEADLINES[bench.base.target.kind]
+    return {name_of(settings): val_score(folder / name_of(settings), metric) for settings in combinations}

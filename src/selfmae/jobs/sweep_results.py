@@ -1,0 +1,87 @@
+"""What came out of a sweep: the mean and interval of every combination and start, as JSON, CSV and a table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfmae.errors import UserError
+from selfmae.jobs.combinations import Settings, name_of
+from selfmae.jobs.compare import compare
+from selfmae.jobs.display import Display
+from selfmae.jobs.folder import read_table, write_json, write_table
+from selfmae.report.words import MINUS
+
+COUNTS = ("num_cases", "num_seeds")
+
+
+def gather(
+    combinations: Sequence[Settings], facts: Mapping[str, Any], out: Path, transductive: bool = False
+) -> dict[str, Any]:
+    """Compare the starts of every combination in its folder; return the rows, pairs and leakage of all.
+
+    `facts` are those of `run.json`, equal for all. A combination without a finished cell has no row. No times and no
+    paths, so that the same sweep gives the same bytes.
+    """
+    found: dict[str, Any] = {"metric": "", "rows": [], "pairs": [], "leakage": []}
+    for settings in combinations:
+        folder = out / name_of(settings)
+        write_json(folder / "run.json", facts)
+        if not any(folder.glob("*/fold*/seed*/summary-test.json")):
+            continue
+        verdict = compare([folder], transductive)
+        found["metric"] = verdict["metric"]
+        found["rows"] += [_row(folder, settings, name, item) for name, item in verdict["starts"].items()]
+        found["pairs"] += [{"settings": dict(settings)} | pair for pair in verdict["pairs"]]
+        found["leakage"] += [{"settings": dict(settings)} | leak for leak in verdict["leakage"]]
+    if not found["rows"]:
+        raise UserError(f"{out} has no finished cell: look at the errors above, and give the same command again.")
+    return found
+
+
+def _row(folder: Path, settings: Settings, start: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one line: the settings, and what a start reached with them."""
+    tables = sorted((folder / start).glob("fold*/seed*/rows-test.csv"))
+    ids = {row["id"] for path in tables for row in read_table(path)}
+    counts = {"num_cases": len(ids), "num_seeds": len({path.parts[-2] for path in tables})}
+    return {"settings": dict(settings), "start": start, "mean": item["mean"], "ci95": item["ci95"]} | counts
+
+
+def save_sweep(content: Mapping[str, Any], out: Path) -> None:
+    """Write `sweep.json` and `sweep.csv`, one line for each combination and start."""
+    write_json(out / "sweep.json", content)
+    rows = []
+    for row in content["rows"]:
+        low, high = row["ci95"] or ("", "")
+        numbers = {"metric": content["metric"], "mean": row["mean"], "ci95_low": low, "ci95_high": high}
+        rows.append(row["settings"] | {"start": row["start"]} | numbers | {key: row[key] for key in COUNTS})
+    write_table(out / "sweep.csv", rows)
+
+
+def show_sweep(content: Mapping[str, Any], display: Display) -> None:
+    """Print the table of the sweep, the difference of each pair, and what is missing."""
+    keys = list(content["axes"])
+    rows = [
+        [*map(row["settings"].get, keys), row["start"], _number(row["mean"]), _interval(row["ci95"])]
+        + [row[key] for key in COUNTS]
+        for row in content["rows"]
+    ]
+    display.table((*keys, "start", content["metric"], "95 % interval", "cases", "seeds"), rows)
+    for pair in content["pairs"]:
+        display.say(
+            f"{name_of(pair['settings'])}: {pair['b']} against {pair['a']}: {pair['verdict']}; difference "
+            f"{_number(pair['difference'], '+')} (95 % interval {_interval(pair['ci95'], '+')})."
+        )
+    display.say(
+        "Every interval is for one combination alone: the best of several looks better than it is. Choose on val, or "
+        "test the chosen one on new cases."
+    )
+    for name, error in content["failed"].items():
+        display.say(f"Missing: {name} ({error})")
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "undefined" if value is None else f"{value:{sign}.4f}".replace("-", MINUS)
+
+
+def _interval(bounds: Sequence[float] | None, sign: str = "") -> str:
+    return "undefined" if bounds is None else f"{_number(bounds[0], sign)} to {_number(bounds[1], sign)}"

@@ -1,0 +1,107 @@
+"""The page of a sweep: the deciding metric against the swept value, for each start, with intervals and a table."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from selfmae.report.figures import COLORS, INK, OTHER_COLORS, panel, to_svg
+from selfmae.report.words import interval, metric_title, number
+
+DECADE = 10  # of the largest value over the smallest: from here on the axis is logarithmic
+
+Row = Mapping[str, Any]
+
+
+def build_sweep_page(content: Mapping[str, Any]) -> str:
+    """Return the page as HTML from what `sweep.json` holds; equal content gives equal bytes."""
+    environment = Environment(
+        loader=PackageLoader("selfmae", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    colors = _colors(content["rows"])
+    return environment.get_template("sweep.html").render(
+        keys=list(content["axes"]),
+        metric=metric_title(content["metric"]),
+        colors=list(colors.items()),
+        plots=sweep_plots(content, colors),
+        rows=[_texts(row, content["axes"]) for row in content["rows"]],
+        pairs=[_pair_texts(pair, content["axes"]) for pair in content["pairs"]],
+        failed=list(content["failed"].items()),
+        rounds=content["halving"],
+        leaked=bool(content["leakage"]),
+    )
+
+
+def _colors(rows: Sequence[Row]) -> dict[str, str]:
+    names = list(dict.fromkeys(row["start"] for row in rows))
+    others = [name for name in names if name not in COLORS]
+    return {name: COLORS.get(name) or OTHER_COLORS[others.index(name) % len(OTHER_COLORS)] for name in names}
+
+
+def sweep_plots(content: Mapping[str, Any], colors: Mapping[str, str]) -> list[tuple[str, Markup]]:
+    """Return title and plot for each combination of all keys but the one with most values, which is the axis."""
+    axes: Mapping[str, Sequence[Any]] = content["axes"]
+    along = max(axes, key=lambda key: len(axes[key]))
+    others = {key: values for key, values in axes.items() if key != along}
+    plots = []
+    for place, values in enumerate(product(*others.values())):
+        fixed = dict(zip(others, values, strict=True))
+        rows = [row for row in content["rows"] if fixed.items() <= row["settings"].items()]
+        title = ", ".join(f"{key} = {value}" for key, value in fixed.items())
+        with panel(4.2, 2.8) as (figure, plot):
+            places = _draw_axis(plot, axes[along])
+            for name, color in colors.items():
+                _draw_start(plot, [row for row in rows if row["start"] == name], along, places, color)
+            plot.set_xlabel(along)
+            plot.set_ylabel(metric_title(content["metric"]))
+            plot.grid(axis="y", color=INK, alpha=0.12, linewidth=0.5)
+            label = f"{metric_title(content['metric'])} against {along}"
+            plots.append((title, to_svg(figure, f"sweep{place}", label)))
+    return plots
+
+
+def is_logarithmic(values: Sequence[Any]) -> bool:
+    """Return whether the values are positive numbers that span a decade."""
+    return _are_numbers(values) and min(values) > 0 and max(values) / min(values) >= DECADE
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+
+
+def _draw_axis(plot: Axes, values: Sequence[Any]) -> list[tuple[Any, float]]:
+    """Set the axis and return where each value stands: numbers at their size, all else side by side."""
+    places = [float(value) if _are_numbers(values) else float(place) for place, value in enumerate(values)]
+    if is_logarithmic(values):
+        plot.set_xscale("log")
+        plot.minorticks_off()
+    plot.set_xticks(places, [f"{value:g}" if _are_numbers(values) else str(value) for value in values])
+    return list(zip(values, places, strict=True))
+
+
+def _draw_start(plot: Axes, rows: Sequence[Row], along: str, places: Sequence[tuple[Any, float]], color: str) -> None:
+    """Draw the mean and interval of one start at each value; where the mean is undefined there is no point."""
+    found = [
+        (place, row)
+        for value, place in sorted(places, key=lambda item: item[1])
+        for row in rows
+        if row["settings"][along] == value and row["mean"] is not None
+    ]
+    plot.plot([place for place, _ in found], [row["mean"] for _, row in found], "o-", color=color, markersize=4)
+    for place, row in found:
+        if row["ci95"]:
+            plot.plot([place, place], row["ci95"], color=color, linewidth=2.5, alpha=0.35, solid_capstyle="butt")
+
+
+def _texts(row: Row, axes: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+    numbers = (number(row["mean"]), interval(row["ci95"]), str(row["num_cases"]), str(row["num_seeds"]))
+    return (*(str(row["settings"][key]) for key in axes), row["start"], *numbers)
+
+
+def _pair_texts(pair: Row, axes: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+    settings = (str(pair["settings"][key]) for key in axes)
+    numbers = (number(pair["difference"], sign=True), interval(pair["ci95"], sign=True), pair["verdict"])
+    return (*settings, f"{pair['b']} against {pair['a']}", *numbers)

@@ -1,0 +1,156 @@
+"""The grid: a failed cell stops no other, its verdict says what lacks, and scratch can have equal compute."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from selfmae.data.folds import Folding
+from selfmae.errors import UserError
+from selfmae.jobs import grid
+from selfmae.jobs.cost import count_operations, equal_compute
+from selfmae.jobs.display import Display
+from selfmae.jobs.finetune import finetune_cell
+from selfmae.jobs.grid import Place, places_of
+from selfmae.jobs.source import load_cases
+from selfmae.options import Recipe
+from selfmae.recipe import load_recipe
+from selfmae.tasks import make_task
+
+Call = Callable[..., int]
+Error = Callable[[], str]
+
+
+def break_cells(monkeypatch: pytest.MonkeyPatch, broken: Callable[[Path], bool], error: Exception) -> None:
+    """Let the fine-tuning of some cells fail, by their folder."""
+
+    def finetune(recipe: Recipe, source: object, start: object, folder: Path, fold: int, display: Display) -> object:
+        if broken(folder):
+            raise error
+        return finetune_cell(recipe, source, start, folder, fold, display)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(grid, "finetune_cell", finetune)
+
+
+def verdict_of(out: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((out / "verdict.json").read_text())
+    return content
+
+
+def test_cells_are_ordered_by_seed_then_fold_then_start() -> None:
+    places = places_of({"scratch": "scratch", "ours": "x/ours.pth"}, Folding(2), 2)
+    assert [str(place.folder) for place in places[:3]] == [
+        "scratch/fold0/seed0",
+        "ours/fold0/seed0",
+        "scratch/fold1/seed0",
+    ]
+    assert (len(places), places[1].start, places[-1].seed) == (8, "x/ours.pth", 1)
+
+
+def test_a_failed_training_stops_no_other_and_the_next_command_trains_only_it(
+    tmp_path: Path,
+    radiographs: Path,
+    small_pictures: list[str],
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    error_line: Error,
+) -> None:
+    out, words = tmp_path / "out", ("--seeds", 2, *small_pictures)
+    with monkeypatch.context() as patch:
+        break_cells(patch, lambda folder: folder == out / "scratch/fold0/seed0", RuntimeError("out of memory"))
+        assert call("run", radiographs, "--out", out, *words) == 2
+    assert error_line() == (
+        "Error: Of the trainings 1 failed, and the verdict lacks them (first: scratch, fold 0, seed 0: RuntimeError: "
+        "out of memory): mend the cause and give the same command again."
+    )
+    assert "Traceback" in (out / "failures" / "scratch-fold0-seed0.txt").read_text()
+    verdict = verdict_of(out)
+    assert verdict["missing"] == [{"start": "scratch", "fold": 0, "seed": 0}]
+    assert verdict["pairs"][0]["num_seeds"] == 1  # type: ignore[index]
+    text = "1 training of this run did not finish (scratch, fold 0, seed 0): the verdict rests on the folds and seeds"
+    assert text in (out / "report.html").read_text()
+    assert call("run", radiographs, "--out", out, *words) == 0
+    assert verdict_of(out)["missing"] == []
+    assert verdict_of(out)["pairs"][0]["num_seeds"] == 2  # type: ignore[index]
+
+
+def test_a_fold_that_a_start_lacks_is_left_out_for_all(
+    tmp_path: Path,
+    radiographs: Path,
+    small_pictures: list[str],
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    error_line: Error,
+) -> None:
+    out = tmp_path / "out"
+    break_cells(
+        monkeypatch, lambda folder: folder == out / "mae/fold1/seed0", UserError("The disk is full: free some.")
+    )
+    assert call("run", radiographs, "--out", out, "--folds", 3, *small_pictures) == 2
+    assert "(first: mae, fold 1, seed 0: The disk is full: free some): mend" in error_line()
+    tested = [len((out / f"scratch/fold{fold}/seed0/rows-test.csv").read_text().splitlines()) - 1 for fold in range(3)]
+    assert sum(tested) == 30
+    assert verdict_of(out)["pairs"][0]["num_cases"] == 30 - tested[1]  # type: ignore[index]
+
+
+def test_where_every_training_fails_the_first_reason_is_told(
+    tmp_path: Path,
+    radiographs: Path,
+    small_pictures: list[str],
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    error_line: Error,
+) -> None:
+    break_cells(monkeypatch, lambda folder: True, UserError("The disk is full: free some."))
+    assert call("run", radiographs, "--out", tmp_path / "out", *small_pictures) == 2
+    assert error_line() == "Error: The disk is full: free some."
+
+
+def test_an_interruption_is_no_failure(
+    tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_cells(monkeypatch, lambda folder: True, KeyboardInterrupt())  # type: ignore[arg-type]
+    assert call("run", radiographs, "--out", tmp_path / "out", *small_pictures) == 130
+
+
+def test_scratch_with_equal_compute_trains_longer_and_says_why(
+    tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert call("run", radiographs, "--out", out, "--equal-compute", *small_pictures) == 0
+    run = json.loads((out / "run.json").read_text())
+    steps, reason = run["equal_compute"]["steps"], run["equal_compute"]["reason"]
+    assert f"Equal compute: {reason}" in capsys.readouterr().err
+    assert f"scratch+ trains {steps} steps: the 4 steps of every start and {steps - 4} more" in reason
+    last = json.loads((out / "scratch+/fold0/seed0/steps.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == steps > 4
+    names = [(pair["a"], pair["b"]) for pair in verdict_of(out)["pairs"]]  # type: ignore[attr-defined]
+    assert names == [("scratch", "mae"), ("scratch", "scratch+"), ("mae", "scratch+")]
+    text = (out / "report.html").read_text()
+    assert "from scratch with equal compute" in text
+    assert "Self pre-training cost 4 steps and " in text
+
+
+def test_operations_of_a_step_are_three_times_those_of_the_forward_pass(picture_recipe: Path) -> None:
+    recipe = load_recipe(str(picture_recipe))
+    case, task = load_cases(recipe.data).part("train")[0], make_task(recipe)
+    task.store.prepare([case], masks=False)
+    # By hand: 17 tokens (16 patches of 8 x 8 pixels and one for the class), width 48, depth 2, MLP 4 times as wide.
+    tokens, width = 17, 48
+    block = 2 * tokens * (12 * width * width) + 4 * tokens * tokens * width
+    forward = 2 * block + 2 * 16 * 64 * width + 2 * width * len(recipe.target.names)
+    assert count_operations(task, recipe.fit, case) == pytest.approx(3 * forward * recipe.fit.batch, rel=0.1)
+
+
+def test_equal_compute_grows_with_the_steps_of_pretraining(picture_recipe: Path) -> None:
+    def steps(pretraining: int) -> int:
+        recipe = load_recipe(str(picture_recipe), [f"pretrain.steps={pretraining}"])
+        return equal_compute(recipe, load_cases(recipe.data).part("train")[0]).steps - recipe.fit.steps
+
+    assert steps(40) == pytest.approx(10 * steps(4), abs=10)
+    assert steps(4) > 0
+
+
+def test_a_place_is_a_folder() -> None:
+    assert Place("mae", "mae", 3, 1).folder == Path("mae/fold3/seed1")
