@@ -1,8 +1,11 @@
 from pathlib import Path
 
+import pytest
+
 from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.facts import Facts
 from selfmae.data.fingerprint import take_fingerprint
-from selfmae.data.survey import Facts
+from selfmae.errors import UserError
 
 
 def facts_of(name: str, shape: tuple[int, ...], spacing_mm: tuple[float, ...], low: float = 0.0) -> Facts:
@@ -51,3 +54,8 @@ def test_one_channel_that_starts_at_air_is_a_ct() -> None:
     assert not take_fingerprint(ALL_TRAIN, [facts_of(name, (8, 8), (1.0, 1.0)) for name in "abc"]).looks_like_ct
     two = cases_of({"a": "train", "b": "train", "c": "train"}, channels=("t1", "t2"))
     assert not take_fingerprint(two, ct).looks_like_ct
+
+
+def test_without_a_training_image_there_is_nothing_to_plan_from() -> None:
+    with pytest.raises(UserError, match="There is no training case to plan from: all are copies of val or test images"):
+        take_fingerprint(cases_of({"a": "test"}), [facts_of("a", (8, 8), (1.0, 1.0))])

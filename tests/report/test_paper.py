@@ -11,9 +11,9 @@ from selfmae.report.results import read_results
 Make = Callable[..., Path]
 
 
-def name_recipe(folder: Path, name: str) -> Path:
+def name_recipe(folder: Path, name: str, *changed: str) -> Path:
     content = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(content | {"recipe": name}))
+    (folder / "run.json").write_text(json.dumps(content | {"recipe": name, "changed": changed}))
     return folder
 
 
@@ -50,3 +50,10 @@ def test_the_page_shows_the_paper_only_for_its_recipes(make_run: Make) -> None:
     folder = make_run(num_seeds=1)
     assert "Beside the paper" not in build_page(folder)
     assert "Beside the paper" in build_page(name_recipe(folder, "btcv-fixed"))
+
+
+@pytest.mark.parametrize(("changed", "filled"), [("fit.steps", False), ("data.cache", True), ("fit.accumulate", True)])
+def test_a_shortened_run_fills_no_row_of_the_paper(make_run: Make, changed: str, filled: bool) -> None:
+    results = read_results(name_recipe(make_run("findings", num_seeds=1), "chestxray14", changed))
+    rows = {row[0]: row[1:] for row in paper_table(results).rows}
+    assert (rows["ViT-B, MAE, self"][1] != "") == filled

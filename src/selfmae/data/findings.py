@@ -38,7 +38,10 @@ MASK_REMEDIES = {
     "absent_label": ("warning", "remove the label, or check the value it has in the masks"),
     "empty_mask": ("warning", "check that nothing is there to mark"),
     "label_values_mapped": ("note", "nothing: predicted masks have the values of your masks again"),
-    "left_right_labels": ("note", "nothing: where training mirrors an image from left to right, it swaps these labels"),
+    "left_right_labels": (
+        "note",
+        "nothing: where training mirrors an image from left to right, it swaps these labels (augment.swap_sides)",
+    ),
 }
 SET_REMEDIES = {
     "same_patient_across_parts": ("error", "give each patient one split"),

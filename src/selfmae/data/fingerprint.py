@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from selfmae.data.case import Cases
-from selfmae.data.survey import Facts
+from selfmae.data.facts import Facts
+from selfmae.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ def take_fingerprint(cases: Cases, facts: Sequence[Facts]) -> Fingerprint:
     """Return the fingerprint of the train part; val and test images have no say in the plan."""
     train = {case.id for case in cases.part("train")}
     facts = [fact for fact in facts if fact.id in train]
+    if not facts:
+        raise UserError(
+            "There is no training case to plan from: all are copies of val or test images, or left out; see what "
+            "`selfmae inspect SOURCE` says of duplicates."
+        )
     shapes = np.array([fact.shape for fact in facts])
     spacings = np.array([fact.spacing_mm for fact in facts])
     lows = np.array([fact.percentiles[0][0] for fact in facts])

@@ -22,6 +22,7 @@ from selfmae.jobs.report import report
 from selfmae.jobs.source import Source, check_cases, count_splits, fold_of
 from selfmae.jobs.trainings import count_trainings
 from selfmae.options import Recipe
+from selfmae.recipe import flat, parse_sets
 
 
 def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str], display: Display) -> dict[str, Any]:
@@ -44,7 +45,8 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
         check_space(found)
     with open_folder(out, recipe, reasons):
         _check_begun(out, folds)
-        facts = run_facts(looked, recipe, folding, grid.num_seeds, names) | {"recipe": Path(recipe_name).stem}
+        facts = run_facts(looked, recipe, folding, grid.num_seeds, names)
+        facts |= {"recipe": Path(recipe_name).stem, "changed": sorted(flat(parse_sets(sets)))}
         if EQUAL in names:
             equal = equal_compute(recipe, folds[0].cases.part("train")[0])
             display.say(f"Equal compute: {equal.reason}")

@@ -67,6 +67,8 @@ THEIRS = {DICE: "Dice (%)", HD95: "HD95 (voxels)", AUC: "AUC (%)"}
 OURS = {DICE: "Dice (%)", HD95: "HD95 (mm)", AUC: "AUC (%)"}
 METRICS = {DICE: ("dice_per_case", 100), HD95: ("hd95_mm_per_case", 1), AUC: ("mean_auc", 100)}
 VOXELS = "hd95_voxels_found_only", 1
+# Keys that leave the experiment the same; rows name their mask ratio.
+HARMLESS = ("data.source", "data.cache", "data.licence", "device.", "seed", "mask.ratio")
 
 
 def paper_rows(recipe_name: str) -> tuple[PaperRow, ...]:
@@ -92,11 +94,22 @@ def _texts(results: Results, row: PaperRow, measures: list[str]) -> list[str]:
 
 def _here(results: Results, row: PaperRow, measure: str) -> str:
     """Return the mean of this run's trainings that a row of the paper stands for."""
-    if not row.start or (row.ratio is not None and row.ratio != results.settings.get("mask.ratio")):
+    if (
+        _is_changed(results)
+        or not row.start
+        or (row.ratio is not None and row.ratio != results.settings.get("mask.ratio"))
+    ):
         return ""
     name, factor = VOXELS if measure == HD95 and _in_voxels(results) else METRICS[measure]
     values = [value for cell in results.cells_of(row.start) if (value := cell.metrics.get(name)) is not None]
     return number(factor * sum(values) / len(values), 2) if values else ""
+
+
+def _is_changed(results: Results) -> bool:
+    """Return whether `--set` changed what was trained: then the numbers belong to no row of the paper."""
+    return any(
+        not key.startswith(HARMLESS) and not key.endswith(".accumulate") for key in results.run.get("changed", ())
+    )
 
 
 def _in_voxels(results: Results) -> bool:
