@@ -140,7 +140,7 @@ def test_a_region_of_another_decathlon_task_is_one_line(
     assert error_line()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "size"), [("btcv", {"shape": (96, 96, 64)}), ("brats", {"num_cases": 5, "side": 120}), ("chestxray14", {})]
 )
