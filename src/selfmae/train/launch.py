@@ -1,13 +1,16 @@
 """Starts an optimisation on one device or on several, one process each."""
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, Protocol
 
 from lightning_fabric import Fabric
-from torch import nn
+from torch import distributed, nn
 
 from selfmae.data.case import Case
 from selfmae.errors import UserError
@@ -59,11 +62,20 @@ def work_apart(fabric: Fabric, task: Trainable, job: Job, display: Stages) -> Ba
 
     The model does not come back as a value: it is in the folder, and its memory goes with the process.
     """
+    problem: BaseException | None = None
     try:
         work(fabric, task, job, display)
-    except (UserError, Interrupted) as problem:
-        return problem
-    return None
+    except (UserError, Interrupted) as error:
+        problem = error
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+    if not fabric.is_global_zero and parent_process() is not None:
+        # Nothing is returned by this process. Now and then its threads of gloo abort it while Python shuts down, which
+        # would look like a crash; `parent_process` is None where torchrun started it, and it has more to do.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return problem
 
 
 def work(fabric: Fabric, task: Trainable, job: Job, display: Stages) -> nn.Module:
