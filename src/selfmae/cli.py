@@ -61,6 +61,11 @@ As = Annotated[str, typer.Option("--as", help="Layout to read the source as, ins
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
 
 
+def _words(text: str) -> list[str]:
+    """Return the words between commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def _with_patients(sets: list[str] | None, pattern: str) -> list[str]:
     """Return the settings with the pattern of `--patient-pattern` as one of them."""
     return [*(sets or []), *([f"data.patient_pattern={json.dumps(pattern)}"] if pattern else [])]
@@ -145,7 +150,7 @@ def run(
     from selfmae.jobs.grid import EQUAL, Grid
     from selfmae.jobs.run import run
 
-    named = [part.strip() for part in starts.split(",") if part.strip()]
+    named = _words(starts)
     named += [EQUAL] if equal_compute and EQUAL not in named else []
     grid = Grid(tuple(named), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus))
     run(source, out, grid, recipe, _with_start(_with_patients(sets, patients), "", partial), Display())
@@ -179,8 +184,7 @@ def sweep(
     from selfmae.jobs.grid import Grid
     from selfmae.jobs.sweep import Plan, sweep
 
-    named = tuple(part.strip() for part in starts.split(",") if part.strip())
-    grid = Grid(named, folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus))
+    grid = Grid(tuple(_words(starts)), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus))
     sweep(checked, Plan(values, grid, halving), out, Display())
 
 
@@ -285,8 +289,7 @@ def compare(
     from selfmae.jobs.compare import compare, show_verdict
     from selfmae.jobs.display import Display
 
-    columns = [name.strip() for name in subgroups.split(",") if name.strip()]
-    show_verdict(compare(folders, transductive, columns, table), Display(stdout=True))
+    show_verdict(compare(folders, transductive, _words(subgroups), table), Display(stdout=True))
 
 
 @app.command()

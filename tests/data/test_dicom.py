@@ -338,15 +338,14 @@ def test_jpeg_ls_is_decoded_or_says_what_to_install() -> None:
         read_image([file])
 
 
-def test_pixels_that_nothing_decodes_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(syntax: str) -> None:
-        raise NotImplementedError
-
-    monkeypatch.setattr("selfmae.data.dicom.get_decoder", refuse)
+def test_pixels_that_nothing_decodes_say_so(tmp_path: Path) -> None:
+    content = pydicom.dcmread(str(get_testdata_file("JPEG-lossy.dcm")))
+    content.file_meta.TransferSyntaxUID = pydicom.uid.MPEG2MPML  # a film, which pydicom has no decoder for
+    content.save_as(tmp_path / "film.dcm")
     with pytest.raises(
-        UserError, match=r"are compressed \(JPEG.*\) in a way that cannot be read: save it uncompressed"
+        UserError, match=r"are compressed \(MPEG2.*\) in a way that cannot be read: save it uncompressed"
     ):
-        read_image([Path(str(get_testdata_file("JPEG-lossy.dcm")))])
+        read_image([tmp_path / "film.dcm"])
 
 
 def test_a_series_is_not_in_memory_twice(dicom: ModuleType, tmp_path: Path) -> None:

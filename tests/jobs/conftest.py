@@ -8,6 +8,8 @@ import torch
 
 from selfmae.cli import main
 from selfmae.data.phantom import write_radiographs, write_volumes
+from selfmae.jobs import finetune, pretrain
+from selfmae.train.launch import Job, launch
 
 Call = Callable[..., int]
 
@@ -133,3 +135,17 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
         return lines[0]
 
     return find
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the folders of all optimisations that start."""
+    folders: list[Path] = []
+
+    def note(recipe: object, task: object, job: Job, display: object) -> object:
+        folders.append(job.folder)
+        return launch(recipe, task, job, display)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(finetune, "launch", note)
+    monkeypatch.setattr(pretrain, "launch", note)
+    return folders

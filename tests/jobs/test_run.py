@@ -13,8 +13,6 @@ from safetensors import safe_open
 
 from selfmae.data import folds
 from selfmae.data.phantom import write_volumes
-from selfmae.jobs import finetune, pretrain
-from selfmae.train.launch import Job, launch
 
 Call = Callable[..., int]
 Bytes = Callable[..., dict[str, bytes]]
@@ -34,20 +32,6 @@ def table(path: Path) -> list[dict[str, str]]:
 def seen_by(folder: Path) -> set[str]:
     with safe_open(folder / "model.safetensors", framework="np") as file:
         return set(json.loads(file.metadata()["contract"])["seen"])
-
-
-@pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Return the folders of all optimisations that start."""
-    folders: list[Path] = []
-
-    def note(recipe: object, task: object, job: Job, display: object) -> object:
-        folders.append(job.folder)
-        return launch(recipe, task, job, display)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(finetune, "launch", note)
-    monkeypatch.setattr(pretrain, "launch", note)
-    return folders
 
 
 def check_folder(run: Path, files: dict[str, bytes], scored: set[str]) -> None:

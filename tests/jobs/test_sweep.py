@@ -9,26 +9,11 @@ from typing import Any
 
 import pytest
 
-from selfmae.jobs import finetune, pretrain, sweep
+from selfmae.jobs import pretrain, sweep
 from selfmae.models.weights import read_contract, read_weights
-from selfmae.train.launch import Job, launch
 
 Call = Callable[..., int]
 Bytes = Callable[..., dict[str, bytes]]
-
-
-@pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Return the folders of all optimisations that start."""
-    folders: list[Path] = []
-
-    def note(recipe: object, task: object, job: Job, display: object) -> object:
-        folders.append(job.folder)
-        return launch(recipe, task, job, display)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(finetune, "launch", note)
-    monkeypatch.setattr(pretrain, "launch", note)
-    return folders
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.errors import UserError
+from selfmae.models.exports import monai_decoder_name
 from selfmae.models.unetr import UNETR, level_strides
 from selfmae.options import ModelOptions
 
@@ -23,17 +24,6 @@ class EncoderOfOurs(nn.Module):
         return features.tokens[:, 1:], [state[:, 1:] for state in features.hidden]
 
 
-def monai_names(name: str) -> str:
-    """Return where MONAI keeps a tensor of our decoder."""
-    part, _, rest = name.partition(".")
-    if part == "input_skip":
-        return f"encoder1.{rest}"
-    if part not in ("skips", "ups"):
-        return name
-    level, _, rest = rest.partition(".")
-    return f"{'encoder' if part == 'skips' else 'decoder'}{int(level) + 2}.{rest}"
-
-
 @pytest.mark.parametrize("crop", [(32, 48), (32, 16, 32)])
 def test_logits_equal_those_of_monais_unetr_with_the_same_weights(
     crop: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
@@ -41,7 +31,7 @@ def test_logits_equal_those_of_monais_unetr_with_the_same_weights(
     monkeypatch.setattr(monai_unetr, "ViT", EncoderOfOurs)
     theirs = monai_unetr.UNETR(2, 3, crop, feature_size=4, hidden_size=48, num_heads=3, spatial_dims=len(crop))
     ours = UNETR(ModelOptions((16,) * len(crop), width=48, heads=3, decoder_features=4), 2, crop, 3)
-    decoder = {monai_names(k): v for k, v in ours.state_dict().items() if not k.startswith("encoder.")}
+    decoder = {monai_decoder_name(k): v for k, v in ours.state_dict().items() if not k.startswith("encoder.")}
     theirs.load_state_dict(decoder, strict=True)
     theirs.vit.encoder = ours.encoder
     images = torch.randn(2, 2, *crop)

@@ -103,7 +103,7 @@ def _to_unetr(weights: Mapping[str, Tensor], recipe: Recipe) -> Export:
         raise UserError(
             f"--to monai: the model is not MONAI's UNETR ({'; '.join(reasons)}): train one that is, or use --to onnx."
         )
-    decoder = {_decoder_name(name): tensor for name, tensor in weights.items() if not name.startswith("encoder.")}
+    decoder = {monai_decoder_name(name): tensor for name, tensor in weights.items() if not name.startswith("encoder.")}
     encoder = {f"vit.{name}": tensor for name, tensor in _as_monai(_encoder(weights), recipe).items()}
     arguments = _monai_arguments(recipe) | {
         "out_channels": recipe.target.num_outputs,
@@ -159,7 +159,7 @@ def _monai_names(state: Mapping[str, Tensor]) -> Tensors:
     return renamed
 
 
-def _decoder_name(name: str) -> str:
+def monai_decoder_name(name: str) -> str:
     """Return where MONAI's UNETR keeps a tensor of our decoder."""
     part, _, rest = name.partition(".")
     if part == "input_skip":
