@@ -168,19 +168,21 @@ def compare_samples(task: Segment, cases: Sequence[Case], turns: int) -> None:
     files = [{"image": str(case.images[0]), "mask": str(case.target)} for case in cases]
     prepared = [*monai_preparation(), mt.FgBgToIndicesd("mask", image_key="image")]
     cached = CacheDataset(files, mt.Compose([*prepared, *monai_changes()]), progress=False)
+    unscaled = _with_changes(task, replace(task.recipe.fit.augment, zoom=0.0))
     sides: dict[str, Dataset[Any]] = {
         "ours": Ours(task, cases),
+        "ours, not zoomed": Ours(unscaled, cases),
         "MONAI CacheDataset": cached,
         "MONAI without a cache": MonaiDataset(files, mt.Compose([*prepared, *monai_changes()])),
     }
     loaders = {name: endless(data, len(cases)) for name, data in sides.items()}
     calls = {name: (partial(next, it), 2 if "without" in name else 30) for name, it in loaders.items()}
     show("a sample through a DataLoader with one worker", take_turns(calls, turns), "ours")
-    plain = replace(task.recipe.fit, augment=AugmentOptions(foreground=0.5))
-    crops = Segment(replace(task.recipe, fit=plain))
+    crops = _with_changes(task, AugmentOptions(foreground=0.5))
     places = count()
     alone = {
         "ours": (lambda: task.sample(draw_at(cases, 0, next(places))), 30),
+        "ours, not zoomed": (lambda: unscaled.sample(draw_at(cases, 0, next(places))), 30),
         "ours, a crop without changes": (lambda: crops.sample(draw_at(cases, 0, next(places))), 30),
         "MONAI CacheDataset": (lambda: cached[next(places) % len(cases)], 30),
     }
@@ -216,6 +218,10 @@ def compare_preparation(task: Segment, cases: Sequence[Case], folder: Path, turn
     processes: Call = lambda: list(pool.map(_prepare_one, [next(stores)] * 4, cases[:4]))  # noqa: E731
     show("preparing 4", take_turns({"threads": (threads, 1), "two processes": (processes, 1)}, turns), "threads")
     pool.shutdown()
+
+
+def _with_changes(task: Segment, changes: AugmentOptions) -> Segment:
+    return Segment(replace(task.recipe, fit=replace(task.recipe.fit, augment=changes)))
 
 
 def _store(task: Segment, folder: Path) -> Store:

@@ -270,3 +270,17 @@ def test_no_label_is_invented_by_a_view_and_beyond_the_image_is_background() -> 
         labels = take_mask(mask, view)
         assert set(np.unique(labels).tolist()) == {0, 3, 7}
     assert not labels[[0, -1]].any()
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("corner", [3, -4])
+def test_a_third_axis_that_is_not_scaled_shows_what_one_scaled_by_a_hair_does(flip: bool, corner: int) -> None:
+    image, mask = blobs(20, 18, 16)
+    crop = (10, 10, 12)
+    view = View(crop, (4, 3, corner), (False, True, flip), (9.0, 8.0, corner + 5.5), (1.0, 1.0, 1.0), 0.3)
+    hair = dataclasses.replace(view, scale=(1.0, 1.0, 1 + 1e-9))
+    shown, labels = take_image(image, view), take_mask(mask, view)
+    np.testing.assert_allclose(shown, take_image(image, hair), atol=1e-5)
+    np.testing.assert_array_equal(labels, take_mask(mask, hair))
+    assert shown.flags.c_contiguous
+    assert labels.flags.c_contiguous

@@ -14,7 +14,7 @@ def change_intensity(image: np.ndarray, options: AugmentOptions, rng: np.random.
         flat = torch.from_numpy(image).view(-1)
         mean = float(flat.mean())
         spread = max(float(flat.dot(flat)) / len(flat) - mean**2, 0.0) ** 0.5
-        flat.mul_(1 + gain).add_(shift * spread - gain * mean)
+        torch.add(torch.tensor(shift * spread - gain * mean), flat, alpha=1 + gain, out=flat)
     if options.gain and rng.random() < options.shading:
         image *= np.float32(1 + rng.uniform(-options.gain, options.gain))
     if options.offset and rng.random() < options.shading:

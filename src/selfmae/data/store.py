@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from selfmae.options import DataOptions
 
 VERSION = 2  # of the preparation; a change makes old files unknown
 MOST_THREADS = 16  # each holds a whole image
+MOST_OPEN = 256  # files a process keeps open; reading the header again takes longer than many a crop
 
 Progress = Callable[[int, int], None]
 
@@ -58,7 +60,7 @@ class Store:
             if self.options.crop_foreground:
                 self._write(path.with_suffix(".box.npy"), np.array([box.corner, box.shape, box.whole]))
             self._write(path, box.cut(array))
-        return np.load(path, mmap_mode="r")
+        return _opened(path)
 
     def mask(self, case: Case) -> np.ndarray:
         """Return the prepared mask [*S] of a case, uint8 label places (0 is background), a memory map."""
@@ -68,7 +70,7 @@ class Store:
             with _naming(case.target):
                 array = prepare_mask(read_mask(case.target), self.label_values, self.options)
             self._write(path, self.box(case).cut(array) if self.options.crop_foreground else array)
-        return np.load(path, mmap_mode="r")
+        return _opened(path)
 
     def box(self, case: Case) -> Box:
         """Return the part of the prepared grid that image and mask of a case show."""
@@ -132,7 +134,7 @@ class Store:
         path = beside.with_suffix(".places.npy")
         if not path.exists():
             self._write(path, find())
-        return np.load(path, mmap_mode="r")
+        return _opened(path)
 
     def _path(self, kind: str, sources: tuple[Path, ...], how: str) -> Path:
         """Return the file for these sources: its name changes with their content and the options."""
@@ -164,6 +166,13 @@ class Store:
 def num_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=MOST_OPEN)
+def _opened(path: Path) -> np.ndarray:
+    """Return a file of the store as a memory map. What a name stands for never changes, so the map is kept."""
+    array: np.ndarray = np.load(path, mmap_mode="r")
+    return array
 
 
 @contextmanager
