@@ -1,8 +1,8 @@
-"""Write a split of the Hippocampus evidence: some train cases, 20 val, all others test, the two sides of a person together.
+"""Write a split of the Hippocampus evidence: some train cases, 20 val, all others test, by person (two sides each).
 
 Run by hand: `python benchmarks/hippocampus.py TASK04_FOLDER splits.csv --train 20`, then
-`selfmae run TASK04_FOLDER --out DIR --seeds 3 --set data.splits=splits.csv`. The first 40 test cases and the val cases are
-the same for every number of train cases, and few train cases are part of many.
+`selfmae run TASK04_FOLDER --out DIR --seeds 3 --set data.splits=splits.csv`. The first 40 test cases and the val cases
+are the same for every number of train cases, and few train cases are part of many.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Can the verdict be trusted? Real trainings of known truth, and rows simulated from the variances measured on them.
 
-Run by hand: `python benchmarks/trust.py --out DIR [--repetitions 20] [--processes 2]`, about 15 minutes on two cores;
-the same command continues. Each repetition has a generated data set of its own (radiographs of 32 pixels, a ViT of
-width 48 and depth 2) and these starts with three seeds each:
+Run by hand: `python benchmarks/trust.py --out DIR [--repetitions 20] [--seeds 3] [--processes 2]`, about 15 minutes
+on two cores; the same command continues. Each repetition has a generated data set of its own (radiographs of 32 pixels,
+a ViT of width 48 and depth 2) and these starts with several seeds each:
 
 * `a` and `b`: scratch, with other seeds: nothing is there to be found, the verdict should be "cannot tell";
 * `helper`: an encoder fine-tuned with labels on many cases of other patients: a true helper, should be found;
@@ -37,7 +37,6 @@ from selfmae.metrics.statistics import compare_paired
 from selfmae.models.weights import read_contract, save_weights
 from selfmae.seeds import generator
 
-NUM_SEEDS = 3
 NUM_CASES, NUM_HELPFUL = 160, 1500
 SHIFT_OF_B = 1000  # of the seeds of b
 SMALL = (
@@ -108,15 +107,15 @@ def link(file: Path, path: Path) -> Path:
     return path
 
 
-def repeat(job: tuple[Path, int, Sequence[Path]]) -> dict[str, dict[str, Any]]:
+def repeat(job: tuple[Path, int, Sequence[Path], int]) -> dict[str, dict[str, Any]]:
     """Train all starts on one data set and return the pair of each with `a`."""
-    out, number, files = job
+    out, number, files, num_seeds = job
     torch.set_num_threads(1)
     data, run = out / f"data{number}", out / f"run{number}"
     if not (data / "labels.csv").exists():
         write_radiographs(data, NUM_CASES, number, (32, 32))
     recipe, _, source = resolve(str(data / "labels.csv"), "", SMALL, QUIET)
-    for seed in range(NUM_SEEDS):
+    for seed in range(num_seeds):
         run_cell(recipe, source, run, Place("a", "scratch", 0, seed), QUIET)
         other = replace(recipe, seed=recipe.seed + SHIFT_OF_B)
         run_cell(other, source, run, Place("b", "scratch", 0, seed), QUIET)
@@ -134,14 +133,16 @@ def compare_with_a(folder: Path, run: Path, name: str) -> dict[str, Any]:
     return pair
 
 
-def simulate(pairs: Sequence[dict[str, Any]], out: Path, num_repetitions: int = 2000) -> dict[str, float]:
+def simulate(
+    pairs: Sequence[dict[str, Any]], out: Path, num_seeds: int, num_repetitions: int = 2000
+) -> dict[str, float]:
     """Return how often rows drawn with the spreads of the measured ones are told apart though nothing differs.
 
     A row is a patient's squared error, of `a` and `b`; its spread over patients and the spread of the mean over seeds
     are those of the real rows.
     """
     errors = [
-        [brier(out / f"run{number}" / start / "fold0" / f"seed{seed}") for seed in range(NUM_SEEDS)]
+        [brier(out / f"run{number}" / start / "fold0" / f"seed{seed}") for seed in range(num_seeds)]
         for number in range(len(pairs))
         for start in "ab"
     ]
@@ -152,9 +153,9 @@ def simulate(pairs: Sequence[dict[str, Any]], out: Path, num_repetitions: int = 
     num_cases = changes[0].shape[1]
     for number in range(num_repetitions):
         own = rng.normal(0, case_spread, num_cases)
-        shifts = rng.normal(0, seed_spread, NUM_SEEDS)
+        shifts = rng.normal(0, seed_spread, num_seeds)
         b = [mean_score(own + shift) for shift in shifts]
-        a = [mean_score(np.zeros(num_cases))] * NUM_SEEDS
+        a = [mean_score(np.zeros(num_cases))] * num_seeds
         patients = [str(place) for place in range(num_cases)]
         told += compare_paired(a, b, patients, number, num_resamples=400).verdict != "cannot tell"
     return {"case_spread": case_spread, "seed_spread": seed_spread, "share_told": told / num_repetitions}
@@ -185,6 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each start")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
     out = given.out.absolute()
@@ -193,8 +195,10 @@ def main() -> None:
     helper = make_helper(out)
     files = (helper, make_shuffled(out), make_destroyed(out, helper))
     with get_context("spawn").Pool(given.processes) as pool:
-        found = pool.map(repeat, [(out, number, files) for number in range(given.repetitions)], chunksize=1)
-    simulated = simulate([pairs["b"] for pairs in found], out)
+        found = pool.map(
+            repeat, [(out, number, files, given.seeds) for number in range(given.repetitions)], chunksize=1
+        )
+    simulated = simulate([pairs["b"] for pairs in found], out, given.seeds)
     for claim, counted, holds in judge(found):
         print(f"{'yes' if holds else 'NO '}  {claim}: {counted}")
     print(f"simulated A against A, 2,000 times: told apart in {simulated['share_told']:.1%}")

@@ -19,6 +19,7 @@ FROZEN = {
     "inspect": ["--as", "--fix", "--json", "--patient-pattern", "--set", "SOURCE"],
     "run": [
         "--allow-transductive",
+        "--as",
         "--cell-cpus",
         "--cell-gpus",
         "--equal-compute",
@@ -49,7 +50,7 @@ FROZEN = {
         "KEY=VALUE,VALUE...",
         "RECIPE",
     ],
-    "plan": ["--out", "--patient-pattern", "--recipe", "--set", "SOURCE"],
+    "plan": ["--as", "--out", "--patient-pattern", "--recipe", "--set", "SOURCE"],
     "pretrain": ["--out", "--partial", "--set", "--start", "RECIPE"],
     "finetune": ["--allow-transductive", "--out", "--partial", "--set", "--start", "RECIPE"],
     "evaluate": ["--allow-transductive", "--split", "DIR"],

@@ -23,16 +23,24 @@ LEVELS = (
 )
 RANK = {part: rank for rank, parts in enumerate(LEVELS) for part in parts}
 HOMES = {
-    "timm": ("models/*",),
+    "timm": ("models/*", "data/rand_augment.py"),
     "monai": ("models/unetr.py", "models/networks/*", "tasks/*"),
     "lightning_fabric": ("train/*",),
     "pydantic": ("recipe.py",),
     "yaml": ("recipe.py",),
-    "typer": ("cli.py",),
-    "nibabel": ("data/images.py", "data/nifti.py", "data/itk.py", "data/phantom*.py", "report/volumes.py"),
+    "typer": ("cli/*",),
+    "nibabel": (
+        "data/raw.py",
+        "data/masks.py",
+        "data/nifti.py",
+        "data/itk.py",
+        "data/phantom*.py",
+        "report/volumes.py",
+    ),
     "SimpleITK": ("data/itk.py",),
     "pydicom": ("data/dicom*.py",),
-    "PIL": ("data/images.py", "data/phantom*.py"),
+    "PIL": ("data/raw.py", "data/masks.py", "data/phantom*.py", "data/rand_augment.py"),
+    "lightly": ("models/networks/moco.py",),
     "ray": ("jobs/cluster.py",),
     "onnx": ("jobs/export.py",),
     "huggingface_hub": ("models/imagenet.py",),
@@ -40,7 +48,7 @@ HOMES = {
     "jinja2": ("report/*",),
 }
 WITHOUT_TORCH = (
-    "cli.py",
+    "cli/*",
     "recipe.py",
     "limits.py",
     "options.py",

@@ -57,6 +57,10 @@ def error_of(*settings: str) -> str:
         ("device.devices=0", "device.devices is 0, but must be at least 1"),
         ("pretrain.lr=0", "pretrain.lr is 0.0, but must be above 0"),
         ("probe.every=-1", "probe.every is -1, but must be at least 0"),
+        ("moco.temperature=0", "moco.temperature is 0.0, but must be above 0"),
+        ("moco.momentum=1", "moco.momentum is 1.0, but must be at least 0 and below 1"),
+        ("moco.queue=0", "moco.queue is 0, but must be at least 1"),
+        ("pretrain.augment.blur=2", "pretrain.augment.blur is 2.0, but must be at least 0 and at most 1"),
         ("pretrain.patience=3", "pretrain.validate_every and pretrain.patience mean nothing: set probe.every"),
         ("pretrain.lr=.nan", "pretrain.lr is nan"),
         ("fit.drop_path=1", "fit.drop_path is 1.0, but must be at least 0 and below 1"),
@@ -106,3 +110,17 @@ def test_quarter_turns_need_a_square_plane() -> None:
 def test_only_masks_report_some_of_their_names() -> None:
     text = error_of("target.kind=findings", "target.values=[]", "target.report=[liver]")
     assert "target.report is for masks, but target.kind is findings" in text
+
+
+PICTURES = ("data.crop=[32, 32]", "model.patch=[8, 8]", "target.kind=findings", "target.values=[]")
+
+
+def test_rand_augment_is_for_pictures_between_0_and_1_in_fine_tuning() -> None:
+    assert recipe_with(*PICTURES, "data.intensity=range", "fit.augment.rand_augment=9").fit.augment.rand_augment == 9
+    text = error_of(*PICTURES, "fit.augment.rand_augment=9")
+    assert "fit.augment.rand_augment needs data.intensity percentile, window or range, whose values lie between" in text
+    text = error_of(*PICTURES, "data.intensity=range", "fit.augment.rand_augment=11")
+    assert "fit.augment.rand_augment is 11.0, but must be at least 0 and at most 10" in text
+    only = "augment.rand_augment is for fine-tuning on pictures with findings or classes: set it to 0"
+    assert f"fit.{only}" in error_of("fit.augment.rand_augment=9")
+    assert f"pretrain.{only}" in error_of(*PICTURES, "data.intensity=range", "pretrain.augment.rand_augment=9")

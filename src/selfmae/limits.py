@@ -12,6 +12,7 @@ def find_problems(recipe: Recipe) -> Iterator[str]:
     yield from _model_problems(recipe)
     yield from _network_problems(recipe)
     yield from _probe_problems(recipe)
+    yield from _moco_problems(recipe)
     for name in ("pretrain", "fit"):
         yield from _optim_problems(name, getattr(recipe, name), recipe)
     yield from _outside("predict.overlap", recipe.predict.overlap, 0, 1, open_above=True)
@@ -126,6 +127,15 @@ def _probe_problems(recipe: Recipe) -> Iterator[str]:
         yield "pretrain.validate_every and pretrain.patience mean nothing: set probe.every and probe.patience"
 
 
+def _moco_problems(recipe: Recipe) -> Iterator[str]:
+    moco = recipe.moco
+    if not 0 < moco.temperature < float("inf"):
+        yield f"moco.temperature is {moco.temperature}, but must be above 0"
+    yield from _outside("moco.momentum", moco.momentum, 0, 1, open_above=True)
+    if moco.queue < 1:
+        yield f"moco.queue is {moco.queue}, but must be at least 1"
+
+
 def _optim_problems(name: str, options: OptimOptions, recipe: Recipe) -> Iterator[str]:
     devices = max(1, recipe.device.devices)
     if options.steps < 1 or options.batch < 1 or options.accumulate < 1:
@@ -146,13 +156,26 @@ def _optim_problems(name: str, options: OptimOptions, recipe: Recipe) -> Iterato
         yield f"{name}.layer_decay is {options.layer_decay}, but must be above 0 and at most 1"
     yield from _outside(f"{name}.drop_path", options.drop_path, 0, 1, open_above=True)
     yield from _augment_problems(f"{name}.augment", options.augment, recipe.data.crop)
+    if options.augment.rand_augment:
+        yield from _rand_augment_problems(name, options.augment.rand_augment, recipe)
+
+
+def _rand_augment_problems(name: str, magnitude: float, recipe: Recipe) -> Iterator[str]:
+    yield from _outside(f"{name}.augment.rand_augment", magnitude, 0, 10)
+    if name == "pretrain" or recipe.target.kind == "mask" or len(recipe.data.crop) != 2:
+        yield f"{name}.augment.rand_augment is for fine-tuning on pictures with findings or classes: set it to 0"
+    elif recipe.data.intensity not in ("percentile", "window", "range"):
+        yield (
+            f"{name}.augment.rand_augment needs data.intensity percentile, window or range, whose values lie between "
+            f"0 and 1, but it is {recipe.data.intensity}"
+        )
 
 
 def _augment_problems(name: str, options: AugmentOptions, crop: tuple[int, ...]) -> Iterator[str]:
     num_axes = len(crop)
     if any(not 0 <= axis < num_axes for axis in options.flip_axes):
         yield f"{name}.flip_axes {list(options.flip_axes)} must name axes from 0 to {num_axes - 1}"
-    for key in ("flip", "foreground", "quarter_turns", "shading"):
+    for key in ("flip", "foreground", "quarter_turns", "shading", "blur"):
         yield from _outside(f"{name}.{key}", getattr(options, key), 0, 1)
     for key in ("zoom", "intensity", "gain"):
         yield from _outside(f"{name}.{key}", getattr(options, key), 0, 1, open_above=True)

@@ -83,6 +83,8 @@ class AugmentOptions(Section):
     gain: float = 0.0  # largest relative change of all values, with probability `shading`
     offset: float = 0.0  # largest shift of all values, with probability `shading`
     shading: float = 1.0
+    blur: float = 0.0  # probability of a Gaussian blur of 0.1 to 2 pixels in 224 (Chen et al. 2020)
+    rand_augment: float = 0.0  # pictures with findings or classes: X of timm's "rand-mX-mstd0.5-inc1"; 0 has none
     swap_sides: bool = True  # where left and right are mirrored, so are the labels of the two sides
 
 
@@ -130,6 +132,15 @@ class MaskOptions(Section):
 
 
 @dataclass(frozen=True)
+class MocoOptions(Section):
+    """How a convolutional classifier of pictures is self pre-trained (MoCo v2, Chen et al. 2020)."""
+
+    temperature: float = 0.2  # of the similarities
+    momentum: float = 0.999  # what the slow copy keeps of itself at each step
+    queue: int = 65536  # keys of other pictures that a query is compared with
+
+
+@dataclass(frozen=True)
 class ProbeOptions(Section):
     """Looks at the encoder during pre-training that choose the checkpoint (`tasks/probe.py`)."""
 
@@ -140,11 +151,12 @@ class ProbeOptions(Section):
 
 @dataclass(frozen=True)
 class OptimOptions(Section):
-    """One optimisation: AdamW, linear warm-up, half-cosine to zero."""
+    """One optimisation: linear warm-up, half-cosine to zero."""
 
     steps: int
     batch: int  # samples of one optimiser step, over all devices
     lr: float
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # "sgd": momentum 0.9; `betas` play no part in it
     warmup_steps: int = 0
     weight_decay: float = 0.05
     decay_tokens: bool = False  # True: class and mask token and learnable positions are decayed too
@@ -188,6 +200,7 @@ class Recipe(Section):
     pretrain: OptimOptions
     fit: OptimOptions
     mask: MaskOptions = field(default_factory=MaskOptions)
+    moco: MocoOptions = field(default_factory=MocoOptions)
     start: StartOptions = field(default_factory=StartOptions)
     probe: ProbeOptions = field(default_factory=ProbeOptions)
     predict: PredictOptions = field(default_factory=PredictOptions)

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfmae.data.images import is_image, mask_suffix, read_image, read_mask, write_mask
+from selfmae.data.image_files import is_image
+from selfmae.data.images import read_image
+from selfmae.data.masks import mask_suffix, read_mask, write_mask
 from selfmae.errors import UserError
 
 VOLUME = np.arange(24).reshape(2, 3, 4)

@@ -14,7 +14,8 @@ from pydicom.data import get_testdata_file
 
 from selfmae.data.dicom import files_of, is_dicom
 from selfmae.data.dicom_series import mask_path
-from selfmae.data.images import mask_suffix, read_image, read_mask, write_mask
+from selfmae.data.images import read_image
+from selfmae.data.masks import mask_suffix, read_mask, write_mask
 from selfmae.data.sources import read_source
 from selfmae.data.survey import survey
 from selfmae.errors import UserError
@@ -155,6 +156,24 @@ def test_a_radiograph_that_is_white_at_zero_is_inverted(dicom: ModuleType, tmp_p
     pixels = np.array([[40000, 50000], [60000, 65535]], dtype=np.uint16)
     file = dicom.write_file(tmp_path / "x.dcm", "CR", pixels, PhotometricInterpretation="MONOCHROME1")
     assert read_image([file]).array[0].tolist() == [[65535, 55535], [45535, 40000]]
+
+
+def test_a_radiograph_is_what_its_window_shows(dicom: ModuleType, tmp_path: Path) -> None:
+    pixels = np.array([[0, 900], [1500, 4000]], dtype=np.uint16)
+    window = {"WindowCenter": [1500, 7], "WindowWidth": [1001, 9], "BitsStored": 12, "HighBit": 11}
+    seen = read_image([dicom.write_file(tmp_path / "x.dcm", "DX", pixels, **window)]).array[0]
+    assert seen.tolist() == [[0, 0], [pytest.approx(4095 / 2, abs=3), 4095]]
+    inverted = dicom.write_file(tmp_path / "y.dcm", "DX", pixels, **window, PhotometricInterpretation="MONOCHROME1")
+    assert np.array_equal(read_image([inverted]).array[0], 4095 - seen)
+
+
+@pytest.mark.parametrize(("modality", "width"), [("DX", 0), ("DX", None), ("CT", 100)])
+def test_without_a_window_or_off_radiographs_values_stay(
+    dicom: ModuleType, tmp_path: Path, modality: str, width: int | None
+) -> None:
+    pixels = np.array([[0, 1000], [1500, 4000]], dtype=np.uint16)
+    file = dicom.write_file(tmp_path / "x.dcm", modality, pixels, WindowCenter=1500, WindowWidth=width)
+    assert np.array_equal(read_image([file]).array[0], pixels)
 
 
 def test_a_series_that_is_shown_inverted_keeps_its_values(dicom: ModuleType, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from matplotlib.path import Path as Outline
 from selfmae.data.dicom_headers import Header, header_of
 from selfmae.data.dicom_masks import fill_contour
 from selfmae.data.dicom_series import mask_path, split_mask_path
-from selfmae.data.images import read_image, read_mask
+from selfmae.data.images import read_image
+from selfmae.data.masks import read_mask
 from selfmae.errors import UserError
 
 
@@ -117,6 +118,14 @@ def test_a_seg_with_other_voxels_is_an_error(
 def test_a_fractional_seg_is_an_error(dicom: ModuleType, tmp_path: Path, series: Path) -> None:
     seg = dicom.write_seg(tmp_path / "seg.dcm", {"liver": some(0)}, SegmentationType="FRACTIONAL")
     assert "seg.dcm is a FRACTIONAL segmentation, but masks are BINARY" in error_of(mask_path(seg, series, [1]))
+
+
+def test_a_seg_that_lacks_frames_is_an_error(dicom: ModuleType, tmp_path: Path, series: Path) -> None:
+    seg = dicom.write_seg(tmp_path / "seg.dcm", {"liver": some(0)})
+    content = pydicom.dcmread(seg)
+    content.PixelData = content.PixelData[:2]
+    content.save_as(seg)
+    assert error_of(mask_path(seg, series, [1])).startswith(f"The mask {seg} ends within its ")
 
 
 def test_a_segment_without_a_name_is_an_error(dicom: ModuleType, tmp_path: Path, series: Path) -> None:

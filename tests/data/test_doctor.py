@@ -71,6 +71,26 @@ def test_an_undeclared_label_value_names_the_masks() -> None:
     assert finding.cause == "the value 7 in b_seg.nii is no label"
 
 
+def test_undeclared_values_are_one_finding_and_an_image_is_told_by_their_number() -> None:
+    cases = make()
+    counts = ({0: 9, 7: 2, 8: 1}, dict.fromkeys(range(300), 1))
+    [finding] = [found for found in examine(cases, facts_of(cases, *counts), []) if found.code == "undeclared_label"]
+    assert finding.cases == ("a", "b")
+    assert finding.cause.startswith("b_seg.nii holds 300 different values, as an image does, the value 7 in a_seg.nii ")
+
+
+def test_problems_of_the_reader_are_findings_too() -> None:
+    problems = (Problem("several_masks", "a", "two masks"), Problem("lonely_mask", "", "one alone"))
+    found = examine(replace(make(), problems=problems), facts_of(make(), {1: 1, 2: 1}, {1: 1, 2: 1}), [])
+    assert codes(found) == [("several_masks", "error", ("a",)), ("lonely_mask", "error", ())]
+
+
+def test_problems_with_other_remedies_are_findings_of_their_own() -> None:
+    problems = [Problem("unreadable_image", name, f"{name} is bad", fix) for name, fix in (("a", "copy"), ("b", ""))]
+    found = examine(make(), facts_of(make(), {1: 1, 2: 1}, {1: 1, 2: 1}), problems)
+    assert [finding.fix for finding in found] == ["copy", "replace the file or remove the case"]
+
+
 def test_a_label_in_no_mask_is_a_warning() -> None:
     cases = make()
     finding = examine(cases, facts_of(cases, {0: 9, 1: 2}, {1: 2}), [])[0]

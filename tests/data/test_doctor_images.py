@@ -78,6 +78,11 @@ def test_a_second_kind_of_size_is_no_outlier() -> None:
     assert codes([*two, *facts[2:]]) == []
 
 
+def test_one_odd_image_of_a_few_is_told() -> None:
+    facts = [replace(fact, shape=(100, 100, 100)) for fact in facts_of(num=FEWEST_IMAGES)]
+    assert codes([replace(facts[0], shape=(240, 240, 3)), *facts[1:]]) == [("size_outlier", "warning", ("c00",))]
+
+
 def test_few_images_show_no_usual_size() -> None:
     facts = facts_of(num=FEWEST_IMAGES - 1)
     assert codes([replace(facts[0], shape=(240, 240, 3)), *facts[1:]]) == []

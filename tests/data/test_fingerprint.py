@@ -59,3 +59,5 @@ def test_one_channel_that_starts_at_air_is_a_ct() -> None:
 def test_without_a_training_image_there_is_nothing_to_plan_from() -> None:
     with pytest.raises(UserError, match="There is no training case to plan from: all are copies of val or test images"):
         take_fingerprint(cases_of({"a": "test"}), [facts_of("a", (8, 8), (1.0, 1.0))])
+    with pytest.raises(UserError, match="has no labelled case, but a plan needs some: add masks or labels"):
+        take_fingerprint(cases_of({"a": "unlabelled"}), [facts_of("a", (8, 8), (1.0, 1.0))])

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from selfmae.data.images import is_image, mask_suffix, read_image, read_mask, stem_of, suffix_of, write_mask
+from selfmae.data.image_files import is_image, stem_of, suffix_of
+from selfmae.data.images import read_image, with_channels
+from selfmae.data.masks import mask_suffix, read_mask, write_mask
 from selfmae.errors import UserError
 
 ORIENTATIONS = [
@@ -249,3 +251,15 @@ def test_image_files_are_told_by_their_names(name: str, yes: bool) -> None:
 )
 def test_masks_have_an_ending_without_losses(name: str, suffix: str) -> None:
     assert mask_suffix(Path(name)) == suffix
+
+
+def test_gray_pictures_have_as_many_channels_as_are_wanted(tmp_path: Path) -> None:
+    gray = np.random.default_rng(0).integers(0, 255, (8, 9)).astype(np.uint8)
+    for name, array in (("gray", gray), ("colour", np.stack([gray] * 3, -1))):
+        Picture.fromarray(array).save(tmp_path / f"{name}.png")
+        image = read_image([tmp_path / f"{name}.png"])
+        assert np.array_equal(with_channels(image, 1).array, gray[None])
+        assert np.array_equal(with_channels(image, 3).array, np.stack([gray] * 3))
+    other = np.dstack([gray, gray, gray[::-1]])
+    Picture.fromarray(other).save(tmp_path / "other.png")
+    assert with_channels(read_image([tmp_path / "other.png"]), 1).array.shape == (3, 8, 9)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from selfmae.data.images import read_mask, write_mask
+from selfmae.data.masks import read_mask, write_mask
 from selfmae.errors import UserError
 
 AFFINE = np.diag([1.5, 2.0, 3.0, 1.0])

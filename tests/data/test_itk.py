@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from selfmae.data.images import mask_suffix, read_image, read_mask, write_mask
+from selfmae.data.images import read_image
+from selfmae.data.masks import mask_suffix, read_mask, write_mask
 from selfmae.errors import UserError
 
 TURNS = [np.eye(3), np.diag([-1.0, -1.0, 1.0]), np.eye(3)[[1, 2, 0]], np.eye(3)[[2, 1, 0]] * [1, 1, -1]]

@@ -5,7 +5,8 @@ import pytest
 from monai.transforms import CropForeground, NormalizeIntensity, ScaleIntensityRange
 from scipy import ndimage
 
-from selfmae.data.images import Image, Mask
+from selfmae.data.images import Image
+from selfmae.data.masks import Mask
 from selfmae.data.prepare import Box, find_box, finish, prepare_image, prepare_mask, prepared_shape
 from selfmae.data.resample import resample, resample_mask
 from selfmae.errors import UserError

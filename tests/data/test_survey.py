@@ -255,7 +255,7 @@ def test_what_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_large_image_is_looked_at_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfmae.data.survey.LARGE", VOLUME.size)
+    monkeypatch.setattr("selfmae.data.room.LARGE", VOLUME.size)
     cases, running, most = pairs_in(tmp_path, 6), [0], [0]
 
     def watch(case: Case, masks: bool) -> object:
@@ -288,3 +288,35 @@ def test_memory_stays_below_twice_the_largest_image(tmp_path: Path, kind: str) -
     tracemalloc.stop()
     assert (len(facts), problems) == (3, [])
     assert peak < 2 * 4 * np.prod(shape)
+
+
+def pictures(folder: Path, *arrays: np.ndarray) -> list[Case]:
+    for place, array in enumerate(arrays):
+        Image.fromarray(array).save(folder / f"{place}.png")
+    return [Case(str(place), "p", (folder / f"{place}.png",), None, "") for place in range(len(arrays))]
+
+
+GRAY = np.random.default_rng(3).integers(0, 255, (8, 9)).astype(np.uint8)
+COLOUR = np.random.default_rng(4).integers(0, 255, (8, 9, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("usual", "num_channels"), [(GRAY[::-1], 1), (COLOUR, 3)])
+def test_gray_pictures_saved_in_colour_go_with_both_kinds(tmp_path: Path, usual: np.ndarray, num_channels: int) -> None:
+    facts, problems = survey(pictures(tmp_path, usual, GRAY, np.stack([GRAY] * 3, -1)), False)
+    assert problems == []
+    assert [fact.num_channels for fact in facts] == [num_channels] * 3
+    assert [len(fact.percentiles) for fact in facts] == [num_channels] * 3
+    assert facts[1].pixel_hash == facts[2].pixel_hash
+
+
+def test_a_colour_picture_among_gray_ones_is_a_problem(tmp_path: Path) -> None:
+    problems = survey(pictures(tmp_path, GRAY, GRAY[::-1], COLOUR), False)[1]
+    assert [(problem.code, problem.case) for problem in problems] == [("channels_differ", "2")]
+
+
+def test_a_volume_without_voxels_is_unreadable(tmp_path: Path) -> None:
+    problems = survey([Case("c", "c", (nifti(tmp_path / "i.nii", VOLUME[:, :, :0]),), None, "")], False)[1]
+    assert [(problem.code, problem.fix) for problem in problems] == [
+        ("unreadable_image", "the file is damaged or of another kind; copy it again")
+    ]
+    assert "(it has no voxels)" in problems[0].text

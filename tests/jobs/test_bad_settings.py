@@ -141,9 +141,9 @@ def test_a_folder_with_other_files_is_left_alone(
     [
         (
             ("--starts", "scratch,may"),
-            "--starts names 'may', but a start is scratch, mae, imagenet, timm:NAME or an existing file",
+            "--starts names 'may', but a start is scratch, mae, moco, imagenet, timm:NAME, an existing file of",
         ),
-        (("--starts", "mae,mae"), "two starts would share the name 'mae'"),
+        (("--starts", "mae,mae"), "two starts would share the name 'mae': give one another, as in mine=FILE."),
         (("--folds", 0), "--folds 0 and --seeds 1 must be at least 1."),
         (
             ("--folds", 10),

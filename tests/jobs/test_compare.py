@@ -11,7 +11,8 @@ import pytest
 from safetensors.torch import load_file
 
 from selfmae.errors import UserError
-from selfmae.jobs.compare import compare, find_cells
+from selfmae.jobs.compare import compare
+from selfmae.jobs.evaluations import find_evaluations
 from selfmae.jobs.folder import write_table
 from selfmae.metrics.multiple import holm
 from selfmae.models.weights import read_contract, save_weights
@@ -109,9 +110,15 @@ def test_a_model_that_saw_a_test_image_is_refused(run: Path) -> None:
 
 
 def test_a_finished_run_is_found_whole_and_shows_no_leak(volume_run: Path) -> None:
-    cells = find_cells(volume_run)
+    cells = find_evaluations(volume_run)
     assert [(item.start, item.fold, item.seed) for item in cells] == [("mae", 0, 0), ("scratch", 0, 0)]
     assert compare([volume_run])["leakage"] == []
+
+
+def test_a_folder_without_a_run_is_named_beside_finished_ones(volume_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        compare([volume_run, tmp_path / "no"])
+    assert str(error.value).startswith(f"{tmp_path / 'no'}: no finished run was found (summary-test.json)")
 
 
 def test_folders_without_a_finished_run_are_an_error(
@@ -209,13 +216,15 @@ def test_the_dice_of_a_label_differs_by_the_mean_over_cases_that_have_it(run: Pa
 def test_several_starts_are_corrected_for_their_number(run: Path) -> None:
     for start, step in (("better", 0.002), ("third", 0.0)):
         shutil.copytree(run / "mae", run / start)
-        copy_fold(run, start, 1, lambda dice, step=step: dice + step)  # type: ignore[misc]
+        copy_fold(run, start, 1, lambda dice, step=step: dice + step * (1 + dice))  # type: ignore[misc]
         shutil.rmtree(run / start / "fold0")
         (run / start / "fold1").rename(run / start / "fold0")
     pairs = compare([run])["pairs"]
     assert len(pairs) == 6
     assert [pair["p_holm"] for pair in pairs] == holm([pair["p"] for pair in pairs])
-    clear = [pair for pair in pairs if pair["ci95"][0] > 0 or pair["ci95"][1] < 0]
+    assert [pair["verdict"] for pair in pairs if not pair["ci95"]] == ["cannot tell"]  # third is mae, of two patients
+    clear = [pair for pair in pairs if pair["ci95"] and (pair["ci95"][0] > 0 or pair["ci95"][1] < 0)]
+    assert len(clear) >= 2
     assert all((pair["verdict"] == "cannot tell") == (pair["p_holm"] >= 0.05) for pair in clear)
 
 

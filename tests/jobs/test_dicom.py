@@ -11,7 +11,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from selfmae.data.images import read_image, read_mask
+from selfmae.data.images import read_image
+from selfmae.data.masks import read_mask
 from selfmae.data.phantom import write_volumes
 from selfmae.data.sources import read_source
 

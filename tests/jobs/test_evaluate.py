@@ -24,12 +24,25 @@ def test_evaluating_again_gives_the_rows_of_the_run(cell: Path, call: Call, spli
     assert [(cell / name).read_bytes() for name in names] == before
 
 
+def test_a_finished_part_is_shown_and_not_scored_again(
+    cell: Path, call: Call, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfmae.jobs.evaluate.score_cases", lambda *_: pytest.fail("scored again"))
+    before = {path.name: path.read_bytes() for path in cell.glob("*-test.*")}
+    assert call("evaluate", cell) == 0
+    assert (
+        "was scored on test before; delete summary-test.json there to have it scored again." in capsys.readouterr().err
+    )
+    assert {path.name: path.read_bytes() for path in cell.glob("*-test.*")} == before
+
+
 def test_the_split_of_the_folder_holds_not_that_of_the_source(cell: Path, call: Call) -> None:
     rows = (cell / "cases.csv").read_text()
     (cell / "cases.csv").write_text(
         rows.replace(",test,", ",other,").replace(",val,", ",test,").replace("other", "val")
     )
     old_val = (cell / "rows-val.csv").read_bytes()
+    (cell / "summary-test.json").unlink()
     assert call("evaluate", cell, "--allow-transductive") == 0  # they chose the checkpoint
     assert (cell / "rows-test.csv").read_bytes() == old_val
 
@@ -73,5 +86,6 @@ def test_weights_that_do_not_fit_the_recipe_beside_them_are_an_error(
 ) -> None:
     recipe = cell / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("  depth: 2", "  depth: 3"))
+    (cell / "summary-test.json").unlink()
     assert call("evaluate", cell) == 2
     assert "model.safetensors do not fit the recipe beside them (" in capsys.readouterr().err

@@ -45,8 +45,7 @@ def test_monai_loads_a_torch_file(tmp_path: Path, picture_run: Path, call: Call)
     theirs: Any = ViT(**side["arguments"])
     theirs.load_state_dict(torch.load(out, weights_only=True), strict=True)
     assert side["after_building"].endswith("module.eps = 1e-06")
-    for norm in [module for module in theirs.modules() if isinstance(module, torch.nn.LayerNorm)]:
-        norm.eps = 1e-6
+    exec(side["after_building"], {"model": theirs, "torch": torch})
     recipe, ours = load_model(cell(picture_run))
     images = torch.randn(2, 1, *recipe.data.crop)
     torch.testing.assert_close(theirs.eval()(images)[0], ours(images), rtol=1e-4, atol=1e-4)
@@ -84,6 +83,10 @@ def test_the_preparation_is_told_step_by_step(volume_recipe: Path) -> None:
         "crop to the box of what is above the lowest value",
         "pad with zeros, half on each side, where smaller than the crop",
     ]
+    assert told["interpolation"] == (
+        "linear, edges aligned (align_corners=False); an axis more than 3 times as coarse as another by "
+        "nearest neighbour"
+    )
 
 
 def test_the_output_is_told_for_every_kind_of_target(volume_recipe: Path, picture_recipe: Path) -> None:

@@ -21,7 +21,7 @@ from selfmae.jobs.finetune import Validation, finetune_cell
 from selfmae.jobs.seen import Seen
 from selfmae.jobs.source import load_cases, look_at
 from selfmae.jobs.start import Start, find_start
-from selfmae.models.weights import save_weights
+from selfmae.models.weights import read_contract, save_weights
 from selfmae.recipe import load_recipe
 from selfmae.tasks.classify import Classify
 
@@ -112,7 +112,10 @@ def test_weights_that_saw_a_test_image_are_refused(
 @pytest.mark.parametrize(
     ("start", "text"),
     [
-        ("may", "--start 'may' must be scratch, imagenet, timm:NAME, mae:DIR or an existing file of weights."),
+        (
+            "may",
+            "--start 'may' must be scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an existing file of weights.",
+        ),
         ("mae:{tmp}", "{tmp} holds no finished pre-training (model.safetensors is not there): run `selfmae pretrain"),
         ("mae:", "--start 'mae:' must be scratch, imagenet, timm:NAME, mae:DIR"),
         ("mae:{tmp}/none", "{tmp}/none holds no finished pre-training"),
@@ -158,6 +161,19 @@ def test_a_folder_that_began_from_another_start_is_refused(
     cell = volume_run / "scratch" / "fold0" / "seed0"
     assert call("finetune", volume_recipe, "--out", cell, "--start", f"mae:{pretrained}") == 2
     assert f"{cell} was started from scratch, not from mae:{pretrained}: choose" in capsys.readouterr().err
+
+
+def test_other_weights_of_the_same_name_are_refused(
+    tmp_path: Path, volume_recipe: Path, pretrained: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, file, out = load_file(pretrained / "model.safetensors"), tmp_path / "ours.safetensors", tmp_path / "out"
+    words = ("finetune", volume_recipe, "--out", out, "--start", file, "--set", "fit.steps=1")
+    metadata = {"contract": json.dumps(read_contract(pretrained / "model.safetensors"))}
+    for error, text in ((0, ""), (0, ""), (2, f"{out} was started from other weights than {file} has now: choose")):
+        weights["encoder.norm.bias"] = weights["encoder.norm.bias"] + (error > 0)
+        save_file(weights, file, metadata)
+        assert call(*words) == error
+        assert text in capsys.readouterr().err
 
 
 def test_a_split_without_val_is_an_error(tmp_path: Path, volume_recipe: Path) -> None:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from selfmae.data.case import Cases
 from selfmae.data.images import Image as Scan
-from selfmae.data.images import Mask, read_image, read_mask
+from selfmae.data.images import read_image
+from selfmae.data.masks import Mask, read_mask
 from selfmae.data.pairs import resample_onto
 from selfmae.data.sources import read_source
 

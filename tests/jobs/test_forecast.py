@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from selfmae.data.folds import Folding
 from selfmae.data.store import Store
 from selfmae.errors import UserError
 from selfmae.jobs import forecast as forecast_job
+from selfmae.jobs.cost import equal_compute
 from selfmae.jobs.display import Display
 from selfmae.jobs.forecast import Forecast, check_space, find_missing, forecast, show_forecast
 from selfmae.jobs.source import Source, load_cases, look_at
@@ -84,6 +86,21 @@ def test_times_are_paces_times_steps_cells_and_looks(recipe: Recipe, source: Sou
     assert found.amount("time", "scoring") == 12 * (3 * (2 + 1) + 4) * 5
     parts = ("preparation", "pre-training", "fine-tuning", "scoring")
     assert found.amount("time", "all") == sum(found.amount("time", part) for part in parts)
+
+
+def test_scratch_with_equal_compute_takes_its_added_steps_and_looks(
+    recipe: Recipe, source: Source, slow_machine: None
+) -> None:
+    trainings = count_trainings(source, recipe, Folding(), ("scratch", "mae", "scratch+"), 2)
+    assert (trainings.num_finetunings, trainings.num_equal) == (6, 2)
+    found, plain = (
+        forecast(recipe, source, item, None, QUIET) for item in (trainings, replace(trainings, num_equal=0))
+    )
+    steps = equal_compute(recipe, source.cases.part("train")[0]).steps
+    assert found.amount("time", "fine-tuning") == (4 * recipe.fit.steps + 2 * steps) * 2.0
+    looks = ceil(steps / recipe.fit.validate_every) - ceil(recipe.fit.steps / recipe.fit.validate_every)
+    more = found.amount("time", "scoring") - plain.amount("time", "scoring")
+    assert more == 2 * looks * trainings.num_val * 5.0 > 0
 
 
 def test_without_mae_nothing_is_forecast_of_pretraining(recipe: Recipe, source: Source, slow_machine: None) -> None:

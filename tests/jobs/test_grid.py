@@ -12,7 +12,7 @@ from selfmae.jobs import grid
 from selfmae.jobs.cost import count_operations, equal_compute
 from selfmae.jobs.display import Display
 from selfmae.jobs.finetune import finetune_cell
-from selfmae.jobs.grid import Place, places_of
+from selfmae.jobs.grid import Grid, Place, name_starts, places_of
 from selfmae.jobs.source import load_cases
 from selfmae.options import Recipe
 from selfmae.recipe import load_recipe
@@ -46,6 +46,24 @@ def test_cells_are_ordered_by_seed_then_fold_then_start() -> None:
         "scratch/fold1/seed0",
     ]
     assert (len(places), places[1].start, places[-1].seed) == (8, "x/ours.pth", 1)
+
+
+def test_a_file_may_be_given_the_name_of_a_start(tmp_path: Path) -> None:
+    (tmp_path / "vit.pth").touch()
+    texts = ("scratch", f"imagenet={tmp_path / 'vit.pth'}", str(tmp_path / "vit.pth"), "timm:x")
+    assert name_starts(Grid(texts)) == {
+        "scratch": "scratch",
+        "imagenet": str(tmp_path / "vit.pth"),
+        "vit": str(tmp_path / "vit.pth"),
+        "x": "timm:x",
+    }
+
+
+@pytest.mark.parametrize("text", ["mae={}", "scratch={}", "a/b={}", "..={}", "={}", "imagenet={}.gone", "imagenet="])
+def test_other_names_of_files_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "vit.pth").touch()
+    with pytest.raises(UserError, match=r"or NAME=FILE \(imagenet=FILE where there is no network\)\.$"):
+        name_starts(Grid((text.format(tmp_path / "vit.pth"),)))
 
 
 def test_a_failed_training_stops_no_other_and_the_next_command_trains_only_it(

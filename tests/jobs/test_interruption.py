@@ -33,8 +33,11 @@ def interrupt(words: list[str], log: Path, num_lines: int) -> tuple[int, str]:
 def test_an_interrupted_training_ends_as_if_nothing_had_happened(
     tmp_path: Path, picture_recipe: Path, call: Call, bytes_of: Callable[..., dict[str, bytes]], command: str
 ) -> None:
-    steps = ["--set", f"{'fit' if command == 'finetune' else 'pretrain'}.steps=200", "--set", "fit.validate_every=50"]
-    words = [command, str(picture_recipe), *steps, "--out"]
+    settings = {
+        "pretrain": ("pretrain.steps=200", "probe.every=20", "probe.kind=labels", "probe.patience=6"),
+        "finetune": ("fit.steps=200", "fit.validate_every=50"),
+    }
+    words = [command, str(picture_recipe), *(word for text in settings[command] for word in ("--set", text)), "--out"]
     code, error = interrupt([*words, str(tmp_path / "stopped")], tmp_path / "stopped" / "steps.jsonl", 10)
     assert code == 130, error
     assert error.splitlines()[-1] == "Interrupted: the same command continues where it stopped."

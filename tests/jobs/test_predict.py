@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from selfmae.data.case import Case
-from selfmae.data.images import read_image, write_mask
+from selfmae.data.images import read_image
+from selfmae.data.masks import write_mask
 from selfmae.data.phantom import write_volumes
 from selfmae.jobs.predict import predict_one
 from selfmae.metrics.segmentation import score_masks

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from selfmae.data import images, look, store
+from selfmae.data import look, masks, store
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.errors import UserError
-from selfmae.jobs.pretrain import make_probe
-from selfmae.jobs.source import Source
+from selfmae.jobs.pretrain import make_probe, probe_notes
+from selfmae.jobs.source import Source, load_cases
 from selfmae.recipe import load_recipe
 
 Call = Callable[..., int]
@@ -80,7 +80,7 @@ def test_no_label_file_is_opened(
     def refuse(path: Path) -> None:
         raise AssertionError(f"{path} was opened")
 
-    for module in (images, look, store):
+    for module in (look, masks, store):
         monkeypatch.setattr(module, "read_mask", refuse)
     whole = nib.load
     monkeypatch.setattr(
@@ -179,6 +179,33 @@ def test_a_probe_looks_at_fixed_steps_and_keeps_the_best_weights(
     assert looks_of(tmp_path / "b")[0] == looks[0]
 
 
+def test_a_probe_of_labels_opens_none_of_val_and_test_cases(
+    tmp_path: Path, volumes: Path, volume_recipe: Path, pretrained: Path, call: Call
+) -> None:
+    copy = own_copy(volumes, tmp_path)
+    parts = {name: row["split"] for name, row in splits_of(pretrained).items()}
+    for name in (name for name, part in parts.items() if part in ("val", "test")):
+        (copy / "labelsTr" / f"{name}.nii.gz").write_bytes(b"whoever opens this fails")
+    words = (f"data.source={copy}", f"data.cache={tmp_path / 'cache'}", "probe.every=2", "probe.kind=labels")
+    sets = (word for text in words for word in ("--set", text))
+    assert call("pretrain", volume_recipe, "--out", tmp_path / "out", *sets) == 0
+    assert all(0 <= look["probe"] <= 1 for look in looks_of(tmp_path / "out"))
+    counts = json.loads((tmp_path / "out" / "where.json").read_text())["probe"]
+    numbers = {part: list(parts.values()).count(part) for part in ("train", "val")}
+    assert counts == dict(zip(("num_held_out", "num_labelled"), (numbers["val"], numbers["train"]), strict=True)) | {
+        "num_held_out_patients": numbers["val"],
+        "num_labelled_patients": numbers["train"],
+    }
+
+
+def test_a_probe_is_made_of_val_images_and_train_labels(volume_recipe: Path) -> None:
+    recipe = load_recipe(str(volume_recipe), ("probe.kind=labels", "probe.every=1"))
+    probe = make_probe(recipe, Source(load_cases(recipe.data), (), ()))
+    assert probe is not None
+    assert {case.split for case in probe.held_out} == {"val"}
+    assert {case.split for case in probe.labelled} == {"train"}
+
+
 def test_a_probe_may_end_pretraining_early(tmp_path: Path, volume_recipe: Path, call: Call) -> None:
     words = ("probe.every=1", "probe.patience=1", "pretrain.steps=40", "pretrain.lr=100.0")
     assert call("pretrain", volume_recipe, "--out", tmp_path, *(w for word in words for w in ("--set", word))) == 0
@@ -195,3 +222,21 @@ def test_a_probe_needs_cases_to_look_at(volume_recipe: Path, kind: str, text: st
     with pytest.raises(UserError, match=text):
         make_probe(recipe, source)
     assert make_probe(load_recipe(str(volume_recipe)), source) is None
+
+
+def test_a_probe_of_another_network_is_refused(volume_recipe: Path) -> None:
+    recipe = load_recipe(str(volume_recipe), ("probe.every=1", "model.network=segresnet", "data.crop=[16, 16, 16]"))
+    with pytest.raises(UserError, match=r"a masked autoencoder, but model.network is segresnet: set probe.every=0\."):
+        make_probe(recipe, Source(load_cases(recipe.data), (), ()))
+
+
+def test_a_run_says_what_chooses_its_pretrained_weights(volume_recipe: Path) -> None:
+    def notes(*words: str) -> list[str]:
+        return probe_notes(load_recipe(str(volume_recipe), words))
+
+    assert notes() == []
+    (note,) = notes("probe.every=50", "probe.patience=3")
+    assert "every 50 steps" in note
+    assert "reconstruct hidden patches of validation images best" in note
+    assert "stops after 3 looks without a better one" in note
+    assert "reads the labels of training cases best" in notes("probe.every=50", "probe.kind=labels")[0]

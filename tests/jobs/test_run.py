@@ -56,7 +56,19 @@ def check_verdict(run: Path, metric: str) -> None:
     assert all(set(start) == {"mean", "ci95"} for start in verdict["starts"].values())
     (pair,) = verdict["pairs"]
     assert (pair["a"], pair["b"]) == ("scratch", "mae")
-    keys = {"a", "b", "difference", "ci95", "p", "p_holm", "num_cases", "num_patients", "num_seeds", "verdict"}
+    keys = {
+        "a",
+        "b",
+        "difference",
+        "ci95",
+        "p",
+        "p_holm",
+        "num_cases",
+        "num_patients",
+        "num_deciding",
+        "num_seeds",
+        "verdict",
+    }
     assert set(pair) == keys | {"to_tell"}
     assert pair["p_holm"] == pair["p"]
     assert verdict["missing"] == []

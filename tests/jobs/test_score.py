@@ -45,7 +45,7 @@ def masks(tmp_path: Path) -> tuple[Path, Path]:
 def test_scores_are_those_that_overlap_says_in_the_files_of_a_model(masks: tuple[Path, Path], tmp_path: Path) -> None:
     summary = score(*masks, None, tmp_path / "tool", QUIET)
     rows = read_table(tmp_path / "tool" / "rows-test.csv")
-    assert [(row["id"], float(row["dice_1"]), float(row["hd95_mm_1"])) for row in rows] == [
+    assert [(row["id"], float(row["dice_label_1"]), float(row["hd95_mm_label_1"])) for row in rows] == [
         ("a", 1.0, 0.0),
         ("b", 0.75, 1.0),
     ]
@@ -88,7 +88,9 @@ def test_masks_scored_under_the_name_of_a_start_are_told_apart(
     volume_run: Path, masks: tuple[Path, Path], tmp_path: Path
 ) -> None:
     score(*masks, None, tmp_path / "scratch", QUIET)
-    with pytest.raises(UserError, match=r"scratch was scored on the labels \['1'\], but the others on \['aorta', .*"):
+    with pytest.raises(
+        UserError, match=r"scratch was scored on the labels \['label_1'\], but the others on \['aorta', .*"
+    ):
         compare([volume_run, tmp_path / "scratch"])
 
 

@@ -28,8 +28,10 @@ from selfmae.jobs.seen import (
     set_name,
 )
 from selfmae.jobs.source import Source, load_cases, look_at
+from selfmae.jobs.sweep_results import gather, save_sweep, show_sweep
 from selfmae.models.weights import read_contract, save_weights
 from selfmae.recipe import load_recipe
+from selfmae.report.sweep import build_sweep_page
 
 Call = Callable[..., int]
 
@@ -168,10 +170,28 @@ def test_what_is_allowed_is_stamped_on_every_table_and_figure(
     (page,) = report([run], Display(quiet=True), transductive=True)
     text = page.read_text()
     marks = text.count(">TRANSDUCTIVE</")
-    assert marks == len(re.findall(r"<(?:table|figure)[ >]", text)) > 5
+    assert marks - 1 == len(re.findall(r"<(?:table|figure)[ >]", text)) > 5  # and the verdict
     assert call("evaluate", cell, "--allow-transductive") == 0
     assert "TRANSDUCTIVE: metric" in capsys.readouterr().out
     assert json.loads((cell / "summary-test.json").read_text())["leakage"][0].startswith("The weights of mae")
+
+
+def test_a_sweep_with_a_leak_is_stamped_too(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cell = run / "mae" / "fold0" / "seed0"
+    add_to_contract(cell, "seen", row_of(cell, "test")["hash"])
+    shutil.move(run, tmp_path / "base")
+    facts = json.loads((tmp_path / "base" / "run.json").read_text())
+    found = gather([{}], facts, tmp_path, transductive=True)
+    content = found | {"axes": {"mask.ratio": [0.5]}, "failed": {}, "halving": []}
+    assert [text[:26] for text in content["leakage"]] == ["base: The weights of mae w"]
+    for row in (*content["rows"], *content["pairs"]):
+        row["settings"]["mask.ratio"] = 0.5
+    save_sweep(content, tmp_path)
+    assert {row["leakage"] for row in read_table(tmp_path / "sweep.csv")} == {"TRANSDUCTIVE"}
+    show_sweep(content, Display())
+    assert "TRANSDUCTIVE: mask.ratio=0.5: mae against scratch" in capsys.readouterr().err
+    page = build_sweep_page(content)
+    assert page.count(">TRANSDUCTIVE</") == len(re.findall(r"<(?:table|figure)[ >]", page)) >= 3
 
 
 def test_a_clean_report_bears_no_stamp(volume_run: Path) -> None:

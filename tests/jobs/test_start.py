@@ -90,7 +90,8 @@ def test_an_unknown_start_is_one_sentence(
     assert call(command, picture_recipe, "--out", tmp_path / "out", "--start", "imagnet") == 2
     flag = "start.pretrain" if command == "pretrain" else "--start"
     assert error_line() == (
-        f"Error: {flag} 'imagnet' must be scratch, imagenet, timm:NAME, mae:DIR or an existing file of weights."
+        f"Error: {flag} 'imagnet' must be scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an "
+        "existing file of weights."
     )
     assert not (tmp_path / "out").exists()
 
@@ -118,7 +119,7 @@ def test_a_run_finds_a_wrong_start_of_pretraining_before_it_trains(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("text", "name"), [("imagenet", "vit_tiny"), ("timm:vit_base_patch16_224.mae", "vit_base")])
+@pytest.mark.parametrize(("text", "name"), [("imagenet", "vit_tiny"), ("timm:deit_tiny_patch16_224", "deit_tiny")])
 def test_timms_weights_bring_their_licence(
     picture_recipe: Path, monkeypatch: pytest.MonkeyPatch, text: str, name: str
 ) -> None:
@@ -135,6 +136,18 @@ def test_timms_weights_bring_their_licence(
     assert asked[0].startswith(name)
     assert (start.kind, start.seen) == (text.partition(":")[0], Seen())
     assert start.licence == f"some-licence ({asked[0]})"
+
+
+def test_facebooks_licence_goes_with_its_weights(
+    tmp_path: Path, vit: Path, picture_recipe: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = {"mask_token": torch.ones(1, 1, 8), "decoder_blocks.0.norm1.weight": torch.ones(8)}
+    save_file(load_file(vit) | more, tmp_path / "mae.safetensors")
+    known = "not stated in the file; facebook's CC BY-NC 4.0"
+    assert find_start(str(tmp_path / "mae.safetensors"), load_recipe(str(picture_recipe))).licence == known
+    assert find_start(str(vit), load_recipe(str(picture_recipe))).licence == "not stated"
+    assert call("weights", tmp_path / "mae.safetensors") == 0
+    assert known in capsys.readouterr().out
 
 
 def test_random_weights_are_nothing_to_tell(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selfmae.data.case import Case, Cases, Labels
 from selfmae.errors import UserError
 from selfmae.jobs.compare import compare
 from selfmae.jobs.folder import read_table
 from selfmae.jobs.runs import Runs
-from selfmae.jobs.subgroups import column_groups, size_groups, table_of
+from selfmae.jobs.subgroups import column_groups, kept_columns, note_columns, size_groups, table_of
 from selfmae.options import TargetOptions
 
 Call = Callable[..., int]
@@ -88,8 +89,33 @@ def test_the_effect_in_a_subgroup_is_that_of_its_cases_alone(
     assert call("compare", run, "--subgroups", "view", "--table", table) == 0
     rows = {row["subgroup"]: row for row in json.loads((run / "verdict.json").read_text())["subgroups"]}
     assert rows["view: left"]["num_cases"] == 4
+    table.unlink()
+    assert [row["subgroup"] for row in compare([run])["subgroups"]] == ["view: left"]  # kept
     for start in ("scratch", "mae"):  # the same comparison, where the other cases were never there
         path = run / start / "fold0" / "seed0" / "rows-test.csv"
         head, *others = path.read_text().splitlines()
         path.write_text("\n".join([head, *(row for row in others if row.split(",")[0] in ids[:4])]) + "\n")
     assert rows["view: left"]["difference"] == compare([run])["pairs"][0]["difference"]
+
+
+def cases_of(source: Path, num: int) -> Cases:
+    cases = [Case(f"case{n}", f"p{n}", (source.parent / f"case{n}.png",), (0.0,), "train") for n in range(num)]
+    return Cases(source, "table", tuple(cases), Labels("findings", ("nodule",)), ("gray",))
+
+
+def test_a_run_notes_the_usual_columns_of_its_table_once(tmp_path: Path) -> None:
+    lines = [f"case{n}.png,{'AP' if n % 2 else 'PA'},{'F' if n % 3 else 'M'},{n},one" for n in range(6)]
+    head = "image,ViewPosition,Patient Gender,view_number,scanner"
+    table = write(tmp_path / "t.csv", "\n".join([head, *lines]) + "\n")
+    note_columns(tmp_path, cases_of(table, 6))
+    assert kept_columns(tmp_path)[0] == ["ViewPosition", "Patient Gender", "view_number"]
+    write(tmp_path / "subgroups.csv", "id,mine\ncase0,x\n")
+    note_columns(tmp_path, cases_of(table, 6))
+    assert kept_columns(tmp_path) == (["mine"], tmp_path / "subgroups.csv")
+
+
+def test_a_table_that_lacks_a_case_or_has_no_such_column_is_not_noted(tmp_path: Path) -> None:
+    table = write(tmp_path / "t.csv", "image,view\ncase0.png,AP\ncase1.png,PA\n")
+    note_columns(tmp_path, cases_of(table, 3))
+    note_columns(tmp_path, cases_of(write(tmp_path / "u.csv", "image,age\ncase0.png,1\ncase1.png,2\n"), 2))
+    assert kept_columns(tmp_path) == ([], None)

@@ -47,6 +47,7 @@ def test_a_sweep_has_a_line_for_every_combination_and_start(swept: Path) -> None
     assert {(row["num_cases"], row["num_seeds"], row["metric"]) for row in rows} == {(str(tested), "1", "mean_auc")}
     content = json.loads((swept / "sweep.json").read_text())
     assert (content["axes"], content["failed"], content["halving"]) == ({"mask.ratio": [0.5, 0.75]}, {}, [])
+    assert content["paper"]["rows"] == []
     assert "<svg" in (swept / "sweep.html").read_text()
 
 

@@ -142,14 +142,14 @@ def test_the_table_for_people_shows_the_contract(
     assert call("weights", cell(volume_run, "mae")) == 0  # a folder stands for the weights in it
     text = capsys.readouterr().out
     for words in (
-        "written_by",
+        "written by",
         "SelfMAE",
         "unetr",
         "RAS",
         "images seen",
         "patients seen",
         "images that chose the checkpoint",
-        "dice_per_case on test",
+        "dice per case on test",
         "images: not stated",
     ):
         assert words in text, text

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from selfmae.metrics.scores import Score, mean_auc_score, mean_score
-from selfmae.metrics.statistics import Comparison, compare_paired, patient_weights
+from selfmae.metrics.statistics import Comparison, _interval, _p_value, compare_paired, patient_weights
 
 
 def weights(num_resamples: int, num_cases: int) -> np.ndarray:
@@ -174,6 +174,57 @@ def test_resampling_in_parts_uses_other_draws_for_each_part(monkeypatch: pytest.
         seen.append(drawn)
         return drawn[:, 0]
 
-    compare_paired([score], [mean_score(np.zeros(10))], names(10), 0, 250)
+    watched = Score(score, np.ones(10, dtype=bool))
+    compare_paired([watched], [mean_score(np.zeros(10))], names(10), 0, 250)
     assert [len(part) for part in seen] == [1, 100, 100, 50]
     assert not np.array_equal(seen[1], seen[2])
+
+
+def one_finding(num_positive: int, num_negative: int, rng: np.random.Generator) -> tuple[list[Score], list[Score]]:
+    """Return the AUC of two equally good models of one seed, on positive cases first."""
+    truth = np.arange(num_positive + num_negative)[:, None] < num_positive
+    noise = rng.normal(size=(2, *truth.shape)) + rng.normal(size=truth.shape)
+    a, b = ([mean_auc_score(truth, side + 1.5 * truth)] for side in noise)
+    return a, b
+
+
+@pytest.mark.parametrize("num_positive", [2, 3])
+def test_few_positive_cases_among_many_do_not_tell_equally_good_models_apart(num_positive: int) -> None:
+    rng, told = np.random.default_rng(0), 0
+    for trial in range(150):
+        done = compare_paired(*one_finding(num_positive, 30, rng), names(num_positive + 30), trial, 400)
+        told += done.verdict != "cannot tell"
+    assert told <= 12  # 150 * 0.05 + 1.7 standard deviations; all 32 patients as degrees of freedom tell 21 with 2
+
+
+def test_a_single_positive_patient_gives_an_auc_no_interval() -> None:
+    done = compare_paired(*one_finding(1, 30, np.random.default_rng(0)), names(31), 0, 200)
+    assert (done.num_deciding, done.ci95, done.p, done.verdict) == (1, None, None, "cannot tell")
+
+
+def test_the_patients_that_have_a_label_decide_its_score_not_all() -> None:
+    values = np.array([0.1, 0.2, 0.3, *[np.nan] * 20])
+    few = compare_paired([mean_score(0 * values)], [mean_score(values)], names(23), 0, 4000)
+    alone = compare_paired([mean_score(np.zeros(3))], [mean_score(values[:3])], names(3), 0, 4000)
+    assert few.ci95 is not None
+    assert few.ci95[0] < 0  # Student's t with 2 degrees of freedom, not 22
+    np.testing.assert_allclose(few.ci95, alone.ci95, atol=0.06)
+
+
+@pytest.mark.parametrize(("num", "verdict"), [(5, "cannot tell"), (6, "helps")])
+def test_few_patients_that_all_differ_by_the_same_amount_may_do_so_by_chance(num: int, verdict: str) -> None:
+    done = compare_paired([mean_score(np.zeros(num))], [mean_score(np.full(num, 0.1))], names(num), 0, 100)
+    assert (done.verdict, done.ci95 is None, done.p is None) == (verdict, num == 5, num == 5)
+
+
+def test_the_interval_leaves_out_0_exactly_where_p_is_below_005() -> None:
+    rng, borders = np.random.default_rng(0), 0
+    for num_draws in (100, 399, 1000, 1999, 2000):
+        for beyond in range(num_draws // 40 - 2, num_draws // 40 + 3):
+            draws = np.r_[-rng.random(beyond), rng.random(num_draws - beyond)]
+            ci95, p = _interval(draws), _p_value(draws)
+            assert ci95 is not None
+            assert p is not None
+            assert (ci95[0] > 0) == (p < 0.05)
+            borders += p < 0.05
+    assert 5 < borders < 25

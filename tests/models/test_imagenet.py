@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from selfmae.errors import UserError
 from selfmae.models import imagenet
-from selfmae.models.imagenet import NAMES, SECONDS, imagenet_name, timm_weights
+from selfmae.models.imagenet import NAMES, SECONDS, check_heads, imagenet_name, timm_weights
 from selfmae.options import ModelOptions
 
 TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
@@ -65,6 +65,15 @@ def test_a_size_that_timm_does_not_have_is_named() -> None:
     )
 
 
+def test_heads_that_are_not_those_of_timms_model_are_refused() -> None:
+    check_heads(TINY, ModelOptions((16, 16), width=192, heads=3))
+    with pytest.raises(UserError) as error:
+        check_heads(TINY, ModelOptions((16, 16), width=192))
+    assert str(error.value) == (
+        f"The weights of timm:{TINY} were trained with 3 heads, but model.heads is 12: set model.heads=3."
+    )
+
+
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(UserError) as error:
         timm_weights("vit_base_patch16_224.may")
@@ -86,7 +95,7 @@ def test_without_a_network_one_sentence_comes_at_once(
     with pytest.raises(UserError) as error:
         timm_weights(TINY)
     assert str(error.value) == (
-        f"The weights {TINY} could not be downloaded ({text}): connect to the network once, or give the file of a "
-        "ViT's weights as start."
+        f"The weights {TINY} could not be downloaded ({text}): connect to the network once, or give a file of a ViT's "
+        "weights (--start FILE, --starts imagenet=FILE)."
     )
     assert "repository" not in hub  # the download, which tries for half a minute, was not begun

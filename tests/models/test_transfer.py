@@ -100,6 +100,21 @@ def test_monais_vit_gives_equal_tokens(make_recipe: Make, randomise: Fill, axes:
     close(encode(fitted, recipe, images), theirs(images)[0])
 
 
+def test_what_a_file_does_not_say_of_its_patches_is_told(make_recipe: Make) -> None:
+    theirs = monai_nets.ViT(2, (16, 8), (4, 4), 48, 192, 2, 3, proj_type="perceptron", spatial_dims=2, qkv_bias=True)
+    recipe = make_recipe((16, 8), (4, 4), 2, class_token=False, norm_eps=1e-5)
+    assert transfer(theirs.state_dict(), {}, recipe, "monai.pth").adapted == {
+        "patch_embed.proj.weight": "a matrix taken as patches of 4x4, as the file does not say",
+        "pos_embed": "taken as those of 4x2 patches, as the file does not say",
+    }
+
+
+def test_monais_class_token_takes_no_position(make_recipe: Make, randomise: Fill) -> None:
+    theirs = randomise(monai_nets.ViT(1, (12, 12), (4, 4), 48, 192, 2, 3, classification=True, spatial_dims=2))
+    fitted = transfer(theirs.state_dict(), {}, make_recipe((16, 8), (4, 4)), "monai.pth")  # of 8 patches, not of 9
+    assert fitted.adapted["pos_embed"] == "3x3 to 4x2 patches by interpolation"
+
+
 def test_monais_new_vit_with_its_norms_gives_equal_tokens_of_faint_images(make_recipe: Make) -> None:
     theirs = monai_nets.ViT(1, (8, 8), (4, 4), 48, 192, 2, 3, spatial_dims=2).eval()
     recipe, images = make_recipe((8, 8), (4, 4), class_token=False, norm_eps=1e-5), torch.randn(2, 1, 8, 8) / 100
@@ -301,6 +316,21 @@ def test_channels_are_taken_by_their_names(make_recipe: Make) -> None:
     assert fitted.adapted == {"patch_embed.proj.weight": "channels c1, c9, c0 to c0, c1 by name"}
     weight = model.encoder.patch_embed.proj.weight
     assert torch.equal(fitted.weights["patch_embed.proj.weight"], weight[:, [2, 0]])
+
+
+def test_channels_of_other_names_are_taken_in_their_order_and_told(make_recipe: Make) -> None:
+    model, contract = own(make_recipe((8, 8), (4, 4), 2))
+    contract["recipe"]["data"]["channels"] = ["T1", "c0"]
+    fitted = transfer(model.state_dict(), contract, make_recipe((8, 8), (4, 4), 2), "mae:run")
+    assert fitted.adapted == {"patch_embed.proj.weight": "channels T1, c0 taken as c0, c1"}
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_norms_of_another_epsilon_are_told(make_recipe: Make, ours: bool) -> None:
+    model, contract = own(make_recipe((8, 8), (4, 4)))
+    weights = model.state_dict() if ours else timm_model(8).state_dict()
+    fitted = transfer(weights, contract if ours else {}, make_recipe((8, 8), (4, 4), norm_eps=1e-5), "weights")
+    assert fitted.adapted == {"norm.weight": "from norms with an epsilon of 1e-06, as model.norm_eps may be"}
 
 
 def test_another_number_of_heads_is_refused(make_recipe: Make) -> None:

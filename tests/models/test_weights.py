@@ -2,8 +2,10 @@
 
 import pickle
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from selfmae.errors import UserError
 from selfmae.models.classifier import Classifier
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.unetr import UNETR
-from selfmae.models.weights import load_encoder, load_whole, read_weights, save_weights
+from selfmae.models.weights import load_encoder, load_whole, read_contract, read_weights, save_weights
 from selfmae.options import MaskOptions, ModelOptions
 
 OPTIONS = ModelOptions((4, 4), width=48, depth=2, heads=3, decoder_features=4)
@@ -71,6 +73,16 @@ def test_the_arguments_of_a_script_may_lie_beside_the_tensors(tmp_path: Path) ->
     assert list(read_weights(tmp_path / "checkpoint-399.pth")[0]) == ["w"]
 
 
+@pytest.mark.parametrize("core", [b"numpy._core", b"numpy.core"])
+def test_numbers_of_numpy_may_lie_beside_the_tensors(tmp_path: Path, core: bytes) -> None:
+    """SelfMedMAE's best models hold their score so; NumPy 2 calls the place numpy._core, those before it numpy.core."""
+    content = {"state_dict": {"w": torch.ones(2)}, "metric": np.float64(0.83), "loss": np.float32(1)}
+    torch.save(content, tmp_path / "best_model.pth.tar", _use_new_zipfile_serialization=False)
+    raw = (tmp_path / "best_model.pth.tar").read_bytes()
+    (tmp_path / "best_model.pth.tar").write_bytes(raw.replace(b"cnumpy._core.", b"c" + core + b"."))
+    assert list(read_weights(tmp_path / "best_model.pth.tar")[0]) == ["w"]
+
+
 @pytest.mark.parametrize("build", [classifier, lambda: UNETR(OPTIONS, 1, (8, 8), 2)])
 def test_the_encoder_of_an_autoencoder_works_the_same_in_a_fine_tuned_model(build) -> None:  # type: ignore[no-untyped-def]
     pretrained, model = autoencoder(), build()
@@ -114,12 +126,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert str(error.value) == expected
 
 
+@pytest.mark.parametrize("read", [read_weights, read_contract])
 @pytest.mark.parametrize("content", [b"", b"no header at all"])
-def test_a_damaged_safetensors_file_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_safetensors_file_is_named(tmp_path: Path, content: bytes, read: Callable[[Path], object]) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(UserError) as error:
-        read_weights(path)
+        read(path)
     assert str(error.value).startswith(f"{path} could not be read as safetensors (")
     assert str(error.value).endswith("): the file is damaged or of another kind; copy it again.")
 
@@ -133,7 +146,8 @@ def test_a_damaged_torch_file_is_named(tmp_path: Path, content: bytes) -> None:
     assert str(error.value).startswith(f"{path} could not be read as weights (")
 
 
-@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, 2))])
+@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, 4))])
+@pytest.mark.filterwarnings("error")  # the one sentence is all that a user reads
 def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
     path, trace = tmp_path / "model.pth", tmp_path / "trace"
     write({"w": Payload(trace)}, path)

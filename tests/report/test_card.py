@@ -41,3 +41,13 @@ def test_regions_and_classes_are_called_so(make_run: Make) -> None:
 
 def test_there_is_no_card_before_an_evaluation(make_cell: Make) -> None:
     assert model_card(read_results(make_cell("pretrain"))) == []
+
+
+def test_the_card_says_by_what_patients_were_compared(make_run: Make) -> None:
+    folder = make_run()
+    assert card(folder)["Limits"].endswith("Groups of patients (sex, age, scanner) were not compared.")
+    verdict = json.loads((folder / "verdict.json").read_text())
+    row = {"a": "scratch", "b": "mae", "mean_a": 0.5, "mean_b": 0.6, "difference": 0.1, "ci95": None, "num_cases": 5}
+    groups = [row | {"label": label, "subgroup": name} for label, name in (("", "sex: F"), ("liver", "small liver"))]
+    (folder / "verdict.json").write_text(json.dumps(verdict | {"subgroups": groups}))
+    assert card(folder)["Limits"].endswith("Groups of patients were compared by sex only.")

@@ -1,10 +1,13 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from selfmae.report.card import model_card
 from selfmae.report.methods import methods_paragraph
+from selfmae.report.provenance import counts_table
 from selfmae.report.results import read_results
 
 Make = Callable[..., Path]
@@ -77,3 +80,36 @@ def test_folds_and_their_repeats_are_told(make_run: Make) -> None:
     run = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(run | {"num_folds": 5, "num_repeats": 3}))
     assert "with 5-fold patient-wise cross-validation, repeated 3 times" in methods(folder)
+
+
+def test_weights_without_validation_are_the_last_and_equal_compute_has_steps_of_its_own(make_run: Make) -> None:
+    folder = make_run(num_seeds=1)
+    for log in folder.glob("*/fold*/seed*/steps.jsonl"):
+        lines = [line for line in log.read_text().splitlines() if "score" not in line]
+        log.write_text("\n".join(lines) + "\n")
+    equal = folder / "scratch+" / "fold0" / "seed0"
+    shutil.copytree(folder / "scratch" / "fold0" / "seed0", equal)
+    with (equal / "steps.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 720, "loss": 0.1, "lr": 0.0}) + "\n")
+    assert "up to 400 steps; 720 from scratch with equal compute)" in methods(folder)
+    assert "and the last weights were kept" in methods(folder)
+
+
+def test_of_several_pairs_the_corrected_p_is_given_too(make_run: Make) -> None:
+    folder = make_run()
+    verdict = json.loads((folder / "verdict.json").read_text())
+    pair = verdict["pairs"][0] | {"p_holm": 0.012}
+    (folder / "verdict.json").write_text(json.dumps(verdict | {"pairs": [pair, pair, pair]}))
+    assert "p = 0.004, after Holm's correction for 3 pairs p = 0.012)" in methods(folder)
+
+
+def test_folds_have_no_parts_to_count_but_all_labelled_cases(make_run: Make) -> None:
+    folder = make_run()
+    run = json.loads((folder / "run.json").read_text())
+    counts = {"labelled": {"cases": 60, "patients": 33}, "unlabelled": {"cases": 10, "patients": 5}}
+    (folder / "run.json").write_text(json.dumps(run | {"num_folds": 2, "counts": counts}))
+    text = "60 labelled cases of 33 patients and 10 unlabelled cases of 5 patients"
+    assert f"{text}, with 2-fold patient-wise cross-validation" in methods(folder)
+    results = read_results(folder)
+    assert f"{text} of" in model_card(results)[1][1][0]
+    assert counts_table(results).rows[0] == ("labelled (train, validation and test in turn)", "60", "33")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from selfmae.report.sweep import build_sweep_page, is_logarithmic
+from selfmae.report.sweep import build_sweep_page, is_logarithmic, sweep_plots
 
 
 def make_content(axes: dict[str, list[Any]], starts: tuple[str, ...] = ("scratch", "mae")) -> dict[str, Any]:
@@ -21,7 +21,15 @@ def make_content(axes: dict[str, list[Any]], starts: tuple[str, ...] = ("scratch
         for place, value in enumerate(axes[key])
         for start in starts
     ]
-    return {"metric": "mean_auc", "axes": axes, "rows": rows, "pairs": [], "failed": {}, "halving": [], "leakage": []}
+    return {
+        "metric": "mean_auc",
+        "axes": axes,
+        "rows": rows,
+        "pairs": [],
+        "failed": {},
+        "halving": [],
+        "leakage": [],
+    } | {"paper": {"rows": ()}}
 
 
 @pytest.mark.parametrize(
@@ -53,6 +61,15 @@ def test_the_page_has_one_plot_for_each_value_of_the_shorter_key() -> None:
     assert "<figcaption>fit.steps = 4</figcaption>" in page
 
 
+def test_the_paper_stands_on_the_page_where_the_recipe_is_its_own() -> None:
+    content = make_content({"mask.ratio": [0.25, 0.5]})
+    assert "Beside the paper" not in build_sweep_page(content)
+    paper = {"columns": ("Method", "here"), "rows": (("UNETR", "81.25"),), "note": "No row is filled."}
+    page = build_sweep_page(content | {"paper": paper})
+    assert "Beside the paper" in page
+    assert "<td>81.25</td>" in page
+
+
 def test_words_stand_side_by_side_on_the_axis() -> None:
     page = build_sweep_page(make_content({"mask.target": ["patch", "raw"]}))
     assert ">patch</text>" in page
@@ -80,3 +97,15 @@ def test_what_is_missing_chosen_or_leaked_is_said() -> None:
     assert "mae &lt;b&gt;: out of memory" in page
     assert "mask.ratio=0.5: 0.7, goes on" in page
     assert "TRANSDUCTIVE" in page
+
+
+@pytest.mark.parametrize("values", [[0.25, 0.5, 0.75], [10, 100, 1000], ["raw", "patch"]])
+def test_starts_stand_side_by_side_within_the_axes(values: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfmae.report.sweep.to_svg", lambda figure, *_: figure)
+    ((_, figure),) = sweep_plots(make_content({"key": values}), {"scratch": "gray", "mae": "blue"})
+    plot = figure.axes[0]
+    low, high = plot.get_ylim()
+    assert low < 0.4 < 0.6 + 0.01 * (len(values) - 1) < high
+    curves = [line.get_transform().transform(line.get_xydata()) for line in plot.lines if line.get_marker() == "o"]
+    assert [len(curve) for curve in curves] == [len(values)] * 2
+    assert (curves[1] - curves[0])[:, 0] == pytest.approx(4 * figure.dpi / 72)

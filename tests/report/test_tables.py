@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from selfmae.report import tables
 from selfmae.report.provenance import findings_table, machines_table
 from selfmae.report.results import label_names, read_results
-from selfmae.report.tables import case_table, case_value, label_table, pairs_table, starts_table
+from selfmae.report.tables import case_table, case_value, label_table, pairs_table, starts_table, subgroups_table
 from selfmae.report.words import DASH, duration, interval, metric_title, number, p_value, plural
 
 Make = Callable[..., Path]
@@ -132,3 +133,13 @@ def test_seeds_are_ordered_as_numbers(make_run: Make) -> None:
 )
 def test_numbers_read_well(text: str, expected: str) -> None:
     assert text == expected
+
+
+def test_a_subgroup_has_its_scores_in_the_order_in_which_the_pair_names_the_starts(make_run: Make) -> None:
+    folder = make_run()
+    verdict = json.loads((folder / "verdict.json").read_text())
+    row = {"subgroup": "sex: F", "label": "", "a": "scratch", "b": "mae", "mean_a": 0.5, "mean_b": 0.7, "ci95": None}
+    verdict["subgroups"] = [row | {"difference": 0.2, "num_cases": 5}]
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+    (texts,) = subgroups_table(read_results(folder)).rows
+    assert texts[:5] == ("sex: F", "mae against scratch", "0.700", "0.500", "+0.200")

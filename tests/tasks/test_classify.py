@@ -150,3 +150,12 @@ def test_the_summary_is_that_of_the_kind() -> None:
     assert findings["mean_auc"] == classes["macro_auc"] == 1
     assert classes["accuracy"] == 1
     assert "accuracy" not in findings
+
+
+def test_rand_augment_comes_before_mean_and_deviation_and_follows_from_the_draw(case: Case) -> None:
+    task = make_task("findings", augment=AugmentOptions(rand_augment=9), mean=0.5, std=0.225)
+    first, again, plain = (make.sample(Draw(case, 1))["image"] for make in (task, task, make_task("findings")))
+    assert torch.equal(first, again)
+    shades = (first * 0.225 + 0.5) * 255
+    torch.testing.assert_close(shades, shades.round(), atol=1e-3, rtol=0)
+    assert not torch.equal(first, (plain - 0.5) / 0.225)

@@ -46,9 +46,10 @@ def test_patience_stops_early(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("undefined", [float("-inf"), float("nan")])
-def test_weights_are_kept_even_if_no_look_has_a_score(tmp_path: Path, undefined: float) -> None:
+def test_the_last_weights_are_kept_if_no_look_has_a_score(tmp_path: Path, undefined: float) -> None:
     fake.optimisation_in(tmp_path).run(CASES, {}, Score((undefined,) * 4))
-    assert (tmp_path / "model.safetensors").exists()
+    saved, last = read_weights(tmp_path / "model.safetensors")[0], torch.load(tmp_path / "last.ckpt")["model"]
+    assert all(torch.equal(saved[name], last[name]) for name in last)
     assert {line["score"] for line in read_log(tmp_path / "steps.jsonl") if "score" in line} == {None}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from selfmae.data.facts import Problem
 from selfmae.errors import UserError
 from selfmae.seeds import generator
 
@@ -47,7 +48,10 @@ class Labels:
 
 @dataclass(frozen=True)
 class Cases:
-    """All cases of a source as a reader understood them; `notes` are sentences worth telling the user."""
+    """All cases of a source as a reader understood them; `notes` are sentences worth telling the user.
+
+    `problems` are what the reader found wrong with single cases; the data doctor reports them with all others.
+    """
 
     source: Path
     layout: str
@@ -55,6 +59,7 @@ class Cases:
     labels: Labels
     channels: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def part(self, *splits: str) -> list[Case]:
         """Return the cases of these splits, in order."""

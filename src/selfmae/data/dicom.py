@@ -1,7 +1,8 @@
 """The pixels of DICOM images: series as volumes, single frames as pictures.
 
-Volumes hold real values (RescaleSlope and RescaleIntercept applied, HU for CT). A picture whose stored values rise from
-white to black (MONOCHROME1) is inverted; in a volume that tag speaks of the display only, so its values stay.
+Volumes hold real values (RescaleSlope and RescaleIntercept applied, HU for CT). A radiograph is what its window or VOI
+LUT shows, and a picture whose stored values rise from white to black (MONOCHROME1) is inverted; in a volume both speak
+of the display only, so its values stay.
 """
 
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder
 
 from selfmae.data.dicom_checks import read_grid
 from selfmae.data.dicom_grid import Grid, Slice, group_of
-from selfmae.data.dicom_headers import header_of
+from selfmae.data.dicom_headers import RADIOGRAPHS, header_of
 from selfmae.data.dicom_series import find_headers, headers_in, is_series, name_images, split_mask_path
 from selfmae.errors import UserError
 
@@ -102,11 +103,21 @@ def load_picture(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
         pixels = (pixels / 257 if pixels.dtype == np.uint16 else pixels).astype(np.uint8)
     elif not colour:
         pixels = apply_modality_lut(pixels, content)
+        pixels = _as_seen(pixels, content) if header.modality in RADIOGRAPHS else pixels
     if content.PhotometricInterpretation == "MONOCHROME1":
         pixels = pixels.astype(np.float32)
         pixels = pixels.max() + pixels.min() - pixels
     spacing = content.get("PixelSpacing") or content.get("ImagerPixelSpacing") or ()
     return pixels, tuple(float(step) for step in spacing)
+
+
+def _as_seen(pixels: np.ndarray, content: Dataset) -> np.ndarray:
+    """Return a picture as its window or VOI LUT, the first of several, shows it; a window without a width is none."""
+    widths = np.ravel(content.get("WindowWidth") or 0)
+    if not content.get("VOILUTSequence") and (float(widths[0]) < 1 or content.get("WindowCenter") is None):
+        return pixels
+    seen: np.ndarray = apply_voi_lut(pixels, content)
+    return seen
 
 
 def _rescale(plane: np.ndarray, content: Dataset, item: Slice) -> np.ndarray:

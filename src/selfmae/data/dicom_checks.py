@@ -18,6 +18,9 @@ MOST_TILT_DEGREES = 0.5  # below this a stack of 200 mm leans by less than 2 mm
 
 # code: severity, what mends it (the form of `doctor.REMEDIES`)
 REMEDIES = {
+    "split_series": ("error", "move the slices together, or remove the copies"),
+    "several_masks": ("error", "keep one of them, or join them to one"),
+    "lonely_mask": ("error", "add the series, or remove the masks"),
     "mixed_series": ("error", "move the slices that do not belong there into folders of their own, or remove them"),
     "repeated_slices": ("error", "keep one image of each position, for example one time, echo or b-value"),
     "missing_slices": ("error", "copy the whole series again, or remove it"),

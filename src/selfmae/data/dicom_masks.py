@@ -91,7 +91,10 @@ def _stored_frames(content: Dataset) -> Iterator[np.ndarray]:
         return
     # Single bits follow each other without a gap: a frame may begin within a byte, which iter_pixels does not see.
     packed, size = np.frombuffer(content.PixelData, dtype=np.uint8), content.Rows * content.Columns
-    for frame in range(int(content.get("NumberOfFrames") or 1)):
+    num_frames = int(content.get("NumberOfFrames") or 1)
+    if 8 * packed.size < num_frames * size:
+        raise UserError(f"The mask {content.filename} ends within its {num_frames} frames: copy it again.")
+    for frame in range(num_frames):
         first, last = frame * size, (frame + 1) * size
         bits = np.unpackbits(packed[first // 8 : -(-last // 8)], bitorder="little")
         yield bits[first % 8 : first % 8 + size].reshape(content.Rows, content.Columns)

@@ -19,7 +19,7 @@ SEVERITIES = ("error", "warning", "note")
 def examine(cases: Cases, facts: Sequence[Facts], problems: Sequence[Problem]) -> list[Finding]:
     """Return all findings, errors first, notes last; problems of one code are one finding."""
     found = [
-        *_group(problems),
+        *_group([*cases.problems, *problems]),
         *check_images(cases, facts),
         *check_masks(cases, facts),
         *check_copies(cases, facts),
@@ -37,11 +37,16 @@ def raise_on_errors(findings: Iterable[Finding]) -> None:
 
 
 def _group(problems: Sequence[Problem]) -> list[Finding]:
-    """Return one finding for each code: the first texts speak for the others, `cases` lists all."""
-    groups: dict[str, list[Problem]] = defaultdict(list)
+    """Return one finding for each code and remedy: the first texts speak for the others, `cases` lists all."""
+    groups: dict[tuple[str, str], list[Problem]] = defaultdict(list)
     for problem in problems:
-        groups[problem.code].append(problem)
+        groups[problem.code, problem.fix].append(problem)
     return [
-        make_finding(code, [problem.case for problem in group], join([problem.text.rstrip(".") for problem in group]))
-        for code, group in groups.items()
+        make_finding(
+            code,
+            [item.case for item in group if item.case],
+            join(list(dict.fromkeys(item.text for item in group))),
+            fix,
+        )
+        for (code, fix), group in groups.items()
     ]

@@ -8,7 +8,7 @@ from selfmae.data.case import Cases
 from selfmae.data.facts import Facts
 from selfmae.data.findings import Finding, join, make_finding
 
-FEWEST_IMAGES = 8  # fewer show no usual size
+FEWEST_IMAGES = 5  # fewer show no usual size
 FAR = 6.0  # deviations (of the median absolute deviation, on a log scale) from the median
 LEAST_FACTOR = 2.0  # a size or spacing that differs by less is ordinary variation
 MOST_ODD = 0.1  # part of the images: more are a second kind, not outliers
@@ -67,7 +67,7 @@ def _check_outliers(code: str, facts: Sequence[Facts]) -> list[Finding]:
     away = np.abs(logs - np.median(logs, axis=0))
     limit = np.maximum(np.log(LEAST_FACTOR), FAR * 1.4826 * np.median(away, axis=0))
     odd = [name for name, far in zip(values, (away > limit + 1e-9).any(axis=1), strict=True) if far]
-    if not odd or len(odd) > MOST_ODD * len(values):
+    if not odd or len(odd) > max(1, MOST_ODD * len(values)):
         return []
     usual = _round(np.exp(np.median(logs, axis=0)))
     unit = "mm" if spacing else "voxels"

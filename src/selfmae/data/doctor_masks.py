@@ -8,33 +8,41 @@ from selfmae.data.facts import Facts
 from selfmae.data.findings import Finding, join, make_finding
 from selfmae.data.sides import left_right_pairs
 
+MOST_VALUES = 256  # of a mask with 255 labels and background
+
 
 def check_masks(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
     """Compare the values in the masks that were read with the labels, and look at the labels' names."""
     if cases.labels.kind != "mask":
         return []
     masked = [fact for fact in facts if fact.mask_counts]
-    found = [*_check_values(cases, masked), *_check_empty(cases, masked)] if masked else []
+    checks = (_check_undeclared(cases, masked), _check_absent(cases.labels, masked), _check_empty(cases, masked))
+    found = [finding for check in checks for finding in check] if masked else []
     return [*found, *_check_order(cases.labels), *_check_sides(cases.labels)]
 
 
-def _check_values(cases: Cases, masked: Sequence[Facts]) -> list[Finding]:
+def _check_undeclared(cases: Cases, masked: Sequence[Facts]) -> list[Finding]:
+    """Report values that are no label, and masks with so many of them that they are images."""
+    files, known = _files(cases), {0, *cases.labels.values}
     holders: dict[int, list[str]] = defaultdict(list)
+    texts, odd = [], []
     for fact in masked:
-        for value, _ in fact.mask_counts:
-            holders[value].append(fact.id)
-    files = _files(cases)
-    known = dict(zip(cases.labels.values, cases.labels.names, strict=True))
-    found = [
-        make_finding("undeclared_label", ids, f"the value {value} in {join([files[name] for name in ids])} is no label")
-        for value, ids in sorted(holders.items())
-        if value != 0 and value not in known
-    ]
-    return found + [
-        make_finding("absent_label", (), f"the label {name!r} (value {value}) is in no mask")
-        for value, name in known.items()
-        if value not in holders
-    ]
+        values = {value for value, _ in fact.mask_counts} - known
+        odd += [fact.id] if values else []
+        if values and len(fact.mask_counts) > MOST_VALUES:
+            texts.append(f"{files[fact.id]} holds {len(fact.mask_counts)} different values, as an image does")
+        else:
+            for value in values:
+                holders[value].append(files[fact.id])
+    texts += [f"the value {value} in {join(holders[value])} is no label" for value in sorted(holders)]
+    return [make_finding("undeclared_label", odd, join(texts))] if odd else []
+
+
+def _check_absent(labels: Labels, masked: Sequence[Facts]) -> list[Finding]:
+    held = {value for fact in masked for value, _ in fact.mask_counts}
+    named = zip(labels.names, labels.values, strict=True)
+    absent = [f"the label {name!r} (value {value}) is in no mask" for name, value in named if value not in held]
+    return [make_finding("absent_label", (), join(absent, len(absent)))] if absent else []
 
 
 def _check_empty(cases: Cases, masked: Sequence[Facts]) -> list[Finding]:

@@ -19,16 +19,24 @@ class Facts:
     mask_counts: tuple[tuple[int, int], ...]  # value and number of its voxels; () where no mask was read
     mask_hash: str = ""  # as `pixel_hash`, of the mask's voxels
     looks_like_mask: bool = False  # few whole values, mostly 0
+    is_gray: bool = False  # a picture of three equal channels, which is a gray one as well
     thumbnail: bytes = b""  # of `duplicates.thumbnail`; b"" where the image is too small or constant
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one case; `findings.REMEDIES` says how bad each code is and what mends it."""
+    """What is wrong with one case, "" for a file that belongs to none; `findings.REMEDIES` has the severities."""
 
     code: str
     case: str
     text: str
+    fix: str = ""  # what mends it, where it is more than the code's own remedy
+
+
+def split_sentence(sentence: str) -> tuple[str, str]:
+    """Return cause and remedy of an error's sentence, "cause: what to do."; "" where it says no remedy."""
+    cause, colon, fix = sentence.removesuffix(".").rpartition(": ")
+    return (cause, fix) if colon else (fix, "")
 
 
 def to_content(facts: Facts) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from selfmae.data import dicom_checks
+from selfmae.data.facts import split_sentence
 
 IMAGE_REMEDIES = {
     "unreadable_image": ("error", "replace the file or remove the case"),
@@ -80,17 +81,15 @@ class Finding:
     fix: str
 
 
-def make_finding(code: str, cases: Iterable[str], cause: str) -> Finding:
-    """Return a finding with the severity and the fix of its code."""
-    severity, fix = REMEDIES[code]
-    return Finding(code, severity, tuple(cases), cause, fix)
+def make_finding(code: str, cases: Iterable[str], cause: str, fix: str = "") -> Finding:
+    """Return a finding with the severity of its code, and the code's remedy where there is no other."""
+    severity, usual = REMEDIES[code]
+    return Finding(code, severity, tuple(cases), cause, fix or usual)
 
 
 def finding_of(code: str, sentence: str, cases: Iterable[str] = ()) -> Finding:
-    """Return a finding of an error's sentence, "cause: what to do."; the fix is the code's where it says none."""
-    cause, colon, fix = sentence.removesuffix(".").rpartition(": ")
-    severity, usual = REMEDIES[code]
-    return Finding(code, severity, tuple(cases), cause if colon else fix, fix if colon else usual)
+    """Return a finding of an error's sentence; the fix is the code's where it says none."""
+    return make_finding(code, cases, *split_sentence(sentence))
 
 
 def join(texts: Sequence[str], count: int = 3) -> str:

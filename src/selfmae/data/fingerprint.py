@@ -28,6 +28,11 @@ def take_fingerprint(cases: Cases, facts: Sequence[Facts]) -> Fingerprint:
     """Return the fingerprint of the train part; val and test images have no say in the plan."""
     train = {case.id for case in cases.part("train")}
     facts = [fact for fact in facts if fact.id in train]
+    if not facts and {case.split for case in cases.cases} <= {"unlabelled", "unused"}:
+        raise UserError(
+            f"{cases.source} has no labelled case, but a plan needs some: add masks or labels; what `selfmae inspect` "
+            "says of the columns and files tells what was not taken for one."
+        )
     if not facts:
         raise UserError(
             "There is no training case to plan from: all are copies of val or test images, or left out; see what "

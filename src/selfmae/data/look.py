@@ -15,8 +15,9 @@ from selfmae.data.case import Case
 from selfmae.data.dicom import is_dicom
 from selfmae.data.dicom_checks import REMEDIES, check_series
 from selfmae.data.duplicates import thumbnail
-from selfmae.data.facts import Facts, Problem
-from selfmae.data.images import read_image, read_mask
+from selfmae.data.facts import Facts, Problem, split_sentence
+from selfmae.data.images import has_equal_channels, read_image
+from selfmae.data.masks import read_mask
 from selfmae.data.pairs import check_pair
 from selfmae.errors import UserError
 
@@ -35,17 +36,17 @@ def look(case: Case, masks: bool) -> tuple[Facts | None, list[Problem]]:
             return None, problems
         facts, affine, found = _look_at_image(case)
     except UserError as error:
-        return None, [*problems, Problem("unreadable_image", case.id, str(error))]
+        return None, [*problems, Problem("unreadable_image", case.id, *split_sentence(str(error)))]
     problems += found
     counts: tuple[tuple[int, int], ...] = ()
     mask_hash = ""
     if masks and isinstance(case.target, Path):
         try:
             mask = read_mask(case.target)
-            counts, mask_hash = _count_values(mask.array), hash_voxels(mask.array[None])
+            counts, mask_hash = count_values(mask.array), hash_voxels(mask.array[None])
             problems += check_pair(case.id, facts.shape, affine, mask, str(case.target))
         except UserError as error:
-            problems.append(Problem(error.code or "unreadable_mask", case.id, str(error)))
+            problems.append(Problem(error.code or "unreadable_mask", case.id, *split_sentence(str(error))))
     return replace(facts, mask_counts=counts, mask_hash=mask_hash), problems
 
 
@@ -62,15 +63,17 @@ def _look_at_image(case: Case) -> tuple[Facts, np.ndarray | None, list[Problem]]
     image = read_image(case.images)
     array = image.array
     percentiles = tuple(_percentiles(channel) for channel in array)
+    is_gray = has_equal_channels(image)
     facts = Facts(
         case.id,
         array.shape[1:],
         array.shape[0],
         image.spacing_mm,
         percentiles,
-        hash_voxels(array),
+        hash_voxels(array[:1] if is_gray else array),
         (),
-        looks_like_mask=_looks_like_mask(array),
+        looks_like_mask=_looks_like_mask(array[:1] if is_gray else array),
+        is_gray=is_gray,
         thumbnail=thumbnail(array),
     )
     return facts, image.affine, _check_voxels(case, array)
@@ -93,7 +96,8 @@ def _check_voxels(case: Case, array: np.ndarray) -> list[Problem]:
     return []
 
 
-def _count_values(array: np.ndarray) -> tuple[tuple[int, int], ...]:
+def count_values(array: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Return each value of a mask, in order, with the number of its voxels."""
     counts: Counter[int] = Counter()
     for plane in array:
         if plane.dtype == np.uint8:  # as most masks are; without sorting

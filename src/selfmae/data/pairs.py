@@ -6,7 +6,8 @@ from itertools import product
 import numpy as np
 
 from selfmae.data.facts import Problem
-from selfmae.data.images import Image, Mask
+from selfmae.data.images import Image
+from selfmae.data.masks import Mask
 
 SAME_PLACE = 1e-3  # voxels that image and mask may lie apart: rounding of affines saved as float32
 HALF_VOXEL = 0.5  # beyond this a mask marks other voxels than its author saw

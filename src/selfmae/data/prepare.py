@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selfmae.data.images import Image, Mask
+from selfmae.data.images import Image, with_channels
+from selfmae.data.masks import Mask
 from selfmae.data.resample import coarse_axis, resample, resample_mask
 from selfmae.errors import UserError
 from selfmae.options import DataOptions
@@ -54,7 +55,7 @@ def prepare_image(image: Image, options: DataOptions) -> np.ndarray:
 
     What `finish` does is not done yet: it may need the crop.
     """
-    array = image.array
+    array = with_channels(image, len(options.channels)).array
     if options.equalise:
         array = np.stack([_equalise(channel) for channel in array])
     shape = prepared_shape(array.shape[1:], image.spacing_mm, options)

@@ -19,7 +19,8 @@ import torch
 
 from selfmae.data.case import Case
 from selfmae.data.identity import Digests
-from selfmae.data.images import read_image, read_mask
+from selfmae.data.images import read_image
+from selfmae.data.masks import read_mask
 from selfmae.data.notebook import default_cache
 from selfmae.data.places import label_places, tissue_places
 from selfmae.data.prepare import Box, find_box, prepare_image, prepare_mask
@@ -44,7 +45,7 @@ class Store:
         self._how = repr(
             (
                 *(self._grid, options.interpolation, options.intensity, options.window, options.equalise),
-                *(options.crop_foreground, options.normalise_crops),
+                *(options.crop_foreground, options.normalise_crops, len(options.channels)),
             )
         )
         self._digests = Digests(self.folder / "digests.txt")

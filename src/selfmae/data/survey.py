@@ -1,11 +1,9 @@
 """The survey: one look at every image of a source, and at every mask if asked, for what a plan and a doctor need."""
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from selfmae.data.case import Case
@@ -13,13 +11,10 @@ from selfmae.data.facts import Facts, Problem, from_content, to_content
 from selfmae.data.identity import identity
 from selfmae.data.look import look
 from selfmae.data.notebook import Notebook, key_of
+from selfmae.data.room import NUM_THREADS, Room, float_bytes
 from selfmae.errors import UserError
 
-VERSION = "1"  # of what a look finds; a change makes older notes unknown
-NUM_THREADS = 4
-LARGE = 2**23  # bytes as float32: larger images are looked at one at a time, so that memory holds one of them
-EXPANDED = {".nii": 4, ".npy": 4, ".gz": 4}  # float32 bytes for one of a file, at most; of what is in a .gz
-PACKED = 16  # the same for formats that compress
+VERSION = "2"  # of what a look finds; a change makes older notes unknown
 SAVED_EVERY = 500  # cases that are read again if the survey is interrupted
 
 Look = tuple[Facts | None, list[Problem]]
@@ -35,7 +30,7 @@ def survey(
     With `notes`, a file, what was found is noted there, and files that did not change since are not read again.
     """
     notebook = Notebook(notes) if notes else None
-    room = _Room(NUM_THREADS)
+    room = Room()
     facts: list[Facts] = []
     problems: list[Problem] = []
     used: set[str] = set()
@@ -45,7 +40,7 @@ def survey(
         known = notebook.get(key) if notebook and key else None
         if known is not None:
             return key, (from_content(known["facts"]), [Problem(**problem) for problem in known["problems"]])
-        with room.take(NUM_THREADS if _float_bytes(case) > LARGE else 1):
+        with room.take(_most_bytes(case)):
             return key, look(case, masks)
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
@@ -61,27 +56,8 @@ def survey(
                 progress(done, len(cases))
     if notebook:
         notebook.save(frozenset(used))
+    facts = _settle_pictures(facts)
     return facts, problems + _odd_ones(facts)
-
-
-class _Room:
-    """Places for threads; a large image takes all of them."""
-
-    def __init__(self, places: int) -> None:
-        self.free = places
-        self.changed = threading.Condition()
-
-    @contextmanager
-    def take(self, places: int) -> Iterator[None]:
-        with self.changed:
-            self.changed.wait_for(lambda: self.free >= places)
-            self.free -= places
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.free += places
-                self.changed.notify_all()
 
 
 def _key(case: Case, masks: bool) -> str:
@@ -100,21 +76,28 @@ def _note(notebook: Notebook, key: str, facts: Facts | None, problems: Sequence[
         notebook.add(key, {"facts": to_content(facts), "problems": [asdict(problem) for problem in problems]})
 
 
-def _float_bytes(case: Case) -> int:
-    """Return about how many bytes the image, or its mask, has as float32; rather too many than too few."""
-    files = [*case.images, *([case.target] if isinstance(case.target, Path) else [])]
-    return max(sum(map(_expanded, case.images)), *map(_expanded, files))
+def _most_bytes(case: Case) -> int:
+    """Return about how many bytes the image, or its mask, has as float32."""
+    mask = float_bytes(case.target) if isinstance(case.target, Path) else 0
+    return max(sum(map(float_bytes, case.images)), mask)
 
 
-def _expanded(file: Path) -> int:
-    if not file.is_file():  # a member of an archive is small; a DICOM series is as large as its files
-        return sum(item.stat().st_size for item in file.iterdir()) * 2 if file.is_dir() else 0
-    size, suffix = file.stat().st_size, file.suffix.lower()
-    if suffix == ".gz" and size > 4:
-        with file.open("rb") as content:
-            content.seek(-4, 2)  # where gzip writes the length of what it packed
-            size = int.from_bytes(content.read(4), "little")
-    return size * EXPANDED.get(suffix, PACKED)
+def _settle_pictures(facts: Sequence[Facts]) -> list[Facts]:
+    """Return the facts with gray pictures that have as many channels as the others, one or three (`with_channels`).
+
+    Where a picture lacks a spacing, none has one: pictures are compared by their pixels.
+    """
+    colours = Counter(fact.num_channels for fact in facts if not fact.is_gray)
+    usual = colours.most_common(1)[0][0] if colours else 1
+    lacks = any(len(fact.shape) == 2 and not fact.spacing_mm for fact in facts)
+    return [_settle(fact, usual, lacks) if len(fact.shape) == 2 else fact for fact in facts]
+
+
+def _settle(fact: Facts, num_channels: int, lacks_spacing: bool) -> Facts:
+    gray = fact.is_gray or (fact.num_channels == 1 and num_channels == 3)
+    if gray:
+        fact = replace(fact, num_channels=num_channels, percentiles=fact.percentiles[:1] * num_channels)
+    return replace(fact, spacing_mm=()) if lacks_spacing else fact
 
 
 def _odd_ones(facts: Sequence[Facts]) -> list[Problem]:

@@ -18,7 +18,7 @@ FIXED = (
     *("data.test_fraction", "data.val_fraction", "data.split_seed"),
 )
 UNUSED_IN_PRETRAINING = ("fit.", "predict.", "data.fraction")
-UNUSED_WITHOUT_PRETRAINING = ("pretrain.", "mask.", "probe.", "start.pretrain", "data.pretrain_on")
+UNUSED_WITHOUT_PRETRAINING = ("pretrain.", "mask.", "moco.", "probe.", "start.pretrain", "data.pretrain_on")
 
 
 def parse_axes(words: Sequence[str]) -> dict[str, list[Any]]:

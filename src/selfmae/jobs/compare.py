@@ -4,16 +4,17 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from selfmae.errors import UserError
-from selfmae.jobs.cells import Cell, find_cells, name_apart, target_of
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import read_recipe, write_json
+from selfmae.jobs.evaluations import Evaluation, find_evaluations, name_apart, target_of
+from selfmae.jobs.folder import read_recipe, read_table, write_json
 from selfmae.jobs.runs import Runs, Scorer, join_rows, keep_complete, make_scorer, missing_cells
 from selfmae.jobs.seen import check_models, say_leakage
-from selfmae.jobs.subgroups import Subgroup, column_groups, size_groups, table_of
+from selfmae.jobs.subgroups import Subgroup, column_groups, keep_columns, kept_columns, size_groups, table_of
 from selfmae.metrics.multiple import LEVEL, holm, judge
 from selfmae.metrics.outlook import Errors, what_it_takes
 from selfmae.metrics.statistics import LABEL_RESAMPLES, VERDICT_RESAMPLES, Comparison, compare_paired
@@ -29,14 +30,17 @@ def compare(
 
     Starts are paired in the order in which `run.json` lists them, otherwise in that of the folders. Raises `UserError`
     where the starts' test cases differ, or a model knows cases it is evaluated on, unless `transductive` allows it.
-    `subgroups` are columns of the source's table, or of another `table`, by whose values the test cases are grouped.
+    `subgroups` are columns of the source's table, or of another `table`, by whose values the test cases are grouped; a
+    run folder keeps them, so that a later verdict has them too.
     """
-    cells = name_apart([cell for folder in folders for cell in find_cells(folder)])
-    if not cells:
+    found = [find_evaluations(folder) for folder in folders]
+    empty = [str(folder) for folder, cells in zip(folders, found, strict=True) if not cells]
+    if empty:
         raise UserError(
-            f"{', '.join(map(str, folders))}: no finished run was found (summary-test.json): "
+            f"{', '.join(empty)}: no finished run was found (summary-test.json): "
             "run `selfmae run SOURCE --out DIR` to its end first."
         )
+    cells = name_apart([cell for cells in found for cell in cells])
     check_once(cells)
     starts = _ordered_starts(cells, folders)
     known = {start: [cell.folder for cell in cells if cell.start == start and cell.is_trained] for start in starts}
@@ -45,17 +49,22 @@ def compare(
     missing, cells = missing_cells(folders, cells), keep_complete(cells, folders)
     runs = {start: join_rows([cell for cell in cells if cell.start == start]) for start in starts}
     verdict = _verdict(runs, target) | {"leakage": leakage, "missing": missing}
+    is_run = len(folders) == 1 and (folders[0] / "run.json").exists()
+    if not subgroups:
+        subgroups, table = kept_columns(folders[0])
+    elif table is None:
+        table = table_of(Path(read_recipe(cells[0].folder / "recipe.yaml").data.source))
     groups = size_groups(runs[starts[0]], target)
-    if subgroups:
-        source = table or table_of(Path(read_recipe(cells[0].folder / "recipe.yaml").data.source))
-        groups += column_groups(runs[starts[0]], subgroups, source)
+    groups += column_groups(runs[starts[0]], subgroups, table) if table else []
     verdict["subgroups"] = [row for group in groups for row in _group_rows(runs, target, group)]
-    if len(folders) == 1 and (folders[0] / "run.json").exists():
+    if is_run and table:
+        keep_columns(folders[0], [row["id"] for row in read_table(cells[0].folder / "cases.csv")], subgroups, table)
+    if is_run:
         write_json(folders[0] / "verdict.json", verdict)
     return verdict
 
 
-def check_once(cells: Sequence[Cell]) -> None:
+def check_once(cells: Sequence[Evaluation]) -> None:
     """Raise if two models are the same start, fold and seed: they would count as repeats of one."""
     counts = Counter((cell.start, cell.fold, cell.seed) for cell in cells)
     (start, fold, seed), count = counts.most_common(1)[0]
@@ -66,7 +75,7 @@ def check_once(cells: Sequence[Cell]) -> None:
         )
 
 
-def _ordered_starts(cells: Sequence[Cell], folders: Sequence[Path]) -> list[str]:
+def _ordered_starts(cells: Sequence[Evaluation], folders: Sequence[Path]) -> list[str]:
     """Return the starts as the first `run.json` lists them, then the others as they were found."""
     paths = [folder / "run.json" for folder in folders if (folder / "run.json").exists()]
     wanted: list[str] = json.loads(paths[0].read_text())["starts"] if paths else []
@@ -102,6 +111,7 @@ def _pair_row(a: str, b: str, result: Comparison, p_holm: float | None, num_pair
         "p_holm": p_holm,
         "num_cases": result.num_cases,
         "num_patients": result.num_patients,
+        "num_deciding": result.num_deciding,  # of these patients; they limit how well the score is known
         "num_seeds": result.num_seeds,
         "verdict": verdict,
         "to_tell": _to_tell(result, num_pairs) if verdict == "cannot tell" else None,
@@ -112,8 +122,9 @@ def _to_tell(result: Comparison, num_pairs: int) -> dict[str, int | None] | None
     """Return how many more seeds, or test patients, would tell if the difference stays; None where none is defined."""
     if result.difference is None or result.ci95 is None:
         return None
-    errors = Errors(result.patient_error, result.seed_error, result.num_patients, result.num_seeds)
-    seeds, patients = what_it_takes(result.difference, errors, LEVEL / num_pairs)
+    errors = Errors(result.patient_error, result.seed_error, result.num_deciding, result.num_seeds)
+    seeds, deciding = what_it_takes(result.difference, errors, LEVEL / num_pairs)
+    patients = None if deciding is None else ceil(deciding * result.num_patients / result.num_deciding)
     return {"seeds": seeds, "patients": patients}
 
 

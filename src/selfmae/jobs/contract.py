@@ -10,7 +10,7 @@ from selfmae.jobs.seen import Seen
 from selfmae.jobs.start import Start
 from selfmae.models.patches import grid_of
 from selfmae.models.weights import read_contract, read_weights, save_weights
-from selfmae.networks import VIT
+from selfmae.networks import PRETRAININGS, VIT
 from selfmae.options import Recipe
 from selfmae.recipe import as_content
 
@@ -53,7 +53,8 @@ def _architecture(kind: str, recipe: Recipe) -> dict[str, Any]:
     """Return what builds the model, besides crop, channels and target."""
     model = recipe.model
     if model.network != VIT:
-        return {"network": model.network, "axes": len(recipe.data.crop), "features": model.features}
+        head = {"head": PRETRAININGS[model.network]} if kind == "pretrain" else {}
+        return {"network": model.network, "axes": len(recipe.data.crop), "features": model.features} | head
     return {
         "encoder": "Vision Transformer",
         "axes": len(model.patch),

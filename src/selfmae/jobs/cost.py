@@ -7,12 +7,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selfmae.data.case import Case
 from selfmae.data.stream import collate, draw_at
-from selfmae.jobs.measure import build
+from selfmae.jobs.measure import build, fewest_samples
 from selfmae.options import OptimOptions, Recipe
 from selfmae.report.words import plural
-from selfmae.tasks import make_task
+from selfmae.tasks import make_pretraining, make_task
 from selfmae.tasks.base import Trainable
-from selfmae.tasks.reconstruct import Reconstruct
+
+EQUAL = "scratch+"  # the start: scratch with the compute of pre-training as more steps
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ def equal_compute(recipe: Recipe, case: Case) -> EqualCompute:
     the same on every machine, unlike seconds. Pre-training that stops early is counted in full: scratch is not given
     less than it could have cost.
     """
-    autoencoder, task = Reconstruct(recipe), make_task(recipe)
-    autoencoder.store.prepare([case], masks=False, places=recipe.pretrain.augment.foreground > 0)
+    pretraining, task = make_pretraining(recipe), make_task(recipe)
+    pretraining.store.prepare([case], masks=False, places=recipe.pretrain.augment.foreground > 0)
     masks = recipe.target.kind == "mask"
     task.store.prepare([case], masks, places=masks and recipe.fit.augment.foreground > 0)
-    before = count_operations(autoencoder, recipe.pretrain, case) * recipe.pretrain.steps
+    before = count_operations(pretraining, recipe.pretrain, case) * recipe.pretrain.steps
     step = count_operations(task, recipe.fit, case)
     more = ceil(before / step)
     return EqualCompute(
@@ -48,10 +49,11 @@ def equal_compute(recipe: Recipe, case: Case) -> EqualCompute:
 def count_operations(task: Trainable, options: OptimOptions, case: Case) -> int:
     """Return the floating-point operations of one optimiser step, without those of the optimiser itself."""
     model = build(task).train()
-    batch = collate([task.sample(draw_at([case], task.recipe.seed, 0))])
+    num_samples = fewest_samples(task.recipe)
+    batch = collate([task.sample(draw_at([case], task.recipe.seed, place)) for place in range(num_samples)])
     with FlopCounterMode(display=False) as counter:
         task.loss(model, batch).backward()
-    return int(counter.get_total_flops()) * options.batch
+    return int(counter.get_total_flops()) * options.batch // num_samples
 
 
 def with_equal_compute(recipe: Recipe, case: Case) -> Recipe:

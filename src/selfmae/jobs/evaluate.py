@@ -1,5 +1,6 @@
 """Evaluation of one part of the split: rows for every case and label, and their summary."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,12 @@ import torch
 from torch import nn
 
 from selfmae.data.case import Case
-from selfmae.data.images import read_mask
+from selfmae.data.masks import read_mask
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.examples import save_examples
 from selfmae.jobs.folder import read_recipe, write_json, write_table
-from selfmae.jobs.seen import check_unseen, read_header, say_leakage, seen_in
+from selfmae.jobs.seen import check_models, check_unseen, read_header, say_leakage, seen_in
 from selfmae.jobs.source import Source, load_cases, look_at
 from selfmae.models.weights import load_whole, read_weights
 from selfmae.options import Recipe
@@ -24,16 +25,31 @@ from selfmae.train.device import make_fabric, tune_attention
 
 
 def evaluate(folder: Path, split: str, display: Display, transductive: bool = False) -> dict[str, Any]:
-    """Score the model of a fine-tuning folder on "val" or "test" of the split it was trained with.
+    """Score the model of a fine-tuning folder on "val" or "test" of the split it was trained with; return the summary.
 
-    Raises `UserError` where the model knows these cases, unless `transductive` allows it.
+    What was scored already is not scored again: test cases are evaluated once. Raises `UserError` where the model knows
+    these cases, unless `transductive` allows it.
     """
     if split not in ("val", "test"):
         raise UserError(f"--split {split!r} must be val or test.")
+    if (folder / f"summary-{split}.json").exists():
+        return read_summary(folder, split, display, transductive)
     recipe, model = load_model(folder)
     cases = load_cases(recipe.data, folder / "cases.csv")
     source = replace(look_at(cases, masks=True, display=display), transductive=transductive)
     return evaluate_cell(recipe, source, split, folder, model, display)
+
+
+def read_summary(folder: Path, split: str, display: Display, transductive: bool) -> dict[str, Any]:
+    """Return the summary that is there, with what is known by now of how the model knows these cases."""
+    path = folder / f"summary-{split}.json"
+    display.say(f"{folder} was scored on {split} before; delete {path.name} there to have it scored again.")
+    leakage = check_models({str(read_header(folder / "model.safetensors").get("start")): [folder]}, transductive)
+    summary: dict[str, Any] = json.loads(path.read_text())
+    if leakage:
+        summary["leakage"] = leakage
+        write_json(path, summary)
+    return summary
 
 
 def show_summary(summary: dict[str, Any], display: Display) -> None:

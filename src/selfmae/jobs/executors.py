@@ -7,6 +7,7 @@ from typing import Protocol
 
 from selfmae.errors import UserError, did_you_mean
 from selfmae.jobs.display import Display
+from selfmae.train.signals import term_interrupts
 
 KINDS = ("local", "ray")
 
@@ -84,16 +85,17 @@ def check_executor(executor: Executor) -> None:
 def carry_out(works: Sequence[Work], executor: Executor, display: Display) -> dict[str, str]:
     """Do all the work and return what failed: name and error. One that fails stops only those that come after it.
 
-    An interruption stops all; nothing is lost, since the same work goes on where it stopped.
+    An interruption, SIGTERM too, stops all; nothing is lost, since the same work goes on where it stopped.
     """
     if not executor.is_apart:
         return _one_by_one(works, display)
-    pool = _make_pool(executor)
     limit = executor.num_jobs or len(works)
-    try:
-        return _side_by_side(works, pool, limit, display)
-    finally:
-        pool.stop()
+    with term_interrupts():
+        pool = _make_pool(executor)
+        try:
+            return _side_by_side(works, pool, limit, display)
+        finally:
+            pool.stop()
 
 
 def _make_pool(executor: Executor) -> Pool:

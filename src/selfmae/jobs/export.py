@@ -121,8 +121,17 @@ def input_of(recipe: Recipe) -> dict[str, Any]:
         "dtype": "float32",
         "channels": list(data.channels),
         "preparation": steps,
-        "interpolation": data.interpolation,
+        "interpolation": _interpolation(recipe),
     }
+
+
+def _interpolation(recipe: Recipe) -> str:
+    """Return how images are resampled, in words that another tool's user can follow."""
+    data = recipe.data
+    flat = len(data.crop) == 2
+    how = "cubic spline" if data.interpolation == "spline" else "linear, anti-aliased" if flat else "linear"
+    coarse = f"; an axis more than {data.anisotropy:g} times as coarse as another by nearest neighbour"
+    return f"{how}, edges aligned (align_corners=False){coarse if data.spacing_mm and data.anisotropy else ''}"
 
 
 def _intensity_step(recipe: Recipe) -> str:

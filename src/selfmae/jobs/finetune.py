@@ -108,9 +108,12 @@ class Validation:
 
 
 def check_same_start(folder: Path, start: Start) -> None:
-    """Raise if the folder's run began from another start."""
+    """Raise if the folder's run began from another start, or from other weights of the same name."""
     path = folder / "where.json"
-    if path.exists():
-        before = json.loads(path.read_text())["start"]["name"]
-        if before != start.name:
-            raise UserError(f"{folder} was started from {before}, not from {start.name}: choose another --out.")
+    if not path.exists():
+        return
+    before = json.loads(path.read_text())["start"]
+    if before["name"] != start.name:
+        raise UserError(f"{folder} was started from {before['name']}, not from {start.name}: choose another --out.")
+    if before.get("digest", start.digest) != start.digest:  # random weights have none
+        raise UserError(f"{folder} was started from other weights than {start.name} has now: choose another --out.")

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from selfmae.data.case import Case, Cases
-from selfmae.data.images import Image, mask_suffix, read_image, read_mask, stem_of, write_mask
+from selfmae.data.image_files import stem_of
+from selfmae.data.images import Image, read_image
+from selfmae.data.masks import mask_suffix, read_mask, write_mask
 from selfmae.data.nifti import save_volume
 from selfmae.data.pairs import resample_onto
 from selfmae.errors import UserError

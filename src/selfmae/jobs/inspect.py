@@ -21,13 +21,13 @@ from selfmae.recipe import check_partial, parse_sets
 PARTS = ("train", "val", "test")
 
 
-def inspect(source: str, layout: str, sets: Sequence[str], display: Display) -> Source:
+def inspect(source: str, sets: Sequence[str], display: Display) -> Source:
     """Return the examined source, read with the `data` keys of `--set`; its findings may hold errors.
 
     What a reader says of a source that it recognised is a finding too; then there may be no cases.
     """
     options = check_partial(parse_sets(sets), "--set").data
-    options = replace(options, source=source, layout=layout or options.layout)
+    options = replace(options, source=source)
     try:
         cases = load_cases(options)
     except UserError as error:

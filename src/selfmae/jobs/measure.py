@@ -105,15 +105,20 @@ def step_bytes(recipe: Recipe, task: Trainable, options: OptimOptions, case: Cas
     """Return about how much memory one training step takes on a device: weights, gradients, AdamW and activations.
 
     The activations kept for the backward pass are counted for one sample and for two; the batch follows from these.
-    Networks with batch norms take no single sample: for them it is two and three.
+    Where a single sample is too few (`fewest_samples`) it is two and three.
     """
-    fewest = 2 if recipe.model.network in CLASSIFIERS else 1
+    fewest = fewest_samples(recipe)
     model = build(task)
     share = options.batch // (options.accumulate * recipe.device.devices)
     samples = [task.sample(draw_at([case], recipe.seed, place)) for place in range(fewest + 1)]
     few, more = (kept_bytes(recipe, task, model, collate(samples[:count])) for count in (fewest, fewest + 1))
     weights = num_parameters(task) * OPTIMISER_BYTES
     return weights + round(BACKWARD * (few + (share - fewest) * max(0, more - few)))
+
+
+def fewest_samples(recipe: Recipe) -> int:
+    """Return how many samples a training step must have at least: batch norms take no single one."""
+    return 2 if recipe.model.network in CLASSIFIERS else 1
 
 
 def kept_bytes(recipe: Recipe, task: Trainable, model: nn.Module, batch: Sample) -> int:

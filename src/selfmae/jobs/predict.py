@@ -9,7 +9,9 @@ from torch import nn
 
 from selfmae.data.dicom import is_dicom
 from selfmae.data.dicom_series import headers_in, is_series, name_images, stem_of_image
-from selfmae.data.images import is_image, mask_suffix, read_image, stem_of, write_mask
+from selfmae.data.image_files import is_image, stem_of
+from selfmae.data.images import read_image, with_channels
+from selfmae.data.masks import mask_suffix, write_mask
 from selfmae.data.prepare import find_box, prepare_image
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
@@ -56,8 +58,8 @@ def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -
 @torch.no_grad()
 def predict_one(task: Task, model: nn.Module, path: Path) -> np.ndarray:
     """Return the prediction for one image file, as the evaluation would make it."""
-    image = read_image((path,))
     wanted = task.recipe.data.channels
+    image = with_channels(read_image((path,)), len(wanted))
     if image.array.shape[0] != len(wanted) or image.array.ndim != len(task.recipe.data.crop) + 1:
         raise UserError(
             f"{path} has {image.array.shape[0]} channels and {image.array.ndim - 1} axes, but the model wants "

@@ -1,4 +1,4 @@
-"""Self pre-training: a masked autoencoder on the training images of a source, without its labels."""
+"""Self pre-training, as the recipe's network has it, on the training images of a source, without its labels."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +13,15 @@ from selfmae.jobs.seen import check_unseen, seen_of
 from selfmae.jobs.source import Source, check_crop, load_cases, look_at, write_cases
 from selfmae.jobs.start import check_pretrainable, find_start, say_start, start_report
 from selfmae.models.mae import MaskedAutoencoder
+from selfmae.models.weights import read_contract
+from selfmae.networks import VIT
 from selfmae.options import Recipe
+from selfmae.tasks import make_pretraining
 from selfmae.tasks.probe import Probe
 from selfmae.tasks.reconstruct import Reconstruct
 from selfmae.train.launch import Job, launch
 
-FIGURE = Path("figures") / "reconstructions.npz"  # written last: its presence says that a pre-training is finished
+FIGURE = Path("figures") / "reconstructions.npz"
 
 
 def pretrain(recipe: Recipe, folder: Path, display: Display) -> None:
@@ -26,7 +29,7 @@ def pretrain(recipe: Recipe, folder: Path, display: Display) -> None:
     check_pretrainable(recipe, "selfmae pretrain")
     source = look_at(load_cases(recipe.data), masks=False, display=display)
     check_crop(recipe, source)
-    for note in source.cases.notes:
+    for note in (*source.cases.notes, *probe_notes(recipe)):
         display.say(note)
     pretrain_cell(recipe, source, folder, 0, display)
     display.say(f"The pre-trained encoder is in {folder / 'model.safetensors'}.")
@@ -40,15 +43,16 @@ def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, displ
             f"data.pretrain_on names {list(recipe.data.pretrain_on)}, but the source has no such case: add 'train'."
         )
     probe = make_probe(recipe, source)
-    task, start = Reconstruct(recipe), find_start(recipe.start.pretrain, recipe, "start.pretrain")
+    task, start = make_pretraining(recipe), find_start(recipe.start.pretrain, recipe, "start.pretrain")
     check_unseen(source, start.seen, start.name)
     with open_folder(folder, recipe):
         write_cases(folder / "cases.csv", source, fold)
-        if (folder / FIGURE).exists():
+        if is_finished(folder):
             return
         report = start_report(task, start)
         say_start(report["start"], display)
         facts = where(recipe) | report | {"num_seen": len(cases)}
+        facts |= {"probe": probe.facts()} if probe else {}
         seen = seen_of(source, cases, probe.held_out if probe else ())
         contract = make_contract("pretrain", recipe, start, seen, facts, report["start"])
         with display.stage("preparing images", len(cases)) as stage:
@@ -58,15 +62,27 @@ def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, displ
         job = Job("pre-training", options, folder, cases, contract, start.weights, probe)
         with timed(folder, facts):
             model = launch(recipe, task, job, display)
+        if isinstance(task, Reconstruct):
+            assert isinstance(model, MaskedAutoencoder)
+            save_reconstructions(folder / FIGURE, task, model, source)
         record_metrics(folder)
-        assert isinstance(model, MaskedAutoencoder)
-        save_reconstructions(folder / FIGURE, task, model, source)
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a pre-training is: its weights have their metrics, which are written last."""
+    path = folder / "model.safetensors"
+    return path.exists() and bool(read_contract(path)["metrics"])
 
 
 def make_probe(recipe: Recipe, source: Source) -> Probe | None:
     """Return the probe that the recipe asks for, None if it asks for none; raise where its cases lack."""
     if not recipe.probe.every:
         return None
+    if recipe.model.network != VIT:
+        raise UserError(
+            f"probe.every looks at a masked autoencoder, but model.network is {recipe.model.network}: set "
+            "probe.every=0."
+        )
     val = source.cases.part("val")
     labelled = labelled_part(source.cases.part("train"), recipe.data.fraction, recipe.seed)
     if recipe.probe.kind == "reconstruction" and not val:
@@ -77,3 +93,16 @@ def make_probe(recipe: Recipe, source: Source) -> Probe | None:
             "probe.kind=reconstruction."
         )
     return Probe(recipe, val, labelled if recipe.probe.kind == "labels" else ())
+
+
+def probe_notes(recipe: Recipe) -> list[str]:
+    """Return which looks choose the weights of a pre-training, as a sentence; none where the last ones are kept."""
+    probe = recipe.probe
+    if not probe.every:
+        return []
+    best = {
+        "reconstruction": "that reconstruct hidden patches of validation images best",
+        "labels": "from whose frozen features a linear model reads the labels of training cases best",
+    }[probe.kind]
+    stop = f", and pre-training stops after {probe.patience} looks without a better one" if probe.patience else ""
+    return [f"The probe looks every {probe.every} steps of pre-training and keeps the weights {best}{stop}."]

@@ -40,14 +40,21 @@ class Processes:
         sender.close()
 
     def wait(self) -> tuple[str, str]:
-        """Wait until one process has ended; return the name of its work and its error."""
-        ended = connection.wait([process.sentinel for process, _ in self.running.values()])
-        name = next(name for name, (process, _) in self.running.items() if process.sentinel in ended)
-        process, receiver = self.running.pop(name)
-        process.join()
-        error = f"its process ended with exit code {process.exitcode} (was it out of memory, or killed?)"
-        with suppress(EOFError):
+        """Wait until one process has ended; return the name of its work and its error.
+
+        A pipe closes when its process is gone. `Process.sentinel` says so too early where a signal to the whole group
+        has ended the server that the processes are forked from.
+        """
+        ended = connection.wait([receiver for _, receiver in self.running.values()])
+        name = next(name for name, (_, receiver) in self.running.items() if receiver in ended)
+        process, receiver = self.running[name]
+        try:
             error = receiver.recv()
+            process.join()
+        except EOFError:
+            process.join()
+            error = f"its process ended with exit code {process.exitcode} (was it out of memory, or killed?)"
+        del self.running[name]
         receiver.close()
         return name, error
 
@@ -57,8 +64,10 @@ class Processes:
             with suppress(ProcessLookupError):
                 os.kill(process.pid or 0, signal.SIGINT)
         try:
-            for process, _ in self.running.values():
-                process.join()
+            for _, receiver in self.running.values():
+                with suppress(EOFError):
+                    while True:
+                        receiver.recv()
         finally:
             for process, _ in self.running.values():
                 process.kill()

@@ -6,20 +6,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from selfmae.data.case import Cases, patients_of
 from selfmae.data.folds import Folding, choose_folding
 from selfmae.errors import UserError
 from selfmae.jobs.compare import compare, show_verdict
-from selfmae.jobs.cost import equal_compute
+from selfmae.jobs.cost import EQUAL, equal_compute
 from selfmae.jobs.display import Display
 from selfmae.jobs.executors import Work, carry_out, check_executor
 from selfmae.jobs.folder import open_folder, write_json
 from selfmae.jobs.forecast import check_space, forecast, show_forecast
-from selfmae.jobs.grid import EQUAL, Grid, Place, check_starts, name_starts, places_of, try_cell
+from selfmae.jobs.grid import Grid, Place, check_starts, name_starts, places_of, try_cell
 from selfmae.jobs.inspect import show_source
 from selfmae.jobs.plan import resolve, show_plan
 from selfmae.jobs.preparation import prepare_all
+from selfmae.jobs.pretrain import probe_notes
 from selfmae.jobs.report import report
 from selfmae.jobs.source import Source, check_cases, count_splits, fold_of
+from selfmae.jobs.subgroups import note_columns
 from selfmae.jobs.trainings import count_trainings
 from selfmae.options import Recipe
 from selfmae.recipe import flat, parse_sets
@@ -34,7 +37,7 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
     folding = choose_folding(looked.cases.cases, grid.num_folds)
     show_source(looked, display)
     show_plan(recipe, reasons, display)
-    for note in fold_notes(folding, recipe):
+    for note in (*fold_notes(folding, recipe), *(probe_notes(recipe) if "mae" in names else ())):
         display.say(f"Note: {note}")
     folds = [fold_of(looked, fold, folding, recipe.data) for fold in range(folding.num_folds)]
     check_starts(names, recipe, folds)
@@ -52,6 +55,7 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
             display.say(f"Equal compute: {equal.reason}")
             facts |= {"equal_compute": asdict(equal)}
         write_json(out / "run.json", facts)
+        note_columns(out, looked.cases)
         places = {place.title: place for place in places_of(names, folding, grid.num_seeds)}
         works = [
             Work(title, partial(try_cell, recipe, folds[place.fold], out, place)) for title, place in places.items()
@@ -88,8 +92,15 @@ def _check_begun(out: Path, folds: Sequence[Source]) -> None:
 
 def fold_notes(folding: Folding, recipe: Recipe) -> list[str]:
     """Return why the folds were chosen, and what the score over several folds means."""
-    notes = [folding.reason] if folding.reason else []
-    if folding.num_folds == 1 or recipe.target.kind == "mask":
+    reasons = [folding.reason] if folding.reason else []
+    if folding.num_folds == 1:
+        return reasons
+    notes = [
+        "Folds deal the labelled patients anew, so that each is tested once in a repeat: train, val and test parts "
+        "that the source has, or that were drawn for it, play no part.",
+        *reasons,
+    ]
+    if recipe.target.kind == "mask":
         return notes
     return [
         *notes,
@@ -97,6 +108,15 @@ def fold_notes(folding: Folding, recipe: Recipe) -> list[str]:
         "no fold tests both outcomes (always so in leave-one-out) is compared over all folds, which tends to make its "
         "AUC too small (Airola et al. 2011): trust the difference of two starts more than their values.",
     ]
+
+
+def count_cases(cases: Cases, folding: Folding) -> dict[str, dict[str, int]]:
+    """Return cases and patients of each part of the split; of folds, which have no one split, of all labelled ones."""
+    if folding.num_folds == 1:
+        return count_splits(cases)
+    labelled = cases.part("train", "val", "test")
+    counts = {"labelled": {"cases": len(labelled), "patients": len(patients_of(labelled))}}
+    return counts | {part: count for part, count in count_splits(cases).items() if part not in ("train", "val", "test")}
 
 
 def run_facts(
@@ -112,7 +132,11 @@ def run_facts(
         "num_folds": folding.num_parts,
         "num_repeats": folding.num_repeats,
         "num_seeds": num_seeds,
-        "notes": [*source.cases.notes, *fold_notes(folding, recipe)],
-        "counts": count_splits(source.cases),
+        "notes": [
+            *source.cases.notes,
+            *fold_notes(folding, recipe),
+            *(probe_notes(recipe) if "mae" in names else ()),
+        ],
+        "counts": count_cases(source.cases, folding),
         "findings": [asdict(finding) for finding in source.findings],
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from selfmae.errors import UserError
-from selfmae.jobs.cells import Cell
+from selfmae.jobs.evaluations import Evaluation
 from selfmae.jobs.folder import read_table
 from selfmae.metrics.scores import Score, mean_auc_score, mean_of_scores, mean_score
 from selfmae.options import TargetOptions
@@ -43,7 +43,7 @@ class Runs:
         )
 
 
-def join_rows(cells: Sequence[Cell]) -> Runs:
+def join_rows(cells: Sequence[Evaluation]) -> Runs:
     """Join the folds of each seed of a start: every test case appears once, or once in each repeat."""
     tables: dict[int, Rows] = {}
     for cell in sorted(cells, key=lambda cell: cell.fold):
@@ -99,7 +99,7 @@ def expected_cells(folder: Path) -> set[tuple[str, int, int]]:
     return set(product(run["starts"], folds, range(run["num_seeds"])))
 
 
-def missing_cells(folders: Sequence[Path], cells: Sequence[Cell]) -> list[dict[str, str | int]]:
+def missing_cells(folders: Sequence[Path], cells: Sequence[Evaluation]) -> list[dict[str, str | int]]:
     """Return start, fold and seed of the cells that the runs of these folders asked for and that did not finish."""
     places = {cell.folder for cell in cells}
     lacking = {
@@ -111,7 +111,7 @@ def missing_cells(folders: Sequence[Path], cells: Sequence[Cell]) -> list[dict[s
     return [{"start": start, "fold": fold, "seed": seed} for start, fold, seed in sorted(lacking)]
 
 
-def keep_complete(cells: Sequence[Cell], folders: Sequence[Path]) -> list[Cell]:
+def keep_complete(cells: Sequence[Evaluation], folders: Sequence[Path]) -> list[Evaluation]:
     """Return the cells of the seeds of which a start finished every fold.
 
     Where a start has no such seed, the folds that some start lacks are left out for all. Scored masks of other tools
@@ -133,7 +133,7 @@ def keep_complete(cells: Sequence[Cell], folders: Sequence[Path]) -> list[Cell]:
     return [cell for cell in cells if not cell.is_trained or cell in whole]
 
 
-def _of_whole_seeds(cells: Sequence[Cell], folds: set[int]) -> list[Cell]:
+def _of_whole_seeds(cells: Sequence[Evaluation], folds: set[int]) -> list[Evaluation]:
     """Return the cells of these folds, of each start's seeds that have them all."""
     done: dict[tuple[str, int], set[int]] = {}
     for cell in cells:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from selfmae.data.images import Mask, is_image, read_mask, stem_of
+from selfmae.data.image_files import is_image, stem_of
+from selfmae.data.masks import Mask, read_mask
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import show_summary
@@ -93,11 +94,11 @@ def _values(value: Any) -> tuple[int, ...]:
 
 
 def find_labels(paths: Sequence[Path]) -> Labels:
-    """Return the values above 0 in these masks, each under its own number."""
+    """Return the values above 0 in these masks, named as those of a source that names none."""
     found = sorted({int(value) for path in paths for value in np.unique(read_mask(path).array) if value > 0})
     if not found:
         raise UserError(f"The {len(paths)} masks of --truth hold no value above 0: check the path.")
-    return {str(value): (value,) for value in found}
+    return {f"label_{value}": (value,) for value in found}
 
 
 def grid_problem(prediction: Mask, truth: Mask) -> str:

@@ -1,5 +1,6 @@
 """Starts: where an encoder's first weights come from, fitted to the recipe, and the report of what became of them."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,26 +12,37 @@ from torch import nn
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.seen import Seen, seen_in
-from selfmae.models.imagenet import imagenet_name, timm_weights
-from selfmae.models.networks.classifiers import fit_weights, imagenet_weights
+from selfmae.models.imagenet import check_heads, imagenet_name, timm_weights
+from selfmae.models.layouts import licence_of
+from selfmae.models.networks.classifiers import fit_own_weights, fit_weights, imagenet_weights
+from selfmae.models.networks.moco import check_lightly
 from selfmae.models.transfer import Transfer, transfer
 from selfmae.models.weights import Weights, load_encoder, read_weights
-from selfmae.networks import CLASSIFIERS, VIT
+from selfmae.networks import CLASSIFIERS, PRETRAININGS, VIT
 from selfmae.options import Recipe
 from selfmae.tasks.base import Trainable
 
-KINDS = "scratch, imagenet, timm:NAME, mae:DIR or an existing file of weights"
+KINDS = "scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an existing file of weights"
 
 
 @dataclass(frozen=True)
 class Start:
     """Where an encoder's first weights come from."""
 
-    kind: str  # scratch, mae, imagenet, timm or file
+    kind: str  # scratch, mae, moco, imagenet, timm or file
     name: str  # as typed
     transfer: Transfer | None = None
     seen: Seen = field(default_factory=Seen)
     licence: str = ""  # of the weights
+
+    @property
+    def digest(self) -> str:
+        """A hash of the encoder's tensors, which tells other weights of the same name; "" for random ones."""
+        found = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted((self.weights or {}).items()):
+            found.update(name.encode())
+            found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # reshaped, as counters have no axis
+        return found.hexdigest() if self.weights else ""
 
     @property
     def weights(self) -> Weights | None:
@@ -48,47 +60,96 @@ def find_start(text: str, recipe: Recipe, flag: str = "--start") -> Start:
     if text == "imagenet" or (kind == "timm" and place):
         name = imagenet_name(recipe.model) if text == "imagenet" else place
         weights, licence = timm_weights(name)
+        check_heads(name, recipe.model)
         return Start(kind, text, transfer(weights, {}, recipe, text), licence=f"{licence} ({name})")
     if kind == "mae" and place:
-        path = Path(place) / "model.safetensors"
-        if not path.is_file():
-            raise UserError(
-                f"{flag} {text}: {place} holds no finished pre-training (model.safetensors is not there): "
-                "run `selfmae pretrain RECIPE --out` to its end first."
-            )
+        path = _pretrained_file(place, f"{flag} {text}")
     elif Path(text).is_file():
         kind, path = "file", Path(text)
     else:
         raise UserError(f"{flag} {text!r} must be {KINDS}.")
     weights, contract = read_weights(path)
     fitted = transfer(weights, contract, recipe, text)
-    return Start(kind, text, fitted, seen_in(contract), str(contract.get("licence", "not stated")))
+    return Start(kind, text, fitted, seen_in(contract), str(contract.get("licence", licence_of(weights))))
+
+
+def _pretrained_file(folder: str, flag: str) -> Path:
+    """Return the weights in the folder of a pre-training; raise if there are none."""
+    path = Path(folder) / "model.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"{flag}: {folder} holds no finished pre-training (model.safetensors is not there): "
+            "run `selfmae pretrain RECIPE --out` to its end first."
+        )
+    return path
 
 
 def _baseline_start(text: str, recipe: Recipe, flag: str) -> Start:
-    """Return the start of a network other than the ViT: timm's ImageNet weights, or a file in the layout of timm."""
+    """Return the start of a network other than the ViT: ImageNet weights, a pre-training, a file of timm or SelfMAE."""
     network = recipe.model.network
+    kind, _, place = text.partition(":")
     known = network in CLASSIFIERS and len(recipe.data.crop) == 2
     if known and text == "imagenet":
         fitted, licence = imagenet_weights(recipe)
         return Start("imagenet", text, fitted, licence=licence)
-    if known and Path(text).is_file():
-        weights, contract = read_weights(Path(text))
+    if known and ((kind == "moco" and place) or Path(text).is_file()):
+        path = Path(text) if Path(text).is_file() else _pretrained_file(place, f"{flag} {text}")
+        weights, contract = read_weights(path)
         if not contract:
             return Start("file", text, fit_weights(weights, recipe, text), licence="not stated")
-    choices = f"scratch, imagenet or a file of timm's {network}" if known else "scratch"
+        fitted = fit_own_weights(weights, contract, recipe, text)
+        kind = "file" if Path(text).is_file() else kind
+        return Start(kind, text, fitted, seen_in(contract), str(contract.get("licence", "not stated")))
+    choices = f"scratch, imagenet, moco:DIR or a file of timm's {network}" if known else "scratch"
     raise UserError(
         f"{flag} {text!r} is a start of the Vision Transformer, but model.network is {network}: give {choices}."
     )
 
 
-def check_pretrainable(recipe: Recipe, flag: str) -> None:
-    """Raise if the network is none that a masked autoencoder pre-trains."""
-    if recipe.model.network != VIT:
+def check_pretrainable(recipe: Recipe, flag: str, kind: str = "") -> None:
+    """Raise if the network is none that can be self pre-trained, or not in the way `kind` (mae, moco; "" is any)."""
+    network = recipe.model.network
+    own = PRETRAININGS.get(network, "")
+    if own == "moco" and kind != "mae":
+        _check_contrastive(recipe, flag)
+    elif kind == "moco":
         raise UserError(
-            f"{flag} pre-trains a Vision Transformer, but model.network is {recipe.model.network}, which hides no "
-            "patches: give --starts scratch."
+            f"{flag} pre-trains {' and '.join(CLASSIFIERS)}, but model.network is {network}: give --starts "
+            f"{'scratch,mae' if own else 'scratch'}, or --set model.network={CLASSIFIERS[0]}."
         )
+    elif own != "mae":
+        starts = f"scratch,{own}" if own and len(recipe.data.crop) == 2 else "scratch"
+        raise UserError(
+            f"{flag} pre-trains a Vision Transformer, but model.network is {network}, which hides no patches: give "
+            f"--starts {starts}."
+        )
+
+
+def _check_contrastive(recipe: Recipe, flag: str) -> None:
+    """Raise if MoCo cannot pre-train as the recipe says."""
+    pretrain, num_axes = recipe.pretrain, len(recipe.data.crop)
+    if num_axes != 2:
+        raise UserError(
+            f"{flag} would pre-train {recipe.model.network} with MoCo, which is for pictures here, but data.crop has "
+            f"{num_axes} axes: give --starts scratch."
+        )
+    if recipe.probe.every:
+        raise UserError(
+            f"{flag} pre-trains with MoCo, but probe.every {recipe.probe.every} looks at masked autoencoders: set "
+            "probe.every=0."
+        )
+    if pretrain.augment.min_scale == 1:
+        raise UserError(
+            f"{flag} pre-trains with MoCo, which compares two views, but pretrain.augment.min_scale 1.0 makes them "
+            "alike: set it below 1 (0.2 in Chen et al. 2020)."
+        )
+    share = pretrain.batch // (pretrain.accumulate * recipe.device.devices)
+    if share < 2:
+        raise UserError(
+            f"{flag} pre-trains {recipe.model.network}, but pretrain.batch gives its batch norms {share} sample at "
+            "once: they need 2 at least."
+        )
+    check_lightly(flag)
 
 
 def start_report(task: Trainable, start: Start) -> dict[str, Any]:
@@ -111,6 +172,7 @@ def report_transfer(model: nn.Module, start: Start) -> dict[str, Any]:
         new = load_encoder(model, start.transfer.weights)
         report |= {
             "layout": start.transfer.layout,
+            "digest": start.digest,
             "loaded": len(start.transfer.weights),
             "adapted": start.transfer.adapted,
             "fresh": start.transfer.fresh,

@@ -16,16 +16,18 @@ from selfmae.jobs.combinations import (
     settings_of_pretraining,
     settings_without_pretraining,
 )
+from selfmae.jobs.cost import EQUAL
 from selfmae.jobs.display import Display
 from selfmae.jobs.executors import Executor, Work, carry_out, check_executor, first_of
 from selfmae.jobs.folder import open_folder, write_text
-from selfmae.jobs.grid import EQUAL, PRETRAIN, Grid, Place, check_starts, name_starts, places_of, try_cell
+from selfmae.jobs.grid import PRETRAIN, Grid, Place, check_starts, name_starts, places_of, try_cell
 from selfmae.jobs.halving import Round, check_halving, halve, val_score
 from selfmae.jobs.preparation import prepare_all
 from selfmae.jobs.pretrain import pretrain_cell
 from selfmae.jobs.run import run_facts
 from selfmae.jobs.source import Source, check_crop, check_fits, fold_of, load_cases, look_at
 from selfmae.jobs.sweep_results import gather, save_sweep, show_sweep
+from selfmae.networks import SELF_STARTS
 from selfmae.options import Recipe
 from selfmae.report.sweep import build_sweep_page
 from selfmae.report.words import plural
@@ -151,20 +153,20 @@ def _works_of(bench: Bench, settings: Settings, place: Place, source: Source, ou
     """Return the training of one cell, and before it the pre-training that it starts from, if it does."""
     own = settings_of_start(settings, place.start)
     recipe, folder = bench.recipe(own), out / CELLS / name_of(own)
-    if place.start != "mae":
+    if place.start not in SELF_STARTS:
         return [Work(_label(own, place), partial(try_cell, recipe, source, folder, place))]
     before = settings_of_pretraining(settings, recipe)
     first, place_before = out / CELLS / name_of(before), replace(place, name=PRETRAIN)
     pretraining = Work(
         _label(before, place_before), partial(pretrain_place, bench.recipe(before), source, first, place_before)
     )
-    started = replace(place, start=f"mae:{first / place_before.folder}")
+    started = replace(place, start=f"{place.start}:{first / place_before.folder}")
     return [pretraining, Work(_label(own, place), partial(try_cell, recipe, source, folder, started), pretraining.name)]
 
 
 def settings_of_start(settings: Settings, start: str) -> Settings:
     """Return the settings that the fine-tuning from a start depends on; pre-training is no matter to most."""
-    return settings if start in ("mae", EQUAL) else settings_without_pretraining(settings)
+    return settings if start in (*SELF_STARTS, EQUAL) else settings_without_pretraining(settings)
 
 
 def _label(settings: Settings, place: Place) -> str:
@@ -183,7 +185,7 @@ def link_cells(bench: Bench, settings: Settings, out: Path) -> None:
     with open_folder(folder, recipe):
         for name, start in bench.names.items():
             link(folder / name, out / CELLS / name_of(settings_of_start(settings, start)) / name)
-            if start == "mae":
+            if start in SELF_STARTS:
                 link(folder / PRETRAIN, out / CELLS / name_of(settings_of_pretraining(settings, recipe)) / PRETRAIN)
 
 

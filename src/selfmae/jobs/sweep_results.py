@@ -1,6 +1,7 @@
 """What came out of a sweep: the mean and interval of every combination and start, as JSON, CSV and a table."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from selfmae.jobs.combinations import Settings, name_of
 from selfmae.jobs.compare import compare
 from selfmae.jobs.display import Display
 from selfmae.jobs.folder import read_table, write_json, write_table
+from selfmae.jobs.seen import STAMP, say_leakage
+from selfmae.report.beside import paper_table
+from selfmae.report.results import Results, read_results
 from selfmae.report.words import MINUS
 
 COUNTS = ("num_cases", "num_seeds")
@@ -17,25 +21,28 @@ COUNTS = ("num_cases", "num_seeds")
 def gather(
     combinations: Sequence[Settings], facts: Mapping[str, Any], out: Path, transductive: bool = False
 ) -> dict[str, Any]:
-    """Compare the starts of every combination in its folder; return the rows, pairs and leakage of all.
+    """Compare the starts of every combination in its folder; return the rows, pairs and leakage of all, and the table
+    that sets them beside the paper.
 
     `facts` are those of `run.json`, equal for all. A combination without a finished cell has no row. No times and no
     paths, so that the same sweep gives the same bytes.
     """
     found: dict[str, Any] = {"metric": "", "rows": [], "pairs": [], "leakage": []}
+    runs: list[Results] = []
     for settings in combinations:
         folder = out / name_of(settings)
         write_json(folder / "run.json", facts)
         if not any(folder.glob("*/fold*/seed*/summary-test.json")):
             continue
         verdict = compare([folder], transductive)
+        runs.append(read_results(folder))
         found["metric"] = verdict["metric"]
         found["rows"] += [_row(folder, settings, name, item) for name, item in verdict["starts"].items()]
         found["pairs"] += [{"settings": dict(settings)} | pair for pair in verdict["pairs"]]
-        found["leakage"] += [{"settings": dict(settings)} | leak for leak in verdict["leakage"]]
+        found["leakage"] += [f"{name_of(settings)}: {leak}" for leak in verdict["leakage"]]
     if not found["rows"]:
         raise UserError(f"{out} has no finished cell: look at the errors above, and give the same command again.")
-    return found
+    return found | {"paper": asdict(paper_table(*runs))}
 
 
 def _row(folder: Path, settings: Settings, start: str, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,22 +60,23 @@ def save_sweep(content: Mapping[str, Any], out: Path) -> None:
     for row in content["rows"]:
         low, high = row["ci95"] or ("", "")
         numbers = {"metric": content["metric"], "mean": row["mean"], "ci95_low": low, "ci95_high": high}
-        rows.append(row["settings"] | {"start": row["start"]} | numbers | {key: row[key] for key in COUNTS})
+        stamp = {"leakage": STAMP} if content["leakage"] else {}
+        rows.append(row["settings"] | {"start": row["start"]} | numbers | {key: row[key] for key in COUNTS} | stamp)
     write_table(out / "sweep.csv", rows)
 
 
 def show_sweep(content: Mapping[str, Any], display: Display) -> None:
     """Print the table of the sweep, the difference of each pair, and what is missing."""
-    keys = list(content["axes"])
+    keys, stamp = list(content["axes"]), say_leakage(content["leakage"], display)
     rows = [
         [*map(row["settings"].get, keys), row["start"], _number(row["mean"]), _interval(row["ci95"])]
         + [row[key] for key in COUNTS]
         for row in content["rows"]
     ]
-    display.table((*keys, "start", content["metric"], "95 % interval", "cases", "seeds"), rows)
+    display.table((*keys, f"{stamp}start", content["metric"], "95 % interval", "cases", "seeds"), rows)
     for pair in content["pairs"]:
         display.say(
-            f"{name_of(pair['settings'])}: {pair['b']} against {pair['a']}: {pair['verdict']}; difference "
+            f"{stamp}{name_of(pair['settings'])}: {pair['b']} against {pair['a']}: {pair['verdict']}; difference "
             f"{_number(pair['difference'], '+')} (95 % interval {_interval(pair['ci95'], '+')})."
         )
     display.say(

@@ -9,14 +9,15 @@ from selfmae.data.case import Case
 from selfmae.data.folds import Folding
 from selfmae.data.prepare import prepared_shape
 from selfmae.data.store import num_cores
+from selfmae.jobs.cost import EQUAL, equal_compute
 from selfmae.jobs.machine import resident_bytes, size_text
 from selfmae.jobs.measure import num_parameters, step_bytes, time_scoring, time_steps
 from selfmae.jobs.source import Source, fold_of
+from selfmae.networks import SELF_STARTS
 from selfmae.options import OptimOptions, Recipe
 from selfmae.report.words import plural
-from selfmae.tasks import make_task
+from selfmae.tasks import make_pretraining, make_task
 from selfmae.tasks.base import Trainable
-from selfmae.tasks.reconstruct import Reconstruct
 from selfmae.train.device import resolve_accelerator
 
 CHECKPOINT_BYTES = 16  # a parameter: model.safetensors, and last.ckpt with the weights and two moments
@@ -32,6 +33,7 @@ class Trainings:
     num_finetunings: int
     num_val: int
     num_test: int
+    num_equal: int = 0  # of the fine-tunings: of `scratch+`, which have more steps
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Stage:
     options: OptimOptions
     cases: Sequence[Case]
     count: int
+    more_steps: int = 0  # of each training of `scratch+`
 
 
 def count_trainings(
@@ -62,7 +65,8 @@ def count_trainings(
     """Return the trainings of a run; the cases to score are those of its first fold."""
     cases, num_cells = fold_of(source, 0, folding, recipe.data).cases, folding.num_folds * num_seeds
     num_val, num_test = len(cases.part("val")), len(cases.part("test"))
-    return Trainings(num_cells * starts.count("mae"), num_cells * len(starts), num_val, num_test)
+    num_pretrainings = num_cells * sum(start in SELF_STARTS for start in starts)
+    return Trainings(num_pretrainings, num_cells * len(starts), num_val, num_test, num_cells * starts.count(EQUAL))
 
 
 def make_stages(recipe: Recipe, source: Source, trainings: Trainings, prepared: Sequence[Case]) -> list[Stage]:
@@ -70,9 +74,10 @@ def make_stages(recipe: Recipe, source: Source, trainings: Trainings, prepared: 
     voxels = prepared_voxels(source, recipe)
     labelled = sorted(source.cases.part("train"), key=lambda case: voxels[case.id])
     middle = labelled[len(labelled) // 2 :][:1]
-    stages = [Stage("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, trainings.num_finetunings)]
+    more = equal_compute(recipe, middle[0]).steps - recipe.fit.steps if trainings.num_equal and middle else 0
+    stages = [Stage("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, trainings.num_finetunings, more)]
     if trainings.num_pretrainings:
-        task, count = Reconstruct(recipe), trainings.num_pretrainings
+        task, count = make_pretraining(recipe), trainings.num_pretrainings
         stages.insert(0, Stage("pre-training", "pretrain", task, recipe.pretrain, prepared, count))
     return [stage for stage in stages if stage.count and stage.cases]
 
@@ -115,7 +120,10 @@ def time_lines(recipe: Recipe, stages: Sequence[Stage], trainings: Trainings, fo
     for stage in stages:
         pace = time_steps(recipe, stage.task, stage.options, stage.cases, folder / stage.key)
         basis = f"{stage.options.steps:,} steps of {pace:.2g} s, {plural(stage.count, 'training')}"
-        lines.append(Line("time", stage.name, stage.count * stage.options.steps * pace, basis))
+        if stage.more_steps:
+            basis += f", {trainings.num_equal:,} of them {EQUAL} with {stage.more_steps:,} steps more"
+        num_steps = stage.count * stage.options.steps + trainings.num_equal * stage.more_steps
+        lines.append(Line("time", stage.name, num_steps * pace, basis))
         if stage.key == "fit":
             lines.append(_scoring_line(recipe, stage, trainings))
     return lines
@@ -124,8 +132,13 @@ def time_lines(recipe: Recipe, stages: Sequence[Stage], trainings: Trainings, fo
 def _scoring_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Line:
     """Return the seconds of scoring: val at each look and once more at the end, test once."""
     every, num_val, num_test = recipe.fit.validate_every, trainings.num_val, trainings.num_test
-    looks = (ceil(recipe.fit.steps / every) if every else 1) + 1
+    looks, longer = (
+        (ceil(steps / every) if every else 1) + 1 for steps in (recipe.fit.steps, recipe.fit.steps + stage.more_steps)
+    )
     pace = time_scoring(recipe, make_task(recipe), stage.cases[0])
     scored = f"{plural(num_val, 'val case')} {looks:,} times and {plural(num_test, 'test case')}"
-    seconds = trainings.num_finetunings * (looks * num_val + num_test) * pace
-    return Line("time", "scoring", seconds, f"{pace:.2g} s for a case, {scored}, {plural(stage.count, 'training')}")
+    num_scored = trainings.num_finetunings * (looks * num_val + num_test)
+    num_scored += trainings.num_equal * (longer - looks) * num_val
+    return Line(
+        "time", "scoring", num_scored * pace, f"{pace:.2g} s for a case, {scored}, {plural(stage.count, 'training')}"
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from selfmae.jobs.display import Display
-from selfmae.models.layouts import EMBED, find_layout, strip_wrapper
+from selfmae.models.layouts import EMBED, find_layout, licence_of, strip_wrapper
 from selfmae.models.weights import read_weights
 
 NUM_SEEN = 3  # hashes shown of what weights have seen
@@ -32,6 +32,7 @@ def describe(path: Path) -> dict[str, Any]:
         "written_by": "SelfMAE" if contract else "another tool",
         "layout": layout.name if layout else UNKNOWN,
         "hindrance": layout.hindrance if layout else "",
+        "licence": contract.get("licence") or licence_of(weights),
         "num_tensors": len(weights),
         "num_parameters": sum(tensor.numel() for tensor in weights.values()),
         "encoder": _encoder(strip_wrapper(weights)),
@@ -69,9 +70,12 @@ def show_weights(found: Mapping[str, Any], display: Display) -> None:
     if found["contract"]:
         facts |= _readable(found["contract"])
     else:
+        facts["licence"] = found["licence"]
         facts |= {f"encoder {key}": value for key, value in found["encoder"].items() if value is not None}
         facts |= {"encoder heads": "in no shape: model.heads of the recipe decides"} if found["encoder"] else {}
-    display.table(("what", "value"), [(name, _text(value)) for name, value in facts.items()])
+    display.table(
+        ("what", "value"), [(name.replace("num_", "").replace("_", " "), _text(value)) for name, value in facts.items()]
+    )
     display.table(("tensors", "number", "parameters"), _modules(found["tensors"]))
 
 

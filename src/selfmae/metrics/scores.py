@@ -1,11 +1,25 @@
 """Scores of all test cases together, as functions of the weight of each case, so that cases can be resampled."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-# Case weights [R, n] of R resamples -> scores [R], nan where a resample defines none. Larger scores are better.
-Score = Callable[[np.ndarray], np.ndarray]
+
+@dataclass(frozen=True)
+class Score:
+    """A score of all cases together: case weights [R, n] of R resamples -> scores [R], larger is better.
+
+    A resample that defines none gives nan. `deciding` [n] marks the cases whose number limits how well the score is
+    known: those that have a value, or for AUC those with the rarer outcome.
+    """
+
+    of: Callable[[np.ndarray], np.ndarray]
+    deciding: np.ndarray
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        """Return the score of each resample."""
+        return self.of(weights)
 
 
 def mean_score(values: np.ndarray) -> Score:
@@ -16,7 +30,7 @@ def mean_score(values: np.ndarray) -> Score:
     def score(weights: np.ndarray) -> np.ndarray:
         return _ratio(weights @ filled, weights @ defined)
 
-    return score
+    return Score(score, defined > 0)
 
 
 def mean_auc_score(truth: np.ndarray, probability: np.ndarray, models: Sequence[int] | None = None) -> Score:
@@ -37,7 +51,8 @@ def mean_auc_score(truth: np.ndarray, probability: np.ndarray, models: Sequence[
         defined = np.isfinite(areas)
         return _ratio(np.where(defined, areas, 0).sum(axis=0), defined.sum(axis=0))
 
-    return score
+    rarer = [_rarer(positive, np.concatenate(places)) for (positive, _), places in zip(findings, groups, strict=True)]
+    return Score(score, np.any(rarer, axis=0))
 
 
 def mean_of_scores(scores: Sequence[Score]) -> Score:
@@ -48,7 +63,13 @@ def mean_of_scores(scores: Sequence[Score]) -> Score:
         defined = np.isfinite(parts)
         return _ratio(np.where(defined, parts, 0).sum(axis=0), defined.sum(axis=0))
 
-    return score
+    return Score(score, np.any([part.deciding for part in scores], axis=0))
+
+
+def _rarer(positive: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return which cases [n] have the outcome that fewer of those at `places` have, none if all have the same."""
+    compared = np.isin(np.arange(len(positive)), places)
+    return min((compared & positive, compared & ~positive), key=np.count_nonzero)
 
 
 def _comparable(positive: np.ndarray, folds: np.ndarray) -> list[np.ndarray]:

@@ -2,23 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from scipy.stats import chi2, t
 
-from selfmae.metrics.multiple import Interval, judge
+from selfmae.metrics.multiple import LEVEL, Interval, judge
 from selfmae.metrics.scores import Score
 from selfmae.seeds import generator
 
 WEIGHTS_AT_ONCE = 2**22  # 32 MB
+ROUNDING = 1e-9  # smaller differences of scores are none
 VERDICT_RESAMPLES, LABEL_RESAMPLES = 2000, 1000
+FEWEST_ALIKE = 6  # patients that all differ by the same amount and tell: 5 would all agree by chance with p 2 / 2**5
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Scores of A and B averaged over training seeds, and their difference B - A with 95 % intervals.
 
-    None stands for what the test cases do not define: a score without both outcomes, an interval from one patient.
+    None stands for what the test cases do not define: a score without both outcomes, an interval from one patient, or
+    from few without any spread. `num_deciding` patients have cases that limit how well the score is known (`Score`).
     With `num_seeds` 1 the intervals hold for these two trained models, not for the two ways to train.
     """
 
@@ -31,6 +35,7 @@ class Comparison:
     p: float | None
     num_cases: int
     num_patients: int
+    num_deciding: int
     num_seeds: int
     verdict: str
     patient_error: float = 0.0  # standard errors of the difference: of the patients tested,
@@ -61,17 +66,19 @@ def compare_paired(
     deviations over n patients are multiplied by sqrt(n / chi2[n - 1]) (as the narrowness correction of Hesterberg 2015,
     The American Statistician 69), and instead of resampling S seeds, of which 3 give 10 different means at most, the
     mean over seeds is moved by t[S - 1] standard errors (posterior of a normal mean, Gelman et al. 2013, BDA3, 3.2).
-    The verdict says whether the 95 % interval of the difference leaves out 0. `limits` are those of a score: they bound
-    all intervals.
+    Here n are the patients that decide: 2 positive cases among 30 are no better known than 2 alone, and 30 for n would
+    call one AUC in seven better that is not. The verdict says whether the 95 % interval of the difference leaves out 0.
+    `limits` are those of a score: they bound all intervals.
     """
     assert len(a) == len(b) > 0, "A and B need one score for each training seed, the same seeds for both"
     rng = generator(seed, "bootstrap")
-    num_patients = len(set(patients))
+    num_deciding = _count_deciding((*a, *b), patients)
     points_a, points_b, resampled_a, resampled_b = _score_resamples(a, b, patients, num_resamples, rng)
-    chances = _draw_chances(num_patients, len(a), num_resamples, rng)
+    chances = _draw_chances(num_deciding, len(a), num_resamples, rng)
     low, high = limits
     changes = resampled_b - resampled_a
     differences = _draws(points_b - points_a, changes, *chances).clip(low - high, high - low)
+    differences[_is_chance(changes, num_deciding)] = np.nan  # all or none
     ci95 = _interval(differences)
     return Comparison(
         mean_a=_defined(points_a.mean()),
@@ -82,12 +89,19 @@ def compare_paired(
         ci95=ci95,
         p=_p_value(differences),
         num_cases=len(patients),
-        num_patients=num_patients,
+        num_patients=len(set(patients)),
+        num_deciding=num_deciding,
         num_seeds=len(a),
         verdict=judge(ci95, None, num_pairs=1),
-        patient_error=_patient_error(changes, num_patients),
+        patient_error=_patient_error(changes, num_deciding),
         seed_error=_seed_error(points_b - points_a),
     )
+
+
+def _count_deciding(scores: Sequence[Score], patients: Sequence[str]) -> int:
+    """Return how many patients have cases that decide every score."""
+    deciding = np.all([score.deciding for score in scores], axis=0)
+    return len(set(np.asarray(patients)[deciding]))
 
 
 def _score_resamples(
@@ -142,13 +156,22 @@ def _patient_error(resampled: np.ndarray, num_patients: int) -> float:
     return float(finite.std(ddof=1) * np.sqrt(num_patients / (num_patients - 1)))
 
 
+def _is_chance(changes: np.ndarray, num_patients: int) -> bool:
+    """Return whether all resamples differ by the same amount, which is no spread to go by if patients are few."""
+    finite = changes[np.isfinite(changes)]
+    return num_patients < FEWEST_ALIKE and len(finite) > 0 and bool(np.ptp(finite) < ROUNDING)
+
+
 def _interval(draws: np.ndarray) -> Interval:
-    """Return the central 95 % of the draws, None if none is defined."""
-    finite = draws[np.isfinite(draws)]
+    """Return the central 95 % of the draws, None if none is defined.
+
+    Its ends are the outermost draws that leave 0 out exactly where the p value of 0 is below 0.05.
+    """
+    finite = np.sort(draws[np.isfinite(draws)])
     if not len(finite):
         return None
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return float(low), float(high)
+    beyond = max(0, ceil(LEVEL / 2 * (len(finite) + 1)) - 2)
+    return float(finite[beyond]), float(finite[-1 - beyond])
 
 
 def _p_value(draws: np.ndarray) -> float | None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfmae.errors import UserError
-from selfmae.models.layouts import MONAI_EPS
+from selfmae.models.layouts import MONAI_EPS, TIMM_EPS
 from selfmae.models.patches import grid_of
 from selfmae.options import Recipe
 
@@ -24,9 +24,6 @@ MONAI_NAMES = (
     (r"head\.(.+)", r"classification_head.\1"),
 )
 MONAI_PATCH, MONAI_TAPS, MONAI_DEPTH = 16, (3, 6, 9), 12  # of MONAI's UNETR, which has no others
-
-
-TIMM_EPS = 1e-6  # of timm's layer norms, which no argument changes
 
 
 @dataclass(frozen=True)
@@ -115,9 +112,10 @@ def _to_unetr(weights: Mapping[str, Tensor], recipe: Recipe) -> Export:
 
 
 def _advise(recipe: Recipe, eps: float) -> str:
-    """Return how to give the other tool's model our layer norms, "" where it has them already."""
+    """Return the Python that gives the other tool's model our layer norms, "" where it has them already."""
     own = recipe.model.norm_eps
-    return "" if own == eps else f"for module in model.modules(): if isinstance(module, LayerNorm): module.eps = {own}"
+    norms = "[module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]"
+    return "" if own == eps else f"for module in {norms}: module.eps = {own}"
 
 
 def _monai_arguments(recipe: Recipe) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import timm
+import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
 from selfmae.errors import UserError
@@ -43,6 +44,19 @@ def timm_weights(name: str) -> tuple[Weights, str]:
     return read_weights(_fetch(name, str(config.hf_hub_id)))[0], config.license or "not stated"
 
 
+def check_heads(name: str, options: ModelOptions) -> None:
+    """Raise if timm's ViT of this name has another number of heads, which no tensor tells."""
+    with torch.device("meta"):
+        blocks = getattr(timm.create_model(name, pretrained=False), "blocks", ())
+    attention = getattr(next(iter(blocks), None), "attn", None)
+    heads = getattr(attention, "num_heads", options.heads)
+    if heads != options.heads:
+        raise UserError(
+            f"The weights of timm:{name} were trained with {heads} heads, but model.heads is {options.heads}: set "
+            f"model.heads={heads}."
+        )
+
+
 def _fetch(name: str, repository: str) -> Path:
     """Return the file of a model in the user's cache, downloaded if it is not there yet."""
     cached = try_to_load_from_cache(repository, FILE)
@@ -55,5 +69,5 @@ def _fetch(name: str, repository: str) -> Path:
     except Exception as error:  # of the hub or of the HTTP library, whichever its version uses
         raise UserError(
             f"The weights {name} could not be downloaded ({' '.join(str(error).split()) or type(error).__name__}): "
-            "connect to the network once, or give the file of a ViT's weights as start."
+            "connect to the network once, or give a file of a ViT's weights (--start FILE, --starts imagenet=FILE)."
         ) from error

@@ -15,8 +15,10 @@ from selfmae.errors import UserError
 
 EMBED = "patch_embed.proj.weight"
 OWN = "SelfMAE"
-MONAI_EPS = 1e-5  # of the layer norms of MONAI's models, which no argument of theirs changes; all others have 1e-6
+MONAI_EPS = 1e-5  # of the layer norms of MONAI's models, which no argument of theirs changes
+TIMM_EPS = 1e-6  # of those of timm's ViTs and of the others
 SCRAMBLED = "SelfMedMAE MAE, 2-D"
+CC_BY_NC = "CC BY-NC 4.0"  # of github.com/facebookresearch/mae
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Layout:
     marks: tuple[str, ...]  # patterns; each must match one whole name
     renames: tuple[tuple[str, str], ...]  # from pattern to our name; a name that none matches is not the encoder's
     hindrance: str = ""  # why its weights cannot be used
+    licence: str = ""  # of the weights that the tool's authors give away, which the file itself does not name
 
     def owns(self, names: Mapping[str, object]) -> bool:
         """Return whether the names are those of such a file."""
@@ -74,11 +77,17 @@ LAYOUTS = (
     ),
     Layout("MONAI MaskedAutoEncoderViT", (r"patch_embedding\.patch_embeddings\..+", "mask_tokens"), MONAI),
     Layout("MONAI ViT", (r"patch_embedding\.patch_embeddings\..+", r"blocks\.0\.attn\.qkv\.weight"), MONAI),
-    Layout("facebook MAE", (EMBED, "mask_token", r"decoder_blocks\.0\.norm1\.weight"), TIMM),
+    Layout(
+        "facebook MAE",
+        (EMBED, "mask_token", r"decoder_blocks\.0\.norm1\.weight"),
+        TIMM,
+        licence=f"facebook's {CC_BY_NC}",
+    ),
     Layout(
         "timm ViT or facebook MAE, averaged patches",
         (EMBED, r"fc_norm\.weight"),
         ((r"fc_norm\.(.+)", r"norm.\1"), *TIMM),
+        licence=f"if facebook's, {CC_BY_NC}",
     ),
     Layout("timm ViT", (EMBED, r"blocks\.0\.attn\.qkv\.weight"), TIMM),
 )
@@ -90,6 +99,12 @@ def find_layout(weights: Mapping[str, Tensor]) -> Layout | None:
     if found and found.name == SCRAMBLED and weights["encoder.patch_embed.proj.weight"].ndim == 5:
         return Layout("SelfMedMAE MAE3D", found.marks, found.renames)
     return found
+
+
+def licence_of(weights: Mapping[str, Tensor]) -> str:
+    """Return what is known of the licence of a file that names none."""
+    layout = find_layout(strip_wrapper(weights))
+    return f"not stated in the file; {layout.licence}" if layout and layout.licence else "not stated"
 
 
 def strip_wrapper(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

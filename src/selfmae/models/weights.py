@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
@@ -16,6 +18,11 @@ from torch.serialization import safe_globals
 from selfmae.errors import UserError
 
 Weights = Mapping[str, Tensor]
+_make_number = np.float64(0).__reduce__()[0]  # private in NumPy, under another name in each of its versions
+HARMLESS: list[Any] = [
+    *(argparse.Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))),
+    *((_make_number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
 
 
 def save_weights(path: Path, weights: Weights, contract: Mapping[str, Any]) -> None:
@@ -45,27 +52,36 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             contract = json.loads((file.metadata() or {}).get("contract", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, contract  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
-        raise UserError(
-            f"{path} could not be read as safetensors ({error}): the file is damaged or of another kind; copy it again."
-        ) from error
+        raise _damaged(path, error) from error
 
 
 def read_contract(path: Path) -> dict[str, Any]:
     """Return only the contract of a safetensors file that SelfMAE wrote; its tensors stay on disk."""
     if not path.is_file():
         raise UserError(f"Weights were expected in {path}, but there is no such file: check the path.")
-    with safe_open(path, framework="pt") as file:
-        contract: dict[str, Any] = json.loads((file.metadata() or {}).get("contract", "{}"))
-        return contract
+    try:
+        with safe_open(path, framework="pt") as file:
+            contract: dict[str, Any] = json.loads((file.metadata() or {}).get("contract", "{}"))
+            return contract
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: SafetensorError) -> UserError:
+    return UserError(
+        f"{path} could not be read as safetensors ({error}): the file is damaged or of another kind; copy it again."
+    )
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     """Read a `torch.save` file without running code from it; a checkpoint's weights may lie under a common key.
 
-    Besides tensors and plain values only the arguments of a script (`Namespace`, as in facebook's files) may be in it.
+    Besides tensors and plain values only the arguments of a script (`Namespace`, as in facebook's files) and single
+    numbers of NumPy (scores, as in SelfMedMAE's best models) may be in it.
     """
     try:
-        with safe_globals([argparse.Namespace]):
+        with safe_globals(HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about other kinds of pickle: the error below says what is wrong
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for files that are none of its own
         raise UserError(

@@ -40,7 +40,7 @@ def _data(results: Results) -> list[str]:
     counts = results.run.get("counts", {})
     trained = [
         f"{plural(counts[part]['cases'], f'{word} case')} of {plural(counts[part]['patients'], 'patient')}"
-        for part, word in (("train", "labelled"), ("unlabelled", "unlabelled"))
+        for part, word in (("labelled", "labelled"), ("train", "labelled"), ("unlabelled", "unlabelled"))
         if part in counts
     ]
     found = [str(item["code"]) for item in results.run.get("findings", [])]
@@ -82,4 +82,8 @@ def _limits(results: Results) -> list[str]:
         sentences.append("Each start was trained with one seed, so the intervals do not cover training noise.")
     if kind_of(results) in ("findings", "classes"):
         sentences.append("Probabilities are calibrated only as far as the calibration curves show.")
-    return [*sentences, "Groups of patients (sex, age, scanner) were not compared."]
+    groups = {
+        str(row["subgroup"]).partition(":")[0] for row in results.verdict.get("subgroups", []) if not row.get("label")
+    }
+    compared = f"were compared by {listed(sorted(groups))} only" if groups else "(sex, age, scanner) were not compared"
+    return [*sentences, f"Groups of patients {compared}."]

@@ -124,7 +124,7 @@ def curve_plots(results: Results) -> list[tuple[str, Markup]]:
     """Return title and plot of the learning curves there are: both losses and the validation score."""
     pre = [(cell.losses, COLORS["mae"]) for cell in results.pretrained]
     losses = [(cell.losses, color_of(results, cell.start)) for cell in results.cells]
-    scores = [(_finite(cell.scores), color_of(results, cell.start)) for cell in results.cells]
+    scores = [(cell.scores, color_of(results, cell.start)) for cell in results.cells]
     plots = (
         ("pretraining", "Pre-training loss (log scale)", pre, "log"),
         ("finetuning", "Fine-tuning loss", losses, "linear"),
@@ -148,11 +148,6 @@ def _curves(name: str, title: str, lines: Sequence[tuple[Curve, str]], scale: st
         axes.set_xlabel("step")
         axes.grid(color=INK, alpha=0.12, linewidth=0.5)
         return to_svg(figure, name, title)
-
-
-def _finite(curve: Curve) -> Curve:
-    """Leave out looks at which the score was undefined."""
-    return tuple((step, value) for step, value in curve if np.isfinite(value))
 
 
 def _thin(curve: Sequence[Any] | np.ndarray) -> list[Any]:

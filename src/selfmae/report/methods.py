@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from selfmae.networks import CLASSIFIERS, VIT
+from selfmae.networks import CLASSIFIERS, PRETRAININGS, VIT
 from selfmae.report.results import Cell, Results
 from selfmae.report.sentences import main_pair
 from selfmae.report.words import difference_digits, interval, listed, metric_title, number, origin, plural
 
-PARTS = {"train": "train", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
+EQUAL = "scratch+"
+PARTS = {"labelled": "labelled", "train": "train", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
 INTENSITIES = {
     "zscore": "normalised to zero mean and unit variance",
     "zscore_nonzero": "normalised to zero mean and unit variance over nonzero voxels",
@@ -116,32 +117,58 @@ def _pretraining(results: Results) -> str:
     seen = f" on {plural(cell.where['num_seen'], 'image')}" if "num_seen" in cell.where else ""
     steps = f" for {cell.num_steps:,} steps" if cell.num_steps else ""
     hidden = f" with {100 * settings['mask.ratio']:g} % of the patches hidden," if "mask.ratio" in settings else ""
+    how = f"as a masked autoencoder (He et al. 2021; Zhou et al. 2023){hidden}"
+    if PRETRAININGS.get(str(settings.get("model.network", VIT))) == "moco":
+        how = f"with MoCo v2 (Chen et al. 2020; {settings.get('moco.queue', 0):,} keys in the queue)"
     begun = str(settings.get("start.pretrain") or "scratch")
     origins = "" if begun == "scratch" else f", continuing from {begun.replace(chr(92), '/').rpartition('/')[2]}"
     return (
-        f"It was pre-trained as a masked autoencoder (He et al. 2021; Zhou et al. 2023){hidden}{seen}{steps}{origins}"
-        f"{_optimiser(results, 'pretrain')}, without labels and without validation or test cases."
+        f"It was pre-trained {how}{seen}{steps}{origins}"
+        f"{_optimiser(results, 'pretrain')}, without labels and without validation or test cases.{_probe(cell)}"
     )
+
+
+def _probe(cell: Cell) -> str:
+    """Return what chose the weights of a pre-training that was probed, as a sentence."""
+    if not cell.looks:
+        return ""
+    read_out = any("probe" in look for look in cell.looks)
+    how = (
+        "a linear model read the labels of training patients best from its frozen features"
+        if read_out
+        else "it reconstructed the hidden patches of validation images best"
+    )
+    return f" Its weights of the step at which {how} were kept."
 
 
 def _finetuning(results: Results) -> str:
     if not results.cells:
         return ""
-    steps = max((cell.num_steps or 0 for cell in results.cells), default=0)
+    steps, longest = (
+        max((cell.num_steps or 0 for cell in results.cells if (cell.start == EQUAL) == longer), default=0)
+        for longer in (False, True)
+    )
+    more = f"; {longest:,} {origin(EQUAL)}" if longest else ""
+    kept = (
+        "the weights with the best validation score"
+        if any(cell.scores for cell in results.cells)
+        else "the last weights"
+    )
     seeds = len({cell.seed for cell in results.cells})
     starts = listed([origin(start) for start in results.starts])
     equal = " on the same splits and seeds" if len(results.starts) > 1 else ""
     kind, trained = kind_of(results), "trained" if baseline_of(results) else "fine-tuned"
     added = f"For the task, {MODELS[kind]}. " if kind in MODELS and trained == "fine-tuned" else ""
     return (
-        f"{added}The model was {trained} {starts}{equal} ({plural(seeds, 'seed')}, up to {steps:,} steps)"
-        f"{_optimiser(results, 'fit')}, and the weights with the best validation score were kept."
+        f"{added}The model was {trained} {starts}{equal} ({plural(seeds, 'seed')}, up to {steps:,} steps{more})"
+        f"{_optimiser(results, 'fit')}, and {kept} were kept."
     )
 
 
 def _optimiser(results: Results, stage: str) -> str:
     lr, batch = (results.settings.get(f"{stage}.{key}") for key in ("lr", "batch"))
-    return f" with AdamW (learning rate {lr:g}, batch {batch})" if lr and batch else ""
+    name = "SGD" if results.settings.get(f"{stage}.optimizer") == "sgd" else "AdamW"
+    return f" with {name} (learning rate {lr:g}, batch {batch})" if lr and batch else ""
 
 
 def _prediction(results: Results) -> str:
@@ -163,12 +190,18 @@ def _statistics(results: Results) -> str:
     )
     if pair is None:
         return text
-    seeds = " and the training seed" if pair["num_seeds"] > 1 else ", for the one training seed used"
+    seeds = (
+        " and the training seed, widened to Student's t for few of either"
+        if pair["num_seeds"] > 1
+        else ", for the one training seed used, widened to Student's t for few patients"
+    )
+    several = len(results.verdict.get("pairs", []))
+    holm = f", after Holm's correction for {several} pairs p {_relation(pair.get('p_holm'))}" if several > 1 else ""
     digits = difference_digits(pair)
     return (
         f"{text} 95 % intervals are from a bootstrap over patients, paired between the starts{seeds}. "
         f"The difference of {pair['b']} and {pair['a']} was {number(pair['difference'], digits, sign=True)} "
-        f"(95 % interval {interval(pair.get('ci95'), digits)}, p {_relation(pair.get('p'))})."
+        f"(95 % interval {interval(pair.get('ci95'), digits)}, p {_relation(pair.get('p'))}{holm})."
     )
 
 

@@ -7,14 +7,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from selfmae.report.beside import paper_labels, paper_table
 from selfmae.report.card import model_card
 from selfmae.report.examples import Example, examples
 from selfmae.report.figures import color_of, curve_plots, difference_plot
 from selfmae.report.intervals import effects_table
 from selfmae.report.methods import methods_paragraph
 from selfmae.report.outcomes import outcome_plots
-from selfmae.report.paper import paper_table
 from selfmae.report.pictures import LABEL_COLORS, reconstructions
+from selfmae.report.probe import probe_plots
 from selfmae.report.provenance import (
     FILES,
     counts_table,
@@ -54,7 +55,8 @@ def build_page(folder: Path, leakage: Sequence[str] = ()) -> str:
 
 
 def stamp(page: str) -> str:
-    """Return the page with the word TRANSDUCTIVE on every table and figure."""
+    """Return the page with the word TRANSDUCTIVE on the verdict, every table and every figure."""
+    page = page.replace('<div class="verdict">', '<div class="verdict"><p class="alarm">TRANSDUCTIVE</p>')
     page = re.sub(r"<table[^>]*>", r'\g<0><caption class="alarm">TRANSDUCTIVE</caption>', page)
     return re.sub(r"<figure[^>]*>", r'\g<0><p class="alarm">TRANSDUCTIVE</p>', page)
 
@@ -72,6 +74,7 @@ def _outcome(results: Results) -> dict[str, Any]:
         "effects": effects_table(results),
         "subgroups": subgroups_table(results),
         "paper": paper_table(results),
+        "paper_labels": paper_labels(results),
         "labels": {start: table for start, table in labels.items() if table.rows},
         "cases": case_table(results),
     }
@@ -85,6 +88,7 @@ def _looks(results: Results) -> dict[str, Any]:
         "differences": difference_plot(results),
         "dots": "case" if rows and "dice" in rows[0] else "label",
         "curves": curve_plots(results),
+        "probe": probe_plots(results),
         "validated": any(cell.scores for cell in results.cells),
         "start_colors": [(start, color_of(results, start)) for start in results.starts],
         "reconstructions": reconstructions(results),

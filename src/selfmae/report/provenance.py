@@ -8,9 +8,16 @@ from selfmae.report.results import Cell, Results, Row
 from selfmae.report.tables import Table
 from selfmae.report.words import DASH, duration, size
 
-PARTS = {"train": "train", "val": "validation", "test": "test", "unlabelled": "unlabelled", "unused": "unused"}
+PARTS = {
+    "labelled": "labelled (train, validation and test in turn)",
+    "train": "train",
+    "val": "validation",
+    "test": "test",
+    "unlabelled": "unlabelled",
+    "unused": "unused",
+}
 FILES = (
-    ("Verdict, differences, intervals", "verdict.json"),
+    ("Verdict, differences, intervals, subgroups", "verdict.json"),
     ("Metrics of starts and labels, conventions", "<start>/fold<k>/seed<n>/summary-test.json"),
     (
         "Dots of the differences, intervals of labels, cases, ROC and calibration curves",
@@ -19,7 +26,10 @@ FILES = (
     ("Learning curves, steps", "<start>/fold<k>/seed<n>/steps.jsonl"),
     ("Reconstructions", "pretrain/fold<k>/seed<n>/figures/reconstructions.npz"),
     ("Pictures and volumes of cases", "<start>/fold<k>/seed<n>/figures/examples.npz"),
-    ("Versions, device, precision, parameters, seconds, start report", "<start>/fold<k>/seed<n>/where.json"),
+    (
+        "Versions, device, precision, parameters, seconds, peak memory, start report",
+        "<start>/fold<k>/seed<n>/where.json",
+    ),
     ("Parts of the split and content digests", "<start>/fold<k>/seed<n>/cases.csv"),
     ("Counts, split notes, findings of the data", "run.json"),
     ("Plan and recipe", "recipe.yaml"),
@@ -149,8 +159,8 @@ def _device(cell: Cell) -> str:
 
 def _cases(cases: object) -> str:
     """Return a number of cases, or the first few names of a list."""
-    if not isinstance(cases, list):
-        return DASH if cases is None else str(cases)
+    if not isinstance(cases, list) or not cases:
+        return str(cases) if cases else DASH
     more = f" and {len(cases) - 3} more" if len(cases) > 3 else ""
     return ", ".join(map(str, cases[:3])) + more
 

@@ -29,7 +29,7 @@ class Cell:
     seed: int
     folder: Path
     losses: Curve
-    scores: Curve
+    looks: tuple[Mapping[str, Any], ...]  # at the validation cases, or of the probe: "step", "score" and more
     where: dict[str, Any]
     summary: dict[str, Any]
     rows: tuple[Row, ...]
@@ -39,6 +39,23 @@ class Cell:
     def metrics(self) -> dict[str, float | None]:
         """Return the metrics of the test part, {} before evaluation."""
         return self.summary.get("metrics", {})
+
+    @property
+    def scores(self) -> Curve:
+        """Return the scores of the looks."""
+        return self.curve("score")
+
+    def curve(self, key: str) -> Curve:
+        """Return what the looks found under a key, without those at which it was undefined."""
+        found = ((int(look["step"]), look.get(key)) for look in self.looks)
+        return tuple((step, float(value)) for step, value in found if value is not None and math.isfinite(value))
+
+    @property
+    def kept_step(self) -> int | None:
+        """Return the step whose weights were kept: the first with the best score (without any, the last look)."""
+        if not self.looks:
+            return None
+        return max(self.scores, key=lambda point: point[1])[0] if self.scores else int(self.looks[-1]["step"])
 
     @property
     def num_steps(self) -> int | None:
@@ -85,7 +102,7 @@ def read_results(folder: Path) -> Results:
     """Read a run folder, or the folder of a single pre-training or fine-tuning; `UserError` if it holds no results."""
     places = sorted(folder.glob("*/fold*/seed*"), key=_place)
     cells = [_read_cell(place, place.parts[-3]) for place in places if place.is_dir()] or [_read_single(folder)]
-    cells = [cell for cell in cells if cell.losses or cell.scores or cell.summary]
+    cells = [cell for cell in cells if cell.losses or cell.looks or cell.summary]
     if not cells:
         raise UserError(f"{folder} holds no results of SelfMAE: run `selfmae run SOURCE --out {folder}` first.")
     recipe = folder / "recipe.yaml"
@@ -147,12 +164,11 @@ def _read_cell(folder: Path, start: str) -> Cell:
         :2
     ]
     log = _read_log(folder / "steps.jsonl")
-    losses, scores = (
-        tuple((int(line["step"]), float(line[key])) for line in log if key in line) for key in ("loss", "score")
-    )
+    losses = tuple((int(line["step"]), float(line["loss"])) for line in log if "loss" in line)
+    looks = tuple(line for line in log if "score" in line)
     where, summary = _read_json(folder / "where.json"), _read_json(folder / "summary-test.json")
     rows, cases = (_read_rows(folder / name) for name in ("rows-test.csv", "cases.csv"))
-    return Cell(start, fold, seed, folder, losses, scores, where, summary, rows, cases)
+    return Cell(start, fold, seed, folder, losses, looks, where, summary, rows, cases)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from selfmae.networks import SELF_STARTS
 from selfmae.report.results import Results, mean_of
 from selfmae.report.words import (
     difference_digits,
@@ -24,7 +25,7 @@ MOST_NAMED = 3  # trainings that a sentence names
 def main_pair(results: Results) -> Pair | None:
     """Return the pair that answers the question: scratch against self pre-training, otherwise the first."""
     pairs = results.verdict.get("pairs", [])
-    wanted = [pair for pair in pairs if (pair["a"], pair["b"]) == ("scratch", "mae")]
+    wanted = [pair for pair in pairs if pair["a"] == "scratch" and pair["b"] in SELF_STARTS]
     return next(iter([*wanted, *pairs]), None)
 
 
@@ -68,9 +69,9 @@ def _cost(results: Results, pair: Pair) -> list[str]:
     """Return what self pre-training cost, beside what it gained; nothing where the pair has none."""
     seconds = [cell.where.get("seconds") for cell in results.pretrained]
     steps = max((cell.num_steps or 0 for cell in results.pretrained), default=0)
-    if pair["b"] != "mae" or not steps:
+    if pair["b"] not in SELF_STARTS or not steps:
         return []
-    tuned = mean_of([cell.where.get("seconds") for cell in results.cells_of("mae")])
+    tuned = mean_of([cell.where.get("seconds") for cell in results.cells_of(pair["b"])])
     return [
         f"Self pre-training cost {plural(steps, 'step')} and {duration(mean_of(seconds))} for each training, beside "
         f"{duration(tuned)} of fine-tuning."
@@ -108,6 +109,11 @@ def _limits(pair: Pair) -> list[str]:
         sentences.append(
             f"This is not evidence of no effect: any true difference from {low} to {high} fits these results. "
             "More test patients or more seeds would narrow the interval."
+        )
+    if not ci95:
+        sentences.append(
+            f"{pair.get('num_deciding', 0):,} of the test patients decide the score (with the structure, or with the "
+            "rarer outcome): too few, or too much alike, for an interval."
         )
     sentences += outlook_sentences(pair)
     if pair["num_seeds"] == 1:

@@ -4,13 +4,17 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.transforms import Affine2D, Transform
 
 from selfmae.report.figures import COLORS, INK, OTHER_COLORS, panel, to_svg
+from selfmae.report.page import stamp
 from selfmae.report.words import interval, metric_title, number
 
+POINTS_APART = 4  # of the starts at one value
 DECADE = 10  # of the largest value over the smallest: from here on the axis is logarithmic
 
 Row = Mapping[str, Any]
@@ -22,7 +26,7 @@ def build_sweep_page(content: Mapping[str, Any]) -> str:
         loader=PackageLoader("selfmae", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     colors = _colors(content["rows"])
-    return environment.get_template("sweep.html").render(
+    page = environment.get_template("sweep.html").render(
         keys=list(content["axes"]),
         metric=metric_title(content["metric"]),
         colors=list(colors.items()),
@@ -31,8 +35,10 @@ def build_sweep_page(content: Mapping[str, Any]) -> str:
         pairs=[_pair_texts(pair, content["axes"]) for pair in content["pairs"]],
         failed=list(content["failed"].items()),
         rounds=content["halving"],
-        leaked=bool(content["leakage"]),
+        leakage=content["leakage"],
+        paper=content["paper"],
     )
+    return stamp(page) if content["leakage"] else page
 
 
 def _colors(rows: Sequence[Row]) -> dict[str, str]:
@@ -53,8 +59,12 @@ def sweep_plots(content: Mapping[str, Any], colors: Mapping[str, str]) -> list[t
         title = ", ".join(f"{key} = {value}" for key, value in fixed.items())
         with panel(4.2, 2.8) as (figure, plot):
             places = _draw_axis(plot, axes[along])
-            for name, color in colors.items():
-                _draw_start(plot, [row for row in rows if row["start"] == name], along, places, color)
+            for number, (name, color) in enumerate(colors.items()):
+                # Side by side, or the bars of equal values would hide each other.
+                shift = Affine2D().translate((number - (len(colors) - 1) / 2) * POINTS_APART * figure.dpi / 72, 0)
+                mine = [row for row in rows if row["start"] == name]
+                _draw_start(plot, mine, (along, places), color, plot.transData + shift)
+            plot.autoscale_view()
             plot.set_xlabel(along)
             plot.set_ylabel(metric_title(content["metric"]))
             plot.grid(axis="y", color=INK, alpha=0.12, linewidth=0.5)
@@ -82,18 +92,31 @@ def _draw_axis(plot: Axes, values: Sequence[Any]) -> list[tuple[Any, float]]:
     return list(zip(values, places, strict=True))
 
 
-def _draw_start(plot: Axes, rows: Sequence[Row], along: str, places: Sequence[tuple[Any, float]], color: str) -> None:
+def _draw_start(
+    plot: Axes, rows: Sequence[Row], axis: tuple[str, Sequence[tuple[Any, float]]], color: str, where: Transform
+) -> None:
     """Draw the mean and interval of one start at each value; where the mean is undefined there is no point."""
+    along, places = axis
     found = [
         (place, row)
         for value, place in sorted(places, key=lambda item: item[1])
         for row in rows
         if row["settings"][along] == value and row["mean"] is not None
     ]
-    plot.plot([place for place, _ in found], [row["mean"] for _, row in found], "o-", color=color, markersize=4)
+    plot.plot(
+        [place for place, _ in found],
+        [row["mean"] for _, row in found],
+        "o-",
+        color=color,
+        markersize=4,
+        transform=where,
+    )
+    values = [(place, value) for place, row in found for value in (row["mean"], *(row["ci95"] or ()))]
+    plot.update_datalim(values or [(place, np.nan) for _, place in places])  # a shifted line has no limits of its own
     for place, row in found:
         if row["ci95"]:
-            plot.plot([place, place], row["ci95"], color=color, linewidth=2.5, alpha=0.35, solid_capstyle="butt")
+            (bar,) = plot.plot([place, place], row["ci95"], color=color, transform=where, linewidth=2.5, alpha=0.35)
+            bar.set_solid_capstyle("butt")
 
 
 def _texts(row: Row, axes: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from selfmae.networks import SELF_STARTS
 from selfmae.report.results import Cell, Results, Row, defined, label_names, mean_of, spread_of
 from selfmae.report.words import (
     DASH,
@@ -73,13 +74,13 @@ def pairs_table(results: Results) -> Table:
 
 
 def subgroups_table(results: Results) -> Table:
-    """Return one row a subgroup and pair of starts: both scores and the difference with its interval."""
+    """Return one row a subgroup and pair of starts: both scores, as they are named, and their difference."""
     rows = tuple(
         (
             str(row["subgroup"]),
             f"{row['b']} against {row['a']}",
-            number(row["mean_a"]),
             number(row["mean_b"]),
+            number(row["mean_a"]),
             number(row["difference"], sign=True),
             interval(row.get("ci95"), sign=True),
             f"{row['num_cases']:,}",
@@ -205,7 +206,7 @@ def _headline(results: Results, start: str) -> str:
 
 def _pretraining_time(results: Results, start: str) -> str:
     """Return the time of self pre-training for the starts that used it."""
-    used = any(cell.where.get("start", {}).get("kind", start) == "mae" for cell in results.cells_of(start))
+    used = any(cell.where.get("start", {}).get("kind", start) in SELF_STARTS for cell in results.cells_of(start))
     return _time(results.pretrained) if used else DASH
 
 

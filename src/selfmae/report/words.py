@@ -29,12 +29,14 @@ METRICS = {
 SPOKEN = {"dice_per_case": "mean Dice", "mean_auc": "mean AUC", "macro_auc": "mean AUC over the classes"}
 SUBJECTS = {
     "mae": "self pre-training",
+    "moco": "self pre-training with MoCo v2",
     "imagenet": "starting from ImageNet weights",
     "scratch": "starting from scratch",
     "scratch+": "training from scratch with the compute of pre-training",
 }
 ORIGINS = {
     "mae": "with self pre-training",
+    "moco": "with self pre-training by MoCo v2",
     "imagenet": "from ImageNet weights",
     "scratch": "from scratch",
     "scratch+": "from scratch with equal compute",

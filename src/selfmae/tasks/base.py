@@ -38,6 +38,12 @@ class Trainable(Protocol):
         ...
 
 
+class Pretraining(Trainable, Protocol):
+    """A self pre-training: its samples come from images alone, its model has an `encoder`."""
+
+    store: Store
+
+
 class Task(Trainable, Protocol):
     """A supervised task: it can also predict, be scored and be summarised."""
 

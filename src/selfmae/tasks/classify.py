@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from selfmae.data.case import Case
 from selfmae.data.prepare import Box, finish
+from selfmae.data.rand_augment import rand_augment
+from selfmae.data.samples import take_crop, take_image
 from selfmae.data.shading import change_intensity
 from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
-from selfmae.data.transforms import draw_corner, draw_view, middle_corner, take_crop, take_image
+from selfmae.data.views import draw_corner, draw_view, middle_corner
 from selfmae.errors import UserError
 from selfmae.metrics.classification import score_findings, summarise_classes, summarise_findings
 from selfmae.models.classifier import Classifier
@@ -49,7 +51,10 @@ class Classify:
         self._check(prepared)
         corner = draw_corner(prepared.shape[1:], crop, rng, None, 0.0)
         view = draw_view(prepared.shape[1:], crop, corner, options, rng)
-        image = change_intensity(finish(take_image(prepared, view), recipe.data), options, rng)
+        image = take_image(prepared, view)
+        if options.rand_augment:
+            image = rand_augment(image, options.rand_augment, recipe.data.mean, rng)
+        image = change_intensity(finish(image, recipe.data), options, rng)
         return {
             "image": torch.from_numpy(image),
             "target": torch.tensor(_findings(draw.case), dtype=torch.float32),

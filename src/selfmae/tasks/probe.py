@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from selfmae.data.case import Case
 from selfmae.data.prepare import finish
+from selfmae.data.samples import take_crop
 from selfmae.data.store import Store
 from selfmae.data.stream import collate, draw_at
-from selfmae.data.transforms import draw_corner, middle_corner, take_crop
+from selfmae.data.views import draw_corner, middle_corner
 from selfmae.models.mae import MaskedAutoencoder, trivial_losses
 from selfmae.models.patches import patchify
 from selfmae.options import Recipe
@@ -57,10 +58,27 @@ class Probe:
             found["probe"] = self._read_out(model)
         return {"score": found["probe"] if "probe" in found else -found["reconstruction"], **found}
 
+    @property
+    def filled_in(self) -> Sequence[Case]:
+        """Return the held-out cases whose hidden patches are filled in."""
+        return self.held_out[:MOST_HELD_OUT]
+
+    @property
+    def read_out(self) -> list[Case]:
+        """Return the labelled cases that are read out, the same at every look."""
+        picked = generator(0, "probe").permutation(len(self.labelled))[:MOST_PROBED]
+        return [self.labelled[place] for place in sorted(picked)]
+
+    def facts(self) -> dict[str, int]:
+        """Return the numbers of cases and patients that the scores are of, for `where.json`."""
+        parts = {"held_out": self.filled_in, "labelled": self.read_out}
+        counts = {f"num_{name}": len(cases) for name, cases in parts.items()}
+        return counts | {f"num_{name}_patients": len({case.patient for case in cases}) for name, cases in parts.items()}
+
     def _reconstruct(self, model: MaskedAutoencoder) -> dict[str, float]:
         task, device = Reconstruct(self.recipe), next(model.parameters()).device
         sums: dict[str, float] = {}
-        cases = self.held_out[:MOST_HELD_OUT]
+        cases = self.filled_in
         for start in range(0, len(cases), BATCH):
             draws = [draw_at([case], 0, start + place) for place, case in enumerate(cases[start : start + BATCH])]
             batch = {key: value.to(device) for key, value in collate([task.sample(draw) for draw in draws]).items()}
@@ -73,13 +91,7 @@ class Probe:
         return {name: total / len(cases) for name, total in sums.items()}
 
     def _read_out(self, model: MaskedAutoencoder) -> float:
-        picked = generator(0, "probe").permutation(len(self.labelled))[:MOST_PROBED]
-        cases = [self.labelled[place] for place in sorted(picked)]
-        view = _patches if self.recipe.target.kind == "mask" else _whole
-        looks = [view(self.recipe, case, model) for case in cases]
-        features, targets = (np.concatenate(items) for items in zip(*looks, strict=True))
-        patients = np.repeat([case.patient for case in cases], [len(look[0]) for look in looks])
-        return cross_validated_auc(features, targets, patients)
+        return cross_validated_auc(*read_features(self.recipe, self.read_out, model))
 
 
 def cross_validated_auc(features: np.ndarray, targets: np.ndarray, patients: np.ndarray) -> float:
@@ -101,33 +113,50 @@ def cross_validated_auc(features: np.ndarray, targets: np.ndarray, patients: np.
     return float(np.mean(areas)) if areas else float("nan")
 
 
-Look = tuple[np.ndarray, np.ndarray]  # features [n, D], targets [n, T]
+def read_features(
+    recipe: Recipe, cases: Sequence[Case], model: MaskedAutoencoder
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return frozen features [n, D], targets [n, T] and patients [n] of labelled cases.
+
+    Of masks there is one row for each patch of a crop on a label, and a target is the share of it that the label fills.
+    Of whole images there is one row: the class token (without one, the mean patch) of the middle.
+    """
+    look = _look_at_patches if recipe.target.kind == "mask" else _look_at_whole
+    looks = [look(recipe, case) for case in cases]
+    images = torch.from_numpy(np.stack([image for image, _ in looks]))
+    tokens = np.concatenate([_tokens(model, batch) for batch in images.split(BATCH)])
+    if recipe.target.kind == "mask":
+        features = tokens[:, -model.encoder.num_patches :]
+    else:
+        features = tokens[:, :1] if recipe.model.class_token else tokens.mean(axis=1, keepdims=True)
+    patients = np.repeat([case.patient for case in cases], features.shape[1])
+    return features.reshape(-1, features.shape[2]), np.concatenate([target for _, target in looks]), patients
 
 
-def _whole(recipe: Recipe, case: Case, model: MaskedAutoencoder) -> Look:
-    """Return the class token (without one, the mean patch) of the middle of an image, and the case's findings."""
+Look = tuple[np.ndarray, np.ndarray]  # image [C, *crop], targets [n, T]
+
+
+def _look_at_whole(recipe: Recipe, case: Case) -> Look:
+    """Return the middle of an image, and the case's findings."""
     assert isinstance(case.target, tuple)
     prepared = Store(recipe.data).image(case)
     crop = take_crop(prepared, middle_corner(prepared.shape[1:], recipe.data.crop), recipe.data.crop)
-    tokens = _tokens(model, finish(crop, recipe.data))
-    feature = tokens[0] if recipe.model.class_token else tokens.mean(axis=0)
-    return feature[None], np.array([case.target], dtype=np.float64)
+    return finish(crop, recipe.data), np.array([case.target], dtype=np.float64)
 
 
-def _patches(recipe: Recipe, case: Case, model: MaskedAutoencoder) -> Look:
-    """Return the tokens of the patches of a crop on a label, and which share of each patch each label fills."""
+def _look_at_patches(recipe: Recipe, case: Case) -> Look:
+    """Return a crop on a label, and which share of each patch each label fills."""
     store, crop = Store(recipe.data, recipe.target.values), recipe.data.crop
     prepared, labels = store.image(case), store.mask(case)
     rng = generator(0, "probe", case.id)
     corner = draw_corner(labels.shape, crop, rng, store.label_places(case), 1.0)
-    tokens = _tokens(model, finish(take_crop(prepared, corner, crop), recipe.data))
     mask = torch.from_numpy(take_crop(labels, corner, crop).astype(np.int64))
-    inside = patchify(mask[None, None], model.encoder.patch)[0]
+    inside = patchify(mask[None, None], recipe.model.patch)[0]
     shares = [(inside == place).float().mean(1) for place in range(1, 1 + len(recipe.target.values))]
-    return tokens[-len(inside) :], torch.stack(shares, dim=1).numpy()
+    return finish(take_crop(prepared, corner, crop), recipe.data), torch.stack(shares, dim=1).numpy()
 
 
-def _tokens(model: MaskedAutoencoder, image: np.ndarray) -> np.ndarray:
-    """Return the tokens [(1 +) N, D] of a crop [C, *S] of which nothing is hidden."""
-    images: Tensor = torch.from_numpy(image)[None].to(next(model.parameters()).device)
-    return model.encoder(images).tokens[0].float().cpu().numpy()
+def _tokens(model: MaskedAutoencoder, images: Tensor) -> np.ndarray:
+    """Return the tokens [B, (1 +) N, D] of crops [B, C, *S] of which nothing is hidden."""
+    device = next(model.parameters()).device
+    return model.encoder(images.to(device)).tokens.float().cpu().numpy()

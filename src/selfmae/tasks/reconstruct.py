@@ -3,15 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from selfmae.data.prepare import finish
-from selfmae.data.shading import change_intensity
 from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
-from selfmae.data.transforms import draw_corner, draw_view, take_image
 from selfmae.models.mae import MaskedAutoencoder, masked_loss
 from selfmae.models.patches import draw_visible, grid_of
 from selfmae.options import Recipe
 from selfmae.seeds import generator
+from selfmae.tasks.looks import take_look
 
 
 class Reconstruct:
@@ -30,14 +28,9 @@ class Reconstruct:
 
     def sample(self, draw: Draw) -> Sample:
         """Return {"image": [C, *crop], "order": [N]}; the visible patches stand first in the order."""
-        rng, crop, options = generator(draw.seed, "sample"), self.recipe.data.crop, self.recipe.pretrain.augment
-        prepared = self.store.image(draw.case)
-        places = self.store.tissue_places(draw.case) if options.foreground else None
-        corner = draw_corner(prepared.shape[1:], crop, rng, places, options.foreground)
-        view = draw_view(prepared.shape[1:], crop, corner, options, rng)
-        image = change_intensity(finish(take_image(prepared, view), self.recipe.data), options, rng)
+        image = take_look(self.store, draw.case, self.recipe.pretrain.augment, generator(draw.seed, "sample"))
         order = draw_visible(self.num_patches, self.recipe.mask.ratio, generator(draw.seed, "mask"))
-        return {"image": torch.from_numpy(image), "order": torch.from_numpy(order)}
+        return {"image": image, "order": torch.from_numpy(order)}
 
     def loss(self, model: nn.Module, batch: Sample) -> Tensor:
         """Return the mean squared error of the hidden patches."""

@@ -16,7 +16,7 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
 from selfmae.data.prepare import Box
-from selfmae.data.transforms import pad_to
+from selfmae.data.samples import pad_to
 from selfmae.options import PredictOptions
 
 GAUSSIAN_SIGMA = 0.125  # of the crop, as in MONAI and nnU-Net

@@ -179,8 +179,8 @@ class Optimisation:
             values = {name: value if isfinite(value) else None for name, value in found.items()}
             self.log.write({"step": progress.step, **values})
         score = float(self.fabric.broadcast(score))
-        # The first look counts in any case: there must be weights to keep even where no score is defined.
-        if score > progress.best or progress.best_step == 0:
+        # As long as no score is defined every look counts, so that without any the last weights are kept.
+        if score > progress.best or progress.best == float("-inf"):
             progress.best, progress.best_step, progress.looks_without_gain = score, progress.step, 0
             if self.fabric.is_global_zero:
                 save_weights(self.folder / "model.safetensors", self.model.state_dict(), contract)

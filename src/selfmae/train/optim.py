@@ -1,4 +1,4 @@
-"""AdamW with layer-wise learning rates, and the schedule of the learning rate."""
+"""AdamW or SGD with layer-wise learning rates, and the schedule of the learning rate."""
 
 from collections.abc import Iterable
 from math import cos, pi
@@ -9,6 +9,7 @@ from torch import nn
 
 from selfmae.options import OptimOptions
 
+MOMENTUM = 0.9  # of SGD
 NO_DECAY = ("cls_token", "pos_embed", "mask_token")
 
 
@@ -57,9 +58,11 @@ def parameter_groups(
     return list(groups.values())
 
 
-def make_optimizer(model: nn.Module, depth: int, options: OptimOptions) -> torch.optim.AdamW:
-    """Return AdamW over the groups of the model's parameters, in the one-pass implementation."""
+def make_optimizer(model: nn.Module, depth: int, options: OptimOptions) -> torch.optim.Optimizer:
+    """Return the optimiser over the groups of the model's parameters, in the one-pass implementation."""
     groups = parameter_groups(model.named_parameters(), depth, options)
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=MOMENTUM, fused=True)
     return torch.optim.AdamW(groups, betas=options.betas, fused=True)
 
 

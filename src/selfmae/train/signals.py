@@ -13,7 +13,11 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def catch_signals() -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into a set event; a second one acts as it always does."""
+    """Turn the first SIGINT and the first SIGTERM into a set event; a second of the same kind acts as it always does.
+
+    A system that ends a job sends SIGTERM to all of its processes; the SIGINT that `--jobs` then passes on to its cells
+    must not end them before their checkpoint.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -22,8 +26,7 @@ def catch_signals() -> Iterator[threading.Event]:
 
     def note(number: int, frame: FrameType | None) -> None:
         event.set()
-        for name, handler in before.items():
-            signal.signal(name, handler)
+        signal.signal(number, before[signal.Signals(number)])
 
     for name in before:
         signal.signal(name, note)
@@ -32,3 +35,20 @@ def catch_signals() -> Iterator[threading.Event]:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+@contextmanager
+def term_interrupts() -> Iterator[None]:
+    """Let SIGTERM act as Ctrl-C does, for work that has to be stopped in other processes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -13,6 +13,8 @@ from selfmae.errors import UserError
 
 def draw(*files: Path, value: int = 0, colour: bool = False) -> None:
     array = np.full((4, 4, 3) if colour else (4, 4), value, np.uint8)
+    if colour:
+        array[..., 0] += 9  # or it would be gray
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(array).save(file)
@@ -218,3 +220,27 @@ def test_real_chest_radiographs(real_data: Path) -> None:
     assert cases.cases[0].target == (0, 0, 1, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0)
     assert cases.cases[0].patient == "61"
     assert "'patient_split_70_10_20', not from the column 'official_split'" in cases.notes[0]
+
+
+@pytest.mark.parametrize(("no", "yes"), [("False", "True"), ("no", "YES"), ("0.0", "1")])
+def test_findings_may_be_written_as_words(tmp_path: Path, no: str, yes: str) -> None:
+    found = read(tmp_path, f"image,Mass\na.png,{no}\nb.png,{yes}\nc.png,\n")
+    assert [case.target for case in found.cases] == [(0.0,), (1.0,), None]
+
+
+@pytest.mark.parametrize("value", ["2", "0.5", "x"])
+def test_one_odd_value_of_a_finding_is_an_error(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UserError, match=rf"the column 'Mass' of .* has '{value}' in 1 rows \(lines 4\): write 0 or 1"):
+        read(tmp_path, f"image,Mass,Edema\na.png,0,0\nb.png,1,1\nc.png,{value},0\n")
+
+
+def test_a_column_of_counts_is_no_finding_and_named(tmp_path: Path) -> None:
+    draw(tmp_path / "d.png")
+    found = read(tmp_path, "image,Mass,lesions\na.png,0,0\nb.png,1,1\nc.png,0,2\nd.png,0,3\n")
+    assert found.labels.names == ("Mass",)
+    assert "Not taken as labels: the column 'lesions'." in found.notes
+
+
+def test_rows_that_repeat_one_word_by_word_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has 1 more than once"):
+        read(tmp_path, "image,Mass,age\na.png,0,5\na.png,0,5\nb.png,1,7\n")

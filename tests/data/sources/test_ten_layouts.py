@@ -15,12 +15,13 @@ import pytest
 import SimpleITK
 
 from selfmae.data.case import Case, Cases, complete_splits
-from selfmae.data.images import read_image, read_mask
+from selfmae.data.images import read_image
+from selfmae.data.masks import read_mask
 from selfmae.data.phantom import write_volumes
 from selfmae.data.sources import btcv, layouts, read_source
 from selfmae.data.store import Store
 from selfmae.data.survey import survey
-from selfmae.jobs.plan import make_plan
+from selfmae.jobs.planner import make_plan
 from selfmae.jobs.source import Source
 from selfmae.options import DataOptions, DeviceOptions
 
@@ -238,8 +239,8 @@ def test_ten_layouts_have_one_split_and_one_plan(
 def test_a_layout_is_recognised_as_itself_only(
     kind: str, writers: dict[str, Writer], scans: Path, tmp_path: Path
 ) -> None:
-    """`paired` also claims folders of images that hold a list or table, so that `--as paired` can read them."""
+    """`paired` and `classfolders` also claim folders of images that others know better, for `--as` to read them."""
     name = writers[kind](scans, tmp_path)
     claims = {other for other, module in layouts().items() if module.recognises(tmp_path)}
-    assert claims - {"paired"} == {name} - {"paired"}
+    assert claims - {"paired", "classfolders"} == {name} - {"paired"}
     assert name in claims

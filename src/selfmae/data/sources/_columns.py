@@ -1,25 +1,32 @@
 """Columns of a table: which ones are images, the patient, the split, and which ones are labels."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from selfmae.data.case import Labels
-from selfmae.data.images import is_image
 from selfmae.data.sources._files import first_few
+from selfmae.data.sources._image_columns import (
+    IMAGE_IDS,
+    MASK,
+    PATIENT,
+    Row,
+    holds_images,
+    image_columns,
+    named_column,
+    values_of,
+)
 from selfmae.errors import UserError
 
-Row = Mapping[str, str]
 Target = tuple[float, ...] | None
 
-IMAGE = ("image", "image_path", "path", "file", "file_path", "filename", "file_name", "image_index", "img")
-MASK = ("mask", "mask_path", "label", "label_path", "segmentation", "seg")
 IDS = ("id", "case", "case_id", "study", "study_id")
-PATIENT = ("patient", "patient_id", "patientid", "subject", "subject_id")
 TEXT_LABELS = ("finding_labels", "findings", "labels", "label", "class", "diagnosis")
 NO_FINDING = "no finding"
+BINARY = {"", "0", "1", "0.0", "1.0"}
 MOST_ODD = 0.1  # part of the rows that may hold a word where all others have 0 or 1 for this to be an error
+MOST_ODD_NUMBERS = 0.01  # the same for numbers, of which more are a count
 # Words of columns that describe a person or a file: one that holds 0 and 1 is no finding all the same.
 METADATA = {
     *("sex", "gender", "age", "male", "female", "id", "index", "number", "unnamed", "fold", "split"),
@@ -40,24 +47,18 @@ class Columns:
     labels: tuple[str, ...]
     notes: tuple[str, ...]
 
-
-def image_columns(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return the column of a usual name, or image_1, image_2, ..., or all columns of image files that are no masks."""
-    names = [name for name in rows[0] if name] if rows else []
-    usual = _named(names, IMAGE)
-    numbered = {name: int(match[1]) for name in names if (match := re.fullmatch(r"(?i)(?:image|img)[ _-]?(\d+)", name))}
-    if usual or numbered:
-        return (usual,) if usual else tuple(sorted(numbered, key=lambda name: numbered[name]))
-    others = [name for name in names if _named([name], MASK) == ""]
-    return tuple(name for name in others if _holds_images(rows, name))
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Return all columns that say something of a case."""
+        return (*self.images, *self.labels, self.id, self.patient, self.split, self.fold)
 
 
 def find_columns(rows: Sequence[Row], table: Path) -> Columns:
     """Return what each column of the table is for, with a sentence on every choice."""
     names = [name for name in rows[0] if name]
-    images, patient = image_columns(rows), _named(names, PATIENT)
+    images, patient = image_columns(rows, table), named_column(names, PATIENT)
     split, notes = _split_column(names, table)
-    fold = "" if split else _named(names, ("fold",))
+    fold = "" if split else named_column(names, ("fold",))
     if len(images) > 1:
         notes.append(f"The channels of an image are {_quoted(images)}, in this order.")
     others = [name for name in names if name not in (*images, patient, split, fold)]
@@ -65,7 +66,8 @@ def find_columns(rows: Sequence[Row], table: Path) -> Columns:
     notes.append(f"Labels are taken from {_quoted(labels)}." if labels else "No column of labels was found.")
     if ignored:
         notes.append(f"Not taken as labels: {_quoted(ignored)}.")
-    return Columns(images, _id_column(rows, others), patient, split, fold, kind, labels, tuple(notes))
+    ids = images[0] if images and named_column(images[:1], (*IMAGE_IDS, *PATIENT)) else _id_column(rows, others)
+    return Columns(images, ids, patient, split, fold, kind, labels, tuple(notes))
 
 
 def read_targets(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[Labels, list[Target]]:
@@ -83,15 +85,9 @@ def read_targets(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[La
     return Labels("classes" if columns.kind == "class" else "findings", tuple(order)), targets
 
 
-def _named(names: Iterable[str], usual: Sequence[str]) -> str:
-    """Return the column with the first of the usual names, whatever its case, spaces or dashes."""
-    plain = {re.sub(r"[\s-]+", "_", name.strip().lower()): name for name in reversed(list(names))}
-    return next((plain[name] for name in usual if name in plain), "")
-
-
 def _id_column(rows: Sequence[Row], names: Sequence[str]) -> str:
     """Return the column of ids, or ""; one whose values repeat names something else, as a study of several images."""
-    name = _named(names, IDS)
+    name = named_column(names, IDS)
     values = {row[name] for row in rows} - {""} if name else set()
     return name if len(values) == len(rows) and not any("/" in value for value in values) else ""
 
@@ -117,32 +113,25 @@ def _label_columns(
     rows: Sequence[Row], names: Sequence[str], table: Path
 ) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Return how labels are written, their columns, and columns that might be labels but are not taken."""
-    mask = _named([name for name in names if _holds_images(rows, name)], MASK)
-    binary = [name for name in names if _values(rows, name) and _values(rows, name) <= {"0", "1"}]
+    mask = named_column([name for name in names if holds_images(rows, name)], MASK)
+    binary = [name for name in names if values_of(rows, name) and values_of(rows, name) <= {"0", "1"}]
     findings = [name for name in binary if not _is_metadata(name)]
-    text = _named([name for name in names if name != mask and name not in binary and _values(rows, name)], TEXT_LABELS)
+    text = named_column(
+        [name for name in names if name != mask and name not in binary and values_of(rows, name)], TEXT_LABELS
+    )
     _check_certain(rows, names, table)
     _check_known(rows, names, table)
     choices = {"mask": [mask], "binary": findings, _text_kind(rows, text): [text]}
     kind = next((kind for kind, columns in choices.items() if any(columns)), "")
     labels = tuple(choices.get(kind, ()))
-    ignored = tuple(name for name in (*binary, text) if name and name not in labels)
+    counts = [name for name in names if {"0", "1"} < values_of(rows, name) and not _is_metadata(name)]
+    ignored = tuple(name for name in (*binary, *counts, text) if name and name not in labels)
     return kind, labels, ignored
 
 
 def _text_kind(rows: Sequence[Row], name: str) -> str:
-    values = _values(rows, name) if name else set()
+    values = values_of(rows, name) if name else set()
     return "list" if any("|" in value or value.lower() == NO_FINDING for value in values) else "class"
-
-
-def _values(rows: Sequence[Row], name: str) -> set[str]:
-    """Return the distinct values of a column without the empty one; 1.0 is 1."""
-    return {re.sub(r"^(-?\d+)\.0+$", r"\1", value) for value in {row[name] for row in rows}} - {""}
-
-
-def _holds_images(rows: Sequence[Row], name: str) -> bool:
-    values = _values(rows, name)
-    return bool(values) and all(is_image(Path(value)) for value in values)
 
 
 def _is_metadata(name: str) -> bool:
@@ -152,7 +141,7 @@ def _is_metadata(name: str) -> bool:
 
 def _check_certain(rows: Sequence[Row], names: Sequence[str], table: Path) -> None:
     """Raise on findings with -1: whether uncertain means present or absent is not ours to say."""
-    unsure = [name for name in names if "-1" in (values := _values(rows, name)) and values <= {"-1", "0", "1"}]
+    unsure = [name for name in names if "-1" in (values := values_of(rows, name)) and values <= {"-1", "0", "1"}]
     if unsure:
         raise UserError(
             f"Findings must be 0, 1 or empty, but {table} has -1 (uncertain) in {first_few(unsure)}: "
@@ -162,15 +151,17 @@ def _check_certain(rows: Sequence[Row], names: Sequence[str], table: Path) -> No
 
 
 def _check_known(rows: Sequence[Row], names: Sequence[str], table: Path) -> None:
-    """Raise on a finding with a word in a few rows: left alone, its column would be no label without a word."""
+    """Raise on a finding with something else in a few rows: its column would silently be no label."""
     for name in names:
-        odd = [place for place, row in enumerate(rows, start=2) if re.search(r"[^\W\d]", row[name])]
-        plain = {row[name] for place, row in enumerate(rows, start=2) if place not in set(odd)} - {""}
-        if odd and plain == {"0", "1"} and len(odd) <= max(1, MOST_ODD * len(rows)) and not _is_metadata(name):
+        odd = [place for place, row in enumerate(rows, start=2) if row[name] not in BINARY]
+        words = all(re.search(r"[^\W\d]", rows[place - 2][name]) for place in odd)
+        plain = values_of([row for row in rows if row[name] in BINARY], name)
+        most = max(1, (MOST_ODD if words else MOST_ODD_NUMBERS) * len(rows))
+        if odd and plain == {"0", "1"} and len(odd) <= most and not _is_metadata(name):
             raise UserError(
                 f"Findings must be 0, 1 or empty, but the column {name!r} of {table} has "
                 f"{first_few(sorted({repr(rows[place - 2][name]) for place in odd}))} in {len(odd)} rows (lines "
-                f"{first_few(odd)}): write 0 or 1 in its place.",
+                f"{first_few(odd)}): write 0 or 1 in its place, or take a column out that is no finding.",
                 "unknown_label",
             )
 

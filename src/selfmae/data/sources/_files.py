@@ -3,17 +3,18 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from pathlib import Path
 
-import numpy as np
-
 from selfmae.data.case import Labels
-from selfmae.data.images import is_image, read_image, read_mask, stem_of, suffix_of
+from selfmae.data.dicom import is_dicom
+from selfmae.data.dicom_series import find_headers
+from selfmae.data.image_files import is_image, may_be_dicom, stem_of, suffix_of
+from selfmae.data.images import has_equal_channels, read_image
+from selfmae.data.mask_values import values_in
 from selfmae.errors import UserError
 
-NUM_THREADS = 4
+MOST_GRAY = 50  # pictures saved in colour without any, after which the others are not looked at
 MOST_LABELS = 255  # a mask with more values is an image or was saved with losses
 
 SPLIT_NAMES = {
@@ -40,8 +41,8 @@ NO_PATIENTS = "{0} no patients: without data.splits each image counts as a patie
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the image files directly in a folder, sorted."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and is_image(path))
+    """Return the image files directly in a folder, sorted; DICOM files are taken by their name."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and (is_image(path) or may_be_dicom(path)))
 
 
 def first_few(names: Iterable[object], count: int = 3) -> str:
@@ -89,19 +90,54 @@ def patients_of_names(ids: Sequence[str], who: str = "File names tell") -> tuple
     return list(ids), NO_PATIENTS.format(who)
 
 
+def patients_of(
+    ids: Sequence[str], images: Sequence[tuple[Path, ...]], who: str = "File names tell"
+) -> tuple[list[str], str]:
+    """Return the patient of each image and a sentence on it: by DICOM headers if all name one, or else by the ids.
+
+    A patient has the id of his first image: what headers say of him is shown nowhere.
+    """
+    named = [_named_in(paths[0]) for paths in images] if images and _named_in(images[0][0]) else []
+    if not named or not all(named):
+        return patients_of_names(ids, who)
+    first: dict[str, str] = {}
+    patients = [first.setdefault(patient, name) for patient, name in zip(named, ids, strict=True)]
+    return patients, f"Patients are told by the DICOM headers: {len(first)} of {len(ids)} images."
+
+
+def _named_in(image: Path) -> str:
+    """Return what tells the patient in the headers of an image, "" where it has none or they cannot be read."""
+    try:
+        named = (may_be_dicom(image) or not image.is_file()) and is_dicom(image)
+        return find_headers(image)[0].patient if named else ""
+    except (UserError, OSError, IndexError):
+        return ""
+
+
 def channels_of(images: Iterable[tuple[Path, ...]]) -> tuple[str, ...]:
-    """Return names for the channels of the first readable study, for layouts that do not name them."""
-    reason = UserError("The source lists no image: check its content.", "unusable_source")
+    """Return names for the channels of the first study that tells them, for layouts that do not name them.
+
+    A gray picture that was saved in colour tells nothing: if all are such, they are gray.
+    """
+    reason, num_gray = UserError("The source lists no image: check its content.", "unusable_source"), 0
     for paths in images:
         try:
-            shape = read_image(paths).array.shape
+            image = read_image(paths)
         except UserError as error:  # the survey reports it with all others
             reason = error
             continue
-        colour = len(shape) == 3 and shape[0] == 3 and len(paths) == 1
-        numbered = ("gray",) if shape[0] == 1 else tuple(f"channel_{place}" for place in range(shape[0]))
+        if has_equal_channels(image):
+            num_gray += 1
+            if num_gray == MOST_GRAY:
+                break
+            continue
+        array = image.array
+        colour = array.ndim == 3 and len(array) == 3 and len(paths) == 1
+        numbered = ("gray",) if len(array) == 1 else tuple(f"channel_{place}" for place in range(len(array)))
         return ("red", "green", "blue") if colour else numbered
-    raise reason
+    if not num_gray:
+        raise reason
+    return ("gray",)
 
 
 def labels_beside(table: Path) -> Labels | None:
@@ -121,8 +157,7 @@ def labels_beside(table: Path) -> Labels | None:
 
 def labels_of(masks: Sequence[Path]) -> Labels:
     """Return the labels that these masks hold, named by their values: reads every mask, nothing else declares them."""
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        found = sorted(set().union(*pool.map(_values_of, masks)) - {0})
+    found = sorted(values_in(masks) - {0})
     if len(found) > MOST_LABELS:
         raise UserError(
             f"Masks hold one whole number for each label, but {masks[0].parent} holds {len(found)} different ones: "
@@ -130,10 +165,3 @@ def labels_of(masks: Sequence[Path]) -> Labels:
             "unknown_label",
         )
     return Labels("mask", tuple(f"label_{value}" for value in found), tuple(found))
-
-
-def _values_of(mask: Path) -> set[int]:
-    try:
-        return {int(value) for value in np.unique(read_mask(mask).array)}
-    except UserError:  # the survey reports it with all others
-        return set()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.sources._casefolders import are_case_folders
-from selfmae.data.sources._files import SPLIT_NAMES, channels_of, ids_of, images_in, patients_of_names
+from selfmae.data.sources._files import SPLIT_NAMES, channels_of, ids_of, images_in, patients_of
 
 ORDER = 50
 NOT_CLASSES = {"images", "image", "imagestr", "imagests", "labels", "labelstr", "masks", "mask", "segmentations"}
@@ -24,7 +24,7 @@ def read(path: Path) -> Cases:
     names = tuple(sorted({folder.name for _, folder in folders}))
     listed = [(split, image) for split, folder in folders for image in images_in(folder)]
     ids = ids_of([image.relative_to(path) for _, image in listed])
-    patients, said = patients_of_names(ids)
+    patients, said = patients_of(ids, [(image,) for _, image in listed])
     cases = tuple(
         Case(name, patient, (image,), _one_hot(image.parent.name, names), split)
         for name, patient, (split, image) in zip(ids, patients, listed, strict=True)

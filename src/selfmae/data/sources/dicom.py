@@ -8,7 +8,7 @@ be drawn anew.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,13 +16,16 @@ from pathlib import Path
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.dicom_headers import Header, header_of
 from selfmae.data.dicom_series import headers_in, mask_path, name_images
-from selfmae.data.images import is_image
+from selfmae.data.facts import Problem
+from selfmae.data.image_files import is_image
+from selfmae.data.sources import classfolders, paired
 from selfmae.data.sources._files import MOST_LABELS, channels_of, first_few
 from selfmae.errors import UserError
 
 ORDER = 37
 EXPECTS = "a folder with DICOM series or radiographs at any depth, with or without DICOM SEG or RTSTRUCT masks"
 NUM_LOOKED = 1000  # files that decide whether a folder holds DICOM
+MOST_CLASSES = 20  # folders of radiographs that may be classes
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 UID = re.compile(r"\d+(\.\d+){3,}")
 
@@ -47,11 +50,26 @@ class _Found:
 
 
 def recognises(path: Path) -> bool:
-    """Return whether one of the first files below this folder is DICOM."""
+    """Return whether one of the first files below this folder is DICOM, and no other layout has more to say of them."""
     if not path.is_dir():
         return False
     files = (item for item in path.rglob("*") if item.is_file())
-    return any(header_of(item) for item in islice(files, NUM_LOOKED) if not is_image(item))
+    looked = (header_of(item) for item in islice(files, NUM_LOOKED) if not is_image(item))
+    headers = [header for header in looked if header]
+    return bool(headers) and not (paired.has_masks(path) or _are_classes(path, headers))
+
+
+def _are_classes(path: Path, headers: Sequence[Header]) -> bool:
+    """Return whether folders of radiographs are classes, not patients: they are few, and one holds several patients."""
+    pictures: dict[Path, set[str]] = defaultdict(set)
+    for header in headers:
+        pictures[header.path.parent].add(header.patient or header.study or header.path.name)
+    return (
+        all(header.kind in ("picture", "broken") for header in headers)
+        and len({folder.name for folder in pictures}) <= MOST_CLASSES
+        and any(len(patients) > 1 for patients in pictures.values())
+        and classfolders.recognises(path)
+    )
 
 
 def read(path: Path) -> Cases:
@@ -59,67 +77,61 @@ def read(path: Path) -> Cases:
     folders = [path, *sorted(item for item in path.rglob("*") if item.is_dir())]
     headers = [header for folder in folders for header in headers_in(folder)]
     found = [_Found(place, _first_readable(image)) for place, image in sorted(name_images(headers).items())]
-    _check_folders(found)
-    masks = _list_masks(headers, found, path)
+    drawn, lonely = _list_masks(headers, found)
+    masks = {image: _preferred(own)[0] for image, own in drawn.items()}
     images, notes = _of_one_kind(found, masks)
     labels, targets, said = _name_labels(images, masks)
-    cases = tuple(
-        Case(name, patient, (image.path,), targets.get(image.path), "")
-        for name, patient, image in _name_cases(images, path)
-    )
+    named = _name_cases(images, path)
+    cases = tuple(Case(name, patient, (image.path,), targets.get(image.path), "") for name, patient, image in named)
+    alone = [Problem("lonely_mask", "", f"the mask {file} does not refer to one series of {path}") for file in lonely]
+    problems = (*_split_series(named), *_several_masks(named, drawn), *alone)
     volumes = [image for image in images if image.header.kind == "volume"]
     channels = (volumes[0].header.modality,) if volumes else channels_of(case.images for case in cases)
-    return Cases(
-        path, "dicom", cases, labels, channels, (*notes, *_say_left_out(headers), *said, *_say_patients(images))
-    )
+    notes = [*notes, *_say_left_out(headers), *said, *_say_patients(images)]
+    return Cases(path, "dicom", cases, labels, channels, tuple(notes), problems)
 
 
 def _first_readable(image: Sequence[Header]) -> Header:
     return next((header for header in image if header.kind != "broken"), image[0])
 
 
-def _check_folders(images: Sequence[_Found]) -> None:
-    """Raise where the slices of one series lie in several folders."""
-    folders: dict[str, set[Path]] = defaultdict(set)
-    for image in images:
-        if image.header.kind == "volume" and image.header.series:
-            folders[image.header.series].add(image.header.path.parent)
-    spread = [sorted(places) for places in folders.values() if len(places) > 1]
-    if spread:
-        raise UserError(
-            f"The slices of a DICOM series must lie in one folder, but {len(spread)} series lie in several (one in "
-            f"{first_few(spread[0])}): move them together, or remove copies."
-        )
-
-
-def _list_masks(headers: Sequence[Header], images: Sequence[_Found], source: Path) -> dict[Path, Header]:
-    """Return the header of the mask of each image that has one."""
+def _list_masks(headers: Sequence[Header], images: Sequence[_Found]) -> tuple[dict[Path, list[Header]], list[Path]]:
+    """Return the headers of the masks of each image that has some, and the masks that refer to no series or several."""
     known = {image.header.series: image.path for image in images if image.header.kind == "volume"}
-    owned: dict[Path, list[Header]] = defaultdict(list)
+    drawn: dict[Path, list[Header]] = defaultdict(list)
     lonely = []
     for header in headers:
         if header.kind in ("seg", "rtstruct"):
             owners = [known[series] for series in header.drawn_on if series in known]
             if len(owners) == 1:
-                owned[owners[0]].append(header)
+                drawn[owners[0]].append(header)
             else:
                 lonely.append(header.path)
-    if lonely:
-        raise UserError(
-            f"Every DICOM mask must refer to one series of {source}, but {len(lonely)} do not ({first_few(lonely)}): "
-            "add the series, or remove the masks."
-        )
-    return {image: _only_mask(image, masks) for image, masks in owned.items()}
+    return drawn, lonely
 
 
-def _only_mask(image: Path, masks: Sequence[Header]) -> Header:
-    best = [header for header in masks if header.kind == "seg"] or masks
-    if len(best) > 1:
-        raise UserError(
-            f"A series must have one mask, but {image} has {len(best)} ({first_few(mask.path for mask in best)}): "
-            "keep one of them, or join them to one."
-        )
-    return best[0]
+def _preferred(masks: Sequence[Header]) -> list[Header]:
+    """Return the SEGs among the masks of one series, or else its RTSTRUCTs: one is to be left."""
+    return [header for header in masks if header.kind == "seg"] or list(masks)
+
+
+def _split_series(named: Sequence[tuple[str, str, _Found]]) -> Iterator[Problem]:
+    """Yield a problem for each case whose series has slices in other folders too."""
+    folders: dict[str, set[Path]] = defaultdict(set)
+    for _, _, image in named:
+        if image.header.kind == "volume" and image.header.series:
+            folders[image.header.series].add(image.header.path.parent)
+    for name, _, image in named:
+        places = sorted(folders[image.header.series])
+        if image.header.kind == "volume" and len(places) > 1:
+            yield Problem("split_series", name, f"slices of the series of {name} lie in {first_few(places)}")
+
+
+def _several_masks(named: Sequence[tuple[str, str, _Found]], drawn: Mapping[Path, list[Header]]) -> Iterator[Problem]:
+    for name, _, image in named:
+        files = [mask.path for mask in _preferred(drawn.get(image.path, []))]
+        if len(files) > 1:
+            yield Problem("several_masks", name, f"the series {name} has {len(files)} masks ({first_few(files)})")
 
 
 def _of_one_kind(found: Sequence[_Found], masks: Mapping[Path, Header]) -> tuple[list[_Found], list[str]]:
@@ -156,7 +168,8 @@ def _name_labels(images: Sequence[_Found], masks: Mapping[Path, Header]) -> tupl
     if len(names) > MOST_LABELS:
         raise UserError(
             f"Masks can have {MOST_LABELS} structures at most, but {len(names)} names are used ({first_few(names)}): "
-            "give each structure the same name in all files."
+            "give each structure the same name in all files.",
+            "unknown_label",
         )
     values = {name: value for value, name in enumerate(names, start=1)}
     targets = {

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.images import stem_of
+from selfmae.data.image_files import may_be_dicom, stem_of
 from selfmae.data.sources._casefolders import are_case_folders, read_case_folders
-from selfmae.data.sources._files import channels_of, first_few, images_in, labels_of, patients_of_names
+from selfmae.data.sources._files import channels_of, first_few, images_in, labels_of, patients_of
 from selfmae.errors import UserError
 
 ORDER = 40
@@ -54,6 +54,12 @@ def _read_folders(path: Path) -> Cases:
     return _as_cases(path, found.studies, found.masks, found.channels, notes)
 
 
+def has_masks(path: Path) -> bool:
+    """Return whether masks in files of their own, which are not DICOM, lie beside images."""
+    images, masks = _list_files(path)
+    return bool(images) and any(not may_be_dicom(mask) for mask in masks.values())
+
+
 def _as_cases(
     path: Path,
     studies: Mapping[str, tuple[Path, ...]],
@@ -61,7 +67,7 @@ def _as_cases(
     channels: tuple[str, ...],
     notes: Sequence[str],
 ) -> Cases:
-    patients, said = patients_of_names(list(studies))
+    patients, said = patients_of(list(studies), list(studies.values()))
     if targets:
         masks = "Nothing declares the labels: their values were read from the masks."
     else:

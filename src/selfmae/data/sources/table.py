@@ -1,16 +1,12 @@
 """A CSV or TSV table with one case a row, and columns with usual names for its patient, split and labels."""
 
-import csv
-import gzip
-import io
-import zlib
 from collections.abc import Sequence
-from itertools import zip_longest
 from pathlib import Path
 
 from selfmae.data.case import SPLITS, Case, Cases, Labels
-from selfmae.data.images import is_image, stem_of
-from selfmae.data.sources._columns import Columns, Row, Target, find_columns, image_columns, read_targets
+from selfmae.data.dicom_series import headers_in, is_series
+from selfmae.data.image_files import is_image, may_be_dicom, stem_of
+from selfmae.data.sources._columns import Columns, Target, find_columns, read_targets
 from selfmae.data.sources._files import (
     SPLIT_NAMES,
     channels_of,
@@ -18,14 +14,15 @@ from selfmae.data.sources._files import (
     ids_of,
     labels_beside,
     labels_of,
-    patients_of_names,
+    patients_of,
     study_of,
 )
+from selfmae.data.sources._image_columns import Row, image_columns
+from selfmae.data.sources._rows import SUFFIXES, first_row, join_rows, read_rows
 from selfmae.errors import UserError
 
 ORDER = 30
-EXPECTS = "a .csv or .tsv file, or a folder with exactly one, that has a column image, path, file or filename"
-SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+EXPECTS = "a .csv or .tsv file, or a folder with exactly one, that has a column image, path, file, filename or image_id"
 
 
 def recognises(path: Path) -> bool:
@@ -36,10 +33,11 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Cases:
     """Return one case for each row (see `find_columns` for the columns, `_find_files` for relative paths)."""
     table = path if path.is_file() else _tables_in(path)[0]
-    rows = _read_rows(table)
+    rows = read_rows(table)
     columns = find_columns(rows, table)
+    rows, joined = join_rows(rows, columns.images, [name for name in columns.used if name])
     images = _read_images(rows, columns, table)
-    notes = list(columns.notes)
+    notes = [*columns.notes, *([joined] if joined else [])]
     targets: Sequence[Target | Path]
     if columns.kind == "mask":
         labels, targets, lacking = _read_masks([row[columns.labels[0]] for row in rows], table)
@@ -48,7 +46,7 @@ def read(path: Path) -> Cases:
         labels, targets = read_targets(rows, columns, table)
     written = [study_of([Path(row[name]) for name in columns.images]) for row in rows]
     ids = [row[columns.id] for row in rows] if columns.id else ids_of(written)
-    patients, said = _patients(ids, rows, columns, table)
+    patients, said = _patients(ids, images, rows, columns, table)
     splits, told = _splits(rows, columns, table)
     cases = tuple(Case(*field) for field in zip(ids, patients, images, targets, splits, strict=True))
     channels = columns.images if len(columns.images) > 1 else channels_of(images)
@@ -57,60 +55,7 @@ def read(path: Path) -> Cases:
 
 def _tables_in(folder: Path) -> list[Path]:
     tables = (path for path in sorted(folder.iterdir()) if path.name.lower().endswith(SUFFIXES) and path.is_file())
-    return [table for table in tables if image_columns(_first_row(table))]
-
-
-def _first_row(table: Path) -> list[Row]:
-    """Return the row below the header in a list, filled with ""; nothing of a table that cannot be read."""
-    try:
-        with gzip.open(table) if table.suffix.lower() == ".gz" else table.open("rb") as file:
-            lines = [file.readline().decode("utf-8-sig", "replace") for _ in range(2)]
-    except (OSError, EOFError, zlib.error):
-        return []
-    header, first = (next(csv.reader([line], delimiter=_delimiter(lines[0])), []) for line in lines)
-    return [{name: value.strip() for name, value in zip_longest(header, first[: len(header)], fillvalue="")}]
-
-
-def _delimiter(header: str) -> str:
-    """Return the separator that occurs most often in the first line."""
-    return max(",;\t", key=header.count)
-
-
-def _read_rows(table: Path) -> list[Row]:
-    """Return the rows with values stripped of spaces."""
-    text = _read_text(table)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]), restval="")
-    rows: list[Row] = [{key: value.strip() if key else value for key, value in row.items()} for row in reader]
-    if not rows:
-        raise UserError(f"{table} has a header but no row: list one image a row.", "damaged_list")
-    if not image_columns(rows):
-        raise UserError(
-            f"{table} must name its image files in a column image, path, file or filename, but has the columns "
-            f"{first_few(reader.fieldnames or [], 8)}: rename the right one.",
-            "damaged_list",
-        )
-    long = [place for place, row in enumerate(rows, start=2) if None in row]
-    if long:
-        raise UserError(
-            f"{table} has more values than columns in {len(long)} rows (lines {first_few(long)}): "
-            "put texts that hold a separator in quotes.",
-            "damaged_list",
-        )
-    return rows
-
-
-def _read_text(table: Path) -> str:
-    try:
-        content = table.read_bytes()
-        return (gzip.decompress(content) if table.suffix.lower() == ".gz" else content).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{table} must be text in UTF-8, but is not ({error.reason}): save it as UTF-8.", "damaged_list"
-        ) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{table} could not be unpacked ({error}): the file is damaged; copy it again.", "damaged_list"
-        ) from error
+    return [table for table in tables if image_columns(first_row(table), table)]
 
 
 def _read_images(rows: Sequence[Row], columns: Columns, table: Path) -> list[tuple[Path, ...]]:
@@ -123,11 +68,11 @@ def _read_images(rows: Sequence[Row], columns: Columns, table: Path) -> list[tup
 
 
 def _patients(
-    ids: Sequence[str], rows: Sequence[Row], columns: Columns, table: Path
+    ids: Sequence[str], images: Sequence[tuple[Path, ...]], rows: Sequence[Row], columns: Columns, table: Path
 ) -> tuple[Sequence[str], tuple[str, ...]]:
     """Return the patient of each row, and a sentence where no column names them."""
     if not columns.patient:
-        patients, said = patients_of_names(ids, "No column names patients, and file names tell")
+        patients, said = patients_of(ids, images, "No column names patients, and file names tell")
         return patients, (said,)
     patients = [row[columns.patient] for row in rows]
     _check_filled(patients, columns.patient, table)
@@ -135,9 +80,12 @@ def _patients(
 
 
 def _find_files(written: Sequence[str], table: Path, folders: Sequence[str], anywhere: bool) -> list[Path]:
-    """Return the file of each name: beside the table, in `folders` beside it, then by name anywhere below it."""
+    """Return the file of each name: beside the table, in `folders` beside it, then by name anywhere below it.
+
+    A name may also be that of a DICOM series (`dicom_series`), or lack the file's ending.
+    """
     places = [table.parent, *(table.parent / folder for folder in folders)]
-    found = [next((place / name for place in places if (place / name).is_file()), None) for name in written]
+    found = [next((place / name for place in places if _is_there(place / name)), None) for name in written]
     if anywhere and None in found:
         index = _index_images(table.parent)
         found = [
@@ -153,11 +101,15 @@ def _find_files(written: Sequence[str], table: Path, folders: Sequence[str], any
     return [path for path in found if path is not None]
 
 
+def _is_there(path: Path) -> bool:
+    return path.is_file() or (is_series(path) and bool(headers_in(path if path.is_dir() else path.parent)))
+
+
 def _index_images(folder: Path) -> dict[str, list[Path]]:
     """Return all image files below a folder by name with and without ending."""
     index: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
-        if is_image(path):
+        if is_image(path) or may_be_dicom(path):
             for name in {path.name, stem_of(path)}:
                 index.setdefault(name, []).append(path)
     return index

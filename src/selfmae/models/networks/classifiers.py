@@ -3,6 +3,8 @@
 Letters: B images, C channels, S spatial size, F outputs.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import timm
@@ -13,6 +15,7 @@ from selfmae.models.imagenet import timm_weights
 from selfmae.models.resize import fold_channels
 from selfmae.models.transfer import Transfer
 from selfmae.models.weights import Weights
+from selfmae.networks import VIT
 from selfmae.options import Recipe
 
 IMAGENET = {"resnet50": "resnet50.a1_in1k", "densenet121": "densenet121.ra_in1k"}  # timm's names
@@ -92,6 +95,26 @@ def fit_weights(weights: Weights, recipe: Recipe, source: str) -> Transfer:
         )
     unused = tuple(sorted(name for name in weights if name not in given))
     return Transfer(f"timm {network}", given, adapted, {}, unused)
+
+
+def fit_own_weights(weights: Weights, contract: Mapping[str, Any], recipe: Recipe, source: str) -> Transfer:
+    """Return the encoder tensors of a file that SelfMAE wrote; raise if it is of another network or other channels."""
+    network, channels = recipe.model.network, list(recipe.data.channels)
+    theirs = contract["recipe"]["model"].get("network", VIT)
+    if theirs != network:
+        raise UserError(
+            f"The weights of {source} are of model.network {theirs}, but the recipe's is {network}: set "
+            f"model.network={theirs}, or give others."
+        )
+    if contract["channels"] != channels:
+        raise UserError(
+            f"The weights of {source} are for the channels {contract['channels']}, but data.channels is {channels}: "
+            "give images with the same channels, in this order."
+        )
+    return replace(
+        fit_weights({name.removeprefix("encoder."): tensor for name, tensor in weights.items()}, recipe, source),
+        layout=f"SelfMAE {network}",
+    )
 
 
 def _shape_of(tensor: Tensor | None) -> tuple[int, ...] | None:

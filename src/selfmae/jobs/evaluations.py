@@ -12,7 +12,7 @@ from selfmae.recipe import flat, read_content
 
 
 @dataclass(frozen=True)
-class Cell:
+class Evaluation:
     """One fine-tuned and evaluated model, or the scored masks of another tool."""
 
     start: str
@@ -31,22 +31,22 @@ class Cell:
         return str(flat(read_content(self.folder / "recipe.yaml")).get("model.network", "vit"))
 
 
-def find_cells(folder: Path) -> list[Cell]:
+def find_evaluations(folder: Path) -> list[Evaluation]:
     """Return the finished cells of a run folder, or the one of a fine-tuning folder or of scored masks."""
     if (folder / "summary-test.json").exists():
         start = json.loads((folder / "where.json").read_text())["start"]["name"]
         if not (folder / "recipe.yaml").exists():
-            return [Cell(start, 0, 0, folder)]
+            return [Evaluation(start, 0, 0, folder)]
         fold = read_table(folder / "cases.csv")[0]["fold"]
-        return [Cell(start, int(fold), read_recipe(folder / "recipe.yaml").seed, folder)]
+        return [Evaluation(start, int(fold), read_recipe(folder / "recipe.yaml").seed, folder)]
     cells = []
     for path in sorted(folder.glob("*/fold*/seed*/summary-test.json")):
         start, fold, seed = path.parts[-4:-1]
-        cells.append(Cell(start, int(fold.removeprefix("fold")), int(seed.removeprefix("seed")), path.parent))
+        cells.append(Evaluation(start, int(fold.removeprefix("fold")), int(seed.removeprefix("seed")), path.parent))
     return cells
 
 
-def name_apart(cells: Sequence[Cell]) -> list[Cell]:
+def name_apart(cells: Sequence[Evaluation]) -> list[Evaluation]:
     """Return the cells, trained ones first, with names that tell apart what is not the same.
 
     Starts of one name but different networks have the network behind it. Masks of another tool have no seed: they are
@@ -68,7 +68,7 @@ def name_apart(cells: Sequence[Cell]) -> list[Cell]:
     return sorted(named, key=lambda cell: not cell.is_trained)
 
 
-def target_of(cells: Sequence[Cell]) -> TargetOptions:
+def target_of(cells: Sequence[Evaluation]) -> TargetOptions:
     """Return what all cells learned; raise if scored masks were scored on other labels than a model reports."""
     scored = [(cell, _labels(cell)) for cell in cells if not cell.is_trained]
     trained = next((cell for cell in cells if cell.is_trained), None)
@@ -85,5 +85,5 @@ def target_of(cells: Sequence[Cell]) -> TargetOptions:
     return target
 
 
-def _labels(cell: Cell) -> list[str]:
+def _labels(cell: Evaluation) -> list[str]:
     return list(json.loads((cell.folder / "summary-test.json").read_text())["labels"])

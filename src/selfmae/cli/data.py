@@ -1,0 +1,51 @@
+"""Commands that look at a source: `inspect` and `plan`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selfmae.cli.flags import As, AsJson, Name, Patients, Sets, Source, with_source
+
+
+def inspect(
+    source: Source,
+    layout: As = "",
+    patients: Patients = "",
+    as_json: AsJson = False,
+    repaired: Annotated[Path | None, typer.Option("--fix", help="New folder for a source with repaired files.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Show how a source is understood and everything that is wrong with it; exit code 1 if there is an error."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.inspect import as_content, inspect, is_sound, show_source
+
+    looked = inspect(source, with_source(sets, patients, layout), Display())
+    if as_json:
+        print(json.dumps(as_content(looked), indent=2))
+    else:
+        show_source(looked, Display(stdout=True))
+    if repaired is not None:
+        from selfmae.jobs.fix import fix, is_mended
+
+        fix(looked, repaired, Display())
+        if is_mended(looked):
+            return
+    if not is_sound(looked):
+        raise typer.Exit(1)
+
+
+def plan(
+    source: Source,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write the recipe to.")] = None,
+    recipe: Name = "",
+    layout: As = "",
+    patients: Patients = "",
+    sets: Sets = None,
+) -> None:
+    """Show the recipe that would be used, with the reason of every value, and write it to a file."""
+    from selfmae.jobs.display import Display
+    from selfmae.jobs.plan import save_plan
+
+    save_plan(source, recipe, with_source(sets, patients, layout), out, Display(stdout=True))

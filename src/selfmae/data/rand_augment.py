@@ -1,0 +1,81 @@
+"""RandAugment (Cubuk et al. 2020) of pictures, as timm's "rand-mX-mstd0.5-inc1": two random changes, once per draw.
+
+The changes are timm's; what it draws from the global random state is drawn here, so that it follows from the draw.
+Shapes: C channels, H and W sides of a picture.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from PIL import Image
+from timm.data.auto_augment import NAME_TO_OP
+
+NUM_CHANGES, PROBABILITY, DEVIATION = 2, 0.5, 0.5  # timm's defaults, and its "mstd0.5"
+STRONGEST = 10.0  # magnitude of a whole strength
+RESAMPLING = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
+
+# The argument of each change at a strength from 0 to 1 with a sign, which some of them ignore; None takes none.
+CHANGES: dict[str, Callable[[float], float] | None] = {
+    "AutoContrast": None,
+    "Equalize": None,
+    "Invert": None,
+    "Rotate": lambda signed: 30 * signed,  # degrees
+    "PosterizeIncreasing": lambda signed: 4 - int(4 * abs(signed)),  # bits that are kept
+    "SolarizeIncreasing": lambda signed: 256 - int(256 * abs(signed)),  # values from here on are inverted
+    "SolarizeAdd": lambda signed: int(110 * abs(signed)),  # added to values below 128
+    "ColorIncreasing": lambda signed: max(0.1, 1 + 0.9 * signed),
+    "ContrastIncreasing": lambda signed: max(0.1, 1 + 0.9 * signed),
+    "BrightnessIncreasing": lambda signed: max(0.1, 1 + 0.9 * signed),
+    "SharpnessIncreasing": lambda signed: max(0.1, 1 + 0.9 * signed),
+    "ShearX": lambda signed: 0.3 * signed,
+    "ShearY": lambda signed: 0.3 * signed,
+    "TranslateXRel": lambda signed: 0.45 * signed,  # of the side
+    "TranslateYRel": lambda signed: 0.45 * signed,
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change with its argument, and how it resamples where it moves pixels."""
+
+    name: str
+    arguments: tuple[float, ...]
+    resampling: Image.Resampling
+
+
+def rand_augment(image: np.ndarray, magnitude: float, fill: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the picture [C, H, W] changed, float32 from 0 to 1 in steps of 1/255; places from outside have `fill`."""
+    return change_picture(image, draw_changes(magnitude, rng), fill)
+
+
+def draw_changes(magnitude: float, rng: np.random.Generator) -> list[Change]:
+    """Draw none to two changes of a strength around `magnitude` (0 to 10)."""
+    names = rng.choice(list(CHANGES), NUM_CHANGES)
+    return [_draw_change(str(name), magnitude, rng) for name in names if rng.random() < PROBABILITY]
+
+
+def _draw_change(name: str, magnitude: float, rng: np.random.Generator) -> Change:
+    strength = float(np.clip(rng.normal(magnitude, DEVIATION), 0, STRONGEST)) / STRONGEST
+    argument = CHANGES[name]
+    arguments = (argument(strength if rng.random() < 0.5 else -strength),) if argument else ()
+    return Change(name, arguments, RESAMPLING[int(rng.integers(len(RESAMPLING)))])
+
+
+def change_picture(image: np.ndarray, changes: list[Change], fill: float) -> np.ndarray:
+    """Return the picture after these changes; three channels are changed as colours, others each on its own."""
+    pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    pictures = [np.moveaxis(pixels, 0, -1)] if len(pixels) == 3 else list(pixels)
+    shade = min(255, round(255 * fill))
+    changed = [np.asarray(_change(Image.fromarray(picture), changes, shade)) for picture in pictures]
+    together = np.moveaxis(changed[0], -1, 0) if len(pixels) == 3 else np.stack(changed)
+    return together.astype(np.float32) / 255
+
+
+def _change(picture: Image.Image, changes: list[Change], shade: int) -> Image.Image:
+    colour = shade if picture.mode == "L" else (shade,) * 3
+    for change in changes:
+        operation = cast(Callable[..., Image.Image], NAME_TO_OP[change.name])
+        picture = operation(picture, *change.arguments, fillcolor=colour, resample=change.resampling)
+    return picture

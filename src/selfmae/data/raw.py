@@ -1,0 +1,103 @@
+"""Values of an image or mask file: NIfTI, NRRD, MHA, DICOM, pictures, NumPy arrays, members of a MedMNIST archive.
+
+Volumes come in the axis order nearest to RAS (left to right, back to front, foot to head) whatever the file's own, so
+that flips, crops and figures mean the same for every scan.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from PIL import Image as Picture
+
+from selfmae.data import arrays, dicom
+from selfmae.data.dicom_masks import load_mask as load_dicom_mask
+from selfmae.data.image_files import ARRAYS, NIFTI, PICTURES, VOLUMES, suffix_of
+from selfmae.data.itk import ENDINGS, load_itk
+from selfmae.data.nifti import open_nifti, read_canonical
+from selfmae.errors import UserError
+
+COLOURS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Values as in the file, channels last if there are any, in canonical axis order."""
+
+    array: np.ndarray
+    num_axes: int  # spatial axes; one more axis of the array is the channel
+    spacing_mm: tuple[float, ...]
+    affine: np.ndarray | None
+
+
+def read_raw(path: Path, mask: bool = False) -> Raw:
+    """Read a file; every error of a reader becomes one sentence."""
+    try:
+        found = _read_kind(path, mask)
+        if not found.array.size:
+            raise ValueError("it has no voxels")
+        return found
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        kind = "mask" if mask else "image"
+        raise UserError(f"The {kind} {path} was expected, but there is no such file: check the path.") from error
+    except Exception as error:  # readers raise many kinds for files that are damaged
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path} could not be read ({reason}): the file is damaged or of another kind; copy it again."
+        ) from error
+
+
+def _read_kind(path: Path, mask: bool) -> Raw:
+    suffix = suffix_of(path)
+    if suffix in ARRAYS or any(parent.suffix == ".npz" for parent in path.parents):
+        return Raw(*arrays.load_array(path), (), None)
+    if suffix in VOLUMES:
+        return _read_volume(path, mask)
+    if suffix in PICTURES:
+        return _read_picture(path, mask)
+    if dicom.is_dicom(path):
+        return _read_dicom(path, mask)
+    raise UserError(
+        f"{path} is no image file that can be read: expected {', '.join((*VOLUMES, *PICTURES, *ARRAYS))} or "
+        "DICOM; convert it."
+    )
+
+
+def _read_dicom(path: Path, mask: bool) -> Raw:
+    if mask:
+        return _as_canonical(nib.Nifti1Image(*load_dicom_mask(path)), mask)
+    if dicom.is_volume(path):
+        return _read_volume(path, mask)
+    array, spacing = dicom.load_picture(path)
+    return Raw(array, 2, spacing, None)
+
+
+def load_volume(path: Path) -> Any:
+    if suffix_of(path) in ENDINGS:
+        return load_itk(path)
+    return open_nifti(path) if suffix_of(path) in NIFTI else nib.Nifti1Image(*dicom.load_series(path))
+
+
+def is_volume(path: Path) -> bool:
+    return suffix_of(path) in VOLUMES or (dicom.is_dicom(path) and dicom.is_volume(path))
+
+
+def _read_volume(path: Path, mask: bool) -> Raw:
+    return _as_canonical(load_volume(path), mask)
+
+
+def _as_canonical(image: Any, mask: bool) -> Raw:
+    array, affine = read_canonical(image, mask)
+    spacing = tuple(round(float(step), 6) for step in nib.affines.voxel_sizes(affine))
+    return Raw(array, 3, spacing, np.asarray(affine, dtype=float))
+
+
+def _read_picture(path: Path, mask: bool) -> Raw:
+    with Picture.open(path) as picture:
+        # A palette holds colours for people: in a mask its indices are the labels.
+        colours = None if mask and picture.mode == "P" else COLOURS.get(picture.mode)
+        return Raw(np.asarray(picture.convert(colours) if colours else picture), 2, (), None)

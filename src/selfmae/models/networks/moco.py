@@ -1,0 +1,89 @@
+"""MoCo v2 (Chen et al. 2020): a network learns to know a picture again among many, from two views of it.
+
+The parts are those of lightly. Letters: B images, C channels, S spatial size, E numbers of an embedding.
+"""
+
+from copy import deepcopy
+from importlib.util import find_spec
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from selfmae.errors import UserError
+from selfmae.options import MocoOptions
+
+HIDDEN, EMBEDDING = 2048, 128  # of the head, as in the paper
+MOST_GROUPS = 4  # of a batch; the paper has one on each of 8 GPUs
+
+
+class MomentumContrast(nn.Module):
+    """An encoder with a head that asks, copies of both that answer and follow slowly, and a queue of old answers.
+
+    `momentum` is what the copies keep of themselves at each step; the encoder's tensors have timm's names.
+    """
+
+    num_updates: Tensor
+
+    def __init__(self, network: str, channels: int, options: MocoOptions, momentum: float) -> None:
+        super().__init__()
+        check_lightly("MoCo")
+        from lightly.loss import NTXentLoss
+        from lightly.models.modules.heads import MoCoProjectionHead
+        from lightly.models.utils import deactivate_requires_grad
+
+        encoder: Any = timm.create_model(network, pretrained=False, in_chans=channels, num_classes=0)
+        self.encoder = encoder
+        self.head = MoCoProjectionHead(encoder.num_features, HIDDEN, EMBEDDING)
+        self.key_encoder, self.key_head = deepcopy(self.encoder), deepcopy(self.head)
+        deactivate_requires_grad(self.key_encoder)
+        deactivate_requires_grad(self.key_head)
+        self.contrast = NTXentLoss(options.temperature, (options.queue, EMBEDDING), gather_distributed=True)
+        queue = self.contrast.memory_bank
+        for name in ("bank", "bank_ptr"):
+            queue.register_buffer(name, getattr(queue, name))  # persistent, unlike lightly's: checkpoints hold it
+        self.momentum = momentum
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Return the loss of finding each key's embedding [B, E] by its query's, beside those in the queue.
+
+        Both are views [B, C, *S] of the same pictures. The keys' embeddings then join the queue.
+        """
+        if self.training:
+            self._follow()
+        num_groups = max(1, min(MOST_GROUPS, len(queries) // 2))
+        asked = torch.cat([self.head(self.encoder(part)) for part in queries.tensor_split(num_groups)])
+        with torch.no_grad():
+            found = self._embed_keys(keys, num_groups)
+        with torch.autocast(queries.device.type, enabled=False):
+            loss: Tensor = self.contrast(asked.float(), found.float())
+        return loss
+
+    def _embed_keys(self, keys: Tensor, num_groups: int) -> Tensor:
+        """Return embeddings [B, E] of keys, computed in other groups than the queries'.
+
+        A batch norm would tell by its statistics which query a key belongs to (He et al. 2020, section 3.3, where
+        pictures change places between GPUs).
+        """
+        parts = [self.key_head(self.key_encoder(keys[place::num_groups])) for place in range(num_groups)]
+        embedded = torch.empty(len(keys), EMBEDDING, dtype=parts[0].dtype, device=keys.device)
+        for place, part in enumerate(parts):
+            embedded[place::num_groups] = part
+        return embedded
+
+    def _follow(self) -> None:
+        """Move the copies towards encoder and head; at first they become equal, wherever the encoder started from."""
+        from lightly.models.utils import update_momentum
+
+        momentum = self.momentum if self.num_updates else 0.0
+        update_momentum(self.encoder, self.key_encoder, momentum)
+        update_momentum(self.head, self.key_head, momentum)
+        self.num_updates += 1
+
+
+def check_lightly(flag: str) -> None:
+    """Raise if the extra that `flag` needs is not installed."""
+    if find_spec("lightly") is None:
+        raise UserError(f'{flag} needs lightly: run `pip install "selfmae[moco]"`.')
