@@ -38,10 +38,7 @@ from selfmae.train.launch import Job, launch
 from selfmae.train.log import read_log
 
 SIZE, NUM_IMAGES = 32, 232  # of which about 24 train, 8 are held out and 200 test
-CONTRAST, NOISE = (
-    0.8,
-    2.0,
-)  # of the disc, and the deviation of a pixel: a single patch tells little, its neighbours more
+CONTRAST, NOISE = 0.8, 2.0  # of the disc, and a pixel's deviation: a single patch tells little, its neighbours more
 WITHIN = 0.5  # points of worth
 SMALL = (
     "data.crop=[32, 32]",

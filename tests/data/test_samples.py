@@ -114,7 +114,7 @@ def test_a_turn_of_a_long_image_does_not_shear_it() -> None:
 
 
 @pytest.mark.parametrize("shape", [(30, 26), (30, 26, 21)])
-@pytest.mark.parametrize("crop", [(12, 14, 10), (40, 20, 24)])
+@pytest.mark.parametrize("crop", [(12, 14, 10), (40, 20, 24), (64, 60, 6)])  # the last has more than `ROWS` places
 def test_views_are_those_of_torch_grid_sample(shape: tuple[int, ...], crop: tuple[int, ...]) -> None:
     """The places of the view, sampled by torch in the padded image."""
     num_axes = len(shape)

@@ -105,7 +105,7 @@ def test_a_model_that_saw_a_test_image_is_refused(run: Path) -> None:
     contract = read_contract(folder / "model.safetensors")
     contract["seen"].append(digest)
     save_weights(folder / "model.safetensors", load_file(folder / "model.safetensors"), contract)
-    with pytest.raises(UserError, match=rf"weights of mae were trained on 1 images .*\({name}\)"):
+    with pytest.raises(UserError, match=rf"weights of mae were trained on 1 image .*\({name}\)"):
         compare([run])
 
 

@@ -105,7 +105,7 @@ def test_weights_that_saw_a_test_image_are_refused(
     weights = tmp_path / "leaky.safetensors"
     save_weights(weights, load_file(pretrained / "model.safetensors"), {"kind": "pretrain", "seen": [digest]})
     assert call("finetune", volume_recipe, "--out", tmp_path / "out", "--start", weights) == 2
-    assert f"were trained on 1 images of this split's val or test part ({case})" in capsys.readouterr().err
+    assert f"were trained on 1 image of this split's val or test part ({case})" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

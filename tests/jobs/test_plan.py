@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from selfmae.data.phantom import write_volumes
 from selfmae.jobs.display import Display
 from selfmae.jobs.plan import resolve
 from selfmae.recipe import load_recipe
@@ -39,6 +40,13 @@ def test_what_was_given_stands_and_what_depends_on_it_follows(volumes: Path) -> 
     assert reasons["model.patch"] == "given"
     assert recipe.fit.warmup_steps == 3
     assert recipe.data.crop == (16, 16, 16)
+
+
+def test_the_one_spacing_of_all_volumes_is_held_so_that_new_images_are_resampled_to_it(tmp_path: Path) -> None:
+    write_volumes(tmp_path / "volumes", 8, 0, (16, 16, 16), spacing_mm=(2.0, 2.0, 3.0))
+    recipe, reasons, _ = resolve(str(tmp_path / "volumes"), "", (), Display(quiet=True))
+    assert recipe.data.spacing_mm == (2.0, 2.0, 3.0)
+    assert reasons["data.spacing_mm"].startswith("that of all images")
 
 
 def test_settings_go_over_a_recipe_and_a_recipe_over_the_plan(tmp_path: Path, volumes: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_data_set_is_named_by_its_folder_or_its_archive(source: str, name: str
 def test_weights_may_know_training_images_but_no_others(source: Source) -> None:
     train, test = source.cases.part("train"), source.cases.part("test")[0]
     assert check_unseen(source, seen_of(source, train, source.cases.part("val")), "x") == []
-    with pytest.raises(UserError, match=rf"weights of x were trained on 1 images .* \({test.id}\): the score would be"):
+    with pytest.raises(UserError, match=rf"weights of x were trained on 1 image .* \({test.id}\): the score would be"):
         check_unseen(source, Seen(frozenset([source.hashes[test.id]])), "x")
 
 
@@ -152,7 +152,7 @@ def test_a_model_that_knows_a_test_patient_is_refused_everywhere(
     for words in (("compare", run), ("report", run), ("report", cell), ("evaluate", cell)):
         assert call(*words) == 2
         assert re.search(
-            rf"on images of the patients of 1 cases .*\({case['id']}\): the score .* --allow-tr", error_line()
+            rf"on images of the patients of 1 case .*\({case['id']}\): the score .* --allow-tr", error_line()
         )
 
 
@@ -164,7 +164,7 @@ def test_what_is_allowed_is_stamped_on_every_table_and_figure(
     assert call("compare", run, "--allow-transductive") == 0
     assert len(json.loads((run / "verdict.json").read_text())["leakage"]) == 1
     out = capsys.readouterr().out
-    assert "TRANSDUCTIVE: The weights of mae were trained on 1 images" in out
+    assert "TRANSDUCTIVE: The weights of mae were trained on 1 image" in out
     assert "TRANSDUCTIVE: start" in out
     assert "TRANSDUCTIVE: mae against scratch" in out
     (page,) = report([run], Display(quiet=True), transductive=True)

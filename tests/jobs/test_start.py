@@ -107,7 +107,7 @@ def test_pretraining_refuses_weights_that_saw_a_test_image(
     save_weights(tmp_path / "leaky.safetensors", weights, contract | {"seen": [row.split(",")[-1]]})
     words = ("--start", tmp_path / "leaky.safetensors")
     assert call("pretrain", picture_recipe, "--out", tmp_path / "out", *words) == 2
-    assert "were trained on 1 images of this split's val or test part" in error_line()
+    assert "were trained on 1 image of this split's val or test part" in error_line()
 
 
 def test_a_run_finds_a_wrong_start_of_pretraining_before_it_trains(

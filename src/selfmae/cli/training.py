@@ -61,11 +61,11 @@ def run(
     sets: Sets = None,
 ) -> None:
     """Inspect, plan, pre-train, fine-tune every start, evaluate, compare and report."""
-    from selfmae.jobs.cost import EQUAL
     from selfmae.jobs.display import Display
     from selfmae.jobs.executors import Executor
     from selfmae.jobs.grid import Grid
     from selfmae.jobs.run import run
+    from selfmae.networks import EQUAL
 
     named = split_words(starts)
     named += [EQUAL] if equal_compute and EQUAL not in named else []
@@ -105,7 +105,7 @@ def sweep(
 
 
 def pretrain(recipe: RecipeFile, out: Out, start: Start = "", partial: Partial = False, sets: Sets = None) -> None:
-    """Pre-train a masked autoencoder on the training images of a recipe's source, without labels."""
+    """Self pre-train the recipe's network on the training images of its source, without labels."""
     from selfmae.recipe import load_recipe
 
     checked = load_recipe(recipe, with_start(sets, start, partial))  # before the imports that take seconds

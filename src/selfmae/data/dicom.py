@@ -145,7 +145,7 @@ def require_decoder(content: Dataset, path: Path) -> None:
     syntax = content.file_meta.TransferSyntaxUID
     try:
         readable = not syntax.is_compressed or get_decoder(syntax).is_available
-    except RuntimeError:  # what pydicom raises for films and for ways of compressing that it does not know
+    except NotImplementedError:  # a film, or a way of compressing that pydicom does not know
         raise UserError(
             f"The pixels of {path} are compressed ({syntax.name}) in a way that cannot be read: save it uncompressed."
         ) from None

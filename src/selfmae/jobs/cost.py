@@ -13,8 +13,6 @@ from selfmae.report.words import plural
 from selfmae.tasks import make_pretraining, make_task
 from selfmae.tasks.base import Trainable
 
-EQUAL = "scratch+"  # the start: scratch with the compute of pre-training as more steps
-
 
 @dataclass(frozen=True)
 class EqualCompute:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selfmae.data.folds import Folding
 from selfmae.errors import UserError
-from selfmae.jobs.cost import EQUAL, with_equal_compute
+from selfmae.jobs.cost import with_equal_compute
 from selfmae.jobs.display import Display
 from selfmae.jobs.executors import HERE, Executor
 from selfmae.jobs.finetune import finetune_cell
@@ -17,7 +17,7 @@ from selfmae.jobs.pretrain import pretrain_cell
 from selfmae.jobs.seen import check_unseen
 from selfmae.jobs.source import Source
 from selfmae.jobs.start import Start, check_pretrainable, find_start, start_report
-from selfmae.networks import SELF_STARTS
+from selfmae.networks import EQUAL, SELF_STARTS
 from selfmae.options import Recipe
 from selfmae.tasks import make_task
 

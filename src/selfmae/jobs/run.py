@@ -10,7 +10,7 @@ from selfmae.data.case import Cases, patients_of
 from selfmae.data.folds import Folding, choose_folding
 from selfmae.errors import UserError
 from selfmae.jobs.compare import compare, show_verdict
-from selfmae.jobs.cost import EQUAL, equal_compute
+from selfmae.jobs.cost import equal_compute
 from selfmae.jobs.display import Display
 from selfmae.jobs.executors import Work, carry_out, check_executor
 from selfmae.jobs.folder import open_folder, write_json
@@ -24,6 +24,7 @@ from selfmae.jobs.report import report
 from selfmae.jobs.source import Source, check_cases, count_splits, fold_of
 from selfmae.jobs.subgroups import note_columns
 from selfmae.jobs.trainings import count_trainings
+from selfmae.networks import EQUAL
 from selfmae.options import Recipe
 from selfmae.recipe import flat, parse_sets
 

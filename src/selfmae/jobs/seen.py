@@ -17,6 +17,7 @@ from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.folder import read_table
 from selfmae.jobs.source import Source, case_rows
+from selfmae.report.words import plural
 
 STAMP = "TRANSDUCTIVE"
 NUM_KEPT = 64  # hashes of images by which a data set is known again
@@ -24,11 +25,11 @@ SET_KEYS = ("images", "patients", "chosen_on_patients")
 NUM_NAMED = 3  # cases that a sentence names
 HINT = "train again with this split, or give --allow-transductive, which stamps every result TRANSDUCTIVE"
 WAYS = {
-    "image": "The weights of {origin} were trained on {count} images of this split's val or test part ({named})",
-    "patient": "The weights of {origin} were trained on images of the patients of {count} cases of this split's val or "
+    "image": "The weights of {origin} were trained on {images} of this split's val or test part ({named})",
+    "patient": "The weights of {origin} were trained on images of the patients of {cases} of this split's val or "
     "test part ({named})",
-    "choice": "The checkpoint of {origin} was chosen on {count} images of this split's test part ({named})",
-    "choice_patient": "The checkpoint of {origin} was chosen on images of the patients of {count} cases of this "
+    "choice": "The checkpoint of {origin} was chosen on {images} of this split's test part ({named})",
+    "choice_patient": "The checkpoint of {origin} was chosen on images of the patients of {cases} of this "
     "split's test part ({named})",
 }
 NOTHING: frozenset[str] = frozenset()
@@ -135,7 +136,8 @@ def tell_leaks(leaks: Leaks, origin: str) -> list[str]:
     for way in (way for way in WAYS if way in leaks):
         ids = sorted(set(leaks[way]))
         named = ", ".join(ids[:NUM_NAMED]) + (", ..." if len(ids) > NUM_NAMED else "")
-        sentences.append(WAYS[way].format(origin=origin, count=len(ids), named=named))
+        counts = {"images": plural(len(ids), "image"), "cases": plural(len(ids), "case")}
+        sentences.append(WAYS[way].format(origin=origin, named=named, **counts))
     return sentences
 
 

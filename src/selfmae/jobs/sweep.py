@@ -16,7 +16,6 @@ from selfmae.jobs.combinations import (
     settings_of_pretraining,
     settings_without_pretraining,
 )
-from selfmae.jobs.cost import EQUAL
 from selfmae.jobs.display import Display
 from selfmae.jobs.executors import Executor, Work, carry_out, check_executor, first_of
 from selfmae.jobs.folder import open_folder, write_text
@@ -27,7 +26,7 @@ from selfmae.jobs.pretrain import pretrain_cell
 from selfmae.jobs.run import run_facts
 from selfmae.jobs.source import Source, check_crop, check_fits, fold_of, load_cases, look_at
 from selfmae.jobs.sweep_results import gather, save_sweep, show_sweep
-from selfmae.networks import SELF_STARTS
+from selfmae.networks import EQUAL, SELF_STARTS
 from selfmae.options import Recipe
 from selfmae.report.sweep import build_sweep_page
 from selfmae.report.words import plural

@@ -9,11 +9,11 @@ from selfmae.data.case import Case
 from selfmae.data.folds import Folding
 from selfmae.data.prepare import prepared_shape
 from selfmae.data.store import num_cores
-from selfmae.jobs.cost import EQUAL, equal_compute
+from selfmae.jobs.cost import equal_compute
 from selfmae.jobs.machine import resident_bytes, size_text
 from selfmae.jobs.measure import num_parameters, step_bytes, time_scoring, time_steps
 from selfmae.jobs.source import Source, fold_of
-from selfmae.networks import SELF_STARTS
+from selfmae.networks import EQUAL, SELF_STARTS
 from selfmae.options import OptimOptions, Recipe
 from selfmae.report.words import plural
 from selfmae.tasks import make_pretraining, make_task

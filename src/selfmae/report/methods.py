@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from selfmae.networks import CLASSIFIERS, PRETRAININGS, VIT
+from selfmae.networks import CLASSIFIERS, EQUAL, PRETRAININGS, VIT
 from selfmae.report.results import Cell, Results
 from selfmae.report.sentences import main_pair
 from selfmae.report.words import difference_digits, interval, listed, metric_title, number, origin, plural
 
-EQUAL = "scratch+"
 PARTS = {"labelled": "labelled", "train": "train", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
 INTENSITIES = {
     "zscore": "normalised to zero mean and unit variance",
