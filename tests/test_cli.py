@@ -163,7 +163,10 @@ def test_an_interruption_exits_with_130_and_says_how_to_go_on(
 ) -> None:
     monkeypatch.setattr(report_job, "report", raising(error))
     assert call("report", "x") == 130
-    assert capsys.readouterr().err.strip() == "Interrupted: the same command continues where it stopped."
+    assert capsys.readouterr().err.strip() == "Interrupted."
+    monkeypatch.setattr("selfmae.jobs.run.run", raising(error))
+    assert call("run", "x", "--out", "y") == 130
+    assert capsys.readouterr().err.strip() == "Interrupted. The same command continues where it stopped."
 
 
 def test_words_of_the_starts_may_have_spaces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,19 @@ def error_of(*settings: str) -> str:
         ("fit.crops_per_case=0", "fit.batch 4 must be a multiple of fit.crops_per_case 0"),
         ("target.report=[spleen, lung]", "target.report names ['lung'], but the model learns ['liver', 'spleen']"),
         ("fit.augment.zoom=1", "fit.augment.zoom is 1.0, but must be at least 0 and below 1"),
+        ("data.channels=[a, a]", "data.channels ['a', 'a'] must be different names"),
+        ("target.names=[liver, liver]", "target.names ['liver', 'liver'] must be different names"),
+        ("data.crop=[-32, 32, 16]", "data.crop [-32, 32, 16] must be above 0 on every axis"),
+        ("data.crop=[0, 0, 0]", "data.crop [0, 0, 0] must be above 0 on every axis"),
+        ("data.val_fraction=0.9", "must leave patients to train on: their sum must be below 1"),
+        ("target.regions={whole: [1, 7]}", "target.regions.whole [1, 7] must be some of the mask values [1, 6]"),
+        ("target.regions={none: []}", "target.regions.none [] must be some of the mask values [1, 6]"),
+        ("model.mlp_ratio=0", "model.mlp_ratio is 0.0, but must be above 0"),
+        ("model.decoder_features=-3", "model.decoder_features is -3, but must be at least 1"),
+        ("model.taps=[99, 1]", "model.taps [99, 1] must name 2 of the blocks 0 to 1 for model.patch [8, 8, 4], or be"),
+        ("fit.betas=[2.0, 0.5]", "fit.betas is 2.0, but must be at least 0 and below 1"),
+        ("fit.patience=2", "fit.patience means nothing without fit.validate_every: set it too"),
+        ("probe.patience=2", "probe.patience means nothing without probe.every: set it too"),
         ("predict.overlap=1", "predict.overlap is 1.0, but must be at least 0 and below 1"),
     ],
 )
@@ -105,6 +118,22 @@ def test_quarter_turns_need_a_square_plane() -> None:
     recipe_with("fit.augment.quarter_turns=0.2")
     text = "fit.augment.quarter_turns needs a data.crop with two equal first axes, but it is [32, 16, 16]"
     assert text in error_of("fit.augment.quarter_turns=0.2", "data.crop=[32, 16, 16]")
+
+
+def test_a_patch_of_twelve_does_not_fit_unetr() -> None:
+    text = error_of("model.patch=[12, 8, 4]", "data.crop=[24, 32, 16]")
+    assert "model.patch [12, 8, 4] must be powers of two for UNETR" in text
+
+
+def test_options_that_exclude_each_other_are_a_sentence() -> None:
+    assert "data.size and data.spacing_mm exclude" in error_of("data.size=[32, 32, 16]", "data.spacing_mm=[1, 1, 1]")
+    text = error_of("fit.augment.foreground=0.5", "fit.augment.min_scale=0.5")
+    assert "fit.augment.foreground means nothing with fit.augment.min_scale below 1" in text
+
+
+def test_only_masks_have_regions() -> None:
+    text = error_of("target.kind=findings", "target.values=[]", "target.regions={a: [1]}")
+    assert "target.regions is for masks, but target.kind is findings" in text
 
 
 def test_only_masks_report_some_of_their_names() -> None:

@@ -110,7 +110,7 @@ def test_a_setting_without_key_or_value_is_a_sentence(setting: str) -> None:
 
 
 def test_a_setting_that_is_no_yaml_is_a_sentence() -> None:
-    with pytest.raises(UserError, match=r"--set 'data.crop=\[1, 2': the value is no valid YAML; quote it"):
+    with pytest.raises(UserError, match=r"--set 'data.crop=\[1, 2': the value is not valid YAML; quote it"):
         parse_sets(["data.crop=[1, 2"])
 
 
@@ -156,10 +156,10 @@ def test_differences_name_each_key_with_both_values() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: [1", "is no valid YAML"),
+        ("a: [1", "is not valid YAML"),
         ("- 1\n- 2", "must hold keys and values, but holds list"),
         ("", "must hold keys and values, but holds NoneType"),
-        ("a: !!python/object/apply:os.getcwd []", "is no valid YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "is not valid YAML"),
         ("a: 1\na: 2", "the key 'a' stands twice in one section"),
     ],
 )

@@ -11,6 +11,7 @@ def find_problems(recipe: Recipe) -> Iterator[str]:
     yield from _data_problems(recipe)
     yield from _model_problems(recipe)
     yield from _network_problems(recipe)
+    yield from _unetr_problems(recipe)
     yield from _probe_problems(recipe)
     yield from _moco_problems(recipe)
     for name in ("pretrain", "fit"):
@@ -27,20 +28,37 @@ def _outside(key: str, value: float, low: float, high: float, open_above: bool =
 
 
 def _data_problems(recipe: Recipe) -> Iterator[str]:
-    data, target, num_axes = recipe.data, recipe.target, len(recipe.data.crop)
+    data, num_axes = recipe.data, len(recipe.data.crop)
     for key, values in (("data.size", data.size), ("data.spacing_mm", data.spacing_mm)):
         if values and (len(values) != num_axes or not all(value > 0 for value in values)):
             yield f"{key} {list(values)} must have a value above 0 for each of the {num_axes} axes of data.crop"
-    if data.intensity == "window" and (len(data.window) != 2 or not data.window[0] < data.window[1]):
-        yield f"data.window {list(data.window)} must be two rising values for data.intensity window"
-    yield from _preparation_problems(data)
+    if not all(extent > 0 for extent in data.crop):
+        yield f"data.crop {list(data.crop)} must be above 0 on every axis"
+    if data.size and data.spacing_mm:
+        yield "data.size and data.spacing_mm exclude each other: empty one of them"
+    if len(set(data.channels)) < len(data.channels):
+        yield f"data.channels {list(data.channels)} must be different names"
+    yield from _intensity_problems(data)
+    yield from _split_problems(data)
+    yield from _target_problems(recipe.target)
+
+
+def _split_problems(data: DataOptions) -> Iterator[str]:
     yield from _outside("data.test_fraction", data.test_fraction, 0, 1, open_above=True)
     yield from _outside("data.val_fraction", data.val_fraction, 0, 1, open_above=True)
+    if data.test_fraction + data.val_fraction >= 1:
+        yield "data.test_fraction and data.val_fraction must leave patients to train on: their sum must be below 1"
     if not 0 < data.fraction <= 1:
         yield f"data.fraction is {data.fraction}, but must be above 0 and at most 1"
+
+
+def _target_problems(target: TargetOptions) -> Iterator[str]:
     if not target.names:
         yield "target.names is empty, but there must be something to learn"
+    if len(set(target.names)) < len(target.names):
+        yield f"target.names {list(target.names)} must be different names"
     yield from _report_problems(target)
+    yield from _region_problems(target)
     if target.kind == "mask":
         if len(target.values) != len(target.names):
             yield f"target.values {list(target.values)} must name one mask value for each of {list(target.names)}"
@@ -58,7 +76,19 @@ def _report_problems(target: TargetOptions) -> Iterator[str]:
         yield f"target.report is for masks, but target.kind is {target.kind}"
 
 
-def _preparation_problems(data: DataOptions) -> Iterator[str]:
+def _region_problems(target: TargetOptions) -> Iterator[str]:
+    if target.regions and target.kind != "mask":
+        yield f"target.regions is for masks, but target.kind is {target.kind}"
+        return
+    for name, values in target.regions.items():
+        unknown = [value for value in values if value not in target.values]
+        if unknown or not values:
+            yield f"target.regions.{name} {list(values)} must be some of the mask values {sorted(target.values)}"
+
+
+def _intensity_problems(data: DataOptions) -> Iterator[str]:
+    if data.intensity == "window" and (len(data.window) != 2 or not data.window[0] < data.window[1]):
+        yield f"data.window {list(data.window)} must be two rising values for data.intensity window"
     if not 0 < data.std < float("inf"):
         yield f"data.std is {data.std}, but must be above 0"
     if not abs(data.mean) < float("inf"):
@@ -73,9 +103,15 @@ def _model_problems(recipe: Recipe) -> Iterator[str]:
     data, model, mask = recipe.data, recipe.model, recipe.mask
     if not 0 < mask.ratio < 1:
         yield f"mask.ratio is {mask.ratio}, but must lie between 0 and 1"
-    for key, value in (("model.depth", model.depth), ("mask.decoder_depth", mask.decoder_depth)):
+    for key, value in (
+        ("model.depth", model.depth),
+        ("model.decoder_features", model.decoder_features),
+        ("mask.decoder_depth", mask.decoder_depth),
+    ):
         if value < 1:
             yield f"{key} is {value}, but must be at least 1"
+    if not 0 < model.mlp_ratio < float("inf"):
+        yield f"model.mlp_ratio is {model.mlp_ratio}, but must be above 0"
     if not 0 < model.norm_eps < 1:
         yield f"model.norm_eps is {model.norm_eps}, but must lie between 0 and 1"
     if len(model.patch) != len(data.crop) or len(model.patch) not in (2, 3):
@@ -119,10 +155,28 @@ def _network_problems(recipe: Recipe) -> Iterator[str]:
             )
 
 
+def _unetr_problems(recipe: Recipe) -> Iterator[str]:
+    """Yield what UNETR's decoder cannot do: it doubles the patch grid until it has full resolution."""
+    model = recipe.model
+    if model.network != VIT or recipe.target.kind != "mask" or not model.patch or min(model.patch) < 1:
+        return
+    if any(step & (step - 1) for step in model.patch) or max(model.patch) == 1:
+        yield f"model.patch {list(model.patch)} must be powers of two for UNETR, at least one of them above 1"
+        return
+    num_taps = max(model.patch).bit_length() - 2
+    if model.taps and (len(model.taps) != num_taps or any(not 0 <= tap < model.depth for tap in model.taps)):
+        yield (
+            f"model.taps {list(model.taps)} must name {num_taps} of the blocks 0 to {model.depth - 1} for model.patch "
+            f"{list(model.patch)}, or be empty"
+        )
+
+
 def _probe_problems(recipe: Recipe) -> Iterator[str]:
     for key in ("every", "patience"):
         if getattr(recipe.probe, key) < 0:
             yield f"probe.{key} is {getattr(recipe.probe, key)}, but must be at least 0"
+    if recipe.probe.patience and not recipe.probe.every:
+        yield "probe.patience means nothing without probe.every: set it too"
     if recipe.pretrain.validate_every or recipe.pretrain.patience:
         yield "pretrain.validate_every and pretrain.patience mean nothing: set probe.every and probe.patience"
 
@@ -149,15 +203,24 @@ def _optim_problems(name: str, options: OptimOptions, recipe: Recipe) -> Iterato
         yield f"{name}.batch {options.batch} must be a multiple of {name}.crops_per_case {options.crops_per_case}"
     if not 0 < options.lr < float("inf"):
         yield f"{name}.lr is {options.lr}, but must be above 0"
-    for key in ("warmup_steps", "validate_every", "patience", "clip", "weight_decay"):
-        if not getattr(options, key) >= 0:
-            yield f"{name}.{key} is {getattr(options, key)}, but must be at least 0"
-    if not 0 < options.layer_decay <= 1:
-        yield f"{name}.layer_decay is {options.layer_decay}, but must be above 0 and at most 1"
-    yield from _outside(f"{name}.drop_path", options.drop_path, 0, 1, open_above=True)
+    yield from _rule_problems(name, options)
     yield from _augment_problems(f"{name}.augment", options.augment, recipe.data.crop)
     if options.augment.rand_augment:
         yield from _rand_augment_problems(name, options.augment.rand_augment, recipe)
+
+
+def _rule_problems(name: str, options: OptimOptions) -> Iterator[str]:
+    """Yield what is wrong with the update rule, or with when it stops."""
+    for key in ("warmup_steps", "validate_every", "patience", "clip", "weight_decay"):
+        if not getattr(options, key) >= 0:
+            yield f"{name}.{key} is {getattr(options, key)}, but must be at least 0"
+    for beta in options.betas:
+        yield from _outside(f"{name}.betas", beta, 0, 1, open_above=True)
+    if options.patience and not options.validate_every:
+        yield f"{name}.patience means nothing without {name}.validate_every: set it too"
+    if not 0 < options.layer_decay <= 1:
+        yield f"{name}.layer_decay is {options.layer_decay}, but must be above 0 and at most 1"
+    yield from _outside(f"{name}.drop_path", options.drop_path, 0, 1, open_above=True)
 
 
 def _rand_augment_problems(name: str, magnitude: float, recipe: Recipe) -> Iterator[str]:
@@ -182,6 +245,8 @@ def _augment_problems(name: str, options: AugmentOptions, crop: tuple[int, ...])
     yield from _outside(f"{name}.rotate_degrees", options.rotate_degrees, 0, 180)
     if not 0 < options.min_scale <= 1:
         yield f"{name}.min_scale is {options.min_scale}, but must be above 0 and at most 1"
+    if options.foreground and options.min_scale < 1:
+        yield f"{name}.foreground means nothing with {name}.min_scale below 1: set one of them only"
     if not 0 <= options.offset < float("inf"):
         yield f"{name}.offset is {options.offset}, but must be at least 0"
     if options.quarter_turns and crop[0] != crop[1]:

@@ -87,5 +87,5 @@ def _fit_dynunet(crop: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int,
 
 
 def steps_of(network: str, patch: Sequence[int]) -> tuple[int, ...]:
-    """Return by how many voxels a crop may be larger than an image and still fit it best: whole patches or halvings."""
+    """Return the granularity of the crop on each axis: one patch, or the total stride of the network."""
     return tuple(patch) if network == VIT else tuple(max(step, 2 ** HALVINGS.get(network, 5)) for step in patch)

@@ -75,7 +75,7 @@ class AugmentOptions(Section):
     flip_axes: tuple[int, ...] = ()  # axes that may be mirrored, each with probability `flip`
     flip: float = 0.5
     min_scale: float = 1.0  # smallest share of the whole image that a random resized crop shows (classification)
-    foreground: float = 0.0  # share of crops centred on a labelled voxel; in pre-training on one that is no air
+    foreground: float = 0.0  # share of crops centred on a labelled voxel; in pre-training on one that is not air
     rotate_degrees: float = 0.0  # largest rotation in the plane of the first two axes (axial in volumes)
     zoom: float = 0.0  # largest relative change of size
     intensity: float = 0.0  # largest relative change of contrast and shift of brightness
@@ -117,7 +117,7 @@ class StartOptions(Section):
     pretrain: str = "scratch"  # scratch, imagenet, timm:NAME, mae:DIR or a file of weights
     inflate: Literal["mean", "centre"] = "mean"  # 2-D patch weights in volumes: spread over the depth, or in its middle
     positions: Literal["fresh", "factorised"] = "fresh"  # of 2-D weights in volumes: sine-cosine, or in-plane + axial
-    partial: bool = False  # True: start even where tensors of the encoder lack or do not fit
+    partial: bool = False  # True: start even where tensors of the encoder are missing or do not fit
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,11 @@ class ProbeOptions(Section):
     every: int = 0  # steps between looks; 0 never looks and keeps the last weights
     kind: Literal["reconstruction", "labels"] = "reconstruction"  # of val images; or a linear read-out on train labels
     patience: int = 0  # looks without a better score before stopping; 0 never stops early
+
+    @property
+    def ends_early(self) -> bool:
+        """Return whether pre-training may take fewer steps than planned."""
+        return bool(self.every and self.patience)
 
 
 @dataclass(frozen=True)

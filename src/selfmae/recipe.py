@@ -41,9 +41,14 @@ def read_content(path: Path, what: str = "recipe") -> Content:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The {what} {path} could not be read ({error}): give the path of a YAML file.") from error
     except yaml.YAMLError as error:
-        raise UserError(f"The {what} {path} is no valid YAML: {' '.join(str(error).split())}.") from error
+        raise UserError(
+            f"The {what} {path} is not valid YAML ({' '.join(str(error).split())}): correct it there."
+        ) from error
     if not isinstance(content, dict):
-        raise UserError(f"The {what} {path} must hold keys and values, but holds {type(content).__name__}.")
+        raise UserError(
+            f"The {what} {path} must hold keys and values, but holds {type(content).__name__}: write one 'key: value' "
+            "a line."
+        )
     return content
 
 
@@ -103,7 +108,7 @@ def parse_sets(settings: Iterable[str]) -> Content:
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UserError(f"--set {setting!r}: the value is no valid YAML; quote it.") from error
+            raise UserError(f"--set {setting!r}: the value is not valid YAML; quote it.") from error
         for part in reversed(key.split(".")):
             value = {part: value}
         content = overlay(content, value)

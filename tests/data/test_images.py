@@ -13,6 +13,7 @@ from PIL import Image as Picture
 from selfmae.data.image_files import is_image, stem_of, suffix_of
 from selfmae.data.images import read_image, with_channels
 from selfmae.data.masks import mask_suffix, read_mask, write_mask
+from selfmae.data.raw import read_spacing
 from selfmae.errors import UserError
 
 ORIENTATIONS = [
@@ -263,3 +264,37 @@ def test_gray_pictures_have_as_many_channels_as_are_wanted(tmp_path: Path) -> No
     other = np.dstack([gray, gray, gray[::-1]])
     Picture.fromarray(other).save(tmp_path / "other.png")
     assert with_channels(read_image([tmp_path / "other.png"]), 1).array.shape == (3, 8, 9)
+
+
+def test_a_file_of_several_pages_is_an_error(tmp_path: Path) -> None:
+    pages = [Picture.fromarray(np.full((8, 9), page, np.uint8)) for page in range(5)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError, match=r"a\.tif has 5 pages, but an image is a single picture: save each page"):
+        read_image((tmp_path / "a.tif",))
+
+
+@pytest.mark.parametrize(
+    ("affine", "part"), [(np.diag([2.0, 2, 2, 1]), "spacing"), (np.eye(4) + 50 * np.eye(4, k=3), "origin")]
+)
+def test_channels_in_different_places_are_an_error(tmp_path: Path, affine: np.ndarray, part: str) -> None:
+    for name, place in (("x", np.eye(4)), ("y", affine)):
+        nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), place), tmp_path / f"{name}.nii")
+    with pytest.raises(UserError, match=rf"x\.nii and .*y\.nii differ in {part} .*: correct the header") as error:
+        read_image((tmp_path / "x.nii", tmp_path / "y.nii"))
+    assert error.value.code == "place_differs"
+
+
+def test_a_flat_nifti_is_told_what_to_become(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.ones((8, 9), np.float32), np.eye(4)), tmp_path / "flat.nii")
+    with pytest.raises(
+        UserError, match=r"flat\.nii could not be read: expected a volume of 3 axes.*a third axis of 1\.$"
+    ):
+        read_image((tmp_path / "flat.nii",))
+
+
+@pytest.mark.parametrize(("order", "spacing"), [("RAS", (1.0, 2.0, 3.0)), ("ASR", (3.0, 1.0, 2.0))])
+def test_the_spacing_alone_is_that_of_the_image(tmp_path: Path, order: str, spacing: tuple[float, ...]) -> None:
+    affine = np.eye(4)
+    affine[:3, :3] = np.eye(3)[:, ["RAS".index(axis) for axis in order]] * (1, 2, 3)
+    nib.save(nib.Nifti1Image(np.ones((4, 5, 6), np.float32), affine), tmp_path / "x.nii")
+    assert read_spacing(tmp_path / "x.nii") == read_image((tmp_path / "x.nii",)).spacing_mm == spacing

@@ -71,3 +71,9 @@ def test_a_written_mask_leaves_no_part_behind(tmp_path: Path) -> None:
 def test_a_missing_mask_is_called_a_mask(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"The mask .*none\.png was expected"):
         read_mask(tmp_path / "none.png")
+
+
+def test_a_label_beyond_32_bits_is_an_error(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.full((4, 4, 4), 2**33 + 5), np.eye(4), dtype="int64"), tmp_path / "big.nii")
+    with pytest.raises(UserError, match=r"big\.nii could not be read: .* values from 8589934597 to .*smaller numbers"):
+        read_mask(tmp_path / "big.nii")

@@ -23,14 +23,16 @@ def association(one: str, other: str) -> float:
     return float(np.corrcoef(findings()[:, FINDINGS.index(one)], findings()[:, FINDINGS.index(other)])[0, 1])
 
 
-def change(monkeypatch: pytest.MonkeyPatch, finding: str) -> np.ndarray:
+def change(monkeypatch: pytest.MonkeyPatch, finding: str, clarity: float = 1.0) -> np.ndarray:
     """Return the mean change of brightness that a finding makes in 20 images, all else equal."""
     chest = Chest.draw(generator(0))
     means = []
     for chosen in ((finding,), ()):
         present = tuple(int(name in chosen) for name in FINDINGS)
         monkeypatch.setattr(phantom_radiographs, "_draw_findings", lambda rng, chest, present=present: present)
-        means.append(np.mean([draw_radiograph(generator(index), chest, (64, 64))[0] for index in range(20)], axis=0))
+        means.append(
+            np.mean([draw_radiograph(generator(index), chest, (64, 64), clarity)[0] for index in range(20)], axis=0)
+        )
     return means[0] - means[1]
 
 
@@ -80,6 +82,24 @@ def test_the_heart_is_seen_as_wide_as_its_ratio_says_in_a_narrow_and_a_wide_thor
 def test_a_finding_changes_the_brightness_of_the_lungs(name: str, sign: int, monkeypatch: pytest.MonkeyPatch) -> None:
     difference = sign * change(monkeypatch, name)
     assert difference[14:50, 10:54].mean() > 0.2
+
+
+@pytest.mark.parametrize("name", FINDINGS[1:])
+def test_a_clearer_finding_changes_the_brightness_more(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    subtle, clear = (np.abs(change(monkeypatch, name, clarity)[14:50, 10:54]).mean() for clarity in (1.0, 3.0))
+    assert clear > 1.5 * subtle
+
+
+def test_clarity_changes_neither_findings_nor_images_without_any() -> None:
+    healthy = 0
+    for index in range(20):
+        chest = Chest.draw(generator(0, "chest", index))
+        (image, found), (clear, same) = (draw_radiograph(generator(index), chest, (16, 16), c) for c in (1.0, 4.0))
+        assert found == same
+        if not any(found[1:]):
+            healthy += 1
+            assert np.array_equal(image, clear)
+    assert healthy >= 3
 
 
 def test_a_finding_changes_nothing_outside_the_lungs(monkeypatch: pytest.MonkeyPatch) -> None:

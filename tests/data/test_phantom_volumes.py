@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from selfmae.data.phantom_volumes import ORGANS, Build, draw_volume
+from selfmae.data.phantom_volumes import LIFELIKE, ORGANS, PLAIN, Build, Style, draw_volume
 from selfmae.seeds import generator
 
 LIVER, SPLEEN, RIGHT_KIDNEY, LEFT_KIDNEY, AORTA, PANCREAS = range(1, 7)
@@ -86,6 +86,33 @@ def test_no_threshold_tells_liver_from_spleen() -> None:
     liver, spleen = image[mask == LIVER], image[mask == SPLEEN]
     share = stats.mannwhitneyu(liver, spleen).statistic / (len(liver) * len(spleen))
     assert 0.35 < share < 0.65
+
+
+def purity(label: int, style: Style) -> float:
+    """Return the share of one organ among the voxels as bright as the middle half of it, both kidneys as one."""
+    bodies = [draw_volume(generator(3, index), (32, 32, 24), 1, style) for index in range(5)]
+    hits = whole = 0
+    for image, mask in bodies:
+        organ = np.isin(mask, (RIGHT_KIDNEY, LEFT_KIDNEY) if label in (RIGHT_KIDNEY, LEFT_KIDNEY) else label)
+        low, high = np.percentile(image[organ], (25, 75))
+        like = (image[..., 0] >= low) & (image[..., 0] <= high)
+        hits, whole = hits + (like & organ).sum(), whole + like.sum()
+    return float(hits / whole)
+
+
+@pytest.mark.parametrize("label", range(1, len(ORGANS) + 1), ids=ORGANS)
+def test_a_plain_organ_has_a_brightness_that_little_else_has(label: int) -> None:
+    assert purity(label, PLAIN) > purity(label, LIFELIKE) + 0.05
+
+
+def test_plain_bodies_have_every_organ_larger() -> None:
+    for index in range(10):
+        counts = [
+            np.bincount(draw_volume(generator(5, index), (32, 32, 24), 1, style)[1].ravel(), minlength=7)
+            for style in (LIFELIKE, PLAIN)
+        ]
+        assert len(counts[1]) == len(ORGANS) + 1
+        assert np.all(counts[1][1:] > counts[0][1:])
 
 
 def test_organ_like_tissue_lies_outside_the_mask() -> None:

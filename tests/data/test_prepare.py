@@ -157,7 +157,7 @@ def test_image_and_mask_are_resampled_onto_one_grid() -> None:
     spacing, options = (1.0, 1.0, 1.0), options_with(spacing_mm=(0.5, 1.0, 0.75), intensity="range")
     array = np.where(mask == 1, 1.0, 0.0)
     prepared = prepare_image(image_of(array[None], spacing), options)
-    labels = prepare_mask(Mask(mask, spacing, None), (1,), options)
+    labels = prepare_mask(Mask(mask, spacing, None), (1,), options, spacing)
     assert prepared.shape[1:] == labels.shape == (48, 24, 32)
     assert ((prepared[0] >= 0.5) == labels).mean() > 0.99
 
@@ -169,7 +169,7 @@ def test_the_interpolations_are_those_that_the_options_name() -> None:
         prepared = prepare_image(image_of(array, spacing), options_with(**change, interpolation=how))
         np.testing.assert_allclose(prepared * 18.0 - 9, resample(array, (24, 24), how), atol=0.02)
     for how in ("nearest", "linear"):
-        labels = prepare_mask(Mask(mask, spacing, None), (1,), options_with(**change, mask_interpolation=how))
+        labels = prepare_mask(Mask(mask, spacing, None), (1,), options_with(**change, mask_interpolation=how), spacing)
         assert np.array_equal(labels, resample_mask(mask, (24, 24), how))
 
 

@@ -336,3 +336,24 @@ def test_an_interrupted_preparation_continues_with_what_is_left(
     Store(options_in(tmp_path)).prepare(cases, masks=False)
     assert done >= 2
     assert len(opened) == 4 - done
+
+
+def test_a_mask_has_the_grid_of_its_image_whatever_its_header_says(tmp_path: Path) -> None:
+    image = write_volume(tmp_path / "image.nii", np.random.default_rng(0).random((41, 9, 9)).astype(np.float32))
+    mask = tmp_path / "mask.nii"
+    nib.save(nib.Nifti1Image(np.ones((41, 9, 9), np.uint8), np.diag([1.006, 1, 1, 1])), mask)
+    store = Store(options_in(tmp_path, spacing_mm=(0.8, 1.0, 1.0)), (1,))
+    case = Case("c", "p", (image,), mask, "train")
+    assert store.mask(case).shape == store.image(case).shape[1:] == (51, 9, 9)
+
+
+def test_a_mask_without_a_spacing_takes_that_of_its_image_and_follows_it(tmp_path: Path) -> None:
+    mask = tmp_path / "mask.npy"
+    np.save(mask, np.ones((8, 8, 8), np.uint8))
+    for step in (1, 2):
+        image = tmp_path / "image.nii"
+        nib.save(
+            nib.Nifti1Image(np.eye(8, dtype=np.float32)[None] + np.zeros((8, 1, 1)), np.diag([step] * 3 + [1])), image
+        )
+        store = Store(options_in(tmp_path, spacing_mm=(2.0, 2.0, 2.0)), (1,))
+        assert store.mask(Case("c", "p", (image,), mask, "train")).shape == (4 * step,) * 3

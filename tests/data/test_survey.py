@@ -189,7 +189,7 @@ def test_a_file_without_spacing_among_files_with_one_is_a_problem(tmp_path: Path
     files = [tmp_path / "a.npy", nifti(tmp_path / "b.nii"), nifti(tmp_path / "c.nii")]
     cases = [Case(file.stem, "p", (file,), None, "") for file in files]
     assert survey(cases, False)[1] == [
-        Problem("spacing_lacks", "a", "the image of a has no spacing, most have a spacing")
+        Problem("missing_spacing", "a", "the image of a has no spacing, most have a spacing")
     ]
 
 

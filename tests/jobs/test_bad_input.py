@@ -110,7 +110,7 @@ DATA = [
     (two_channels, "the image of phantom_000 has 2 channels, most have 1 channels: convert the image or remove"),
     (unknown_value, f"labelsTr/{FIRST} is no label: declare the value as a label, or set it to 0 in the mask."),
     (fractions, f"The mask {{source}}/labelsTr/{FIRST} holds fractions (or NaN), but masks hold whole numbers"),
-    (broken_list, "dataset.json is no valid JSON ("),
+    (broken_list, "dataset.json is not valid JSON ("),
 ]
 
 

@@ -47,8 +47,8 @@ def test_a_bad_setting_is_one_sentence_and_no_file(
     [
         ("fit: {stepps: 3}\n", "{file}: unknown key 'fit.stepps'. Did you mean 'steps'?"),
         ("fit: {steps: 3}\nfit: {steps: 4}\n", "the key 'fit' stands twice in one section"),
-        ("fit: [\n", "The recipe {file} is no valid YAML: "),
-        ("- 3\n", "The recipe {file} must hold keys and values, but holds list."),
+        ("fit: [\n", "The recipe {file} is not valid YAML ("),
+        ("- 3\n", "The recipe {file} must hold keys and values, but holds list: write"),
     ],
 )
 def test_a_bad_recipe_file_is_named(
@@ -149,7 +149,10 @@ def test_a_folder_with_other_files_is_left_alone(
             ("--folds", 10),
             "--folds 10 needs at least 10 labelled patients, but there are 9: give fewer folds, or --folds auto.",
         ),
-        (("--set", "target.regions={all: [1, 77]}"), "target.regions.all names the mask value 77"),
+        (
+            ("--set", "target.regions={all: [1, 77]}"),
+            "target.regions.all [1, 77] must be some of the mask values [1, 2",
+        ),
         (("--set", "model.taps=[0, 7]"), "model.taps [0, 7] must name"),
     ],
 )

@@ -90,8 +90,25 @@ def test_a_baseline_is_not_pre_trained(
 @pytest.mark.parametrize("start", ["imagenet", "mae:somewhere", "timm:vit_base_patch16_224.mae"])
 def test_other_starts_of_the_vit_are_refused_too(volume_recipe: Path, start: str) -> None:
     recipe = load_recipe(str(volume_recipe), ["model.network=dynunet"])
-    with pytest.raises(UserError, match=f"--start '{start}' is a start of the Vision Transformer, .* give scratch"):
+    with pytest.raises(UserError, match=f"--start '{start}' is no start of model.network dynunet: give scratch."):
         find_start(start, recipe)
+
+
+def test_a_misspelt_file_is_no_start(picture_recipe: Path) -> None:
+    recipe = load_recipe(str(picture_recipe), ["model.network=resnet50"])
+    with pytest.raises(UserError) as error:
+        find_start("resnet50.pht", recipe)
+    assert str(error.value) == (
+        "--start 'resnet50.pht' is no start of model.network resnet50: give scratch, imagenet, moco:DIR or an existing "
+        "file of timm's resnet50."
+    )
+
+
+def test_imagenet_is_no_start_of_a_classifier_of_volumes(volume_recipe: Path) -> None:
+    sets = ("model.network=resnet50", "data.crop=[32,32,32]", "target={kind: findings, names: [ill]}")
+    recipe = load_recipe(str(volume_recipe), list(sets))
+    with pytest.raises(UserError, match=r"imagenet has weights of model\.network resnet50 for 2-D images only"):
+        find_start("imagenet", recipe)
 
 
 def test_a_planned_recipe_serves_a_baseline_whatever_it_plans_for_the_vit(

@@ -62,7 +62,8 @@ def test_the_difference_is_second_minus_first(run: Path, call: Call, capsys: pyt
     out = capsys.readouterr().out
     assert "mae against scratch: " in out
     assert "2 test cases of 2 patients, 1 seed)" in out
-    assert "With one seed the interval does not cover the noise of training: use --seeds 3 or more." in out
+    assert "Each start was trained with one seed only, so the interval does not cover training noise" in out
+    assert "95 % intervals: bootstrap over patients, the same for all starts" in out
 
 
 def test_other_test_cases_are_refused(run: Path) -> None:

@@ -51,6 +51,7 @@ def test_metrics_are_printed_with_their_conventions(cell: Path, call: Call, caps
     assert call("evaluate", cell) == 0
     out = capsys.readouterr().out
     assert "test: 2 cases of 2 patients" in out
+    assert all(title in out for title in ("Dice per case", "HD95 (mm)", "missed in"))
     assert "Dice averaged over labels the case's truth has" in out
     assert "left kidney" in out
 

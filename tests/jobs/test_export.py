@@ -45,6 +45,7 @@ def test_monai_loads_a_torch_file(tmp_path: Path, picture_run: Path, call: Call)
     theirs: Any = ViT(**side["arguments"])
     theirs.load_state_dict(torch.load(out, weights_only=True), strict=True)
     assert side["after_building"].endswith("module.eps = 1e-06")
+    assert side["returns"] == "(output, hidden states of the blocks)"
     exec(side["after_building"], {"model": theirs, "torch": torch})
     recipe, ours = load_model(cell(picture_run))
     images = torch.randn(2, 1, *recipe.data.crop)
@@ -75,18 +76,34 @@ def test_the_preparation_is_told_step_by_step(volume_recipe: Path) -> None:
     told = input_of(load_recipe(str(volume_recipe), [*sets, "data.crop_foreground=true", "data.equalise=true"]))
     assert told["shape"] == ["batch", 1, 16, 16, 16]
     assert told["preparation"] == [
-        "orient the array to RAS: axes left to right, back to front, foot to head",
-        "equalise each channel's histogram (256 bins) to 0..1",
-        "resample to a spacing of [1.5, 1.5, 2.0] mm",
+        "bring the axes into the order and directions nearest to RAS (nibabel.as_closest_canonical), channel first",
+        "equalise each channel: its cumulated histogram (256 bins, linear in a bin)",
+        "resample to a spacing of [1.5, 1.5, 2.0] mm: round(size * old spacing / new spacing) voxels",
         "map [-175.0, 250.0] to 0 and 1, clip beyond",
+        "round to float16, as in training, and go on in float32",
+        "keep the box of all voxels that are above the lowest value of their channel, in any channel",
         "subtract 0.5, divide by 1.0",
-        "crop to the box of what is above the lowest value",
-        "pad with zeros, half on each side, where smaller than the crop",
+        "pad with zeros where smaller than the crop (missing // 2 before, the rest behind)",
     ]
     assert told["interpolation"] == (
-        "linear, edges aligned (align_corners=False); an axis more than 3 times as coarse as another by "
-        "nearest neighbour"
+        "linear, edges aligned (align_corners=False); where one axis alone of the file (else of the new grid) is more "
+        "than 3 times as coarse as the finest, the others first, then that one by nearest neighbour"
     )
+
+
+def test_the_preparation_has_the_order_of_the_code(volume_recipe: Path, picture_recipe: Path) -> None:
+    sets = ("data.intensity=zscore_nonzero", "data.normalise_crops=true", "data.crop_foreground=true")
+    *_, divided, rounded, box, scaled, padded = input_of(load_recipe(str(volume_recipe), sets))["preparation"]
+    assert divided == "divide each channel by the mean of its absolute values"
+    assert rounded.startswith("round to float16")
+    assert box.startswith("keep the box of all voxels that are not 0")
+    assert scaled.startswith("subtract mean and divide by deviation")
+    assert padded.startswith("pad with zeros")
+    sets = ("data.size=[64,64]", "data.crop=[48,48]", "data.mean=0.5")
+    *_, middle, padded, shifted = input_of(load_recipe(str(picture_recipe), sets))["preparation"]
+    assert middle == "take the middle [48, 48], from (size - crop) // 2"
+    assert padded.startswith("pad with zeros")
+    assert shifted == "subtract 0.5, divide by 1.0"
 
 
 def test_the_output_is_told_for_every_kind_of_target(volume_recipe: Path, picture_recipe: Path) -> None:
@@ -94,7 +111,10 @@ def test_the_output_is_told_for_every_kind_of_target(volume_recipe: Path, pictur
     told = output_of(labels)
     assert told["names"] == ["background", *labels.target.names]
     assert told["values"] == [0, *labels.target.values]
-    assert (told["function"], told["steps"][-1]) == ("softmax", "the largest output is the label")
+    assert (told["function"], told["steps"][-2]) == ("softmax", "the largest output is the label, `values` its number")
+    assert told["steps"][-1] == "bring the axes back into the order of the file"
+    boxed = output_of(load_recipe(str(volume_recipe), ["data.crop_foreground=true"]))["steps"]
+    assert "background where the centre of a voxel lies outside that box" in boxed
     regions = output_of(load_recipe(str(volume_recipe), [f"target.regions={{all: {list(labels.target.values)}}}"]))
     assert (regions["names"], regions["function"]) == (["all"], "sigmoid")
     assert output_of(load_recipe(str(picture_recipe)))["function"] == "sigmoid"

@@ -116,7 +116,7 @@ def test_weights_that_saw_a_test_image_are_refused(
             "may",
             "--start 'may' must be scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an existing file of weights.",
         ),
-        ("mae:{tmp}", "{tmp} holds no finished pre-training (model.safetensors is not there): run `selfmae pretrain"),
+        ("mae:{tmp}", "{tmp} holds no finished pre-training: run `selfmae pretrain"),
         ("mae:", "--start 'mae:' must be scratch, imagenet, timm:NAME, mae:DIR"),
         ("mae:{tmp}/none", "{tmp}/none holds no finished pre-training"),
     ],

@@ -3,8 +3,10 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from selfmae.jobs import forecast as forecast_job
 from selfmae.jobs.cost import equal_compute
 from selfmae.jobs.display import Display
 from selfmae.jobs.forecast import Forecast, check_space, find_missing, forecast, show_forecast
+from selfmae.jobs.measure import time_probe
 from selfmae.jobs.source import Source, load_cases, look_at
 from selfmae.jobs.trainings import Line, Trainings, count_trainings
 from selfmae.options import Recipe
@@ -86,6 +89,36 @@ def test_times_are_paces_times_steps_cells_and_looks(recipe: Recipe, source: Sou
     assert found.amount("time", "scoring") == 12 * (3 * (2 + 1) + 4) * 5
     parts = ("preparation", "pre-training", "fine-tuning", "scoring")
     assert found.amount("time", "all") == sum(found.amount("time", part) for part in parts)
+
+
+def test_looks_of_a_probe_are_counted_with_those_of_the_last_step(
+    recipe: Recipe, source: Source, slow_machine: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfmae.jobs.trainings.time_probe", lambda *_: 7.0)
+    probed = replace(recipe, probe=replace(recipe.probe, every=3, kind="labels", patience=1))
+    trainings = count_trainings(source, probed, Folding(), ("scratch", "mae"), 2)
+    assert trainings.num_held_out == len(source.cases.part("val")) > 0
+    assert trainings.num_labelled == len(source.cases.part("train"))
+    found = forecast(probed, source, trainings, None, QUIET)
+    assert found.amount("time", "probe") == 2 * 2 * 7.0  # looks at steps 3 and 4, of two seeds
+    assert next(line.basis for line in found.lines if line.name == "probe") == "at most 2 looks of 7 s, 2 trainings"
+    times = [line.amount for line in found.lines if line.kind == "time" and line.name != "all"]
+    assert found.amount("time", "all") == sum(times)
+
+
+def test_the_time_of_a_look_grows_with_the_cases_it_is_at(
+    recipe: Recipe, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def time(look: partial[Any]) -> float:
+        seen.append((len(look.func.held_out), len(look.func.labelled)))
+        return 1.0
+
+    monkeypatch.setattr("selfmae.jobs.measure.time_repeated", time)
+    probed = replace(recipe, probe=replace(recipe.probe, every=1, kind="labels"))
+    assert time_probe(probed, source.cases.part("train")[:2], 6, 20) == 6 / 2 + 20 / 2
+    assert seen == [(2, 0), (0, 2)]
 
 
 def test_scratch_with_equal_compute_takes_its_added_steps_and_looks(

@@ -13,6 +13,8 @@ from selfmae.jobs.cost import count_operations, equal_compute
 from selfmae.jobs.display import Display
 from selfmae.jobs.finetune import finetune_cell
 from selfmae.jobs.grid import Grid, Place, name_starts, places_of
+from selfmae.jobs.pretrain import steps_taken
+from selfmae.jobs.run import waits_for
 from selfmae.jobs.source import load_cases
 from selfmae.options import Recipe
 from selfmae.recipe import load_recipe
@@ -59,7 +61,21 @@ def test_a_file_may_be_given_the_name_of_a_start(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["mae={}", "scratch={}", "a/b={}", "..={}", "={}", "imagenet={}.gone", "imagenet="])
+@pytest.mark.parametrize("text", ["{}/scratch.pth", "{}/mae.safetensors", "mae={}/scratch.pth"])
+def test_a_file_cannot_pass_for_a_start_of_our_own(tmp_path: Path, text: str) -> None:
+    for name in ("scratch.pth", "mae.safetensors"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        UserError, match=r"would be named '(scratch|mae)', which is a start of SelfMAE's own: give it an"
+    ):
+        name_starts(Grid(starts=(text.format(tmp_path),)))
+
+
+def test_a_name_of_timm_makes_one_folder() -> None:
+    assert name_starts(Grid(starts=("timm:hf-hub:org/model",))) == {"hf-hub_org_model": "timm:hf-hub:org/model"}
+
+
+@pytest.mark.parametrize("text", ["a/b={}", "..={}", "={}", "imagenet={}.gone", "imagenet="])
 def test_other_names_of_files_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "vit.pth").touch()
     with pytest.raises(UserError, match=r"or NAME=FILE \(imagenet=FILE where there is no network\)\.$"):
@@ -148,6 +164,43 @@ def test_scratch_with_equal_compute_trains_longer_and_says_why(
     text = (out / "report.html").read_text()
     assert "from scratch with equal compute" in text
     assert "Self pre-training cost 4 steps and " in text
+
+
+def test_scratch_with_equal_compute_waits_for_the_steps_that_pretraining_took(
+    tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, words = tmp_path / "out", ("probe.every=1", "probe.patience=1", "pretrain.steps=40", "pretrain.lr=1.0")
+    given = [*small_pictures, *(word for value in words for word in ("--set", value))]
+    assert call("run", radiographs, "--out", out, "--starts", "scratch+,scratch,mae", *given) == 0
+    recipe = load_recipe(str(out / "recipe.yaml"))
+    taken = steps_taken(out / "pretrain/fold0/seed0")
+    steps = equal_compute(recipe, load_cases(recipe.data).part("train")[0], taken).steps
+    assert steps_taken(out / "scratch+/fold0/seed0") == steps
+    assert steps < json.loads((out / "run.json").read_text())["equal_compute"]["steps"]
+    told = f"pre-training took {taken} of 40 steps, where it ended early: 1 look without a better score."
+    assert told in capsys.readouterr().err
+    text = (out / "report.html").read_text()
+    assert f"Self pre-training cost {taken} steps (40 were planned; the probe ended it early) and" in text
+    assert "scratch+ of that fold and seed has fewer, by the steps that were taken." in text
+
+
+def test_equal_compute_of_an_unknown_number_of_steps_is_refused(
+    tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, error_line: Error
+) -> None:
+    words = ("--set", "probe.every=1", "--set", "probe.patience=1", *small_pictures)
+    assert call("run", radiographs, "--out", tmp_path / "out", "--starts", "scratch,scratch+", *words) == 2
+    assert error_line() == (
+        "Error: --equal-compute needs the steps that pre-training takes, which probe.patience leaves open, and no "
+        "start of this run pre-trains: add mae to --starts, or set probe.patience=0."
+    )
+
+
+def test_only_an_early_end_makes_equal_compute_wait(picture_recipe: Path) -> None:
+    probed = load_recipe(str(picture_recipe), ["probe.every=1", "probe.patience=1"])
+    place, names = Place("scratch+", "scratch+", 2, 1), {"scratch+": "scratch+", "mae": "mae"}
+    assert waits_for(place, probed, names) == "mae, fold 2, seed 1"
+    assert waits_for(place, load_recipe(str(picture_recipe), ["probe.every=1"]), names) == ""
+    assert waits_for(Place("mae", "mae", 2, 1), probed, names) == ""
 
 
 def test_operations_of_a_step_are_three_times_those_of_the_forward_pass(picture_recipe: Path) -> None:

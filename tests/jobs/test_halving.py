@@ -9,7 +9,7 @@ import pytest
 from selfmae.errors import UserError
 from selfmae.jobs.combinations import Settings, name_of
 from selfmae.jobs.display import Display
-from selfmae.jobs.halving import check_halving, count_rounds, halve, val_score
+from selfmae.jobs.halving import Scores, check_halving, count_rounds, halve, val_score
 
 
 def settings(*values: float) -> list[Settings]:
@@ -19,9 +19,9 @@ def settings(*values: float) -> list[Settings]:
 def test_the_better_half_goes_on_with_twice_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[tuple[list[str], float, int]] = []
 
-    def score(left: Sequence[Settings], share: float, number: int) -> dict[str, float]:
+    def score(left: Sequence[Settings], share: float, number: int) -> tuple[Scores, dict[str, str]]:
         asked.append(([name_of(item) for item in left], share, number))
-        return {name_of(item): -abs(item["mask.ratio"] - 0.6) for item in left}
+        return {name_of(item): -abs(item["mask.ratio"] - 0.6) for item in left}, {}
 
     left, rounds = halve(settings(0.1, 0.3, 0.5, 0.7, 0.9), score, Display())
     assert left == settings(0.5, 0.7)
@@ -51,4 +51,18 @@ def test_the_score_is_that_of_val_whatever_test_says(tmp_path: Path) -> None:
         for part, value in (("val", val), ("test", 0.99)):
             (folder / f"summary-{part}.json").write_text(json.dumps({"metrics": {"mean_auc": value}}))
     assert val_score(tmp_path, "mean_auc") == pytest.approx(0.6)
-    assert val_score(tmp_path / "none", "mean_auc") == float("-inf")
+    assert val_score(tmp_path / "none", "mean_auc") is None
+
+
+def test_a_training_that_failed_comes_last_and_is_kept_in_mind() -> None:
+    scores = {name_of(item): value for item, value in zip(settings(0.1, 0.3, 0.5), (None, 0.2, 0.1), strict=True)}
+    left, (first,) = halve(settings(0.1, 0.3, 0.5), lambda *_: (scores, {"mae": "diverged"}), Display(quiet=True))
+    assert left == settings(0.3, 0.5)
+    assert first.failed == {"mae": "diverged"}
+
+
+def test_without_any_score_nothing_is_chosen() -> None:
+    with pytest.raises(UserError, match="--halving chooses by val scores, but in round 1 none is defined: give"):
+        halve(
+            settings(0.1, 0.3, 0.5), lambda left, *_: ({name_of(item): None for item in left}, {}), Display(quiet=True)
+        )

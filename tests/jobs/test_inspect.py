@@ -101,7 +101,11 @@ TABLES = [
         "unknown_label",
         "has 'yes' in 1 rows (lines 3)",
     ),
-    ("file,Mass\na.npy,1\na.npy,0\nb.npy,1", "duplicate_row", "has 1 more than once (a)"),
+    (
+        "file,Mass\na.npy,1\na.npy,0\nb.npy,1",
+        "duplicate_row",
+        "gives 1 of them several with different labels (first: a.npy, lines 2, 3)",
+    ),
     ("id,file,Mass\nx,a.npy,1\ny,a.npy,0\nz,b.npy,1", "duplicate_row", "lists 1 under several names (a.npy)"),
     ("file,Mass,split\na.npy,1,trian\nb.npy,0,test", "unknown_split", "but has 'trian'"),
     ("file,Mass,Edema\na.npy,1,\nb.npy,0,1", "empty_value", "1 rows lack some (lines 2)"),

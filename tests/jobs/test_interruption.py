@@ -40,7 +40,7 @@ def test_an_interrupted_training_ends_as_if_nothing_had_happened(
     words = [command, str(picture_recipe), *(word for text in settings[command] for word in ("--set", text)), "--out"]
     code, error = interrupt([*words, str(tmp_path / "stopped")], tmp_path / "stopped" / "steps.jsonl", 10)
     assert code == 130, error
-    assert error.splitlines()[-1] == "Interrupted: the same command continues where it stopped."
+    assert error.splitlines()[-1] == "Interrupted. The same command continues where it stopped."
     assert "Traceback" not in error
     done = (tmp_path / "stopped" / "steps.jsonl").read_text().count("\n")
     assert 10 <= done < 200

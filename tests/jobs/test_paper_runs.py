@@ -124,7 +124,7 @@ def test_a_recipe_on_another_layout_is_one_line(
     volumes: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
     assert call("run", volumes, "--out", tmp_path / "out", "--recipe", "btcv") == 2
-    assert "is in none of the layouts looked for (btcv: a folder with imagesTr/img0001.nii.gz" in error_line()
+    assert "with --as or data.layout of the recipe (btcv: a folder with imagesTr/img0001.nii.gz" in error_line()
     assert not (tmp_path / "out").exists()
 
 
@@ -137,7 +137,7 @@ def test_scans_that_lack_are_all_named(
             if not re.search("00(05|21|38)", file.name):
                 (tmp_path / "BTCV" / folder / file.name).symlink_to(file)
     assert call("run", tmp_path / "BTCV", "--out", tmp_path / "out", "--recipe", "btcv") == 2
-    assert "lacks 3 (img0005, img0021, img0038)" in error_line()
+    assert "lacks 3 of their files (img0005, img0021, img0038)" in error_line()
 
 
 def test_regions_of_other_labels_are_one_line(

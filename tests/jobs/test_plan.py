@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from selfmae.data.phantom import write_volumes
+from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.plan import resolve
 from selfmae.recipe import load_recipe
@@ -67,3 +69,42 @@ def test_the_plan_is_printed(volumes: Path, call: Call, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "model.patch" in out
     assert "recognised" in out
+
+
+def test_where_no_label_was_found_the_columns_are_named_before_the_error(
+    tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.npy", "b.npy"):
+        np.save(tmp_path / name, np.random.default_rng(0).random((4, 4)))
+    (tmp_path / "list.csv").write_text("image,dx_code\na.npy,melanoma\nb.npy,nevus\n")
+    assert call("plan", tmp_path) == 2
+    out, error = capsys.readouterr()
+    assert "Note: No column of labels was found ('dx_code': " in out
+    assert error.splitlines()[-1].startswith(
+        f"Error: {tmp_path} has no labelled case, but a plan needs some: add masks"
+    )
+
+
+@pytest.mark.parametrize("source", ["volumes", "radiographs"])
+def test_a_gpu_is_given_the_length_of_training_of_the_paper(request: pytest.FixtureRequest, source: str) -> None:
+    path = request.getfixturevalue(source)
+    recipe, reasons, _ = resolve(str(path), "", ["device.accelerator=cuda"], Display(quiet=True))
+    assert (recipe.model.width, recipe.model.depth, recipe.model.heads) == (768, 12, 12)
+    assert (recipe.mask.decoder_width, recipe.mask.decoder_heads) == (384, 12)
+    assert (recipe.pretrain.lr, recipe.fit.layer_decay) == (1.5e-4, 0.75)
+    assert recipe.pretrain.steps >= 20000
+    assert recipe.fit.steps >= 4000
+    assert "Zhou et al. 2023" in reasons["fit.steps"]
+    assert "not run here" in reasons["pretrain.steps"]
+
+
+def test_heads_follow_the_width_that_was_given(volumes: Path) -> None:
+    sets = ["model.width=384", "mask.decoder_width=80"]
+    recipe, reasons, _ = resolve(str(volumes), "", sets, Display(quiet=True))
+    assert (recipe.model.heads, reasons["model.heads"]) == (6, "64 values a head")
+    assert (recipe.mask.decoder_heads, reasons["mask.decoder_heads"]) == (2, "40 values a head")
+
+
+def test_a_patch_for_images_of_another_number_of_axes_is_refused(volumes: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.patch \[8, 8\] has 2 values, but the images have 3 axes: give 3\."):
+        resolve(str(volumes), "", ["model.patch=[8,8]"], Display(quiet=True))

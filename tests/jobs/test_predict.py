@@ -241,4 +241,4 @@ def test_a_file_is_cropped_to_its_foreground_as_a_case_is(volumes: Path, volume_
     assert box.shape != box.whole
     with torch.no_grad():
         expected = task.predict(model, task.store.image(case), (16, 16, 16), box)
-    np.testing.assert_array_equal(predict_one(task, model, path), expected)
+    np.testing.assert_array_equal(predict_one(task, model, (path,)), expected)

@@ -1,5 +1,6 @@
 """The report command."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,53 @@ def test_single_stages_have_a_report_too(volume_run: Path, tmp_path: Path, call:
     copy = shutil.copytree(volume_run / cell, tmp_path / "copy")
     assert call("report", copy) == 0
     assert (Path(copy) / "report.html").stat().st_size > 1000
+
+
+@pytest.fixture
+def tool(volume_run: Path, tmp_path: Path) -> Path:
+    """Return scored masks that are those of scratch."""
+    folder = tmp_path / "nnunet"
+    folder.mkdir()
+    for name in ("rows-test.csv", "summary-test.json"):
+        shutil.copy(volume_run / "scratch" / "fold0" / "seed0" / name, folder)
+    (folder / "where.json").write_text(json.dumps({"start": {"kind": "score", "name": "nnunet"}}))
+    return folder
+
+
+def test_scored_masks_stand_beside_the_starts_of_a_run(
+    volume_run: Path, tool: Path, tmp_path: Path, call: Call
+) -> None:
+    run = Path(shutil.copytree(volume_run, tmp_path / "run"))
+    assert call("report", tool, run) == 0
+    text, verdict = (run / "report.html").read_text(), json.loads((run / "verdict-nnunet.json").read_text())
+    assert [(pair["a"], pair["b"]) for pair in verdict["pairs"]][1:] == [("scratch", "nnunet"), ("mae", "nnunet")]
+    assert verdict["pairs"][1]["difference"] == 0
+    for words in ("nnunet against scratch", "Dice, nnunet", "<h3>nnunet</h3>", "<code>verdict-nnunet.json</code>"):
+        assert words in text
+    assert "What nnunet has seen is not known: if it was trained on a test patient, its score is too good." in text
+    assert "fine-tuned from scratch and with self pre-training on the same splits" in text
+    assert "nnunet, fold" not in text
+    assert not (tool / "report.html").exists()
+    assert (run / "verdict.json").read_bytes() == (volume_run / "verdict.json").read_bytes()
+
+
+def test_scored_masks_alone_are_called_no_model(tool: Path, call: Call) -> None:
+    assert call("report", tool) == 0
+    text = (tool / "report.html").read_text()
+    assert "The masks of nnunet reach mean Dice" in text
+    for words in ("fine-tuned", "Model card", "random weights", "were trained with"):
+        assert words not in text
+
+
+def test_scored_masks_with_the_name_of_a_start_are_refused(
+    volume_run: Path, tool: Path, call: Call, error_line: Callable[[], str]
+) -> None:
+    (tool / "where.json").write_text(json.dumps({"start": {"kind": "score", "name": "mae"}}))
+    assert call("report", volume_run, tool) == 2
+    assert error_line() == (
+        f"Error: Scored masks are called 'mae', as a start of {volume_run} or other masks are: score them again with "
+        "another folder for --out, whose name is theirs."
+    )
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:

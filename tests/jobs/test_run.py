@@ -68,6 +68,8 @@ def check_verdict(run: Path, metric: str) -> None:
         "num_deciding",
         "num_seeds",
         "verdict",
+        "mean_a",
+        "mean_b",
     }
     assert set(pair) == keys | {"to_tell"}
     assert pair["p_holm"] == pair["p"]
@@ -75,6 +77,7 @@ def check_verdict(run: Path, metric: str) -> None:
     assert pair["verdict"] in ("helps", "hurts", "cannot tell")
     means = verdict["starts"]
     assert pair["difference"] == pytest.approx(means["mae"]["mean"] - means["scratch"]["mean"])
+    assert (pair["mean_a"], pair["mean_b"]) == (means["scratch"]["mean"], means["mae"]["mean"])
 
 
 def test_a_run_on_volumes_leaves_what_the_contract_says(volume_run: Path, bytes_of: Bytes) -> None:

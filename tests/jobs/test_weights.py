@@ -149,7 +149,7 @@ def test_the_table_for_people_shows_the_contract(
         "images seen",
         "patients seen",
         "images that chose the checkpoint",
-        "dice per case on test",
+        "Dice per case on test",
         "images: not stated",
     ):
         assert words in text, text

@@ -71,9 +71,7 @@ def test_windows_slide_over_an_image_larger_than_the_crop(network: str, recipe_o
     model = build_network(recipe).eval()
     image = torch.randn(1, recipe.data.crop[0] + 5, recipe.data.crop[1] + 9).numpy()
     with torch.no_grad():
-        rows = torch.stack(
-            list(predict_rows(model, image, recipe.data.crop, PredictOptions(0.25), torch.device("cpu"))), 1
-        )
+        rows = torch.stack(list(predict_rows(model, image, recipe.data, PredictOptions(0.25), torch.device("cpu"))), 1)
     assert rows.shape == (2, *image.shape[1:])
     assert rows.isfinite().all()
 
@@ -186,7 +184,9 @@ def test_rgb_weights_see_a_grey_image_as_its_three_equal_channels(
 
 def test_weights_of_another_network_are_refused_with_what_lacks(recipe_of: MakeRecipe) -> None:
     other = timm.create_model("resnet18", pretrained=False).state_dict()
-    with pytest.raises(UserError, match=r"my\.pth do not fit model.network resnet50: \d+ of its 318 tensors lack"):
+    with pytest.raises(
+        UserError, match=r"my\.pth do not fit model.network resnet50: \d+ of its 318 tensors are missing"
+    ):
         classifiers.fit_weights(other, recipe_of("resnet50", 2), "my.pth")
 
 

@@ -107,11 +107,25 @@ def test_layer_norms_that_are_not_the_other_tools_are_advised_of(make_recipe: Ma
 @pytest.mark.parametrize("class_token", [True, False])
 def test_with_monais_norms_small_tokens_give_equal_outputs_too(make_recipe: Make, class_token: bool) -> None:
     recipe = classifying(make_recipe((8, 8), (4, 4), norm_eps=1e-5, class_token=class_token))
+    kind = "finetune" if class_token else "pretrain"
     ours: Any = Classifier(recipe.model, 1, (8, 8), 3).eval()  # of a new class token the spread is 0.02
     nn.init.normal_(ours.encoder.pos_embed, std=0.01)
     images = torch.randn(2, 1, 8, 8) / 100
     expected = ours(images) if class_token else ours.encoder(images).tokens
-    close(build(to_monai(ours.state_dict(), recipe, "finetune"))(images)[0], expected)
+    close(build(to_monai(ours.state_dict(), recipe, kind))(images)[0], expected)
+
+
+@pytest.mark.parametrize(("crop", "others"), [((8, 8), "timm or onnx"), ((8, 8, 8), "onnx")])
+def test_a_head_on_the_mean_of_the_patches_is_none_of_monais(
+    make_recipe: Make, crop: tuple[int, ...], others: str
+) -> None:
+    recipe = classifying(make_recipe(crop, (4,) * len(crop), class_token=False))
+    with pytest.raises(UserError) as error:
+        to_monai({}, recipe, "finetune")
+    assert str(error.value) == (
+        "--to monai: MONAI's ViT classifies by its class token, but model.class_token is false and this head reads "
+        f"the mean of the patches: use --to {others}."
+    )
 
 
 def test_an_encoder_with_a_class_token_that_classifies_nothing_is_none_of_monais(make_recipe: Make) -> None:

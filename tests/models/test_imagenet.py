@@ -95,7 +95,7 @@ def test_without_a_network_one_sentence_comes_at_once(
     with pytest.raises(UserError) as error:
         timm_weights(TINY)
     assert str(error.value) == (
-        f"The weights {TINY} could not be downloaded ({text}): connect to the network once, or give a file of a ViT's "
+        f"The weights {TINY} could not be downloaded ({text}): connect to the network once, or give a file of such "
         "weights (--start FILE, --starts imagenet=FILE)."
     )
     assert "repository" not in hub  # the download, which tries for half a minute, was not begun

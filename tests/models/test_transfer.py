@@ -397,7 +397,8 @@ def test_a_matrix_of_another_patch_is_explained(make_recipe: Make) -> None:
     theirs = monai_nets.ViT(1, (8, 8, 8), (4, 4, 4), 48, 192, 2, 3, proj_type="perceptron")
     text = refusal(theirs.state_dict(), make_recipe((4, 4, 4), (2, 2, 2), class_token=False))
     assert text.startswith(
-        "The weights of vit.pth give no patch_embed.proj.weight (its [48, 64] are no patches of [1, 2, 2, 2]): give"
+        "The weights of vit.pth give no patch_embed.proj.weight (its shape [48, 64] does not match patches of "
+        "[1, 2, 2, 2]): give"
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from selfmae.errors import UserError
 from selfmae.models.classifier import Classifier
@@ -167,3 +168,21 @@ def test_a_torch_file_without_weights_is_named(tmp_path: Path, content: object) 
         read_weights(tmp_path / "model.pth")
     expected = f"{tmp_path / 'model.pth'} holds no weights: give a file with a dictionary of tensors."
     assert str(error.value) == expected
+
+
+def test_a_full_disk_is_a_sentence_and_the_weights_before_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.safetensors"
+    save_weights(path, {"a": torch.ones(1)}, {})
+    before = path.read_bytes()
+
+    def full(tensors: object, part: Path, metadata: object) -> None:
+        part.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("selfmae.models.weights.save_file", full)
+    with pytest.raises(
+        UserError, match=r"The weights could not be written to .*model.*No space left .*free some space"
+    ):
+        save_weights(path, {"a": torch.zeros(1)}, {})
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))

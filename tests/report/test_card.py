@@ -30,6 +30,13 @@ def test_a_card_of_findings_names_what_cannot_be_judged(make_run: Make) -> None:
     assert "calibrated only as far" in found["Limits"]
 
 
+def test_a_finding_is_unknown_only_if_no_fold_tells_of_it(make_run: Make) -> None:
+    folder = make_run("findings", num_seeds=2)
+    path = folder / "mae" / "fold0" / "seed1" / "summary-test.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"undefined": []}))
+    assert "Nothing can be said" not in card(folder)["Limits"]
+
+
 def test_regions_and_classes_are_called_so(make_run: Make) -> None:
     folder = make_run(num_seeds=1)
     run = json.loads((folder / "run.json").read_text())

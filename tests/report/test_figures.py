@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,14 @@ def test_differences_of_findings_leave_out_the_undefined(make_run: Make) -> None
     expected = [mae[name]["auc"] - scratch[name]["auc"] for name in mae if mae[name]["auc"] is not None]
     assert len(expected) == 2
     assert differences(results.cells_of("scratch"), results.cells_of("mae")) == pytest.approx(expected)
+
+
+def test_scored_masks_have_no_folds_to_pair(make_run: Make) -> None:
+    results = read_results(make_run(num_seeds=1))
+    first, second = results.cells_of("scratch")[0], results.cells_of("mae")[0]
+    folds = [replace(first, rows=first.rows[:6]), replace(first, rows=first.rows[6:], fold=1)]
+    masks = replace(second, where={"start": {"kind": "score", "name": "tool"}})
+    assert differences(folds, [masks]) == differences([first], [second])
 
 
 def test_only_equal_seeds_are_paired(make_run: Make) -> None:

@@ -21,7 +21,7 @@ def methods(folder: Path) -> str:
     "fact",
     [
         "selfmae 0.1.0, torch 2.14.1, timm 1.0.31 and monai 1.6.1 on cpu in fp32",
-        "20 train cases of 10 patients, 6 validation cases of 3 patients and 12 test cases of 6 patients",
+        "20 training cases of 10 patients, 6 validation cases of 3 patients and 12 test cases of 6 patients",
         "clipped to a fixed window and scaled to 0..1 (\u2212175 to 250)",
         "one sample shows 96 \u00d7 96 \u00d7 64 voxels",
         "vision transformer (patches of 16 \u00d7 16 \u00d7 16, width 192, 12 blocks, 3 heads)",
@@ -30,7 +30,7 @@ def methods(folder: Path) -> str:
         "fine-tuned from scratch and with self pre-training on the same splits and seeds (3 seeds, up to 400 steps)",
         "AdamW (learning rate 0.002, batch 2)",
         "sliding window (overlap 50 %)",
-        "bootstrap over patients, paired between the starts and the training seed",
+        "bootstrap over patients, paired between the starts, and cover the training seeds, widened",
         "difference of mae and scratch was +0.03 (95 % interval 0.01 to 0.05, p = 0.004)",
     ],
 )
@@ -39,7 +39,7 @@ def test_the_methods_paragraph_is_made_of_the_facts(make_run: Make, fact: str) -
 
 
 def test_the_methods_of_one_seed_claim_nothing_about_seeds(make_run: Make) -> None:
-    assert "for the one training seed used" in methods(make_run(num_seeds=1))
+    assert "hold for the one training seed used" in methods(make_run(num_seeds=1))
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,25 @@ def test_weights_without_validation_are_the_last_and_equal_compute_has_steps_of_
     shutil.copytree(folder / "scratch" / "fold0" / "seed0", equal)
     with (equal / "steps.jsonl").open("a") as file:
         file.write(json.dumps({"step": 720, "loss": 0.1, "lr": 0.0}) + "\n")
-    assert "up to 400 steps; 720 from scratch with equal compute)" in methods(folder)
+    assert (
+        "up to 400 steps; up to 720 from scratch with equal compute, counted in floating-point operations)"
+        in methods(folder)
+    )
     assert "and the last weights were kept" in methods(folder)
+
+
+def test_what_models_know_of_test_cases_goes_into_the_paragraph_and_the_card(make_run: Make) -> None:
+    results, leak = read_results(make_run()), "The weights of mae were trained on 1 image of this split's test part."
+    assert methods_paragraph(results, [leak]).endswith(f"The results are transductive. {leak}")
+    assert dict(model_card(results, [leak]))["Limits"][0] == leak
+    assert "transductive" not in methods_paragraph(results)
+
+
+def test_a_share_of_the_labels_is_told(make_run: Make) -> None:
+    folder = make_run(num_seeds=1)
+    recipe = (folder / "recipe.yaml").read_text()
+    (folder / "recipe.yaml").write_text(recipe.replace("data:", "data:\n  fraction: 0.25", 1))
+    assert "Of the training patients 25 % gave their labels." in methods(folder)
 
 
 def test_of_several_pairs_the_corrected_p_is_given_too(make_run: Make) -> None:

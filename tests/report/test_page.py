@@ -192,7 +192,9 @@ def test_a_folder_without_results_says_what_to_run(tmp_path: Path, exists: bool)
     folder = tmp_path / "empty"
     if exists:
         folder.mkdir()
-    with pytest.raises(UserError, match=r"empty holds no results of SelfMAE: run `selfmae run SOURCE --out .*` first"):
+    with pytest.raises(
+        UserError, match=r"empty holds no results of SelfMAE: run `selfmae run SOURCE --out .*` to its end first"
+    ):
         build_page(folder)
 
 

@@ -1,11 +1,12 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from selfmae.report.results import read_results
-from selfmae.report.sentences import outlook_sentences, verdict_sentences
+from selfmae.report.sentences import verdict_sentences
 
 Make = Callable[..., Path]
 
@@ -88,23 +89,6 @@ def test_the_pair_of_scratch_and_mae_gives_the_verdict(make_run: Make) -> None:
     assert sentences(folder)[0].startswith("Self pre-training helps")
 
 
-def test_what_it_would_take_to_tell_is_said_in_seeds_and_patients(make_run: Make) -> None:
-    def advice(seeds: int | None, patients: int | None, num_seeds: int = 3) -> str:
-        pair = {"verdict": "cannot tell", "ci95": [-0.01, 0.03], "num_seeds": num_seeds}
-        return outlook_sentences(pair | {"to_tell": {"seeds": seeds, "patients": patients}})[-1]
-
-    both = "If the difference stays as it is, about 3 more seeds or 25 more test patients would be enough to tell."
-    assert advice(3, 25) == both
-    assert advice(1, None).endswith("about 1 more seed would be enough to tell.")
-    assert advice(None, 1234).endswith("about 1,300 more test patients would be enough to tell.")
-    assert "neither more seeds alone nor more test patients alone would be enough" in advice(None, None)
-    assert advice(None, 8, 1).endswith("tell; how much the noise of training adds is not known from one seed.")
-
-
-def test_a_verdict_that_is_clear_needs_no_advice() -> None:
-    assert outlook_sentences({"verdict": "helps", "ci95": [0.01, 0.03], "to_tell": None, "num_seeds": 3}) == []
-
-
 def test_an_interval_that_leaves_out_0_but_does_not_stand_the_correction_is_explained(make_run: Make) -> None:
     folder = change_pair(make_run(), verdict="cannot tell", ci95=[0.001, 0.05], p=0.03, p_holm=0.09)
     (text,) = [sentence for sentence in sentences(folder) if "Holm" in sentence]
@@ -121,6 +105,36 @@ def test_trainings_that_lack_are_named(make_run: Make) -> None:
     )
 
 
+def test_a_start_alone_counts_seeds_and_cases_of_all_folds_and_has_its_interval(make_run: Make) -> None:
+    folder = make_run(num_seeds=1)
+    shutil.rmtree(folder / "mae")
+    first, second = folder / "scratch" / "fold0" / "seed0", folder / "scratch" / "fold1" / "seed0"
+    shutil.copytree(first, second)
+    rows = (second / "rows-test.csv").read_text()
+    (second / "rows-test.csv").write_text(rows.replace("case", "other").replace("patient1", "patient9"))
+    content = json.loads((folder / "verdict.json").read_text())
+    (folder / "verdict.json").write_text(json.dumps(content | {"pairs": []}))
+    assert sentences(folder)[0] == (
+        "The model fine-tuned from scratch reaches mean Dice 0.81 (95 % interval 0.78 to 0.84; 24 test cases of 7 "
+        "patients, 1 seed)."
+    )
+
+
+def test_scored_masks_are_better_or_worse_and_help_nobody(make_run: Make) -> None:
+    folder = change_pair(make_run(num_seeds=1), num_seeds=1, mean_a=0.8, mean_b=0.9)
+    path = folder / "mae" / "fold0" / "seed0" / "where.json"
+    path.write_text(json.dumps({"start": {"kind": "score", "name": "mae"}}))
+    found = sentences(folder)
+    assert found[0].startswith(
+        "The masks of mae are better on this data compared with starting from scratch: mean Dice 0.90 against 0.80 "
+    )
+    assert any(text.startswith("Scored masks stand for one training, so") for text in found)
+    assert "What mae has seen is not known: if it was trained on a test patient, its score is too good." in found
+    assert sentences(change_pair(folder, verdict="cannot tell"))[0].startswith(
+        "This data cannot tell whether the masks of mae are better or worse compared with starting from scratch:"
+    )
+
+
 def test_the_cost_of_pretraining_stands_beside_its_gain(make_run: Make) -> None:
     assert any(sentence.startswith("Self pre-training cost ") for sentence in sentences(make_run()))
 
@@ -128,9 +142,10 @@ def test_the_cost_of_pretraining_stands_beside_its_gain(make_run: Make) -> None:
 def test_scratch_of_the_same_compute_is_compared_the_right_way_round(make_run: Make) -> None:
     folder = make_run()
     content = json.loads((folder / "verdict.json").read_text())
-    other = content["pairs"][0] | {"a": "mae", "b": "scratch+", "difference": 0.02, "ci95": [0.01, 0.03]}
+    means = {"mean_a": 0.84, "mean_b": 0.86}
+    other = content["pairs"][0] | means | {"a": "mae", "b": "scratch+", "difference": 0.02, "ci95": [0.01, 0.03]}
     content["pairs"].append(other)
-    content["starts"]["scratch+"] = {"mean": 0.86, "ci95": None}
+    content["starts"]["scratch+"] = {"mean": 0.99, "ci95": None}  # over a seed more than the pair has
     (folder / "verdict.json").write_text(json.dumps(content))
     assert sentences(folder)[1].startswith(
         "Self pre-training hurts on this data compared with training from scratch with the compute of pre-training: "

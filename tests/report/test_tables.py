@@ -139,7 +139,8 @@ def test_a_subgroup_has_its_scores_in_the_order_in_which_the_pair_names_the_star
     folder = make_run()
     verdict = json.loads((folder / "verdict.json").read_text())
     row = {"subgroup": "sex: F", "label": "", "a": "scratch", "b": "mae", "mean_a": 0.5, "mean_b": 0.7, "ci95": None}
-    verdict["subgroups"] = [row | {"difference": 0.2, "num_cases": 5}]
+    verdict["subgroups"] = [row | {"difference": 0.2, "num_cases": 5, "num_patients": 4}]
     (folder / "verdict.json").write_text(json.dumps(verdict))
     (texts,) = subgroups_table(read_results(folder)).rows
     assert texts[:5] == ("sex: F", "mae against scratch", "0.700", "0.500", "+0.200")
+    assert texts[-2:] == ("5", "4")

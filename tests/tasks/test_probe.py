@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from selfmae.data.case import Case
+from selfmae.data.store import Store
 from selfmae.models.mae import MaskedAutoencoder, trivial_losses
 from selfmae.models.patches import patchify
 from selfmae.options import DataOptions, MaskOptions, ModelOptions, OptimOptions, ProbeOptions, Recipe, TargetOptions
@@ -128,3 +129,19 @@ def test_labels_of_patches_are_read_out(volumes: list[Case]) -> None:
     assert found["probe"] > 0.9
     others = [replace(case, target=volumes[number // 2 % 2].target) for number, case in enumerate(volumes)]
     assert look(Probe(make_recipe("mask", kind="labels"), (), others))["probe"] < found["probe"]
+
+
+@pytest.mark.parametrize("target", ["mask", "findings"])
+def test_a_look_opens_its_store_once(
+    target: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    monkeypatch.setattr("selfmae.tasks.probe.Store", lambda *options: opened.append(options) or Store(*options))
+    look(
+        Probe(
+            make_recipe(target, kind="labels"),
+            (),
+            request.getfixturevalue("volumes" if target == "mask" else "pictures"),
+        )
+    )
+    assert len(opened) == 1

@@ -11,7 +11,6 @@ from torch import nn
 
 from selfmae.data.case import Case
 from selfmae.data.stream import Draw
-from selfmae.errors import UserError
 from selfmae.jobs.evaluate import score_cases
 from selfmae.options import AugmentOptions, DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.segment import Segment
@@ -204,13 +203,6 @@ def test_the_loss_of_regions_is_dice_of_each(batch: dict[str, torch.Tensor]) -> 
     assert loss == pytest.approx(dice_loss(logits.sigmoid()[0].reshape(2, -1).numpy(), truth), rel=1e-5)
 
 
-def test_a_region_of_a_value_without_a_label_is_an_error() -> None:
-    with pytest.raises(
-        UserError, match=r"target.regions.bad names the mask value 5, which .* \(\[2, 9\]\): correct the"
-    ):
-        Segment(make_recipe({"bad": (2, 5)}))
-
-
 def test_crops_follow_the_foreground_as_often_as_asked(tmp_path: Path) -> None:
     mask = np.zeros((40, 8, 8), dtype=np.uint8)
     mask[38:, 4, 4] = 2
@@ -270,3 +262,37 @@ def test_sides_are_swapped_only_where_asked() -> None:
     unswapped = replace(recipe.fit, augment=AugmentOptions(swap_sides=False))
     assert Segment(sided).mirrored is not None
     assert Segment(replace(sided, fit=unswapped)).mirrored is None
+
+
+def test_padding_looks_the_same_in_training_and_in_prediction(case: Case) -> None:
+    task = Segment(replace(make_recipe(), data=DataOptions("", ("x",), crop=(16, 12, 8), mean=0.5)))
+    model, seen = Everywhere(), []
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0][0]))
+    task.predict(model, task.store.image(case), (10, 9, 8))
+    torch.testing.assert_close(seen[0], task.sample(Draw(case, 0))["image"])
+    assert seen[0][0, 0, 0, 0] == -0.5
+
+
+def test_a_label_above_the_number_type_of_a_file_can_be_predicted(case: Case) -> None:
+    recipe = make_recipe()
+    task = Segment(replace(recipe, target=replace(recipe.target, values=(2, 300))))
+    row = task.row(case, np.full((10, 9, 8), 2, dtype=np.uint8))
+    assert (row["voxels_predicted_lesion"], row["voxels_true_lesion"]) == (720, 0)
+
+
+def test_distances_on_a_resized_grid_are_those_of_the_body(case: Case) -> None:
+    """One slice of 20 on an axis whose 10 voxels of the file are 1 mm."""
+    task = scored_on(Segment(make_recipe(size=(20, 9, 8))), grid="prepared")
+    places = np.array(task.store.mask(case))
+    places[np.flatnonzero((places == 2).any(axis=(1, 2)))[0]] = 1
+    assert task.row(case, places)["hd95_mm_lesion"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("regions", [None, REGIONS])
+def test_without_distances_a_row_has_the_same_dice(case: Case, regions: dict[str, tuple[int, ...]] | None) -> None:
+    task = Segment(make_recipe(regions))
+    prediction = task.predict(Oracle(bool(regions)), task.store.image(case), (10, 9, 8))
+    whole, quick = task.row(case, prediction), task.row(case, prediction, distances=False)
+    expected = {name: None if name.startswith("hd95") else value for name, value in whole.items()}
+    assert quick == expected
+    assert task.summary([quick])["metrics"]["dice_per_case"] == 1

@@ -8,7 +8,7 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
 from selfmae.data.prepare import Box
-from selfmae.options import PredictOptions
+from selfmae.options import DataOptions, PredictOptions
 from selfmae.seeds import generator
 from selfmae.tasks.window import (
     clear_outside,
@@ -45,7 +45,9 @@ def test_rows_are_those_of_monai(shape: tuple[int, ...], crop: tuple[int, ...], 
     image = generator("window").normal(size=(1, *shape)).astype(np.float32)
     model = make_model(len(shape))
     expected = monai_logits(model, image, crop, options)[0]
-    rows = torch.stack(list(predict_rows(model, image, crop, options, torch.device("cpu"))), dim=1)
+    rows = torch.stack(
+        list(predict_rows(model, image, DataOptions("", crop=crop), options, torch.device("cpu"))), dim=1
+    )
     assert torch.allclose(rows, expected, atol=1e-5)
     assert np.array_equal(largest_output(iter(rows.unbind(1))), expected.argmax(0).numpy())
     assert np.array_equal(positive_outputs(iter(rows.unbind(1))), (expected > 0).numpy())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from selfmae.data.case import Case
 from selfmae.data.stream import Draw, Sample
+from selfmae.errors import UserError
 from selfmae.models.weights import read_weights
 from selfmae.options import DataOptions, DeviceOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.seeds import generator
@@ -53,6 +54,15 @@ class AddTask:
 
     def loss(self, model: nn.Module, batch: Sample) -> Tensor:
         return (model(batch["values"]).float() - batch["sum"]).square().mean()
+
+
+class DamagedTask(AddTask):
+    """A sample of the second process cannot be read."""
+
+    def sample(self, draw: Draw) -> Sample:
+        if torch.distributed.get_rank() == 1:
+            raise UserError("scan.nii is damaged: copy it again.")
+        return super().sample(draw)
 
 
 class Score:

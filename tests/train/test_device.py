@@ -55,3 +55,8 @@ def test_fused_attention_is_switched_off_for_bf16_on_a_cpu(precision: str, fused
     blocks[0].attn.fused_attn = True
     device.tune_attention(blocks, DeviceOptions(accelerator="cpu", precision=precision))  # type: ignore[arg-type]
     assert blocks[0].attn.fused_attn is fused
+
+
+def test_devices_wait_hours_for_the_one_that_looks_at_the_validation_part() -> None:
+    fabric = device.make_fabric(DeviceOptions(accelerator="cpu", devices=2, precision="fp32"))
+    assert fabric.strategy._timeout.total_seconds() >= 12 * 3600  # type: ignore[attr-defined]

@@ -1,16 +1,22 @@
 import dataclasses
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from add_task import CASES, OPTIONS, AddTask, Silent, norm_score, optimisation_in, recipe_of
+from add_task import CASES, OPTIONS, AddTask, DamagedTask, Silent, norm_score, optimisation_in, recipe_of
+from torch.multiprocessing import ProcessExitedException
 
 from selfmae.errors import UserError
 from selfmae.models.vit import Encoder
 from selfmae.options import ModelOptions
+from selfmae.train import launch as launching
 from selfmae.train.launch import Job, launch
 from selfmae.train.log import read_log
+from selfmae.train.signals import Interrupted
 
 
 def job_in(folder: Path, **change: Any) -> Job:
@@ -73,3 +79,53 @@ def test_a_user_error_in_another_process_is_still_one_sentence(tmp_path: Path) -
     recipe = recipe_of(OPTIONS, devices=2)
     with pytest.raises(UserError, match=r"The loss became nan .* at step 1"):
         launch(recipe, AddTask(recipe, scale=float("nan")), job_in(tmp_path), Silent())
+
+
+@pytest.mark.slow
+def test_a_file_that_one_process_cannot_read_is_one_sentence(tmp_path: Path) -> None:
+    recipe = recipe_of(OPTIONS, devices=2)
+    with pytest.raises(UserError, match=r"^scan\.nii is damaged: copy it again\.$"):
+        launch(recipe, DamagedTask(recipe), job_in(tmp_path), Silent())
+
+
+class Dying:
+    """Fabric whose processes end early, after something has happened to them."""
+
+    def __init__(self, happen: Callable[[Any], None]) -> None:
+        self.happen = happen
+
+    def launch(self, work: Any) -> None:
+        self.happen(work.keywords["problems"])
+        raise ProcessExitedException("process 1 terminated", 1, 1, 1)
+
+
+def launch_dying(monkeypatch: pytest.MonkeyPatch, folder: Path, happen: Callable[[Any], None]) -> None:
+    monkeypatch.setattr(launching, "make_fabric", lambda options: Dying(happen))
+    recipe = recipe_of(OPTIONS, devices=2)
+    launch(recipe, AddTask(recipe), job_in(folder), Silent())
+
+
+def test_what_a_process_says_before_it_dies_is_raised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="copy it again"):
+        launch_dying(monkeypatch, tmp_path, lambda problems: problems.put(UserError("copy it again")))
+    with pytest.raises(ProcessExitedException):
+        launch_dying(monkeypatch, tmp_path, lambda problems: None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_processes_that_a_signal_ends_are_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int
+) -> None:
+    with pytest.raises(Interrupted):
+        launch_dying(monkeypatch, tmp_path, lambda problems: os.kill(os.getpid(), number))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_half_precision_is_clipped_too(tmp_path: Path, optimizer: str) -> None:
+    options = dataclasses.replace(OPTIONS, optimizer=optimizer, lr=0.001)
+    recipe = recipe_of(options, precision="fp16")
+    job = dataclasses.replace(job_in(tmp_path), options=options)
+    model = launch(recipe, AddTask(recipe), job, Silent())
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    losses = [line["loss"] for line in read_log(tmp_path / "steps.jsonl") if "loss" in line]
+    assert losses[-1] < losses[0]

@@ -111,3 +111,14 @@ def test_tokens_and_positions_are_decayed_only_if_asked() -> None:
     ]
     assert decayed[0] - decayed[1] == {"encoder.cls_token", "encoder.pos_embed"}
     assert decayed[1] < decayed[0]
+
+
+def test_a_first_step_that_the_loss_scaler_skips_leaves_no_momentum() -> None:
+    model, options = torch.nn.Linear(64, 4), dataclasses.replace(OPTIONS, optimizer="sgd", warmup_steps=0)
+    optimizer, scaler = make_optimizer(model, 1, options, scaled=True), torch.amp.GradScaler("cpu")
+    for size in (1e38, 1.0):
+        scaler.scale(model(torch.ones(2, 64)).square().mean() * size).backward()
+        scaler.step(optimizer)
+        assert bool(optimizer.state) == (size == 1.0)
+        scaler.update()
+        optimizer.zero_grad()

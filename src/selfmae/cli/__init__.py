@@ -12,6 +12,9 @@ from selfmae.cli.results import compare, evaluate, export, predict, report, scor
 from selfmae.cli.training import demo, finetune, pretrain, run, sweep
 from selfmae.errors import UserError
 
+CONTINUED = {"demo", "run", "sweep", "pretrain", "finetune"}  # commands that keep what they have done
+AGAIN = " The same command continues where it stopped."
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -49,5 +52,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except SystemExit as end:
         if end.code == 130:  # typer makes this of a KeyboardInterrupt
-            print("Interrupted: the same command continues where it stopped.", file=sys.stderr)
+            print(f"Interrupted.{AGAIN if CONTINUED & {*given} else ''}", file=sys.stderr)
         raise

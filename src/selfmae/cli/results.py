@@ -25,7 +25,7 @@ def evaluate(
 
 def predict(
     folder: TunedFolder,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders of them, or sources.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the predictions.")],
 ) -> None:
     """Predict new images: masks on each image's own grid, or a CSV of probabilities."""

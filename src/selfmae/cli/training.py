@@ -98,10 +98,10 @@ def sweep(
     from selfmae.jobs.display import Display
     from selfmae.jobs.executors import Executor
     from selfmae.jobs.grid import Grid
-    from selfmae.jobs.sweep import Plan, sweep
+    from selfmae.jobs.sweep import Design, sweep
 
     grid = Grid(tuple(split_words(starts)), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus))
-    sweep(checked, Plan(values, grid, halving), out, Display())
+    sweep(checked, Design(values, grid, halving), out, Display())
 
 
 def pretrain(recipe: RecipeFile, out: Out, start: Start = "", partial: Partial = False, sets: Sets = None) -> None:

@@ -30,8 +30,8 @@ def take_fingerprint(cases: Cases, facts: Sequence[Facts]) -> Fingerprint:
     facts = [fact for fact in facts if fact.id in train]
     if not facts and {case.split for case in cases.cases} <= {"unlabelled", "unused"}:
         raise UserError(
-            f"{cases.source} has no labelled case, but a plan needs some: add masks or labels; what `selfmae inspect` "
-            "says of the columns and files tells what was not taken for one."
+            f"{cases.source} has no labelled case, but a plan needs some: add masks or labels; the notes of `selfmae "
+            "inspect` say what was taken for one, and what was not."
         )
     if not facts:
         raise UserError(

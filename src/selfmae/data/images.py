@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from selfmae.data.affines import HALF_VOXEL, differing_parts, voxels_apart
 from selfmae.data.raw import Raw, read_raw
 from selfmae.errors import UserError
 
@@ -29,8 +30,24 @@ def read_image(paths: Sequence[Path]) -> Image:
                 f"The channels of one study must have one size, but {paths[0].name} has {list(arrays[0].shape[1:])} "
                 f"and {path.name} {list(array.shape[1:])}: resample one onto the other."
             )
+    for path, part in zip(paths[1:], parts[1:], strict=True):
+        _check_place(parts[0], part, (paths[0], path))
     whole = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
     return Image(np.ascontiguousarray(whole, dtype=np.float32), parts[0].spacing_mm, parts[0].affine)
+
+
+def _check_place(one: Raw, other: Raw, paths: tuple[Path, Path]) -> None:
+    """Raise where the same voxel of two channels lies in different places; below half a voxel they are joined."""
+    if one.affine is None or other.affine is None:
+        return
+    apart = voxels_apart(one.affine, other.affine, one.array.shape[:3])
+    if apart > HALF_VOXEL:
+        raise UserError(
+            f"The channels of one study must lie on one grid, but {paths[0].name} and {paths[1]} differ in "
+            f"{' and '.join(differing_parts(one.affine, other.affine))} (voxels lie up to {apart:.3g} voxels apart, "
+            f"{HALF_VOXEL:g} are allowed): correct the header that is wrong, or resample one onto the other.",
+            "place_differs",
+        )
 
 
 def has_equal_channels(image: Image) -> bool:

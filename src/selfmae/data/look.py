@@ -36,7 +36,7 @@ def look(case: Case, masks: bool) -> tuple[Facts | None, list[Problem]]:
             return None, problems
         facts, affine, found = _look_at_image(case)
     except UserError as error:
-        return None, [*problems, Problem("unreadable_image", case.id, *split_sentence(str(error)))]
+        return None, [*problems, Problem(error.code or "unreadable_image", case.id, *split_sentence(str(error)))]
     problems += found
     counts: tuple[tuple[int, int], ...] = ()
     mask_hash = ""

@@ -7,6 +7,8 @@ import nibabel as nib
 import numpy as np
 from nibabel import orientations
 
+from selfmae.errors import UserError
+
 SLAB = 2**18  # values that are read at once, as large numbers as the file's scaling makes
 
 
@@ -16,7 +18,7 @@ def open_nifti(path: Path) -> Any:
 
 
 def read_canonical(image: Any, mask: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return a volume, channels last if there are any, and its affine; raise `ValueError` where it is none.
+    """Return a volume, channels last if there are any, and its affine; raise `UserError` where it is none.
 
     Images are float32, one channel after the other in memory. Masks keep whole numbers as they are.
     """
@@ -24,8 +26,10 @@ def read_canonical(image: Any, mask: bool) -> tuple[np.ndarray, np.ndarray]:
     single = values.ndim == 5 and values.shape[3] == 1  # NIfTI keeps the fourth axis for time
     shape = (*values.shape[:3], values.shape[4]) if single else values.shape
     if len(shape) not in (3, 4) or values.dtype.fields:
-        text = f"it has the shape {list(values.shape)} of {values.dtype}, not a volume with or without channels"
-        raise ValueError(text)
+        raise UserError(
+            f"expected a volume of 3 axes, with or without channels, but it has the shape {list(values.shape)} of "
+            f"{values.dtype}: save a picture as PNG or TIFF, or with a third axis of 1."
+        )
     order = orientations.io_orientation(image.affine)
     extents = [shape[int(np.flatnonzero(order[:, 0] == axis)[0])] for axis in range(3)]
     channels = shape[3] if len(shape) == 4 else 1
@@ -34,8 +38,14 @@ def read_canonical(image: Any, mask: bool) -> tuple[np.ndarray, np.ndarray]:
     for channel, part in enumerate(whole):
         behind = (*((0,) if single else ()), *((channel,) if len(shape) == 4 else ()))
         _fill(orientations.apply_orientation(part, back), values, behind)
-    affine = image.affine @ orientations.inv_ornt_aff(order, shape[:3])
-    return np.moveaxis(whole, 0, -1) if len(shape) == 4 else whole[0], affine
+    return np.moveaxis(whole, 0, -1) if len(shape) == 4 else whole[0], canonical_affine(image)
+
+
+def canonical_affine(image: Any) -> np.ndarray:
+    """Return the affine [4, 4] that a volume has in canonical order; reads no voxels."""
+    order = orientations.io_orientation(image.affine)
+    affine: np.ndarray = image.affine @ orientations.inv_ornt_aff(order, image.shape[:3])
+    return affine
 
 
 def save_volume(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
@@ -50,7 +60,20 @@ def _fill(part: np.ndarray, values: Any, behind: tuple[int, ...]) -> None:
     for start in range(0, depth, step):
         slab = slice(start, min(start + step, depth))
         places = (slice(None), slice(None), slab, *behind)
-        part[:, :, slab] = np.asanyarray(values[places])
+        read = np.asanyarray(values[places])
+        if part.dtype.kind in "iu" and part.dtype.itemsize < read.dtype.itemsize:
+            _check_range(read, part.dtype)
+        part[:, :, slab] = read
+
+
+def _check_range(values: np.ndarray, number_type: np.dtype[Any]) -> None:
+    """Raise `UserError` where whole numbers do not fit into a smaller type."""
+    limits = np.iinfo(number_type)
+    if values.size and (int(values.min()) < limits.min or int(values.max()) > limits.max):
+        raise UserError(
+            f"a mask holds whole numbers from {limits.min} to {limits.max}, but it has values from {values.min()} to "
+            f"{values.max()}: give its labels smaller numbers."
+        )
 
 
 def _number_type(values: Any, mask: bool) -> np.dtype[Any]:

@@ -1,16 +1,13 @@
 """Image and mask of a case: whether they lie on one grid."""
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 
+from selfmae.data.affines import HALF_VOXEL, SAME_PLACE, differing_parts, voxels_apart
 from selfmae.data.facts import Problem
 from selfmae.data.images import Image
 from selfmae.data.masks import Mask
-
-SAME_PLACE = 1e-3  # voxels that image and mask may lie apart: rounding of affines saved as float32
-HALF_VOXEL = 0.5  # beyond this a mask marks other voxels than its author saw
 
 
 def check_pair(case: str, shape: Sequence[int], affine: np.ndarray | None, mask: Mask, file: str) -> list[Problem]:
@@ -20,11 +17,11 @@ def check_pair(case: str, shape: Sequence[int], affine: np.ndarray | None, mask:
         return [Problem("size_differs", case, f"image and mask of {case} differ in size {sizes}")]
     if affine is None or mask.affine is None:
         return []
-    apart = _voxels_apart(affine, mask.affine, shape)
+    apart = voxels_apart(affine, mask.affine, shape)
     if apart <= SAME_PLACE:
         return []
     code = "place_differs" if apart > HALF_VOXEL else "place_shifted"
-    parts = " and ".join(_differing_parts(affine, mask.affine))
+    parts = " and ".join(differing_parts(affine, mask.affine))
     allowed = f"voxels lie up to {apart:.3g} voxels apart, {SAME_PLACE:g} are allowed"
     return [Problem(code, case, f"image and mask of {case} differ in {parts} ({allowed}, {file})")]
 
@@ -50,21 +47,3 @@ def resample_onto(image: Image, mask: Mask) -> np.ndarray:
 def times(shape: Sequence[int]) -> str:
     """Return "35x50x35"."""
     return "x".join(str(extent) for extent in shape)
-
-
-def _voxels_apart(image: np.ndarray, mask: np.ndarray, shape: Sequence[int]) -> float:
-    """Return how far, in voxels of the image, the two affines put the same voxel apart; largest at a corner."""
-    corners = np.array([(*corner, 1) for corner in product(*((0, extent - 1) for extent in shape))])
-    there = corners @ np.linalg.solve(image, mask).T
-    return float(np.linalg.norm((there - corners)[:, :3], axis=1).max())
-
-
-def _differing_parts(image: np.ndarray, mask: np.ndarray) -> list[str]:
-    """Name what differs between two affines, by more than a thousandth of a voxel; "place" if only their sum does."""
-    steps, other = (np.linalg.norm(affine[:3, :3], axis=0) for affine in (image, mask))
-    differs = {
-        "spacing": np.abs(steps - other) / steps,
-        "direction": np.abs(image[:3, :3] / steps - mask[:3, :3] / other),
-        "origin": np.abs(image[:3, 3] - mask[:3, 3]) / steps.min(),
-    }
-    return [name for name, change in differs.items() if change.max() > SAME_PLACE] or ["place"]

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from selfmae.data.phantom_radiographs import FINDINGS, Chest, draw_radiograph
-from selfmae.data.phantom_volumes import ORGANS, draw_volume
+from selfmae.data.phantom_volumes import LIFELIKE, ORGANS, Style, draw_volume
 from selfmae.seeds import generator
 
 
@@ -26,6 +26,7 @@ def write_volumes(
     num_channels: int = 1,
     num_unlabelled: int = 0,
     spacing_mm: tuple[float, float, float] = (1.5, 1.5, 2.0),
+    style: Style = LIFELIKE,
 ) -> None:
     """Write abdomens with masks of six organs in the layout of the Medical Segmentation Decathlon.
 
@@ -37,7 +38,7 @@ def write_volumes(
         (folder / name).mkdir(parents=True, exist_ok=True)
     for kind, count in (("phantom", num_cases), ("unlabelled", num_unlabelled)):
         for index in range(count):
-            image, mask = draw_volume(generator(seed, "volume", kind, index), size, num_channels)
+            image, mask = draw_volume(generator(seed, "volume", kind, index), size, num_channels, style)
             affine = _affine(generator(seed, "place", kind, index), size, spacing_mm)
             name = f"{kind}_{index:03d}.nii.gz"
             if kind == "unlabelled":
@@ -49,19 +50,25 @@ def write_volumes(
 
 
 def write_radiographs(
-    folder: Path, num_images: int, seed: int, size: tuple[int, int] = (64, 64), num_unlabelled: int = 0
+    folder: Path,
+    num_images: int,
+    seed: int,
+    size: tuple[int, int] = (64, 64),
+    num_unlabelled: int = 0,
+    clarity: float = 1.0,
 ) -> None:
     """Write chest radiographs (8-bit PNG of `size` = rows, columns) and `labels.csv`.
 
     Its columns are `image` (path from `folder`), `patient_id` and one of 0 or 1 for each finding, empty where the
-    image is unlabelled. A patient has 1 to 3 images.
+    image is unlabelled. A patient has 1 to 3 images. `clarity` see `draw_radiograph`.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     rows = []
     for kind, count in (("patient", num_images), ("unlabelled", num_unlabelled)):
         for patient, visit in _visits(seed, kind, count):
             chest = Chest.draw(generator(seed, "chest", kind, patient))
-            image, findings = draw_radiograph(generator(seed, "visit", kind, patient, visit), chest, size)
+            rng = generator(seed, "visit", kind, patient, visit)
+            image, findings = draw_radiograph(rng, chest, size, clarity)
             name = f"images/{kind}_{patient:04d}_{visit}.png"
             Image.fromarray(image).save(folder / name)
             rows.append([name, f"{kind}_{patient:04d}", *(findings if kind == "patient" else [""] * len(FINDINGS))])

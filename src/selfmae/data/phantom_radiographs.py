@@ -52,8 +52,13 @@ class View:
     lungs: tuple[np.ndarray, np.ndarray]  # 0..1, soft-edged
 
 
-def draw_radiograph(rng: Generator, chest: Chest, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Draw one image, uint8 [rows, columns], and its findings, 0 or 1 in the order of `FINDINGS`."""
+def draw_radiograph(
+    rng: Generator, chest: Chest, size: tuple[int, int], clarity: float = 1.0
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Draw one image, uint8 [rows, columns], and its findings, 0 or 1 in the order of `FINDINGS`.
+
+    `clarity` multiplies how much a finding brightens or darkens the lung; it does not widen the heart.
+    """
     # Independent streams: a finding changes nothing but itself.
     stance, film, *streams = rng.spawn(2 + len(FINDINGS))
     findings = _draw_findings(rng, chest)
@@ -61,12 +66,12 @@ def draw_radiograph(rng: Generator, chest: Chest, size: tuple[int, int]) -> tupl
     shadow, vessels = _thorax(view, chest), _vessels(stance, view)
     present = {name: stream for name, stream, found in zip(FINDINGS, streams, findings, strict=True) if found}
     if "pneumothorax" in present:
-        shadow, vessels = _collapse(present["pneumothorax"], view, shadow, vessels)
+        shadow, vessels = _collapse(present["pneumothorax"], view, shadow, vessels, clarity)
     shadow = shadow + vessels
     for name, draw in (("effusion", _effusion), ("consolidation", _consolidation), ("nodule", _nodule)):
         if name in present:
             side = int(present[name].integers(2))
-            shadow = shadow + draw(present[name], view, chest, side) * view.lungs[side]
+            shadow = shadow + clarity * draw(present[name], view, chest, side) * view.lungs[side]
     return _expose(film, shadow), findings
 
 
@@ -165,13 +170,15 @@ def _nodule(rng: Generator, view: View, chest: Chest, side: int) -> np.ndarray:
     return rng.uniform(0.2, 0.38) * _spot(view, view.outward[side], place, row, rng.uniform(0.034, 0.05))
 
 
-def _collapse(rng: Generator, view: View, shadow: np.ndarray, vessels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _collapse(
+    rng: Generator, view: View, shadow: np.ndarray, vessels: np.ndarray, clarity: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Free a rim of one lung, wider at the apex, from its markings, and draw the line of the pleura."""
     side = int(rng.integers(2))
     gap = view.outward[side] - (0.97 - rng.uniform(0.12, 0.3) * np.clip(1.6 - 1.6 * view.row, 0.2, 1.3))
     rim = _soft(gap, 0.04) * view.lungs[side]
     line = np.exp(-((gap / 0.035) ** 2)) * view.lungs[side]
-    return shadow - 0.07 * rim + 0.06 * line, vessels * (1 - rim)
+    return shadow - clarity * 0.07 * rim + clarity * 0.06 * line, vessels * (1 - rim)
 
 
 def _expose(rng: Generator, shadow: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 ORGANS = ("liver", "spleen", "right kidney", "left kidney", "aorta", "pancreas")  # mask values 1..6
 Place = Sequence[float] | np.ndarray  # x, y, z
-AIR, FAT, MUSCLE, BONE, LUNG = -1000.0, -100.0, 55.0, 250.0, -820.0  # HU
+AIR, FAT, MUSCLE, LUNG = -1000.0, -100.0, 55.0, -820.0  # HU
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,22 @@ class Build:
     def draw(cls, rng: Generator) -> "Build":
         """Draw each value independently from a normal of deviation 0.6, clipped at -1.2 and 1.2."""
         return cls(*(float(value) for value in np.clip(rng.normal(0, 0.6, 8), -1.2, 1.2)))
+
+
+@dataclass(frozen=True)
+class Style:
+    """How hard it is to tell the organs from each other and from what surrounds them."""
+
+    hu: tuple[float, ...]  # mean intensity of each organ
+    swell: float  # how large all organs but the liver are
+    body: tuple[float, float]  # half the width and depth of the body; 1 fills the frame
+    bone: float  # HU
+    cava: float  # HU of the vena cava beside the aorta, above the aorta's
+
+
+LIFELIKE = Style((68, 66, 74, 74, 84, 60), 1.0, (0.85, 0.72), 250.0, -18.0)
+# Found by trying: each organ has an intensity that little else has, and is large enough to be found in few steps.
+PLAIN = Style((90, 120, 150, 150, 180, 215), 1.4, (0.98, 0.88), 700.0, -120.0)
 
 
 @dataclass(frozen=True)
@@ -57,12 +73,14 @@ class Canvas:
         return (x / a) ** 2 + (y / b) ** 2 + (z / c) ** 2 < 1
 
 
-def draw_volume(rng: Generator, size: tuple[int, int, int], num_channels: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_volume(
+    rng: Generator, size: tuple[int, int, int], num_channels: int, style: Style = LIFELIKE
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw one body: the image, int16 [*S, C], and its mask, uint8 [*S]."""
     build = Build.draw(rng)
-    canvas = _body(rng, build, size)
+    canvas = _body(rng, build, size, style)
     _bowel(rng, canvas, build)
-    _organs(rng, canvas, build)
+    _organs(rng, canvas, build, style)
     _lungs(canvas, build)
     clean = ndimage.gaussian_filter(canvas.hu, 0.4, mode="nearest")  # partial volume at the borders
     return np.stack([_acquire(rng, clean, channel) for channel in range(num_channels)], axis=-1), canvas.mask
@@ -84,14 +102,14 @@ def turned(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.n
     return x * cos + y * sin, y * cos - x * sin
 
 
-def _body(rng: Generator, build: Build, size: tuple[int, int, int]) -> Canvas:
+def _body(rng: Generator, build: Build, size: tuple[int, int, int], style: Style) -> Canvas:
     """Bend the coordinates and paint skin, fat, muscle and spine."""
     x, y, z = np.meshgrid(*((np.arange(n, dtype=np.float32) * 2 + 1) / n - 1 for n in size), indexing="ij")
     x = x - float(rng.normal(0, 0.03)) - 0.08 * build.curve * np.sin(np.pi * (z + 0.3))
     y = y - float(rng.normal(0, 0.03))
     x, y = turned(x, y, 0.16 * build.roll)
-    x = x / (0.85 + 0.07 * build.bulk)
-    y = y / (0.72 + 0.05 * build.bulk + 0.07 * build.depth)
+    x = x / (style.body[0] + 0.07 * build.bulk)
+    y = y / (style.body[1] + 0.05 * build.bulk + 0.07 * build.depth)
     hull = np.sqrt(x**2 + y**2 + 0.15 * x**2 * y**2)  # 1 at the skin
     # The skin stays smooth; what lies inside is bent a little for each person.
     x, y, z = (axis + 0.035 * smooth_field(rng, size, 5) for axis in (x, y, z))
@@ -100,9 +118,9 @@ def _body(rng: Generator, build: Build, size: tuple[int, int, int]) -> Canvas:
     muscle = (hull < 1 - fat) & (hull > 1 - fat - wall)
     back = (np.abs(np.abs(x) - 0.2) < 0.13) & (np.abs(y + 0.68) < 0.13)
     hu[muscle | (back & (hull < 1 - fat))] = MUSCLE
-    hu[muscle & (np.cos(11 * (z + 0.5 * y)) > 0.75) & (z > -0.3)] = BONE  # ribs
+    hu[muscle & (np.cos(11 * (z + 0.5 * y)) > 0.75) & (z > -0.3)] = style.bone  # ribs
     spine = (x / 0.15) ** 2 + ((y + 0.5) / 0.17) ** 2 < 1
-    hu[spine] = np.where(np.cos(9 * z) > -0.75, BONE, 90.0)[spine]  # vertebrae and discs
+    hu[spine] = np.where(np.cos(9 * z) > -0.75, style.bone, 90.0)[spine]  # vertebrae and discs
     cavity = (hull < 1 - fat - wall) & ~spine & ~back
     return Canvas((x, y, z), hu, np.zeros(size, np.uint8), cavity)
 
@@ -119,14 +137,14 @@ def _bowel(rng: Generator, canvas: Canvas, build: Build) -> None:
     canvas.paint(canvas.ellipsoid(centre, rng.uniform(0.1, 0.18, 3)), rng.uniform(40, 90))
 
 
-def _organs(rng: Generator, canvas: Canvas, build: Build) -> None:
+def _organs(rng: Generator, canvas: Canvas, build: Build, style: Style) -> None:
     """Paint the organs; the later of two that overlap wins."""
     size = canvas.hu.shape
     grain = smooth_field(rng, size, 14) * (7 + 5 * build.disease)  # liver and spleen share texture and its strength
-    hu = _organ_hu(rng, build)
+    hu = _organ_hu(rng, build, style)
     jitter = rng.normal(0, 0.02, (len(ORGANS), 3))
     large = 1 + 0.17 * build.growth + 0.03 * rng.normal()
-    spleen = 1 + 0.2 * build.growth + 0.06 * rng.normal()
+    spleen = style.swell * (1 + 0.2 * build.growth + 0.06 * rng.normal())
     up, down = 0.1 * build.breath, 0.22 * build.growth
 
     place = jitter[0] + (0.36, 0.05, 0.4 + up)
@@ -135,33 +153,33 @@ def _organs(rng: Generator, canvas: Canvas, build: Build) -> None:
     canvas.paint(liver, hu[0] + grain, 1)
     place = jitter[1] + (-0.56, -0.22, 0.38 + up)
     canvas.paint(canvas.ellipsoid(place, np.array((0.15, 0.32, 0.28)) * spleen, -0.4), hu[1] + grain, 2)
-    kidney = np.array((0.15, 0.2, 0.28)) * (1 + 0.1 * build.bulk + 0.04 * rng.normal())
+    kidney = np.array((0.15, 0.2, 0.28)) * style.swell * (1 + 0.1 * build.bulk + 0.04 * rng.normal())
     for index, side, level in ((2, 1, -0.3 - down), (3, -1, -0.17 - 0.7 * down)):
         place = jitter[index] + (0.44 * side, -0.3, level + up)
         canvas.paint(canvas.ellipsoid(place, kidney, 0.5 * side), hu[index], index + 1)
         canvas.paint(canvas.ellipsoid(place - (0.08 * side, 0, 0), kidney * 0.35), -40.0)  # fat of the renal pelvis
     x, y, _ = canvas.axes
-    canvas.paint(_pancreas(canvas, jitter[5] + (0, 0, up - 0.5 * down)), hu[5], 6)
+    canvas.paint(_pancreas(canvas, jitter[5] + (0, 0, up - 0.5 * down), 0.11 * style.swell), hu[5], 6)
     # In small volumes the thin organs are at least about two voxels wide.
-    vessel = max(0.085 + 0.012 * build.bulk, 2.2 / min(size[:2]))
+    vessel = max(0.085 * style.swell + 0.012 * build.bulk, 2.2 / min(size[:2]))
     canvas.paint((x + 0.1) ** 2 + (y + 0.2) ** 2 < vessel**2, hu[4], 5)
-    canvas.paint((x - 0.13) ** 2 + (y + 0.17) ** 2 < (1.1 * vessel) ** 2, hu[4] - 18)  # vena cava: a distractor
+    canvas.paint((x - 0.13) ** 2 + (y + 0.17) ** 2 < (1.1 * vessel) ** 2, hu[4] + style.cava)  # vena cava: a distractor
 
 
-def _organ_hu(rng: Generator, build: Build) -> np.ndarray:
+def _organ_hu(rng: Generator, build: Build, style: Style) -> np.ndarray:
     """Return the intensity of each organ; their ranges overlap, their order follows disease and contrast agent."""
-    base = np.array((68, 66, 74, 74, 84, 60), np.float32)
+    base = np.array(style.hu, np.float32)
     disease = np.array((-14, -11, 0, 0, 0, -4)) * build.disease
     contrast = np.array((9, 12, 20, 20, 28, 7)) * build.contrast
     return base + disease + contrast + rng.normal(0, 4, len(ORGANS))
 
 
-def _pancreas(canvas: Canvas, shift: np.ndarray) -> np.ndarray:
+def _pancreas(canvas: Canvas, shift: np.ndarray, thickness: float) -> np.ndarray:
     """Return a thin arched tube from before the vena cava to the hilum of the spleen."""
     x, y, z = (axis - float(offset) for axis, offset in zip(canvas.axes, shift, strict=True))
     along = np.clip((0.22 - x) / 0.62, 0, 1)  # 0 at the head, 1 at the tail
     gaps = x - 0.22 + 0.62 * along, y - 0.02 - 0.16 * np.sin(np.pi * along) + 0.08 * along, z + 0.02 - 0.22 * along
-    radius = np.maximum(0.11 - 0.03 * along, 2.2 / min(canvas.hu.shape))
+    radius = np.maximum(thickness - 0.03 * along, 2.2 / min(canvas.hu.shape))
     return gaps[0] ** 2 + gaps[1] ** 2 + gaps[2] ** 2 < radius**2
 
 

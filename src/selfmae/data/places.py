@@ -24,7 +24,7 @@ def label_places(mask: np.ndarray) -> np.ndarray:
 
 
 def tissue_places(image: np.ndarray) -> np.ndarray:
-    """Return one row of random voxels of an image [C, *S] that are no air, judged by intensity alone.
+    """Return one row of random voxels of an image [C, *S] that are not air, judged by intensity alone.
 
     Air lies at or below Otsu's threshold in every channel; where no channel has two sides (`SEPARATES`), all voxels
     are taken. `NUM_TRIES` voxels are looked at, so a sliver of tissue gives few places.

@@ -67,18 +67,21 @@ def prepare_image(image: Image, options: DataOptions) -> np.ndarray:
     return prepared
 
 
-def prepare_mask(mask: Mask, values: Sequence[int], options: DataOptions) -> np.ndarray:
+def prepare_mask(
+    mask: Mask, values: Sequence[int], options: DataOptions, spacing_mm: Sequence[float] = ()
+) -> np.ndarray:
     """Return the mask [*S] on the prepared grid, uint8: 0 is background, k the k-th of the label `values`.
 
     Values that are no label become background; `values` may be sparse and large, but there are at most 255 of them.
+    `spacing_mm` is that of the image: the header of a mask may say another or none, and the grids would differ.
     """
     lowest = int(mask.array.min())
     if lowest < 0:
         raise UserError(f"The mask holds {lowest}, but its values must be 0 or above: correct the mask.")
     array = _label_places(mask.array, values)
-    shape = prepared_shape(array.shape, mask.spacing_mm, options)
+    shape = prepared_shape(array.shape, spacing_mm, options)
     if shape != array.shape:
-        array = resample_mask(array, shape, options.mask_interpolation, _coarse(mask.spacing_mm, options))
+        array = resample_mask(array, shape, options.mask_interpolation, _coarse(spacing_mm, options))
     return array
 
 

@@ -4,6 +4,8 @@ Volumes come in the axis order nearest to RAS (left to right, back to front, foo
 that flips, crops and figures mean the same for every scan.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from selfmae.data import arrays, dicom
 from selfmae.data.dicom_masks import load_mask as load_dicom_mask
 from selfmae.data.image_files import ARRAYS, NIFTI, PICTURES, VOLUMES, suffix_of
 from selfmae.data.itk import ENDINGS, load_itk
-from selfmae.data.nifti import open_nifti, read_canonical
+from selfmae.data.nifti import canonical_affine, open_nifti, read_canonical
 from selfmae.errors import UserError
 
 COLOURS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
@@ -34,11 +36,25 @@ class Raw:
 
 def read_raw(path: Path, mask: bool = False) -> Raw:
     """Read a file; every error of a reader becomes one sentence."""
-    try:
+    with _one_sentence(path, mask):
         found = _read_kind(path, mask)
         if not found.array.size:
             raise ValueError("it has no voxels")
         return found
+
+
+def read_spacing(path: Path) -> tuple[float, ...]:
+    """Return the spacing of an image in mm as `read_raw` gives it; of a volume no voxels are read."""
+    if not is_volume(path):
+        return read_raw(path).spacing_mm
+    with _one_sentence(path, False):
+        return _spacing_of(canonical_affine(load_volume(path)))
+
+
+@contextmanager
+def _one_sentence(path: Path, mask: bool) -> Iterator[None]:
+    try:
+        yield
     except UserError:
         raise
     except FileNotFoundError as error:
@@ -69,7 +85,7 @@ def _read_kind(path: Path, mask: bool) -> Raw:
 
 def _read_dicom(path: Path, mask: bool) -> Raw:
     if mask:
-        return _as_canonical(nib.Nifti1Image(*load_dicom_mask(path)), mask)
+        return _as_canonical(nib.Nifti1Image(*load_dicom_mask(path)), mask, path)
     if dicom.is_volume(path):
         return _read_volume(path, mask)
     array, spacing = dicom.load_picture(path)
@@ -87,17 +103,29 @@ def is_volume(path: Path) -> bool:
 
 
 def _read_volume(path: Path, mask: bool) -> Raw:
-    return _as_canonical(load_volume(path), mask)
+    return _as_canonical(load_volume(path), mask, path)
 
 
-def _as_canonical(image: Any, mask: bool) -> Raw:
-    array, affine = read_canonical(image, mask)
-    spacing = tuple(round(float(step), 6) for step in nib.affines.voxel_sizes(affine))
-    return Raw(array, 3, spacing, np.asarray(affine, dtype=float))
+def _as_canonical(image: Any, mask: bool, path: Path) -> Raw:
+    try:
+        array, affine = read_canonical(image, mask)
+    except UserError as error:  # which does not know the file
+        raise UserError(f"{path} could not be read: {error}", error.code) from error
+    return Raw(array, 3, _spacing_of(affine), np.asarray(affine, dtype=float))
+
+
+def _spacing_of(affine: np.ndarray) -> tuple[float, ...]:
+    return tuple(round(float(step), 6) for step in nib.affines.voxel_sizes(affine))
 
 
 def _read_picture(path: Path, mask: bool) -> Raw:
     with Picture.open(path) as picture:
+        num_pages = getattr(picture, "n_frames", 1)
+        if num_pages > 1:
+            raise UserError(
+                f"{path} has {num_pages} pages, but an image is a single picture: save each page as a file of its own, "
+                "or a volume as NIfTI."
+            )
         # A palette holds colours for people: in a mask its indices are the labels.
         colours = None if mask and picture.mode == "P" else COLOURS.get(picture.mode)
         return Raw(np.asarray(picture.convert(colours) if colours else picture), 2, (), None)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from selfmae.data.views import View
 
 COLUMNS = 32  # places along the third axis that are computed together; faster than fewer or all of 96
+Axis = tuple[np.ndarray, np.ndarray]  # voxels on both sides of places on an axis, and their weights
 ROWS = 3072  # places in the plane that are computed together, which stay in the processor's cache
 
 
@@ -51,25 +52,14 @@ def _show_image(image: np.ndarray, view: View) -> np.ndarray:
         return _as_float(_slice(image, view))
     pairs = zip(_places(image.shape[1:], view), image.shape[1:], strict=True)
     axes = [_neighbours(places, extent) for places, extent in pairs]
-    (rows, row_weights), (columns, column_weights) = axes[:2]
-    window = tuple(slice(int(index.min()), int(index.max()) + 1) for index, _ in axes)
-    # Four voxels around each place of the plane, each with all that lies behind it on the third axis.
-    bags = (rows[:, None] - window[0].start) * (window[1].stop - window[1].start) + columns[None] - window[1].start
-    weights = row_weights[:, None] * column_weights[None]
-    bags, weights = (np.ascontiguousarray(item.reshape(4, -1).T) for item in (bags, weights))
-    out = np.empty((len(image), bags.shape[0], *view.crop[2:]), dtype=np.float32)
-    behind = _Line(axes[2][0] - window[2].start, axes[2][1]) if len(axes) == 3 else None
+    window = tuple(slice(int(voxels.min()), int(voxels.max()) + 1) for voxels, _ in axes)
+    shape = [part.stop - part.start for part in window]
+    axes = [(voxels - part.start, weights) for (voxels, weights), part in zip(axes, window, strict=True)]
+    sampling = _Turned(axes, shape) if view.angle else _Straight(axes)
+    out = np.empty((len(image), *view.crop), dtype=np.float32)
     for channel, shown in zip(image, out, strict=True):
-        region = _as_float(channel[window])
-        table = region.reshape(region.shape[0] * region.shape[1], -1)
-        for start in range(0, len(bags), ROWS):
-            part = slice(start, start + ROWS)
-            plane = _weighted_rows(table, bags[part], weights[part])
-            if behind:
-                behind.fill(plane, shown[part])
-            else:
-                shown[part] = plane[:, 0]
-    return out.reshape(len(image), *view.crop)
+        sampling.fill(_as_float(channel[window]), shown)
+    return out
 
 
 def _show_mask(mask: np.ndarray, view: View) -> np.ndarray:
@@ -113,13 +103,20 @@ def _slice(array: np.ndarray, view: View) -> np.ndarray:
 
 
 def _places(shape: Sequence[int], view: View) -> list[np.ndarray]:
-    """Return the places in an image [*S] that a view shows: [X, Y] of the first two axes, [Z] of the third."""
+    """Return the places in an image [*S] that a view shows: on the first two axes [X, Y], on the third [Z].
+
+    On those of the first two [X, 1] and [1, Y] where the view is not turned.
+    """
     steps = [
         (np.arange(extent) - (extent - 1) / 2) * (-scale if flip else scale)
         for extent, scale, flip in zip(view.crop, view.scale, view.flips, strict=True)
     ]
-    first, second, turn = steps[0][:, None], steps[1][None], (cos(view.angle), sin(view.angle))
-    moved = [turn[0] * first - turn[1] * second, turn[1] * first + turn[0] * second, *steps[2:]]
+    first, second = steps[0][:, None], steps[1][None]
+    if view.angle:
+        cosine, sine = cos(view.angle), sin(view.angle)
+        turned = cosine * first - sine * second / view.aspect, sine * first * view.aspect + cosine * second
+        first, second = turned
+    moved = [first, second, *steps[2:]]
     padded = np.maximum(shape, view.crop)
     return [
         np.clip(place + centre, 0, length - 1) - (length - extent) // 2
@@ -150,6 +147,44 @@ def _weighted_rows(rows: np.ndarray, bags: np.ndarray, weights: np.ndarray) -> n
     return F.embedding_bag(indices, table, mode="sum", per_sample_weights=factors).numpy()
 
 
+class _Straight:
+    """Sampling of a region along one axis after the other, for a view that is not turned."""
+
+    def __init__(self, axes: Sequence[Axis]) -> None:
+        self.lines = [_Line(voxels.reshape(2, -1), weights.reshape(2, -1)) for voxels, weights in axes]
+
+    def fill(self, region: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out` [*crop] from the region [*S]."""
+        for axis in reversed(range(region.ndim)):
+            rows = np.ascontiguousarray(np.moveaxis(region, axis, -1))
+            shown = np.empty((*rows.shape[:-1], out.shape[axis]), dtype=np.float32)
+            self.lines[axis].fill(rows.reshape(-1, rows.shape[-1]), shown.reshape(-1, shown.shape[-1]))
+            region = np.moveaxis(shown, -1, axis)
+        out[:] = region
+
+
+class _Turned:
+    """Sampling of a region [*S] between the four voxels around each place of the plane, then along the third axis."""
+
+    def __init__(self, axes: Sequence[Axis], shape: Sequence[int]) -> None:
+        (rows, row_weights), (columns, column_weights) = axes[:2]
+        # The four voxels, each with all that lies behind it on the third axis.
+        bags, weights = rows[:, None] * shape[1] + columns[None], row_weights[:, None] * column_weights[None]
+        self.bags, self.weights = (np.ascontiguousarray(item.reshape(4, -1).T) for item in (bags, weights))
+        self.behind = _Line(*axes[2]) if len(axes) == 3 else None
+
+    def fill(self, region: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out` [*crop] from the region."""
+        table, shown = region.reshape(region.shape[0] * region.shape[1], -1), out.reshape(len(self.bags), -1)
+        for start in range(0, len(self.bags), ROWS):
+            part = slice(start, start + ROWS)
+            plane = _weighted_rows(table, self.bags[part], self.weights[part])
+            if self.behind:
+                self.behind.fill(plane, shown[part])
+            else:
+                shown[part] = plane
+
+
 class _Line:
     """Linear sampling along an axis between its `voxels` [2, Z], with `weights` [2, Z]."""
 
@@ -163,7 +198,8 @@ class _Line:
     def fill(self, plane: np.ndarray, out: np.ndarray) -> None:
         """Fill rows [P, Z] from rows [P, Q]: a product with few columns at a time.
 
-        Through torch, since NumPy's product takes all cores, however many loaders run beside it.
+        Through torch, since NumPy's product takes all cores, however many loaders run beside it, and into a given
+        array, since autocast would round any other product to bf16.
         """
         if self.direction:
             out[:] = plane[:, :: self.direction]
@@ -172,4 +208,4 @@ class _Line:
             part = slice(start, start + COLUMNS)
             low, high = int(self.voxels[:, part].min()), int(self.voxels[:, part].max()) + 1
             rows, matrix = torch.from_numpy(plane[:, low:high]), torch.from_numpy(self.matrix[low:high, part])
-            out[:, part] = (rows @ matrix).numpy()
+            torch.mm(rows, matrix, out=torch.from_numpy(out[:, part]))

@@ -1,21 +1,19 @@
 """Prepared images on disk: each is read, resampled and normalised once, then only crops of it are read.
 
 Images are float16 [C, *S], masks uint8 [*S], one `.npy` file each, opened as memory maps. Their names come from the
-content of their files and the options, so that runs, copies and layouts share them. Masks are prepared on their own,
-and only when asked for: pre-training opens no label file.
+content of their files and the options, so that runs, copies and layouts share them. Masks are prepared with the
+spacing of their image, and only when asked for: pre-training opens no label file.
 """
 
 import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from selfmae.data.case import Case
 from selfmae.data.identity import Digests
@@ -24,6 +22,8 @@ from selfmae.data.masks import read_mask
 from selfmae.data.notebook import default_cache
 from selfmae.data.places import label_places, tissue_places
 from selfmae.data.prepare import Box, find_box, prepare_image, prepare_mask
+from selfmae.data.raw import read_spacing
+from selfmae.data.threads import image_threads, num_cores
 from selfmae.errors import UserError
 from selfmae.options import DataOptions
 
@@ -48,6 +48,7 @@ class Store:
                 *(options.crop_foreground, options.normalise_crops, len(options.channels)),
             )
         )
+        self._is_spaced = bool(options.spacing_mm and not options.size)  # a mask's grid depends on its image
         self._digests = Digests(self.folder / "digests.txt")
         self._paths: dict[tuple[str, tuple[Path, ...]], Path] = {}
 
@@ -69,7 +70,8 @@ class Store:
         if not path.exists():
             assert isinstance(case.target, Path)
             with _naming(case.target):
-                array = prepare_mask(read_mask(case.target), self.label_values, self.options)
+                spacing = read_spacing(case.images[0]) if self._is_spaced else ()
+                array = prepare_mask(read_mask(case.target), self.label_values, self.options, spacing)
             self._write(path, self.box(case).cut(array) if self.options.crop_foreground else array)
         return _opened(path)
 
@@ -86,7 +88,7 @@ class Store:
         return self._places(self.mask_path(case), lambda: label_places(self.mask(case)))
 
     def tissue_places(self, case: Case) -> np.ndarray:
-        """Return voxels of a case's image that are no air (see `data.places`), a memory map; opens no label file."""
+        """Return voxels of a case's image that are not air (see `data.places`), a memory map; opens no label file."""
         return self._places(self.image_path(case), lambda: tissue_places(self.image(case)))
 
     def prepare(
@@ -106,7 +108,7 @@ class Store:
             elif places:
                 self.tissue_places(case)
 
-        with _workers() as pool:
+        with image_threads(min(num_cores(), MOST_THREADS)) as pool:
             for done, _ in enumerate(pool.map(one, cases), start=1):
                 if progress:
                     progress(done, len(cases))
@@ -129,7 +131,7 @@ class Store:
         how = repr((self._grid, self.options.mask_interpolation, self.label_values))
         if self.options.crop_foreground:
             return self._path("mask", (case.target, *case.images), how + self._how)
-        return self._path("mask", (case.target,), how)
+        return self._path("mask", (case.target, *case.images[: int(self._is_spaced)]), how)
 
     def _places(self, beside: Path, find: Callable[[], np.ndarray]) -> np.ndarray:
         path = beside.with_suffix(".places.npy")
@@ -164,33 +166,11 @@ class Store:
             ) from error
 
 
-def num_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @lru_cache(maxsize=MOST_OPEN)
 def _opened(path: Path) -> np.ndarray:
     """Return a file of the store as a memory map. What a name stands for never changes, so the map is kept."""
     array: np.ndarray = np.load(path, mmap_mode="r")
     return array
-
-
-@contextmanager
-def _workers() -> Iterator[ThreadPoolExecutor]:
-    """Yield one thread for each core, within which torch uses no others.
-
-    Unpacking, resampling and the conversions release Python's lock: two threads are as fast as two processes
-    (benchmarks/README.md), and need no second Python.
-    """
-    before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(
-            min(num_cores(), MOST_THREADS), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -4,9 +4,9 @@ The sample at place p of the stream is a pure function of the seed and p, so tha
 what it would have seen, on any number of devices.
 """
 
-import queue
-import threading
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from selfmae.data.case import Case
+from selfmae.data.threads import image_threads
 from selfmae.seeds import derive, generator
 
 Sample = dict[str, Tensor]
@@ -48,40 +49,23 @@ def collate(samples: Sequence[Sample]) -> Sample:
     return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
 
-def stream(make: Callable[[int], Sample], start: int, stop: int) -> Generator[Sample, None, None]:
-    """Yield make(start), ..., make(stop - 1), each made ahead of time by one background thread.
+def stream(
+    make: Callable[[Draw], Sample], batches: Iterable[Sequence[Draw]], num_threads: int
+) -> Generator[Sample, None, None]:
+    """Yield the samples of each batch of draws, collated, made ahead of time by `num_threads` threads.
 
-    One thread is enough, since a prepared crop takes about a millisecond, and it needs no fork, no shared memory and
-    no limit of open files. An error in the thread is raised here.
+    The batches are the same for any number of threads. An error in a thread is raised here, in place of its batch.
     """
-    ready: queue.Queue[Sample | BaseException] = queue.Queue(maxsize=AHEAD)
-    closed = threading.Event()
 
-    def fill() -> None:
-        try:
-            for number in range(start, stop):
-                if closed.is_set():
-                    return
-                ready.put(make(number))
-        except BaseException as error:
-            ready.put(error)
+    def gather(samples: Sequence[Future[Sample]]) -> Sample:
+        return collate([sample.result() for sample in samples])
 
-    worker = threading.Thread(target=fill, name="selfmae-batches", daemon=True)
-    worker.start()
-    try:
-        for _ in range(start, stop):
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        closed.set()
-        while worker.is_alive():
-            _drain(ready)
-            worker.join(timeout=0.05)
-
-
-def _drain(ready: queue.Queue[Sample | BaseException]) -> None:
-    """Empty the queue, so that a thread waiting to put something in it sees that nobody listens."""
-    while not ready.empty():
-        ready.get_nowait()
+    ready: deque[Future[Sample]] = deque()
+    with image_threads(num_threads) as pool:
+        for draws in batches:
+            # Queued behind its samples, so that no thread waits here for a sample that none has begun.
+            ready.append(pool.submit(gather, [pool.submit(make, draw) for draw in draws]))
+            if len(ready) > AHEAD:
+                yield ready.popleft().result()
+        while ready:
+            yield ready.popleft().result()

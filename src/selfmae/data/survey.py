@@ -85,7 +85,7 @@ def _most_bytes(case: Case) -> int:
 def _settle_pictures(facts: Sequence[Facts]) -> list[Facts]:
     """Return the facts with gray pictures that have as many channels as the others, one or three (`with_channels`).
 
-    Where a picture lacks a spacing, none has one: pictures are compared by their pixels.
+    Where a picture has no spacing, none has one: pictures are compared by their pixels.
     """
     colours = Counter(fact.num_channels for fact in facts if not fact.is_gray)
     usual = colours.most_common(1)[0][0] if colours else 1
@@ -105,7 +105,7 @@ def _odd_ones(facts: Sequence[Facts]) -> list[Problem]:
     kinds: dict[str, Callable[[Facts], str]] = {
         "channels_differ": lambda fact: f"{fact.num_channels} channels",
         "axes_differ": lambda fact: f"{len(fact.shape)} axes",
-        "spacing_lacks": lambda fact: "a spacing" if fact.spacing_mm else "no spacing",
+        "missing_spacing": lambda fact: "a spacing" if fact.spacing_mm else "no spacing",
     }
     problems = []
     for code, kind in kinds.items():

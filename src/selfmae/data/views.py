@@ -3,7 +3,7 @@
 Every draw is a pure function of a NumPy generator, so that the same draw gives the same view on every machine and after
 every restart; `data.samples` takes what a view shows.
 
-Shapes: S spatial axes. Places are voxel indices; volumes turn in the plane of their first two axes.
+Shapes: S spatial axes. Places are voxel indices; volumes turn in the plane of their first two axes, in millimetres.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ class View:
     centre: tuple[float, ...] = ()  # place of the crop's middle, where it is scaled or turned
     scale: tuple[float, ...] = field(default=())  # voxels of the image per voxel of the crop; () is a plain slice
     angle: float = 0.0  # radians
+    aspect: float = 1.0  # voxel of the first axis by one of the second, in mm: turned bodies keep their form
     turns: int = 0  # quarters, after all else
 
 
@@ -60,10 +61,14 @@ def draw_view(
     corner: Sequence[int],
     options: AugmentOptions,
     rng: np.random.Generator,
+    spacing_mm: Sequence[float] = (),
 ) -> View:
-    """Draw how the crop at `corner` of an image [*S] is changed; random resized crops take the place of the corner."""
+    """Draw how the crop at `corner` of an image [*S] is changed; random resized crops take the place of the corner.
+
+    Without `spacing_mm` voxels are taken to be as long on the first axis as on the second.
+    """
     flips = tuple(axis in options.flip_axes and bool(rng.random() < options.flip) for axis in range(len(crop)))
-    view = View(tuple(crop), tuple(corner), flips)
+    view = View(tuple(crop), tuple(corner), flips, aspect=spacing_mm[0] / spacing_mm[1] if spacing_mm else 1.0)
     if options.min_scale < 1 or options.rotate_degrees or options.zoom:
         view = _draw_warp(view, shape, options, rng)
     if options.quarter_turns and rng.random() < options.quarter_turns:

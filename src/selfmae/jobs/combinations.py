@@ -14,8 +14,8 @@ Settings = Mapping[str, Any]  # "mask.ratio": 0.5
 
 # All combinations are trained and tested on the same cases: what decides them is no setting to sweep.
 FIXED = (
-    *("target.", "data.source", "data.layout", "data.channels", "data.patient_pattern", "data.splits"),
-    *("data.test_fraction", "data.val_fraction", "data.split_seed"),
+    *("data.source", "data.layout", "data.channels", "data.patient_pattern", "data.splits"),
+    *("data.test_fraction", "data.val_fraction", "data.split", "data.split_seed"),
 )
 UNUSED_IN_PRETRAINING = ("fit.", "predict.", "data.fraction")
 UNUSED_WITHOUT_PRETRAINING = ("pretrain.", "mask.", "moco.", "probe.", "start.pretrain", "data.pretrain_on")
@@ -30,7 +30,7 @@ def parse_axes(words: Sequence[str]) -> dict[str, list[Any]]:
             raise UserError(f"{word!r} must look like key=value,value, for example mask.ratio=0.25,0.5,0.75.")
         if key in axes:
             raise UserError(f"{key} is given twice: put all its values behind one {key}=.")
-        if key.startswith(FIXED):
+        if key in FIXED or key.startswith("target."):
             raise UserError(f"{key} decides the cases, which all of a sweep must share: make one run for each value.")
         axes[key] = next(iter(flat(parse_sets([f"{key}=[{text}]"])).values()))
         texts = [_text(value) for value in axes[key]]

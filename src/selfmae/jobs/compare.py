@@ -1,6 +1,5 @@
 """Comparison of finished runs: paired differences between starts on the same test cases, and the verdict."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -11,15 +10,17 @@ from typing import Any
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluations import Evaluation, find_evaluations, name_apart, target_of
-from selfmae.jobs.folder import read_recipe, read_table, write_json
-from selfmae.jobs.runs import Runs, Scorer, join_rows, keep_complete, make_scorer, missing_cells
+from selfmae.jobs.folder import read_json, read_recipe, read_table, write_json
+from selfmae.jobs.runs import Runs, Scorer, check_same_images, join_rows, keep_complete, make_scorer, missing_cells
 from selfmae.jobs.seen import check_models, say_leakage
 from selfmae.jobs.subgroups import Subgroup, column_groups, keep_columns, kept_columns, size_groups, table_of
 from selfmae.metrics.multiple import LEVEL, holm, judge
 from selfmae.metrics.outlook import Errors, what_it_takes
 from selfmae.metrics.statistics import LABEL_RESAMPLES, VERDICT_RESAMPLES, Comparison, compare_paired
 from selfmae.options import TargetOptions
-from selfmae.report.sentences import missing_sentences, outlook_sentences
+from selfmae.report.caveats import INTERVALS, missing_sentences, noise_sentences, outlook_sentences, unknown_sentences
+from selfmae.report.results import what_instead
+from selfmae.report.words import metric_title
 from selfmae.tasks.base import HEADLINES
 
 
@@ -33,15 +34,17 @@ def compare(
     `subgroups` are columns of the source's table, or of another `table`, by whose values the test cases are grouped; a
     run folder keeps them, so that a later verdict has them too.
     """
+    if table is not None and not subgroups:
+        raise UserError(f"--table {table} is for --subgroups, which was not given: name columns of it, as in sex,view.")
     found = [find_evaluations(folder) for folder in folders]
     empty = [str(folder) for folder, cells in zip(folders, found, strict=True) if not cells]
     if empty:
         raise UserError(
-            f"{', '.join(empty)}: no finished run was found (summary-test.json): "
-            "run `selfmae run SOURCE --out DIR` to its end first."
+            f"{', '.join(empty)}: no finished run was found (summary-test.json): {what_instead(Path(empty[0]))}."
         )
     cells = name_apart([cell for cells in found for cell in cells])
     check_once(cells)
+    check_same_images(cells)
     starts = _ordered_starts(cells, folders)
     known = {start: [cell.folder for cell in cells if cell.start == start and cell.is_trained] for start in starts}
     leakage = check_models(known, transductive)
@@ -49,6 +52,8 @@ def compare(
     missing, cells = missing_cells(folders, cells), keep_complete(cells, folders)
     runs = {start: join_rows([cell for cell in cells if cell.start == start]) for start in starts}
     verdict = _verdict(runs, target) | {"leakage": leakage, "missing": missing}
+    if scored := [start for start in starts if not known[start]]:
+        verdict["scored"] = scored
     is_run = len(folders) == 1 and (folders[0] / "run.json").exists()
     if not subgroups:
         subgroups, table = kept_columns(folders[0])
@@ -78,7 +83,7 @@ def check_once(cells: Sequence[Evaluation]) -> None:
 def _ordered_starts(cells: Sequence[Evaluation], folders: Sequence[Path]) -> list[str]:
     """Return the starts as the first `run.json` lists them, then the others as they were found."""
     paths = [folder / "run.json" for folder in folders if (folder / "run.json").exists()]
-    wanted: list[str] = json.loads(paths[0].read_text())["starts"] if paths else []
+    wanted: list[str] = read_json(paths[0])["starts"] if paths else []
     places = {name: place for place, name in enumerate(wanted)}
     found = dict.fromkeys(cell.start for cell in cells)
     return sorted(found, key=lambda name: places.get(name, places.get(name.rpartition(" (")[0], len(wanted))))
@@ -105,6 +110,8 @@ def _pair_row(a: str, b: str, result: Comparison, p_holm: float | None, num_pair
     return {
         "a": a,
         "b": b,
+        "mean_a": result.mean_a,  # over the seeds that both have
+        "mean_b": result.mean_b,
         "difference": result.difference,  # b - a
         "ci95": result.ci95,
         "p": result.p,
@@ -135,7 +142,7 @@ def _label_rows(runs: Mapping[str, Runs], target: TargetOptions, label: str) -> 
         result = _compare((a, runs[a]), (b, runs[b]), make_scorer(target, label), LABEL_RESAMPLES)
         means: dict[str, Any] = {"mean_a": result.mean_a, "mean_b": result.mean_b}
         effect = {"difference": result.difference, "ci95": result.ci95, "p": result.p}
-        rows.append({"label": label, "a": a, "b": b} | means | effect)
+        rows.append({"label": label, "a": a, "b": b} | means | effect | {"num_patients": result.num_patients})
     return rows
 
 
@@ -165,9 +172,10 @@ def _compare(
 
 def show_verdict(verdict: dict[str, Any], display: Display) -> None:
     """Print the mean of each start and the difference of each pair, with 95 % intervals."""
-    metric, stamp = verdict["metric"], say_leakage(verdict["leakage"], display)
+    metric, stamp = metric_title(verdict["metric"]), say_leakage(verdict["leakage"], display)
     rows = [(name, _number(item["mean"]), _interval(item["ci95"])) for name, item in verdict["starts"].items()]
     display.table((f"{stamp}start", metric, "95 % interval"), rows)
+    scored = verdict.get("scored", [])
     for sentence in missing_sentences(verdict):
         display.say(sentence)
     for pair in verdict["pairs"]:
@@ -176,10 +184,10 @@ def show_verdict(verdict: dict[str, Any], display: Display) -> None:
             f"{_number(pair['difference'], '+')} (95 % interval {_interval(pair['ci95'], '+')}, "
             f"{pair['num_cases']} test cases of {pair['num_patients']} patients, {_count(pair['num_seeds'])})."
         )
-        for sentence in outlook_sentences(pair):
+        for sentence in (*outlook_sentences(pair), *noise_sentences(pair, scored)):
             display.say(sentence)
-        if pair["num_seeds"] == 1:
-            display.say("With one seed the interval does not cover the noise of training: use --seeds 3 or more.")
+    for sentence in (*unknown_sentences(scored, alone=len(scored) == len(verdict["starts"])), INTERVALS):
+        display.say(sentence)
 
 
 def _number(value: float | None, sign: str = "") -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from selfmae.jobs.folder import read_json
 from selfmae.jobs.seen import Seen
 from selfmae.jobs.start import Start
 from selfmae.models.patches import grid_of
@@ -94,7 +95,7 @@ def record_metrics(folder: Path) -> None:
 
 def _metrics_of(folder: Path) -> dict[str, Any]:
     summaries = {part: folder / f"summary-{part}.json" for part in ("val", "test")}
-    found = {part: json.loads(path.read_text())["metrics"] for part, path in summaries.items() if path.exists()}
+    found = {part: read_json(path)["metrics"] for part, path in summaries.items() if path.exists()}
     if found:
         return found
     steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]

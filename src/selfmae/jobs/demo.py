@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfmae.data.phantom import write_radiographs, write_volumes
+from selfmae.data.phantom_volumes import PLAIN
 from selfmae.errors import UserError, did_you_mean
 from selfmae.jobs.display import Display
 from selfmae.jobs.grid import Grid
@@ -14,10 +15,13 @@ SEED = 0
 FINISHED = "made"  # written last: a set that an interruption left half made is made again
 
 # What is generated, and the file or folder of it that is the source. Few labelled images and many without: the case
-# that self pre-training is for.
+# that self pre-training is for. Organs and findings stand out, so that a small model learns them in few steps.
 KINDS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "volumes": (lambda folder: write_volumes(folder, 24, SEED, (40, 40, 32), num_unlabelled=24), "."),
-    "radiographs": (lambda folder: write_radiographs(folder, 240, SEED, num_unlabelled=200), "labels.csv"),
+    "volumes": (lambda folder: write_volumes(folder, 48, SEED, (32, 32, 24), num_unlabelled=72, style=PLAIN), "."),
+    "radiographs": (
+        lambda folder: write_radiographs(folder, 800, SEED, num_unlabelled=1200, clarity=4.0),
+        "labels.csv",
+    ),
 }
 
 

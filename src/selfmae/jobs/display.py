@@ -53,7 +53,7 @@ class Display:
     def __init__(self, stdout: bool = False, quiet: bool = False, label: str = "") -> None:
         self.label = label
         width = None if (sys.stdout if stdout else sys.stderr).isatty() else WIDTH_OF_FILES
-        self.console = Console(stderr=not stdout, quiet=quiet, soft_wrap=True, width=width)
+        self.console = Console(stderr=not stdout, quiet=quiet, soft_wrap=True, width=width, emoji=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be made anew in another process, where a terminal's state cannot go."""

@@ -1,6 +1,5 @@
 """Evaluation of one part of the split: rows for every case and label, and their summary."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +13,12 @@ from selfmae.data.masks import read_mask
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.examples import save_examples
-from selfmae.jobs.folder import read_recipe, write_json, write_table
+from selfmae.jobs.folder import open_folder, read_json, read_recipe, write_json, write_table
 from selfmae.jobs.seen import check_models, check_unseen, read_header, say_leakage, seen_in
 from selfmae.jobs.source import Source, load_cases, look_at
 from selfmae.models.weights import load_whole, read_weights
 from selfmae.options import Recipe
+from selfmae.report.words import metric_title
 from selfmae.tasks import make_task
 from selfmae.tasks.base import Row, Task
 from selfmae.train.device import make_fabric, tune_attention
@@ -35,9 +35,10 @@ def evaluate(folder: Path, split: str, display: Display, transductive: bool = Fa
     if (folder / f"summary-{split}.json").exists():
         return read_summary(folder, split, display, transductive)
     recipe, model = load_model(folder)
-    cases = load_cases(recipe.data, folder / "cases.csv")
-    source = replace(look_at(cases, masks=True, display=display), transductive=transductive)
-    return evaluate_cell(recipe, source, split, folder, model, display)
+    with open_folder(folder, recipe):
+        cases = load_cases(recipe.data, folder / "cases.csv")
+        source = replace(look_at(cases, masks=True, display=display), transductive=transductive)
+        return evaluate_cell(recipe, source, split, folder, model, display)
 
 
 def read_summary(folder: Path, split: str, display: Display, transductive: bool) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def read_summary(folder: Path, split: str, display: Display, transductive: bool)
     path = folder / f"summary-{split}.json"
     display.say(f"{folder} was scored on {split} before; delete {path.name} there to have it scored again.")
     leakage = check_models({str(read_header(folder / "model.safetensors").get("start")): [folder]}, transductive)
-    summary: dict[str, Any] = json.loads(path.read_text())
+    summary: dict[str, Any] = read_json(path)
     if leakage:
         summary["leakage"] = leakage
         write_json(path, summary)
@@ -56,13 +57,13 @@ def show_summary(summary: dict[str, Any], display: Display) -> None:
     """Print the metrics with the convention of each, and the scores of every label."""
     stamp = say_leakage(summary.get("leakage", ()), display)
     display.say(f"{stamp}{summary['split']}: {summary['num_cases']} cases of {summary['num_patients']} patients")
-    rows = [(name, _text(value), summary["conventions"].get(name, "")) for name, value in summary["metrics"].items()]
+    metrics, conventions = summary["metrics"], summary["conventions"]
+    rows = [(metric_title(name), _text(value), conventions.get(name, "")) for name, value in metrics.items()]
     display.table((f"{stamp}metric", "value", "convention"), rows)
     labels = summary["labels"]
     columns = list(next(iter(labels.values()), {}))
-    display.table(
-        (f"{stamp}label", *columns), [(name, *(_text(row[key]) for key in columns)) for name, row in labels.items()]
-    )
+    titles = (f"{stamp}label", *map(metric_title, columns))
+    display.table(titles, [(name, *(_text(row[key]) for key in columns)) for name, row in labels.items()])
 
 
 def _text(value: float | int | None) -> str:
@@ -79,6 +80,8 @@ def load_model(folder: Path) -> tuple[Recipe, nn.Module]:
     weights, contract = read_weights(path)
     if contract.get("kind") != "finetune":
         raise UserError(f"{folder} holds a pre-trained encoder, not a model that predicts: fine-tune it first.")
+    if not contract["metrics"]:  # written last
+        raise UserError(f"The training in {folder} has not ended: give the command that began it again.")
     recipe = read_recipe(folder / "recipe.yaml")
     model = make_task(recipe).build()
     load_whole(model, weights, path)
@@ -112,8 +115,9 @@ def score_cases(
     model: nn.Module,
     cases: Sequence[Case],
     progress: Callable[[int, int], None] | None = None,
+    distances: bool = True,
 ) -> list[Row]:
-    """Return the rows of every case, in order."""
+    """Return the rows of every case, in order; without `distances` (of masks) several times sooner."""
     rows: list[Row] = []
     for done, case in enumerate(cases, start=1):
         image = task.store.image(case)
@@ -122,7 +126,7 @@ def score_cases(
         else:
             shape = read_mask(case.target).array.shape if isinstance(case.target, Path) else ()
             prediction = task.predict(model, image, shape, task.store.box(case))
-        rows.append(task.row(case, prediction))
+        rows.append(task.row(case, prediction, distances))
         if progress:
             progress(done, len(cases))
     return rows

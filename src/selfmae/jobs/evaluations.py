@@ -1,12 +1,11 @@
 """Evaluated models: the cells of run folders, single models, and masks of other tools that `selfmae score` scored."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selfmae.errors import UserError
-from selfmae.jobs.folder import read_recipe, read_table
+from selfmae.jobs.folder import read_json, read_recipe, read_table
 from selfmae.options import TargetOptions
 from selfmae.recipe import flat, read_content
 
@@ -31,11 +30,16 @@ class Evaluation:
         return str(flat(read_content(self.folder / "recipe.yaml")).get("model.network", "vit"))
 
 
+def is_scored(folder: Path) -> bool:
+    """Return whether a folder holds the scored masks of another tool."""
+    return (folder / "summary-test.json").exists() and not (folder / "recipe.yaml").exists()
+
+
 def find_evaluations(folder: Path) -> list[Evaluation]:
     """Return the finished cells of a run folder, or the one of a fine-tuning folder or of scored masks."""
     if (folder / "summary-test.json").exists():
-        start = json.loads((folder / "where.json").read_text())["start"]["name"]
-        if not (folder / "recipe.yaml").exists():
+        start = read_json(folder / "where.json")["start"]["name"]
+        if is_scored(folder):
             return [Evaluation(start, 0, 0, folder)]
         fold = read_table(folder / "cases.csv")[0]["fold"]
         return [Evaluation(start, int(fold), read_recipe(folder / "recipe.yaml").seed, folder)]
@@ -86,4 +90,4 @@ def target_of(cells: Sequence[Evaluation]) -> TargetOptions:
 
 
 def _labels(cell: Evaluation) -> list[str]:
-    return list(json.loads((cell.folder / "summary-test.json").read_text())["labels"])
+    return list(read_json(cell.folder / "summary-test.json")["labels"])

@@ -71,7 +71,7 @@ def check_executor(executor: Executor) -> None:
     if executor.kind not in KINDS:
         raise UserError(f"--executor {executor.kind!r} is not known.{did_you_mean(executor.kind, KINDS)}")
     if executor.num_jobs < 0:
-        raise UserError(f"--jobs {executor.num_jobs} must be at least 1.")
+        raise UserError(f"--jobs {executor.num_jobs} must be at least 1; leave it out for one cell at a time.")
     if executor.num_cpus <= 0 or executor.num_gpus < 0:
         raise UserError(
             f"--cell-cpus {executor.num_cpus:g} must be above 0 and --cell-gpus {executor.num_gpus:g} at least 0."

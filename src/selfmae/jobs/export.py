@@ -39,8 +39,8 @@ def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
     recipe, kind = read_recipe(folder / "recipe.yaml"), str(contract.get("kind", ""))
     if to != "onnx" and recipe.model.network != VIT:
         raise UserError(
-            f"--to {to} is for Vision Transformers, but model.network is {recipe.model.network}: its tensors have the "
-            "names of timm or MONAI already (model.safetensors); use --to onnx, or load that file."
+            f"--to {to} is for Vision Transformers, but model.network is {recipe.model.network}: use --to onnx, or "
+            "load model.safetensors: its tensors have timm's or MONAI's names, some behind `encoder.` or `network.`."
         )
     if to == "onnx":
         described = _write_onnx(folder, out, recipe, kind)
@@ -51,6 +51,8 @@ def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
         described = {"model": exported.model, "arguments": exported.arguments, "after_building": exported.advice}
         if is_classifier(recipe, kind) or exported.model.endswith("UNETR"):
             described |= {"output": output_of(recipe)}
+        if exported.model.endswith("nets.ViT"):
+            described |= {"returns": "(output, hidden states of the blocks)"}
     write_json(side, described | {"input": input_of(recipe), "contract": contract})
     display.say(f"Written: {out} and {side.name} beside it, which says how to build, feed and read it.")
     return [out, side]
@@ -102,27 +104,49 @@ def trace(model: nn.Module, recipe: Recipe) -> Any:
 
 
 def input_of(recipe: Recipe) -> dict[str, Any]:
-    """Return what a model wants to see: shape, channels, axes, and how an image is prepared, step by step."""
+    """Return what a model wants to see: shape, channels, and how an image is prepared, step by step."""
     data = recipe.data
-    volumes = len(data.crop) == 3
-    steps = [
-        "orient the array to RAS: axes left to right, back to front, foot to head" if volumes else "rows, columns",
-        *(["equalise each channel's histogram (256 bins) to 0..1"] if data.equalise else []),
-        *([f"resample to {list(data.size)}"] if data.size else []),
-        *([f"resample to a spacing of {list(data.spacing_mm)} mm"] if data.spacing_mm else []),
-        _intensity_step(recipe),
-        *([f"subtract {data.mean}, divide by {data.std}"] if (data.mean, data.std) != (0.0, 1.0) else []),
-        *(["crop to the box of what is above the lowest value"] if data.crop_foreground else []),
-        "pad with zeros, half on each side, where smaller than the crop",
-    ]
     return {
         "name": "images",
         "shape": ["batch", len(data.channels), *data.crop],
         "dtype": "float32",
         "channels": list(data.channels),
-        "preparation": steps,
+        "preparation": [*_steps_to_store(recipe), *_steps_to_model(recipe)],
         "interpolation": _interpolation(recipe),
     }
+
+
+def _steps_to_store(recipe: Recipe) -> list[str]:
+    """Return in words what `data.prepare.prepare_image` does."""
+    data = recipe.data
+    volumes = (
+        "bring the axes into the order and directions nearest to RAS (nibabel.as_closest_canonical), channel first"
+    )
+    grid = f"resample to a spacing of {list(data.spacing_mm)} mm: round(size * old spacing / new spacing) voxels"
+    scaled = "divide each channel by the mean of its absolute values"
+    return [
+        volumes if len(data.crop) == 3 else "take the values as they are in the file, axes channel, row, column",
+        *(["equalise each channel: its cumulated histogram (256 bins, linear in a bin)"] if data.equalise else []),
+        *([f"resample to {list(data.size)}"] if data.size else [grid] if data.spacing_mm else []),
+        scaled if data.normalise_crops and data.intensity == "zscore_nonzero" else _intensity_step(recipe),
+        "round to float16, as in training, and go on in float32",
+    ]
+
+
+def _steps_to_model(recipe: Recipe) -> list[str]:
+    """Return in words what becomes of a stored image: `find_box`, `finish`, and how it gets the size of the crop."""
+    data = recipe.data
+    shown = "not 0" if data.intensity == "zscore_nonzero" else "above the lowest value of their channel"
+    pad = "pad with zeros where smaller than the crop (missing // 2 before, the rest behind)"
+    sized = [f"take the middle {list(data.crop)}, from (size - crop) // 2", pad]
+    masks = recipe.target.kind == "mask"
+    return [
+        *([f"keep the box of all voxels that are {shown}, in any channel"] if data.crop_foreground else []),
+        *([] if masks else sized),
+        *([_intensity_step(recipe)] if data.normalise_crops else []),
+        *([f"subtract {data.mean}, divide by {data.std}"] if (data.mean, data.std) != (0.0, 1.0) else []),
+        *([pad] if masks else []),
+    ]
 
 
 def _interpolation(recipe: Recipe) -> str:
@@ -130,15 +154,19 @@ def _interpolation(recipe: Recipe) -> str:
     data = recipe.data
     flat = len(data.crop) == 2
     how = "cubic spline" if data.interpolation == "spline" else "linear, anti-aliased" if flat else "linear"
-    coarse = f"; an axis more than {data.anisotropy:g} times as coarse as another by nearest neighbour"
-    return f"{how}, edges aligned (align_corners=False){coarse if data.spacing_mm and data.anisotropy else ''}"
+    coarse = (
+        f"; where one axis alone of the file (else of the new grid) is more than {data.anisotropy:g} times as coarse "
+        "as the finest, the others first, then that one by nearest neighbour"
+    )
+    resampled_alone = data.spacing_mm and not data.size and data.anisotropy
+    return f"{how}, edges aligned (align_corners=False){coarse if resampled_alone else ''}"
 
 
 def _intensity_step(recipe: Recipe) -> str:
     data = recipe.data
     steps = {
-        "zscore": "subtract each channel's mean and divide by its deviation, over the whole image",
-        "zscore_nonzero": "subtract mean and divide by deviation of each channel's values that are not 0; zeros stay",
+        "zscore": "subtract each channel's mean and divide by its deviation (over n), of all values",
+        "zscore_nonzero": "subtract mean and divide by deviation (over n) of each channel's values but 0; zeros stay",
         "percentile": "map each channel's percentiles 0.5 and 99.5 to 0 and 1, clip beyond",
         "window": f"map {list(data.window)} to 0 and 1, clip beyond",
         "range": "map each channel's lowest and highest value to 0 and 1",
@@ -148,20 +176,27 @@ def _intensity_step(recipe: Recipe) -> str:
 
 def output_of(recipe: Recipe) -> dict[str, Any]:
     """Return what a model gives: names of the outputs, and how logits become a prediction."""
-    target, predict = recipe.target, recipe.predict
+    target = recipe.target
     if target.kind != "mask":
         function = "softmax" if target.kind == "classes" else "sigmoid"
         return {"name": "logits", "names": list(target.output_names), "function": function, "steps": [function]}
     names = list(target.output_names) if target.regions else ["background", *target.output_names]
-    steps = [
-        f"slide the crop over the prepared image, overlap {predict.overlap}, {predict.blend} weights, mean of logits",
-        "resample the logits linearly to the file's grid",
-        "above 0 is inside the region" if target.regions else "the largest output is the label",
-    ]
     values = {} if target.regions else {"values": [0, *target.values]}
-    return {
-        "name": "logits",
-        "names": names,
-        "function": "sigmoid" if target.regions else "softmax",
-        "steps": steps,
-    } | values
+    function = "sigmoid" if target.regions else "softmax"
+    return {"name": "logits", "names": names, "function": function, "steps": _steps_to_mask(recipe)} | values
+
+
+def _steps_to_mask(recipe: Recipe) -> list[str]:
+    """Return in words what `tasks.segment.Segment.predict` does after the model, and how its masks are written."""
+    predict, boxed = recipe.predict, recipe.data.crop_foreground
+    return [
+        f"slide the crop over the prepared image, overlap {predict.overlap}, {predict.blend} weights, mean of logits "
+        "(monai.inferers.sliding_window_inference, sigma_scale 0.125), and cut off what was padded",
+        *(["around the box of the preparation repeat the logits of its border"] if boxed else []),
+        "resample the logits linearly (align_corners=False) to the size of the file's grid",
+        "above 0 is inside the region"
+        if recipe.target.regions
+        else "the largest output is the label, `values` its number",
+        *(["background where the centre of a voxel lies outside that box"] if boxed else []),
+        *(["bring the axes back into the order of the file"] if len(recipe.data.crop) == 3 else []),
+    ]

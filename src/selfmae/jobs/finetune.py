@@ -1,6 +1,5 @@
 """Fine-tuning from a start: scratch, self pre-training, ImageNet, or a file of weights."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from selfmae.errors import UserError
 from selfmae.jobs.contract import make_contract, record_metrics
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import evaluate_cell, score_cases
-from selfmae.jobs.folder import open_folder, timed, where
+from selfmae.jobs.folder import open_folder, read_json, timed, where
 from selfmae.jobs.seen import check_unseen, say_leakage, seen_of
 from selfmae.jobs.source import Source, check_crop, check_fits, load_cases, look_at, write_cases
 from selfmae.jobs.start import Start, find_start, say_start, start_report
@@ -65,7 +64,7 @@ def finetune_cell(
         write_cases(folder / "cases.csv", source, fold)
         if finished.exists():
             record_metrics(folder)
-            summary: dict[str, Any] = json.loads(finished.read_text())
+            summary: dict[str, Any] = read_json(finished)
             return summary
         say_start(report["start"], display)
         facts = where(recipe) | report
@@ -102,7 +101,7 @@ class Validation:
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Return the headline metric of the val part; an undefined one chooses no checkpoint over another."""
-        rows = score_cases(self.task, model, self.cases)
+        rows = score_cases(self.task, model, self.cases, distances=False)
         score = self.task.summary(rows)["metrics"][self.task.headline]
         return {"score": float("-inf") if score is None else float(score)}
 
@@ -112,7 +111,7 @@ def check_same_start(folder: Path, start: Start) -> None:
     path = folder / "where.json"
     if not path.exists():
         return
-    before = json.loads(path.read_text())["start"]
+    before = read_json(path)["start"]
     if before["name"] != start.name:
         raise UserError(f"{folder} was started from {before['name']}, not from {start.name}: choose another --out.")
     if before.get("digest", start.digest) != start.digest:  # random weights have none

@@ -18,6 +18,7 @@ from selfmae.options import Recipe
 from selfmae.recipe import differences, make_recipe, read_content, write_recipe
 
 Row = Mapping[str, Any]
+PLACES = {"data.source", "data.splits", "data.cache"}  # the content of cases is checked elsewhere (`check_cases`)
 PACKAGES = ("selfmae", "torch", "timm", "monai", "lightning-fabric", "numpy")
 
 
@@ -40,9 +41,10 @@ def open_folder(folder: Path, recipe: Recipe, reasons: Mapping[str, str] | None 
             f"The folder {folder} could not be made or written to ({error.strerror}): choose another --out."
         ) from error
     try:
+        changed: list[str] = []
         if path.exists():
-            _check_same(path, recipe)
-        else:
+            changed = _check_same(path, recipe)
+        if not path.exists() or changed:
             write_recipe(path, recipe, reasons)
         yield
     finally:
@@ -61,13 +63,15 @@ def _check_own(folder: Path) -> None:
         )
 
 
-def _check_same(path: Path, recipe: Recipe) -> None:
+def _check_same(path: Path, recipe: Recipe) -> list[str]:
+    """Return the keys in which the recipe of the folder differs; raise if one is more than a place of files."""
     changed = differences(recipe, read_recipe(path))
-    if changed:
+    if not set(changed) <= PLACES:
         raise UserError(
             f"{path.parent} belongs to another recipe, which differs in {', '.join(changed)}: "
             "choose another --out, or give the recipe of this folder."
         )
+    return changed
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -110,9 +114,27 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file as text."""
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    """Return the rows of a CSV file of a run folder as text; raise `UserError` where it cannot be read."""
+    try:
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a JSON file of a run folder holds; raise `UserError` where it cannot be read."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path} could not be read ({error}): copy the folder again, or delete {path.parent} and give the command that "
+        "made it again."
+    )
 
 
 def where(recipe: Recipe) -> dict[str, Any]:
@@ -136,7 +158,7 @@ def timed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
     from selfmae.jobs.machine import peak_bytes  # loads torch, which `inspect` need not wait for
 
     path = folder / "where.json"
-    before = json.loads(path.read_text()).get("seconds", 0.0) if path.exists() else 0.0
+    before = read_json(path).get("seconds", 0.0) if path.exists() else 0.0
     write_json(path, {**facts, "seconds": before})
     begin = time.monotonic()
     try:

@@ -6,7 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from selfmae.data.case import Case
-from selfmae.data.store import Store, num_cores
+from selfmae.data.store import Store
+from selfmae.data.threads import num_cores
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.machine import free_bytes, size_text, total_memory

@@ -13,7 +13,7 @@ from selfmae.jobs.display import Display
 from selfmae.jobs.executors import HERE, Executor
 from selfmae.jobs.finetune import finetune_cell
 from selfmae.jobs.folder import write_text
-from selfmae.jobs.pretrain import pretrain_cell
+from selfmae.jobs.pretrain import pretrain_cell, steps_taken
 from selfmae.jobs.seen import check_unseen
 from selfmae.jobs.source import Source
 from selfmae.jobs.start import Start, check_pretrainable, find_start, start_report
@@ -40,12 +40,16 @@ class Grid:
 
 @dataclass(frozen=True)
 class Place:
-    """One cell of the grid: a start by its folder's name and as typed, a fold, and a seed counted from 0."""
+    """One cell of the grid: a start by its folder's name and as typed, a fold, and a seed counted from 0.
+
+    `pretrained` is the folder of a pre-training that is done before; without it the cell does its own.
+    """
 
     name: str
     start: str
     fold: int
     seed: int
+    pretrained: Path | None = None
 
     @property
     def title(self) -> str:
@@ -71,21 +75,27 @@ def places_of(names: Mapping[str, str], folding: Folding, num_seeds: int) -> lis
 def run_cell(recipe: Recipe, source: Source, out: Path, place: Place, display: Display) -> None:
     """Train and evaluate one cell in `out`/start/fold/seed; what is finished there stays as it is.
 
-    `source` has the split of the cell's fold (`fold_of`), `recipe` is that of the run. A start of `SELF_STARTS` is
-    pre-trained first, in `out`/pretrain/fold/seed. Cells share no file, so they may run side by side, in any order, in
-    other processes.
+    `source` has the split of the cell's fold (`fold_of`), `recipe` is that of the run. A start that needs a
+    pre-training (`needs_pretraining`) does it first, in `out`/pretrain/fold/seed, unless it is done. Other cells share
+    no file, so they may run side by side, in any order, in other processes.
     """
     display.say(f"— {place.title}")
-    recipe = replace(recipe, seed=recipe.seed + place.seed)
-    start = "scratch" if place.start == EQUAL else place.start
-    if place.start == EQUAL:
-        recipe = with_equal_compute(recipe, source.cases.part("train")[0])
-    if start in SELF_STARTS:
-        pretrained = out / replace(place, name=PRETRAIN).folder
+    recipe, start = replace(recipe, seed=recipe.seed + place.seed), place.start
+    pretrained = place.pretrained or out / replace(place, name=PRETRAIN).folder
+    if needs_pretraining(start, recipe) and not place.pretrained:
         pretrain_cell(recipe, source, pretrained, place.fold, display)
+    if start in SELF_STARTS:
         start = f"{start}:{pretrained}"
+    if start == EQUAL:
+        num_taken = steps_taken(pretrained) if needs_pretraining(start, recipe) else 0
+        recipe, start = with_equal_compute(recipe, source.cases.part("train")[0], num_taken), "scratch"
     found = replace(find_start(start, recipe), name=place.name)
     finetune_cell(recipe, source, found, out / place.folder, place.fold, display)
+
+
+def needs_pretraining(start: str, recipe: Recipe) -> bool:
+    """Return whether a start begins from a self pre-training, or must know how many steps it took."""
+    return start in SELF_STARTS or (start == EQUAL and recipe.probe.ends_early)
 
 
 def try_cell(recipe: Recipe, source: Source, out: Path, place: Place, display: Display) -> str:
@@ -122,12 +132,19 @@ def name_starts(grid: Grid) -> dict[str, str]:
 
 def _name_start(text: str) -> tuple[str, str]:
     """Return folder name and text of a start; "imagenet=FILE" gives the weights of a file a name."""
-    if text in KNOWN or text.startswith("timm:"):
-        return text.removeprefix("timm:"), text
-    if Path(text).is_file():
-        return Path(text).stem, text
+    if text in KNOWN:
+        return text, text
     name, _, file = text.partition("=")
-    if Path(file).is_file() and re.fullmatch(r"\w[\w.-]*", name) and name not in OWN:
+    if text.startswith("timm:"):
+        name, file = text.removeprefix("timm:").replace("/", "_").replace(":", "_"), text
+    elif Path(text).is_file():
+        name, file = Path(text).stem, text
+    if (file == text or Path(file).is_file()) and re.fullmatch(r"\w[\w.-]*", name):
+        if name in OWN:
+            raise UserError(
+                f"--starts {text} would be named {name!r}, which is a start of SelfMAE's own: give it another name, as "
+                f"in mine={file}."
+            )
         return name, file
     raise UserError(
         f"--starts names {text!r}, but a start is scratch, mae, moco, imagenet, timm:NAME, an existing file of "
@@ -143,6 +160,11 @@ def check_starts(names: Mapping[str, str], recipe: Recipe, folds: Sequence[Sourc
         first = find_start(recipe.start.pretrain, recipe, "start.pretrain")
     if EQUAL in names:
         check_pretrainable(recipe, "--equal-compute")
+        if recipe.probe.ends_early and not names.keys() & {*SELF_STARTS}:
+            raise UserError(
+                "--equal-compute needs the steps that pre-training takes, which probe.patience leaves open, and no "
+                "start of this run pre-trains: add mae to --starts, or set probe.patience=0."
+            )
     for name, text in names.items():
         start = Start("scratch", name) if text in (*SELF_STARTS, EQUAL) else find_start(text, recipe)
         start_report(task, start)

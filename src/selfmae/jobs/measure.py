@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -11,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.store import Store, num_cores
+from selfmae.data.store import Store
 from selfmae.data.stream import Sample, collate, draw_at
+from selfmae.data.threads import num_cores
 from selfmae.jobs.evaluate import score_cases
 from selfmae.networks import CLASSIFIERS
 from selfmae.options import OptimOptions, Recipe
+from selfmae.tasks import make_pretraining
 from selfmae.tasks.base import Task, Trainable
+from selfmae.tasks.probe import Probe
 from selfmae.train.device import make_fabric, tune_attention
 from selfmae.train.launch import Job, launch
 
@@ -73,6 +77,22 @@ def time_scoring(recipe: Recipe, task: Task, case: Case) -> float:
     model = build(task).to(fabric.device).eval()
     with fabric.autocast():
         return time_repeated(lambda: score_cases(task, model, [case]))
+
+
+def time_probe(recipe: Recipe, cases: Sequence[Case], num_held_out: int, num_labelled: int) -> float:
+    """Return the seconds of a look of the probe at so many cases, from looks at a few with random weights.
+
+    `cases` are a few labelled ones; the time is taken to grow with their number.
+    """
+    fabric, seconds = make_fabric(replace(recipe.device, devices=1)), 0.0
+    model = build(make_pretraining(recipe)).to(fabric.device).eval()
+    unlabelled = replace(recipe, probe=replace(recipe.probe, kind="reconstruction"))
+    looks = [(num_held_out, Probe(unlabelled, cases)), (num_labelled, Probe(recipe, (), cases))]
+    for number, look in looks:
+        if number:
+            with torch.no_grad(), fabric.autocast():
+                seconds += time_repeated(partial(look, model)) * number / len(cases)
+    return seconds
 
 
 def time_repeated(work: Callable[[], object]) -> float:

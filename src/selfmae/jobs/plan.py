@@ -29,7 +29,7 @@ from selfmae.recipe import (
 
 
 def resolve(source: str, name: str, sets: Sequence[str], display: Display) -> tuple[Recipe, dict[str, str], Source]:
-    """Return the whole recipe for a source, the reason of each planned or given value, and the examined source.
+    """Show a source; return the whole recipe for it, the reason of each planned or given value, and what was examined.
 
     The plan gives every value that matters; the recipe `name` (a file or one that comes with SelfMAE; "" is none) goes
     over it with the reasons that stand behind its values, and the settings (`--set`) over both.
@@ -40,6 +40,7 @@ def resolve(source: str, name: str, sets: Sequence[str], display: Display) -> tu
     typed = overlay(given, settings)
     partial = check_partial(typed, origin)
     looked = look_at(load_cases(replace(partial.data, source=source)), masks=True, display=display)
+    show_source(looked, display)  # also where no plan can be made of it
     plan = make_plan(looked, partial.device, typed)
     recipe = make_recipe(plan.content(), origin)
     check_fits(recipe, looked.cases)
@@ -60,7 +61,6 @@ def save_plan(source: str, name: str, sets: Sequence[str], out: Path | None, dis
     if out is not None and out.exists():
         raise UserError(f"--out {out} exists already, and a plan overwrites nothing: choose another file.")
     recipe, reasons, looked = resolve(source, name, sets, display)
-    show_source(looked, display)
     show_plan(recipe, reasons, display)
     starts = ("scratch", "mae") if recipe.model.network == VIT else ("scratch",)
     display.say(

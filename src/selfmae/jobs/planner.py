@@ -5,16 +5,15 @@ from typing import Any
 
 from selfmae.data.case import Cases
 from selfmae.data.fingerprint import Fingerprint, take_fingerprint
-from selfmae.jobs.budget import CPU, GPU, Budget
+from selfmae.errors import UserError
+from selfmae.jobs.budget import CPU, GPU, OFTEN, SCHEDULES, TUNED, USED, Budget, Schedule
 from selfmae.jobs.source import Source
 from selfmae.networks import PRETRAININGS, VIT, fit_crop
 from selfmae.options import DeviceOptions
 from selfmae.recipe import Content, flat, overlay
 from selfmae.train.device import resolve_accelerator
 
-# A reason must not say more than was measured: compared with another value, or only what the runs in the log had.
-TUNED = "better than others in the experiments of LOG.md"
-USED = "as in the runs of LOG.md; not compared"
+TRAINING = ({reason for schedule in SCHEDULES for _, reason in schedule.values()} | {TUNED, USED}) - {OFTEN}
 CHEN = "Chen et al. 2020 (MoCo v2)"
 
 
@@ -50,6 +49,7 @@ def make_plan(source: Source, device: DeviceOptions, given: Content) -> Plan:
     budget = CPU if resolve_accelerator(device) == "cpu" else GPU
     plan = Plan(given)
     _plan_source(plan, cases)
+    _check_axes(plan, len(fingerprint.median_shape))
     if cases.labels.kind == "mask":
         _plan_volume(plan, fingerprint, budget)
     else:
@@ -61,6 +61,16 @@ def make_plan(source: Source, device: DeviceOptions, given: Content) -> Plan:
     if network_of(plan) != VIT:
         _say_idle(plan)
     return plan
+
+
+def _check_axes(plan: Plan, num_axes: int) -> None:
+    """Raise if a size was given for images of another number of axes."""
+    for key in ("model.patch", "data.crop", "data.size", "data.spacing_mm"):
+        value = plan.values.get(key) or ()
+        if len(value) not in (0, num_axes):
+            raise UserError(
+                f"{key} {value} has {len(value)} values, but the images have {num_axes} axes: give {num_axes}."
+            )
 
 
 def network_of(plan: Plan) -> str:
@@ -82,7 +92,7 @@ def _say_idle(plan: Plan) -> None:
         idle = key.startswith(sections) or key in ("fit.layer_decay", "fit.drop_path")
         if reason != "given" and idle and key not in used:
             plan.reasons[key] = f"plays no part in {network}"
-        elif reason in (TUNED, USED):
+        elif reason in TRAINING:
             plan.reasons[key] = f"as for the Vision Transformer; not tuned for {network}"
 
 
@@ -147,35 +157,34 @@ def _plan_whole(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
 
 def _plan_model(plan: Plan, budget: Budget) -> None:
     size = f"affordable on {budget.name}"
-    plan.put("model.width", budget.width, size)
+    width = int(plan.put("model.width", budget.width, size))
     plan.put("model.depth", budget.depth, size)
-    plan.put("model.heads", budget.heads, "64 values a head")
-    plan.put("mask.decoder_width", budget.decoder_width, "half of the encoder's")
+    plan.put("model.heads", *_heads(width, 64))
+    decoder_width = int(plan.put("mask.decoder_width", width // 2, "half of the encoder's"))
     plan.put("mask.decoder_depth", budget.decoder_depth, size)
-    plan.put("mask.decoder_heads", max(1, budget.decoder_width // 32), "32 values a head")
+    plan.put("mask.decoder_heads", *_heads(decoder_width, 32))
+
+
+def _heads(width: int, wanted: int) -> tuple[int, str]:
+    """Return the number of heads that have `wanted` values each, or the next one that divides the width."""
+    num_heads = next(count for count in range(max(1, width // wanted), 0, -1) if width % count == 0)
+    return num_heads, f"{width // num_heads} values a head"
 
 
 def _plan_training(plan: Plan, cases: Cases, budget: Budget) -> None:
     if cases.labels.kind == "mask":
         _plan_segmentation(plan, budget)
     else:
-        _plan_classification(plan)
+        _plan_classification(plan, budget)
     for stage in ("pretrain", "fit"):
         plan.put(f"{stage}.warmup_steps", int(plan.values[f"{stage}.steps"]) // 20, "a twentieth of the steps")
-    plan.put("pretrain.lr", 1e-3, "AdamW at this batch size")
     plan.put("fit.drop_path", 0.1, "Zhou et al. 2023")
     plan.put("fit.clip", 1.0, "keeps single bad batches from spoiling a run")
 
 
 def _plan_segmentation(plan: Plan, budget: Budget) -> None:
     plan.put("mask.ratio", 0.5, USED)
-    plan.put("pretrain.steps", 1200, USED)
-    plan.put("pretrain.batch", 8, USED)
-    plan.put("fit.steps", 400, USED)
-    plan.put("fit.batch", 2, USED)
-    plan.put("fit.lr", 2e-3, TUNED)
-    plan.put("fit.validate_every", 100, "often enough to catch the best")
-    plan.put("fit.layer_decay", 1.0, TUNED)
+    _put_all(plan, budget.segmentation)
     plan.put("model.tap_norm", "instance", "hidden states of a pre-trained encoder are many times as large (LOG.md)")
     for stage in ("pretrain", "fit"):
         reason = TUNED if stage == "fit" else "as in fine-tuning"  # the three were compared together, there
@@ -186,15 +195,9 @@ def _plan_segmentation(plan: Plan, budget: Budget) -> None:
     plan.put("fit.augment.foreground", 0.5, "half of the crops show a label for sure")
 
 
-def _plan_classification(plan: Plan) -> None:
+def _plan_classification(plan: Plan, budget: Budget) -> None:
     plan.put("mask.ratio", 0.75, "He et al. 2021, and Zhou et al. 2023 for radiographs")
-    plan.put("pretrain.steps", 2000, USED)
-    plan.put("pretrain.batch", 32, USED)
-    plan.put("fit.steps", 400, USED)
-    plan.put("fit.batch", 32, USED)
-    plan.put("fit.lr", 5e-4, "AdamW at this batch size")
-    plan.put("fit.validate_every", 50, "often enough to catch the best")
-    plan.put("fit.layer_decay", 0.85, f"between 0.75 of Zhou et al. 2023 for a deeper encoder and none; {USED}")
+    _put_all(plan, budget.classification)
     plan.put("pretrain.augment.min_scale", 0.5, "random resized crops, as He et al. 2021")
     plan.put("fit.augment.min_scale", 0.7, "random resized crops")
 
@@ -213,6 +216,11 @@ def _plan_contrast(plan: Plan, cases: Cases) -> None:
     plan.put("moco.queue", min(65536, max(batch, half)), "at most half of the images, so that few are in it twice")
     if int(plan.values.get("pretrain.steps", 2000)) < 10000:
         plan.put("moco.momentum", 0.99, "0.999 would look back on 1,000 steps, too many of so few")
+
+
+def _put_all(plan: Plan, schedule: Schedule) -> None:
+    for key, (value, reason) in schedule.items():
+        plan.put(key, value, reason)
 
 
 def _power_of_two(value: float) -> int:

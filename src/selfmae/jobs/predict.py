@@ -7,9 +7,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from selfmae.data.dicom import is_dicom
-from selfmae.data.dicom_series import headers_in, is_series, name_images, stem_of_image
-from selfmae.data.image_files import is_image, stem_of
 from selfmae.data.images import read_image, with_channels
 from selfmae.data.masks import mask_suffix, write_mask
 from selfmae.data.prepare import find_box, prepare_image
@@ -17,6 +14,7 @@ from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import load_model
 from selfmae.jobs.folder import write_table
+from selfmae.jobs.inputs import Input, list_inputs
 from selfmae.options import Recipe
 from selfmae.tasks import make_task
 from selfmae.tasks.base import Task
@@ -24,14 +22,14 @@ from selfmae.train.device import make_fabric
 
 
 def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -> list[Path]:
-    """Predict every input (image files, or folders of them) with a fine-tuned model; return the files written.
+    """Predict every input (see `list_inputs`) with a fine-tuned model; return the files written.
 
     Segmentation writes `<name>.nii.gz` (NRRD and MHA keep their format; `.png` for pictures, `.npy` for arrays) with
     the label values of the training masks; regions one file each, `<name>_<region>`. Classification writes
     `predictions.csv`: image, then one column of probabilities for every finding. Existing files are never overwritten.
     """
     recipe, model = load_model(folder)
-    images = list_images(inputs)
+    images = list_inputs(inputs, recipe.data.channels)
     task = make_task(recipe)
     names = _output_names(images, recipe)
     taken = [path for paths in names.values() for path in paths if (out / path).exists()]
@@ -41,13 +39,13 @@ def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -
     written: list[Path] = []
     rows = []
     with display.stage("predicting", len(images)) as stage, make_fabric(recipe.device).autocast():
-        for done, path in enumerate(images, start=1):
-            prediction = predict_one(task, model, path)
+        for done, image in enumerate(images, start=1):
+            prediction = predict_one(task, model, image.files)
             if recipe.target.kind == "mask":
-                written += _write_masks(prediction, path, [out / name for name in names[path]], recipe)
+                written += _write_masks(prediction, image.files[0], [out / name for name in names[image]], recipe)
             else:
                 scores = zip(recipe.target.names, prediction, strict=True)
-                rows.append({"image": str(path)} | {name: f"{score:.6f}" for name, score in scores})
+                rows.append({"image": str(image.path)} | {name: f"{score:.6f}" for name, score in scores})
             stage.update(done)
     if rows:
         write_table(out / "predictions.csv", rows)
@@ -56,10 +54,10 @@ def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -
 
 
 @torch.no_grad()
-def predict_one(task: Task, model: nn.Module, path: Path) -> np.ndarray:
-    """Return the prediction for one image file, as the evaluation would make it."""
-    wanted = task.recipe.data.channels
-    image = with_channels(read_image((path,)), len(wanted))
+def predict_one(task: Task, model: nn.Module, files: Sequence[Path]) -> np.ndarray:
+    """Return the prediction for the files of one image, as the evaluation would make it."""
+    wanted, path = task.recipe.data.channels, files[0]
+    image = with_channels(read_image(files), len(wanted))
     if image.array.shape[0] != len(wanted) or image.array.ndim != len(task.recipe.data.crop) + 1:
         raise UserError(
             f"{path} has {image.array.shape[0]} channels and {image.array.ndim - 1} axes, but the model wants "
@@ -74,35 +72,20 @@ def predict_one(task: Task, model: nn.Module, path: Path) -> np.ndarray:
     return task.predict(model, box.cut(prepared), image.array.shape[1:], box)
 
 
-def list_images(inputs: Sequence[Path]) -> list[Path]:
-    """Return the image files that the inputs name; a folder stands for the images in it."""
-    images: list[Path] = []
-    for item in inputs:
-        if item.is_dir():
-            found = sorted(path for path in item.iterdir() if is_image(path)) or list(name_images(headers_in(item)))
-            if not found:
-                kinds = "NIfTI, NRRD, MHA, PNG, JPEG, TIFF, .npy, DICOM"
-                raise UserError(f"The folder {item} holds no images ({kinds}): check the path.")
-            images += found
-        elif item.exists() or is_series(item) or any(parent.is_file() for parent in item.parents):
-            images.append(item)
-        else:
-            raise UserError(f"The image {item} was expected, but there is no such file: check the path.")
-    return images
-
-
-def _output_names(images: Sequence[Path], recipe: Recipe) -> dict[Path, list[str]]:
+def _output_names(images: Sequence[Input], recipe: Recipe) -> dict[Input, list[str]]:
     """Return the file names that each image's prediction gets; raise where two images would share one."""
     if recipe.target.kind != "mask":
-        return {path: ["predictions.csv"] for path in images}
-    names: dict[Path, list[str]] = {}
-    owners: dict[str, Path] = {}
-    for path in images:
-        stem, suffix = stem_of_image(path) if is_dicom(path) else stem_of(path), mask_suffix(path)
-        names[path] = [f"{stem}_{region}{suffix}" for region in recipe.target.regions] or [f"{stem}{suffix}"]
-        other = owners.setdefault(names[path][0], path)
-        if other != path:
-            raise UserError(f"{other} and {path} would both be predicted into {names[path][0]}: predict them apart.")
+        return {image: ["predictions.csv"] for image in images}
+    names: dict[Input, list[str]] = {}
+    owners: dict[str, Input] = {}
+    for image in images:
+        stem, suffix = image.name, mask_suffix(image.files[0])
+        names[image] = [f"{stem}_{region}{suffix}" for region in recipe.target.regions] or [f"{stem}{suffix}"]
+        other = owners.setdefault(names[image][0], image)
+        if other != image:
+            raise UserError(
+                f"{other.path} and {image.path} would both be predicted into {names[image][0]}: predict them apart."
+            )
     return names
 
 

@@ -1,6 +1,7 @@
 """Self pre-training, as the recipe's network has it, on the training images of a source, without its labels."""
 
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 from selfmae.data.fraction import labelled_part
@@ -16,10 +17,12 @@ from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.weights import read_contract
 from selfmae.networks import VIT
 from selfmae.options import Recipe
+from selfmae.report.words import plural
 from selfmae.tasks import make_pretraining
 from selfmae.tasks.probe import Probe
 from selfmae.tasks.reconstruct import Reconstruct
 from selfmae.train.launch import Job, launch
+from selfmae.train.log import read_log
 
 FIGURE = Path("figures") / "reconstructions.npz"
 
@@ -66,12 +69,19 @@ def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, displ
             assert isinstance(model, MaskedAutoencoder)
             save_reconstructions(folder / FIGURE, task, model, source)
         record_metrics(folder)
+        if probe:
+            display.say(_kept(folder, recipe))
 
 
 def is_finished(folder: Path) -> bool:
     """Return whether a pre-training is: its weights have their metrics, which are written last."""
     path = folder / "model.safetensors"
     return path.exists() and bool(read_contract(path)["metrics"])
+
+
+def steps_taken(folder: Path) -> int:
+    """Return how many steps a finished pre-training took: fewer than planned where its probe ended it."""
+    return max(int(line["step"]) for line in read_log(folder / "steps.jsonl"))
 
 
 def make_probe(recipe: Recipe, source: Source) -> Probe | None:
@@ -95,6 +105,18 @@ def make_probe(recipe: Recipe, source: Source) -> Probe | None:
     return Probe(recipe, val, labelled if recipe.probe.kind == "labels" else ())
 
 
+def _kept(folder: Path, recipe: Recipe) -> str:
+    """Return which step's weights the probe kept, and where pre-training ended, as a sentence."""
+    looks = [line for line in read_log(folder / "steps.jsonl") if "score" in line]
+    best = max((look for look in looks if look["score"] is not None), key=itemgetter("score"), default=looks[-1])
+    taken, planned = steps_taken(folder), recipe.pretrain.steps
+    early = f", where it ended early: {plural(recipe.probe.patience, 'look')} without a better score"
+    return (
+        f"The probe kept the weights of step {best['step']:,}; pre-training took {taken:,} of {planned:,} steps"
+        f"{early if taken < planned else ''}."
+    )
+
+
 def probe_notes(recipe: Recipe) -> list[str]:
     """Return which looks choose the weights of a pre-training, as a sentence; none where the last ones are kept."""
     probe = recipe.probe
@@ -104,5 +126,9 @@ def probe_notes(recipe: Recipe) -> list[str]:
         "reconstruction": "that reconstruct hidden patches of validation images best",
         "labels": "from whose frozen features a linear model reads the labels of training cases best",
     }[probe.kind]
-    stop = f", and pre-training stops after {probe.patience} looks without a better one" if probe.patience else ""
+    stop = (
+        f", and pre-training stops after {plural(probe.patience, 'look')} without a better one"
+        if probe.patience
+        else ""
+    )
     return [f"The probe looks every {probe.every} steps of pre-training and keeps the weights {best}{stop}."]

@@ -10,7 +10,7 @@ from multiprocessing.context import ForkServerProcess
 
 import torch
 
-from selfmae.data.store import num_cores
+from selfmae.data.threads import num_cores
 from selfmae.jobs.display import Display
 from selfmae.jobs.executors import Work, attempt
 

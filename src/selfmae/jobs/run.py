@@ -15,8 +15,7 @@ from selfmae.jobs.display import Display
 from selfmae.jobs.executors import Work, carry_out, check_executor
 from selfmae.jobs.folder import open_folder, write_json
 from selfmae.jobs.forecast import check_space, forecast, show_forecast
-from selfmae.jobs.grid import Grid, Place, check_starts, name_starts, places_of, try_cell
-from selfmae.jobs.inspect import show_source
+from selfmae.jobs.grid import Grid, Place, check_starts, name_starts, needs_pretraining, places_of, try_cell
 from selfmae.jobs.plan import resolve, show_plan
 from selfmae.jobs.preparation import prepare_all
 from selfmae.jobs.pretrain import probe_notes
@@ -24,7 +23,7 @@ from selfmae.jobs.report import report
 from selfmae.jobs.source import Source, check_cases, count_splits, fold_of
 from selfmae.jobs.subgroups import note_columns
 from selfmae.jobs.trainings import count_trainings
-from selfmae.networks import EQUAL
+from selfmae.networks import EQUAL, SELF_STARTS
 from selfmae.options import Recipe
 from selfmae.recipe import flat, parse_sets
 
@@ -36,7 +35,6 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
     recipe, reasons, looked = resolve(source, recipe_name, sets, display)
     looked = replace(looked, transductive=grid.transductive)
     folding = choose_folding(looked.cases.cases, grid.num_folds)
-    show_source(looked, display)
     show_plan(recipe, reasons, display)
     for note in (*fold_notes(folding, recipe), *(probe_notes(recipe) if "mae" in names else ())):
         display.say(f"Note: {note}")
@@ -59,7 +57,8 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
         note_columns(out, looked.cases)
         places = {place.title: place for place in places_of(names, folding, grid.num_seeds)}
         works = [
-            Work(title, partial(try_cell, recipe, folds[place.fold], out, place)) for title, place in places.items()
+            Work(title, partial(try_cell, recipe, folds[place.fold], out, place), waits_for(place, recipe, names))
+            for title, place in places.items()
         ]
         if grid.executor.is_beside:
             prepare_all(recipe, looked, display)
@@ -82,6 +81,13 @@ def finish(out: Path, failures: Mapping[Place, str], grid: Grid, display: Displa
             f"{place.fold}, seed {place.seed}: {reason.rstrip('.')}): mend the cause and give the same command again."
         )
     return verdict
+
+
+def waits_for(place: Place, recipe: Recipe, names: Mapping[str, str]) -> str:
+    """Return the title of the cell whose pre-training another one needs, "" where it needs none or does its own."""
+    if place.start in SELF_STARTS or not needs_pretraining(place.start, recipe):
+        return ""
+    return next(replace(place, name=name).title for name in names if name in SELF_STARTS)
 
 
 def _check_begun(out: Path, folds: Sequence[Source]) -> None:
@@ -120,12 +126,18 @@ def count_cases(cases: Cases, folding: Folding) -> dict[str, dict[str, int]]:
     return counts | {part: count for part, count in count_splits(cases).items() if part not in ("train", "val", "test")}
 
 
+def title_of(source: Path) -> str:
+    """Return what the report calls a source: the folder's name, and of a file its own behind it ("cxr/labels.csv")."""
+    source = source.absolute()
+    return f"{source.parent.name}/{source.name}".lstrip("/") if source.is_file() else source.name
+
+
 def run_facts(
     source: Source, recipe: Recipe, folding: Folding, num_seeds: int, names: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what the report tells of the run; no path, so that the same run gives the same bytes."""
     return {
-        "source": source.cases.source.name,
+        "source": title_of(source.cases.source),
         "kind": recipe.target.kind,
         "names": list(recipe.target.output_names),
         "regions": bool(recipe.target.regions),

@@ -1,6 +1,5 @@
 """The test rows of a start, joined over folds and repeats, as scores by seed; which cells take part, which lack."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ import numpy as np
 
 from selfmae.errors import UserError
 from selfmae.jobs.evaluations import Evaluation
-from selfmae.jobs.folder import read_table
+from selfmae.jobs.folder import read_json, read_table
 from selfmae.metrics.scores import Score, mean_auc_score, mean_of_scores, mean_score
 from selfmae.options import TargetOptions
 
@@ -41,6 +40,20 @@ class Runs:
             ids=tuple(self.ids[place] for place in kept),
             patients=tuple(self.patients[place] for place in kept),
         )
+
+
+def check_same_images(cells: Sequence[Evaluation]) -> None:
+    """Raise if models were tested on different images of one id: rows of other data would be paired."""
+    known: dict[str, tuple[str, Path]] = {}
+    for cell in cells:
+        rows = read_table(cell.folder / "cases.csv") if cell.is_trained else []
+        for row in rows:
+            content, folder = known.setdefault(row["id"], (row["hash"], cell.folder))
+            if content != row["hash"]:
+                raise UserError(
+                    f"{folder} and {cell.folder} have different images for the case {row['id']!r}: compare runs on the "
+                    "same data."
+                )
 
 
 def join_rows(cells: Sequence[Evaluation]) -> Runs:
@@ -94,7 +107,7 @@ def expected_cells(folder: Path) -> set[tuple[str, int, int]]:
     path = folder / "run.json"
     if not path.exists():
         return set()
-    run = json.loads(path.read_text())
+    run = read_json(path)
     folds = range(run["num_folds"] * run.get("num_repeats", 1))
     return set(product(run["starts"], folds, range(run["num_seeds"])))
 

@@ -196,7 +196,10 @@ def read_header(path: Path) -> dict[str, Any]:
     """Return the contract of a safetensors file without torch, which `report` need not wait for; {} if it has none."""
     if not path.is_file():
         raise UserError(f"Weights were expected in {path}, but there is no such file: check the path.")
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    contract: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("contract", "{}"))
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        contract: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("contract", "{}"))
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
+        raise UserError(f"{path} could not be read as safetensors: the file is damaged; copy it again.") from error
     return contract

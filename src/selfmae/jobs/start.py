@@ -17,7 +17,7 @@ from selfmae.models.layouts import licence_of
 from selfmae.models.networks.classifiers import fit_own_weights, fit_weights, imagenet_weights
 from selfmae.models.networks.moco import check_lightly
 from selfmae.models.transfer import Transfer, transfer
-from selfmae.models.weights import Weights, load_encoder, read_weights
+from selfmae.models.weights import Weights, load_encoder, read_contract, read_weights
 from selfmae.networks import CLASSIFIERS, PRETRAININGS, VIT
 from selfmae.options import Recipe
 from selfmae.tasks.base import Trainable
@@ -74,12 +74,15 @@ def find_start(text: str, recipe: Recipe, flag: str = "--start") -> Start:
 
 
 def _pretrained_file(folder: str, flag: str) -> Path:
-    """Return the weights in the folder of a pre-training; raise if there are none."""
+    """Return the weights in the folder of a pre-training; raise if there are none, or they are not the last."""
     path = Path(folder) / "model.safetensors"
-    if not path.is_file():
+    contract = read_contract(path) if path.is_file() else {}
+    if contract.get("kind") == "finetune":
+        raise UserError(f"{flag}: {folder} holds a fine-tuned model, no pre-training: give its file, {path}.")
+    if not contract.get("metrics"):  # written last
         raise UserError(
-            f"{flag}: {folder} holds no finished pre-training (model.safetensors is not there): "
-            "run `selfmae pretrain RECIPE --out` to its end first."
+            f"{flag}: {folder} holds no finished pre-training: run `selfmae pretrain RECIPE --out {folder}` to its "
+            "end first."
         )
     return path
 
@@ -88,10 +91,10 @@ def _baseline_start(text: str, recipe: Recipe, flag: str) -> Start:
     """Return the start of a network other than the ViT: ImageNet weights, a pre-training, a file of timm or SelfMAE."""
     network = recipe.model.network
     kind, _, place = text.partition(":")
-    known = network in CLASSIFIERS and len(recipe.data.crop) == 2
-    if known and text == "imagenet":
+    if network in CLASSIFIERS and text == "imagenet":
         fitted, licence = imagenet_weights(recipe)
         return Start("imagenet", text, fitted, licence=licence)
+    known = network in CLASSIFIERS and len(recipe.data.crop) == 2
     if known and ((kind == "moco" and place) or Path(text).is_file()):
         path = Path(text) if Path(text).is_file() else _pretrained_file(place, f"{flag} {text}")
         weights, contract = read_weights(path)
@@ -100,10 +103,8 @@ def _baseline_start(text: str, recipe: Recipe, flag: str) -> Start:
         fitted = fit_own_weights(weights, contract, recipe, text)
         kind = "file" if Path(text).is_file() else kind
         return Start(kind, text, fitted, seen_in(contract), str(contract.get("licence", "not stated")))
-    choices = f"scratch, imagenet, moco:DIR or a file of timm's {network}" if known else "scratch"
-    raise UserError(
-        f"{flag} {text!r} is a start of the Vision Transformer, but model.network is {network}: give {choices}."
-    )
+    choices = f"scratch, imagenet, moco:DIR or an existing file of timm's {network}" if known else "scratch"
+    raise UserError(f"{flag} {text!r} is no start of model.network {network}: give {choices}.")
 
 
 def check_pretrainable(recipe: Recipe, flag: str, kind: str = "") -> None:

@@ -19,8 +19,8 @@ from selfmae.jobs.combinations import (
 from selfmae.jobs.display import Display
 from selfmae.jobs.executors import Executor, Work, carry_out, check_executor, first_of
 from selfmae.jobs.folder import open_folder, write_text
-from selfmae.jobs.grid import PRETRAIN, Grid, Place, check_starts, name_starts, places_of, try_cell
-from selfmae.jobs.halving import Round, check_halving, halve, val_score
+from selfmae.jobs.grid import PRETRAIN, Grid, Place, check_starts, name_starts, needs_pretraining, places_of, try_cell
+from selfmae.jobs.halving import Round, Scores, check_halving, halve, val_score
 from selfmae.jobs.preparation import prepare_all
 from selfmae.jobs.pretrain import pretrain_cell
 from selfmae.jobs.run import run_facts
@@ -62,7 +62,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Design:
     """What a sweep does beside the recipe: keys and their values, starts, folds, seeds, halving."""
 
     axes: Mapping[str, Sequence[Any]]
@@ -70,25 +70,28 @@ class Plan:
     halving: bool = False
 
 
-def sweep(base: Recipe, plan: Plan, out: Path, display: Display) -> dict[str, Any]:
+def sweep(base: Recipe, design: Design, out: Path, display: Display) -> dict[str, Any]:
     """Train every combination in `out`, write `sweep.json`, `sweep.csv` and `sweep.html`, and return the first."""
-    check_executor(plan.grid.executor)
-    if plan.halving:
-        check_halving(plan.axes)
-    combinations = combine(plan.axes)
-    bench = _set_up(base, plan, combinations, display)
+    check_executor(design.grid.executor)
+    if design.halving:
+        check_halving(design.axes)
+    combinations = combine(design.axes)
+    bench = _set_up(base, design, combinations, display)
+    if design.halving and not bench.fold(0).cases.part("val"):
+        raise UserError("--halving chooses by val scores, but the split has no val case: set data.val_fraction.")
     with open_folder(out, base):
         rounds: list[Round] = []
-        if plan.halving:
+        if design.halving:
             combinations, rounds = halve(combinations, partial(_score_round, bench, out, display), display)
-        failures = train(bench, combinations, out, display)
+        failures = {name: error for item in rounds for name, error in item.failed.items()}
+        failures |= train(bench, combinations, out, display)
         for settings in combinations:
             link_cells(bench, settings, out)
         facts = run_facts(bench.source, base, bench.folding, bench.num_seeds, bench.names)
-        content = gather(combinations, facts, out, plan.grid.transductive) | {
-            "axes": {key: list(values) for key, values in plan.axes.items()},
+        content = gather(combinations, facts, out, design.grid.transductive) | {
+            "axes": {key: list(values) for key, values in design.axes.items()},
             "failed": {name: error.splitlines()[-1] for name, error in failures.items()},  # a traceback has paths
-            "halving": [asdict(item) for item in rounds],
+            "halving": [asdict(replace(item, failed={})) for item in rounds],
         }
         save_sweep(content, out)
         show_sweep(content, display)
@@ -102,15 +105,15 @@ def sweep(base: Recipe, plan: Plan, out: Path, display: Display) -> dict[str, An
     return content
 
 
-def _set_up(base: Recipe, plan: Plan, combinations: Sequence[Settings], display: Display) -> Bench:
+def _set_up(base: Recipe, design: Design, combinations: Sequence[Settings], display: Display) -> Bench:
     """Look at the source and check every combination before any training."""
-    names = name_starts(plan.grid)
+    names = name_starts(design.grid)
     recipes = [recipe_of(base, settings) for settings in combinations]
     cases = load_cases(base.data)
     check_fits(base, cases)
-    looked = replace(look_at(cases, masks=True, display=display), transductive=plan.grid.transductive)
-    folding = choose_folding(looked.cases.cases, plan.grid.num_folds)
-    bench = Bench(base, looked, names, folding, plan.grid.num_seeds, plan.grid.executor)
+    looked = replace(look_at(cases, masks=True, display=display), transductive=design.grid.transductive)
+    folding = choose_folding(looked.cases.cases, design.grid.num_folds)
+    bench = Bench(base, looked, names, folding, design.grid.num_seeds, design.grid.executor)
     folds = [bench.fold(fold) for fold in range(folding.num_folds)]
     for recipe in recipes:
         check_crop(recipe, looked)
@@ -133,7 +136,10 @@ def train(bench: Bench, combinations: Sequence[Settings], out: Path, display: Di
             prepare_all(recipe, bench.source, display)
     failures = carry_out(works, bench.executor, display)
     if len(failures) == len(works):
-        raise UserError(f"Every training of the sweep failed; the first is {first_of(failures)}")
+        raise UserError(
+            f"Every training of the sweep failed (first: {first_of(failures).rstrip('.')}): mend the cause and give "
+            "the same command again."
+        )
     return failures
 
 
@@ -152,14 +158,14 @@ def _works_of(bench: Bench, settings: Settings, place: Place, source: Source, ou
     """Return the training of one cell, and before it the pre-training that it starts from, if it does."""
     own = settings_of_start(settings, place.start)
     recipe, folder = bench.recipe(own), out / CELLS / name_of(own)
-    if place.start not in SELF_STARTS:
+    if not needs_pretraining(place.start, recipe):
         return [Work(_label(own, place), partial(try_cell, recipe, source, folder, place))]
     before = settings_of_pretraining(settings, recipe)
     first, place_before = out / CELLS / name_of(before), replace(place, name=PRETRAIN)
     pretraining = Work(
         _label(before, place_before), partial(pretrain_place, bench.recipe(before), source, first, place_before)
     )
-    started = replace(place, start=f"{place.start}:{first / place_before.folder}")
+    started = replace(place, pretrained=first / place_before.folder)
     return [pretraining, Work(_label(own, place), partial(try_cell, recipe, source, folder, started), pretraining.name)]
 
 
@@ -202,11 +208,12 @@ def link(path: Path, target: Path) -> None:
 
 def _score_round(
     bench: Bench, out: Path, display: Display, combinations: Sequence[Settings], share: float, number: int
-) -> dict[str, float]:
-    """Train the combinations with a share of the steps and one seed; return their val scores by name."""
+) -> tuple[Scores, dict[str, str]]:
+    """Train the combinations with a share of the steps and one seed; return their val scores by name, what failed."""
     folder, short = out / "halving" / f"round{number}", replace(bench, num_seeds=1, share=share)
-    train(short, combinations, folder, display)
+    failures = train(short, combinations, folder, display)
     for settings in combinations:
         link_cells(short, settings, folder)
     metric = HEADLINES[bench.base.target.kind]
-    return {name_of(settings): val_score(folder / name_of(settings), metric) for settings in combinations}
+    scores = {name_of(settings): val_score(folder / name_of(settings), metric) for settings in combinations}
+    return scores, {f"round {number} of halving, {name}": error for name, error in failures.items()}

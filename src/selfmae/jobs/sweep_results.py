@@ -13,7 +13,7 @@ from selfmae.jobs.folder import read_table, write_json, write_table
 from selfmae.jobs.seen import STAMP, say_leakage
 from selfmae.report.beside import paper_table
 from selfmae.report.results import Results, read_results
-from selfmae.report.words import MINUS
+from selfmae.report.words import MINUS, metric_title
 
 COUNTS = ("num_cases", "num_seeds")
 
@@ -73,7 +73,7 @@ def show_sweep(content: Mapping[str, Any], display: Display) -> None:
         + [row[key] for key in COUNTS]
         for row in content["rows"]
     ]
-    display.table((*keys, f"{stamp}start", content["metric"], "95 % interval", "cases", "seeds"), rows)
+    display.table((*keys, f"{stamp}start", metric_title(content["metric"]), "95 % interval", "cases", "seeds"), rows)
     for pair in content["pairs"]:
         display.say(
             f"{stamp}{name_of(pair['settings'])}: {pair['b']} against {pair['a']}: {pair['verdict']}; difference "

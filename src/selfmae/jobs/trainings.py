@@ -8,10 +8,11 @@ from pathlib import Path
 from selfmae.data.case import Case
 from selfmae.data.folds import Folding
 from selfmae.data.prepare import prepared_shape
-from selfmae.data.store import num_cores
+from selfmae.data.threads import num_cores
 from selfmae.jobs.cost import equal_compute
 from selfmae.jobs.machine import resident_bytes, size_text
-from selfmae.jobs.measure import num_parameters, step_bytes, time_scoring, time_steps
+from selfmae.jobs.measure import num_parameters, step_bytes, time_probe, time_scoring, time_steps
+from selfmae.jobs.pretrain import make_probe
 from selfmae.jobs.source import Source, fold_of
 from selfmae.networks import EQUAL, SELF_STARTS
 from selfmae.options import OptimOptions, Recipe
@@ -22,6 +23,7 @@ from selfmae.train.device import resolve_accelerator
 
 CHECKPOINT_BYTES = 16  # a parameter: model.safetensors, and last.ckpt with the weights and two moments
 FLOAT_BYTES = 4
+PROBED = 16  # cases of a look of the probe that is timed
 IMAGES_AT_WORK = 3  # copies of an image that its preparation holds at once, as float32
 
 
@@ -34,6 +36,8 @@ class Trainings:
     num_val: int
     num_test: int
     num_equal: int = 0  # of the fine-tunings: of `scratch+`, which have more steps
+    num_held_out: int = 0  # images, and labelled cases, that each look of a probe of pre-training is at
+    num_labelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Stage:
     cases: Sequence[Case]
     count: int
     more_steps: int = 0  # of each training of `scratch+`
+    probed: Sequence[Case] = ()  # labelled ones, to measure the probe of a pre-training
 
 
 def count_trainings(
@@ -66,7 +71,10 @@ def count_trainings(
     cases, num_cells = fold_of(source, 0, folding, recipe.data).cases, folding.num_folds * num_seeds
     num_val, num_test = len(cases.part("val")), len(cases.part("test"))
     num_pretrainings = num_cells * sum(start in SELF_STARTS for start in starts)
-    return Trainings(num_pretrainings, num_cells * len(starts), num_val, num_test, num_cells * starts.count(EQUAL))
+    probe = make_probe(recipe, fold_of(source, 0, folding, recipe.data)) if num_pretrainings else None
+    looked = (len(probe.filled_in), len(probe.read_out)) if probe else (0, 0)
+    counts = (num_pretrainings, num_cells * len(starts), num_val, num_test, num_cells * starts.count(EQUAL))
+    return Trainings(*counts, *looked)
 
 
 def make_stages(recipe: Recipe, source: Source, trainings: Trainings, prepared: Sequence[Case]) -> list[Stage]:
@@ -74,11 +82,12 @@ def make_stages(recipe: Recipe, source: Source, trainings: Trainings, prepared: 
     voxels = prepared_voxels(source, recipe)
     labelled = sorted(source.cases.part("train"), key=lambda case: voxels[case.id])
     middle = labelled[len(labelled) // 2 :][:1]
+    probed = labelled[max(0, (len(labelled) - PROBED) // 2) :][:PROBED] if recipe.probe.every else []
     more = equal_compute(recipe, middle[0]).steps - recipe.fit.steps if trainings.num_equal and middle else 0
     stages = [Stage("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, trainings.num_finetunings, more)]
     if trainings.num_pretrainings:
         task, count = make_pretraining(recipe), trainings.num_pretrainings
-        stages.insert(0, Stage("pre-training", "pretrain", task, recipe.pretrain, prepared, count))
+        stages.insert(0, Stage("pre-training", "pretrain", task, recipe.pretrain, prepared, count, probed=probed))
     return [stage for stage in stages if stage.count and stage.cases]
 
 
@@ -119,14 +128,26 @@ def time_lines(recipe: Recipe, stages: Sequence[Stage], trainings: Trainings, fo
     lines = []
     for stage in stages:
         pace = time_steps(recipe, stage.task, stage.options, stage.cases, folder / stage.key)
-        basis = f"{stage.options.steps:,} steps of {pace:.2g} s, {plural(stage.count, 'training')}"
+        most = "at most " if stage.key == "pretrain" and recipe.probe.ends_early else ""
+        basis = f"{most}{stage.options.steps:,} steps of {pace:.2g} s, {plural(stage.count, 'training')}"
         if stage.more_steps:
             basis += f", {trainings.num_equal:,} of them {EQUAL} with {stage.more_steps:,} steps more"
         num_steps = stage.count * stage.options.steps + trainings.num_equal * stage.more_steps
         lines.append(Line("time", stage.name, num_steps * pace, basis))
+        if stage.probed:
+            lines.append(_probe_line(recipe, stage, trainings))
         if stage.key == "fit":
             lines.append(_scoring_line(recipe, stage, trainings))
     return lines
+
+
+def _probe_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Line:
+    """Return the seconds of all looks of the probe: every so many steps of pre-training, and at the last one."""
+    looks = ceil(recipe.pretrain.steps / recipe.probe.every)
+    pace = time_probe(recipe, stage.probed, trainings.num_held_out, trainings.num_labelled)
+    most = "at most " if recipe.probe.ends_early else ""
+    basis = f"{most}{plural(looks, 'look')} of {pace:.2g} s, {plural(stage.count, 'training')}"
+    return Line("time", "probe", stage.count * looks * pace, basis)
 
 
 def _scoring_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Line:

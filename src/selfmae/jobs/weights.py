@@ -11,6 +11,7 @@ from torch import Tensor
 from selfmae.jobs.display import Display
 from selfmae.models.layouts import EMBED, find_layout, licence_of, strip_wrapper
 from selfmae.models.weights import read_weights
+from selfmae.report.words import metric_title
 
 NUM_SEEN = 3  # hashes shown of what weights have seen
 SEEN = {
@@ -92,7 +93,11 @@ def _readable(contract: Mapping[str, Any]) -> dict[str, Any]:
         elif key in ("architecture", "intensity", "target", "versions"):
             rows |= {f"{key} {inner}": item for inner, item in value.items() if item not in ("", [], {})}
         elif key == "metrics":
-            rows |= {f"{name} on {part}": score for part, scores in value.items() for name, score in scores.items()}
+            rows |= {
+                f"{metric_title(name)} on {part}": number
+                for part, found in value.items()
+                for name, number in found.items()
+            }
         elif key != "recipe" and value not in ("", [], {}):
             rows[key.replace("_", " ")] = value
     return rows

@@ -13,16 +13,17 @@ from selfmae.metrics.label_voxels import count, cut, encode
 from selfmae.metrics.surfaces import surface_distance
 
 Row = Mapping[str, Any]
+Pair = tuple[np.ndarray, np.ndarray]  # truth and prediction of a label, bool
 
 CONVENTIONS = {
     "dice_per_case": "Dice averaged over labels the case's truth has, then over cases (Zhou et al. 2023); a miss is 0.",
     "dice_per_label": "Dice averaged over the cases whose truth has a label, then over labels; a miss is 0.",
     "dice_pooled": "Dice of the voxels of all cases together for each label, then averaged over labels.",
-    "dice_absent_counts": "As dice_per_case, but a label the truth lacks counts: 1 if none of it is predicted, else 0.",
+    "dice_absent_counts": "As Dice per case, but a label the truth lacks counts: 1 if none of it is predicted, else 0.",
     "per_case": "95th percentile of surface distances in {unit}, larger of the two directions (as MONAI): averaged "
     "over labels the case's truth has, then over cases; a miss is the image's diagonal.",
-    "per_label": "As hd95_{unit}_per_case, but averaged over the cases whose truth has a label, then over labels.",
-    "found_only": "As hd95_{unit}_per_case, but misses are dropped (as the code of Zhou et al. 2023), which flatters.",
+    "per_label": "As HD95 per case, but averaged over the cases whose truth has a label, then over labels.",
+    "found_only": "As HD95 per case, but misses are dropped (as the code of Zhou et al. 2023), which flatters.",
 }
 
 
@@ -32,23 +33,26 @@ def score_masks(
     labels: Mapping[str, tuple[int, ...]],
     spacing_mm: Sequence[float],
     reported: Sequence[str] = (),
+    distances: bool = True,
 ) -> dict[str, float | int | None]:
     """Return the scores of one case: four columns a label, and the means over the `reported` labels its truth has.
 
     `prediction` is mask values [*S], or bool regions [R, *S] in the order of `labels`; `truth` is mask values [*S].
     `labels` gives the mask values of each name. With the spacing (), distances are in voxels and say so.
     Dice and HD95 are None where the truth lacks the label; a missed label has Dice 0 and the image's diagonal as HD95.
+    Without `distances`, which take most of the time, HD95 is None throughout.
     """
     truth, prediction, code_sets = encode(truth, prediction, labels)
-    counts, pairs = count(truth, prediction, code_sets), cut(truth, prediction, code_sets)
+    counts = count(truth, prediction, code_sets)
+    pairs: Iterable[Pair | None] = cut(truth, prediction, code_sets) if distances else [None] * len(labels)
     spacing = np.array(spacing_mm if len(spacing_mm) else [1.0] * truth.ndim)
     diagonal = float(np.linalg.norm(spacing * truth.shape))
     hd95 = "hd95_mm" if len(spacing_mm) else "hd95_voxels"
     row: dict[str, float | int | None] = {}
     for name, pair, (num_true, num_predicted, num_both) in zip(labels, pairs, counts, strict=True):
-        distance = surface_distance(*pair, spacing) if num_true and num_predicted else diagonal
+        distance = surface_distance(*pair, spacing) if pair and num_true and num_predicted else diagonal
         row[f"dice_{name}"] = 2 * num_both / (num_true + num_predicted) if num_true else None
-        row[f"{hd95}_{name}"] = distance if num_true else None
+        row[f"{hd95}_{name}"] = distance if distances and num_true else None
         row[f"voxels_true_{name}"] = num_true
         row[f"voxels_predicted_{name}"] = num_predicted
     return row | {m: _mean(row[f"{m}_{name}"] for name in reported or labels) for m in ("dice", hd95)}

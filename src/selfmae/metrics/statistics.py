@@ -78,7 +78,8 @@ def compare_paired(
     low, high = limits
     changes = resampled_b - resampled_a
     differences = _draws(points_b - points_a, changes, *chances).clip(low - high, high - low)
-    differences[_is_chance(changes, num_deciding)] = np.nan  # all or none
+    if _is_chance(changes, num_deciding):
+        differences[:] = np.nan
     ci95 = _interval(differences)
     return Comparison(
         mean_a=_defined(points_a.mean()),

@@ -69,7 +69,13 @@ def to_monai(weights: Mapping[str, Tensor], recipe: Recipe, kind: str) -> Export
     """Return MONAI's `UNETR` of a segmentation model, its `ViT` of others."""
     if kind != "pretrain" and recipe.target.kind == "mask":
         return _to_unetr(weights, recipe)
-    classifies = is_classifier(recipe, kind) and recipe.model.class_token
+    classifies = is_classifier(recipe, kind)
+    if classifies and not recipe.model.class_token:
+        others = "timm or onnx" if len(recipe.data.crop) == 2 else "onnx"
+        raise UserError(
+            "--to monai: MONAI's ViT classifies by its class token, but model.class_token is false and this head reads "
+            f"the mean of the patches: use --to {others}."
+        )
     if recipe.model.class_token and not classifies:
         raise UserError(
             "--to monai: MONAI's ViT has a class token only in a classifier, but this encoder has one and is none: "

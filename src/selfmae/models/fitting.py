@@ -51,7 +51,9 @@ class Fitting:
         wanted = self.shapes[EMBED]
         weight = kernel_of(self.given[EMBED], layout, wanted)
         if weight is None:
-            self.fresh[EMBED] = f"its {list(self.given.pop(EMBED).shape)} are no patches of {list(wanted[1:])}"
+            self.fresh[EMBED] = (
+                f"its shape {list(self.given.pop(EMBED).shape)} does not match patches of {list(wanted[1:])}"
+            )
             return len(wanted) - 2
         num_axes = weight.ndim - 2
         if num_axes > len(wanted) - 2:

@@ -69,5 +69,5 @@ def _fetch(name: str, repository: str) -> Path:
     except Exception as error:  # of the hub or of the HTTP library, whichever its version uses
         raise UserError(
             f"The weights {name} could not be downloaded ({' '.join(str(error).split()) or type(error).__name__}): "
-            "connect to the network once, or give a file of a ViT's weights (--start FILE, --starts imagenet=FILE)."
+            "connect to the network once, or give a file of such weights (--start FILE, --starts imagenet=FILE)."
         ) from error

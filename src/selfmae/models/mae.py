@@ -36,7 +36,7 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
         """Return predictions [B, H, P] from tokens [B, 1 + V, D], patch places [B, V] and [B, H].
 
-        The class token may lack. Only hidden patches are projected to pixels: the loss looks at nothing else.
+        The class token may be missing. Only hidden patches are projected to pixels: the loss looks at nothing else.
         """
         tokens = self.embed(tokens)
         positions = self.pos_embed.expand(len(tokens), -1, -1)

@@ -42,7 +42,9 @@ def transfer(weights: Mapping[str, Tensor], contract: Mapping[str, Any], recipe:
         fitting.adapted["norm.weight"] = "the norm of averaged patches, now of every token"
     eps = before.get("model", {}).get("norm_eps", MONAI_EPS if layout.startswith("MONAI") else TIMM_EPS)
     if recipe.model.norm_eps != eps:
-        fitting.adapted["norm.weight"] = f"from norms with an epsilon of {eps}, as model.norm_eps may be"
+        before_it = fitting.adapted.get("norm.weight")
+        how = f"from norms with an epsilon of {eps}, as model.norm_eps may be"
+        fitting.adapted["norm.weight"] = f"{before_it}, {how}" if before_it else how
     fitting.check_whole()
     used = {names[name] for name in fitting.given if name in names}
     unused = tuple(sorted(name for name in weights if name not in used))

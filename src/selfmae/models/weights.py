@@ -3,7 +3,8 @@
 import argparse
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,29 @@ def save_weights(path: Path, weights: Weights, contract: Mapping[str, Any]) -> N
 
 def write_tensors(path: Path, weights: Weights, metadata: Mapping[str, str]) -> None:
     """Write a safetensors file, at once."""
-    part = path.with_name(f"{path.name}.part")
-    part.touch()
-    mode = part.stat().st_mode
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_file(tensors, part, metadata=dict(metadata))
-    part.chmod(mode)  # safetensors makes files that only their owner can read
-    part.replace(path)
+    with whole_file(path, "weights") as part:
+        part.touch()
+        mode = part.stat().st_mode
+        save_file(tensors, part, metadata=dict(metadata))
+        part.chmod(mode)  # safetensors makes files that only their owner can read
+
+
+@contextmanager
+def whole_file(path: Path, what: str) -> Iterator[Path]:
+    """Give another path to write to, which becomes `path` at the end: the file is written at once or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch makes a RuntimeError of a full disk
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"The {what} could not be written to {path} ({reason}): free some space there and give the same command "
+            "again; training continues from its last checkpoint."
+        ) from error
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -116,9 +133,12 @@ def load_encoder(model: nn.Module, weights: Weights) -> tuple[str, ...]:
 
 
 def load_whole(model: nn.Module, weights: Weights, source: Path) -> None:
-    """Copy all tensors into the model they were saved from; raise `UserError` where one lacks or does not fit."""
+    """Copy all tensors into the model they were saved from; raise `UserError` where one is missing or does not fit."""
     try:
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         detail = " ".join(str(error).split())
-        raise UserError(f"The weights of {source} do not fit the recipe beside them ({detail}).") from error
+        raise UserError(
+            f"The weights of {source} do not fit the recipe beside them ({detail}): copy the whole folder again, both "
+            "files from one run."
+        ) from error

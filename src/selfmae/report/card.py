@@ -1,5 +1,7 @@
 """The model card (Mitchell et al. 2019): what the models are for, what they saw, how good they are, and limits."""
 
+from collections.abc import Sequence
+
 from selfmae.report.methods import kind_of
 from selfmae.report.results import Results, label_names, mean_of
 from selfmae.report.sentences import capital, main_pair
@@ -13,15 +15,15 @@ TASKS = {
 }
 
 
-def model_card(results: Results) -> list[tuple[str, list[str]]]:
-    """Return titles with their sentences; empty before any evaluation."""
-    if not results.headline:
+def model_card(results: Results, leakage: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
+    """Return titles with their sentences; empty before any evaluation. `leakage` limits what the scores say."""
+    if not results.headline or not results.trained:
         return []
     return [
         ("Intended use", _use(results)),
         ("Training data", _data(results)),
         ("Metrics", _metrics(results)),
-        ("Limits", _limits(results)),
+        ("Limits", [*leakage, *_limits(results)]),
     ]
 
 
@@ -57,7 +59,7 @@ def _data(results: Results) -> list[str]:
 def _metrics(results: Results) -> list[str]:
     starts = results.verdict.get("starts", {})
     sentences = []
-    for start in results.starts:
+    for start in (name for name in results.starts if name not in results.scored):
         mean, ci95 = (starts.get(start, {}).get(key) for key in ("mean", "ci95"))
         if mean is None:
             mean = mean_of([cell.metrics.get(results.headline) for cell in results.cells_of(start)])
@@ -66,15 +68,23 @@ def _metrics(results: Results) -> list[str]:
     return sentences
 
 
+def _undefined(results: Results) -> list[str]:
+    """Return the labels of which no test case tells anything, in any fold or over all folds."""
+    found = [cell.summary.get("undefined", []) for cell in results.trained if cell.summary]
+    known = {row["label"] for row in results.verdict.get("labels", []) if row.get("mean_a") is not None}
+    return [name for name in (found[0] if found else []) if name not in known and all(name in item for item in found)]
+
+
 def _limits(results: Results) -> list[str]:
     pair = main_pair(results)
-    tested = next((cell.summary for cell in results.cells if cell.summary), {})
-    undefined = tested.get("undefined", [])
+    cases, patients = (
+        {row[key] for cell in results.trained for row in cell.rows if key in row} for key in ("id", "patient")
+    )
+    undefined = _undefined(results)
     sentences = [
         "All test cases come from the same source as the training cases: other scanners, hospitals or populations may "
         "give other results.",
-        f"The models of one fold were tested on {plural(tested.get('num_cases', 0), 'case')} of "
-        f"{plural(tested.get('num_patients', 0), 'patient')}.",
+        f"The models were tested on {plural(len(cases), 'case')} of {plural(len(patients), 'patient')}.",
     ]
     if undefined:
         sentences.append(f"Nothing can be said about {listed(undefined)}: the test cases do not show both outcomes.")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
+from itertools import product
 from typing import Any
 
 import matplotlib
@@ -22,6 +23,7 @@ INK = "#0a0b0c"  # stands for the page's text colour until the SVG is written
 COLORS = {"scratch": "#7a828e", "mae": "#2a7de1"}  # of starts; readable on white and on black
 OTHER_COLORS = ("#d2691e", "#12937a", "#a855c8", "#c8415b")
 MAX_POINTS = 300  # of one curve
+WIDE = 8  # times the smallest value is the largest where a logarithmic axis has ticks at 1, 2 and 5 only
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a label called "$x$" is no formula
@@ -88,12 +90,14 @@ def difference_plot(results: Results) -> Markup | None:
 
 def differences(a: Sequence[Cell], b: Sequence[Cell]) -> list[float]:
     """Return B - A of the same folds and seeds, averaged over them: Dice of each case, or AUC of each label."""
-    partners = {(cell.fold, cell.seed): cell for cell in a}
     gathered: dict[str, list[float]] = {}
-    for cell in b:
-        before = _values(partners[cell.fold, cell.seed]) if (cell.fold, cell.seed) in partners else {}
+    for before, cell in product(a, b):
+        # Masks of another tool have no folds.
+        if cell.seed != before.seed or (cell.fold != before.fold and not cell.is_scored):
+            continue
+        values = _values(before)
         for name, value in _values(cell).items():
-            earlier = before.get(name)
+            earlier = values.get(name)
             if value is not None and earlier is not None:
                 gathered.setdefault(name, []).append(value - earlier)
     return [float(np.mean(values)) for values in gathered.values()]
@@ -142,7 +146,8 @@ def _curves(name: str, title: str, lines: Sequence[tuple[Curve, str]], scale: st
             axes.plot(steps, values, color=color, linewidth=1.1, alpha=0.85, marker="." if len(steps) < 12 else "")
         axes.set_yscale(scale)
         if scale == "log":
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            low, high = axes.dataLim.intervaly
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > WIDE * low else range(1, 10)))
             axes.yaxis.set_major_formatter(_plain)
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("step")

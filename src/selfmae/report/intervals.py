@@ -30,7 +30,8 @@ def effects_table(results: Results) -> Table:
     Without rows for the table, or where the starts were not tested on the same cases, there is no row.
     """
     evaluated = [start for start in results.starts if any(cell.rows for cell in results.cells_of(start))]
-    known = [{cell.seed for cell in results.cells_of(start) if cell.rows} for start in evaluated]
+    trained = [start for start in evaluated if start not in results.scored] or evaluated
+    known = [{cell.seed for cell in results.cells_of(start) if cell.rows} for start in trained]
     seeds = set.intersection(*known) if known else set()
     tested = {start: found for start in evaluated if (found := _tested(results, start, seeds))}
     base, *others = [*tested] or [""]
@@ -45,20 +46,16 @@ def effects_table(results: Results) -> Table:
 
 def _effects(tested: Mapping[str, Tested], base: str, others: Sequence[str], scorer: Scorer) -> list[str]:
     """Return the texts of one row."""
-    found = [compare_label(tested[base], tested[other], scorer) for other in others or [base]]
-    texts = [_text(found[0].mean_a, found[0].ci95_a)]
-    if others:
-        texts += [_text(item.mean_b, item.ci95_b) for item in found]
-        texts += [_text(item.difference, _clipped(item.ci95), sign=True) for item in found]
-    return texts
+    alone = [compare_label(found, found, scorer) for found in tested.values()]
+    pairs = [compare_label(tested[base], tested[other], scorer) for other in others]
+    texts = [_text(item.mean_a, item.ci95_a) for item in alone]
+    return [*texts, *(_text(item.difference, _clipped(item.ci95), sign=True) for item in pairs)]
 
 
 def compare_label(a: Tested, b: Tested, scorer: Scorer) -> Comparison:
-    """Compare two starts by one score; patients and seeds are drawn as for the verdict."""
-    ours, theirs = (
-        [mean_of_scores([scorer(rows) for rows in repeats]) for _, repeats in sorted(run.repeats.items())]
-        for run in (a, b)
-    )
+    """Compare two starts by one score and the seeds of both; patients and seeds are drawn as for the verdict."""
+    seeds = sorted(a.repeats.keys() & b.repeats.keys())
+    ours, theirs = ([mean_of_scores([scorer(rows) for rows in run.repeats[seed]]) for seed in seeds] for run in (a, b))
     return compare_paired(ours, theirs, a.patients, seed=0, num_resamples=LABEL_RESAMPLES, limits=(0.0, 1.0))
 
 

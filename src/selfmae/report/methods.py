@@ -6,9 +6,9 @@ from typing import Any
 from selfmae.networks import CLASSIFIERS, EQUAL, PRETRAININGS, VIT
 from selfmae.report.results import Cell, Results
 from selfmae.report.sentences import main_pair
-from selfmae.report.words import difference_digits, interval, listed, metric_title, number, origin, plural
+from selfmae.report.words import difference_digits, interval, listed, metric_title, number, origin, plural, span
 
-PARTS = {"labelled": "labelled", "train": "train", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
+PARTS = {"labelled": "labelled", "train": "training", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
 INTENSITIES = {
     "zscore": "normalised to zero mean and unit variance",
     "zscore_nonzero": "normalised to zero mean and unit variance over nonzero voxels",
@@ -24,10 +24,11 @@ MODELS = {
 }
 
 
-def methods_paragraph(results: Results) -> str:
-    """Return the paragraph; what the folder does not tell is left out."""
-    parts = [_software, _data, _preparation, _model, _pretraining, _finetuning, _prediction, _statistics]
-    return " ".join(text for part in parts if (text := part(results)))
+def methods_paragraph(results: Results, leakage: Sequence[str] = ()) -> str:
+    """Return the paragraph; what the folder does not tell is left out, how models know their test cases is not."""
+    parts = [_software, _data, _preparation, _model, _pretraining, _finetuning, _prediction, _scored, _statistics]
+    known = [f"The results are transductive. {' '.join(leakage)}"] if leakage else []
+    return " ".join([text for part in parts if (text := part(results))] + known)
 
 
 def kind_of(results: Results) -> str:
@@ -50,7 +51,9 @@ def sizes(values: Sequence[Any]) -> str:
 
 
 def _software(results: Results) -> str:
-    cell = (*results.cells, *results.pretrained)[0]
+    cell = next(iter((*results.trained, *results.pretrained)), None)
+    if cell is None:
+        return ""
     versions = cell.where.get("versions", {})
     known = [f"{name} {versions[name]}" for name in ("selfmae", "torch", "timm", "monai") if name in versions]
     device = (
@@ -113,8 +116,10 @@ def _pretraining(results: Results) -> str:
     if not results.pretrained:
         return ""
     cell, settings = results.pretrained[0], results.settings
-    seen = f" on {plural(cell.where['num_seen'], 'image')}" if "num_seen" in cell.where else ""
-    steps = f" for {cell.num_steps:,} steps" if cell.num_steps else ""
+    counts = [found.where["num_seen"] for found in results.pretrained if "num_seen" in found.where]
+    seen = f" on {_spanned(counts, 'image')}" if counts else ""
+    taken = [found.num_steps for found in results.pretrained if found.num_steps]
+    steps = f" for {_spanned(taken, 'step')}" if taken else ""
     hidden = f" with {100 * settings['mask.ratio']:g} % of the patches hidden," if "mask.ratio" in settings else ""
     how = f"as a masked autoencoder (He et al. 2021; Zhou et al. 2023){hidden}"
     if PRETRAININGS.get(str(settings.get("model.network", VIT))) == "moco":
@@ -123,8 +128,14 @@ def _pretraining(results: Results) -> str:
     origins = "" if begun == "scratch" else f", continuing from {begun.replace(chr(92), '/').rpartition('/')[2]}"
     return (
         f"It was pre-trained {how}{seen}{steps}{origins}"
-        f"{_optimiser(results, 'pretrain')}, without labels and without validation or test cases.{_probe(cell)}"
+        f"{_optimiser(results, 'pretrain')}, and learned from no label and from no validation or test case."
+        f"{_probe(cell)}"
     )
+
+
+def _spanned(counts: Sequence[int], word: str) -> str:
+    """Return "1 step" or "120 to 400 steps"."""
+    return plural(counts[0], word) if len({*counts}) == 1 else f"{span(counts)} {word}s"
 
 
 def _probe(cell: Cell) -> str:
@@ -141,23 +152,26 @@ def _probe(cell: Cell) -> str:
 
 
 def _finetuning(results: Results) -> str:
-    if not results.cells:
+    if not results.trained:
         return ""
     steps, longest = (
-        max((cell.num_steps or 0 for cell in results.cells if (cell.start == EQUAL) == longer), default=0)
+        max((cell.num_steps or 0 for cell in results.trained if (cell.start == EQUAL) == longer), default=0)
         for longer in (False, True)
     )
-    more = f"; {longest:,} {origin(EQUAL)}" if longest else ""
+    more = f"; up to {longest:,} {origin(EQUAL)}, counted in floating-point operations" if longest else ""
     kept = (
         "the weights with the best validation score"
         if any(cell.scores for cell in results.cells)
         else "the last weights"
     )
-    seeds = len({cell.seed for cell in results.cells})
-    starts = listed([origin(start) for start in results.starts])
-    equal = " on the same splits and seeds" if len(results.starts) > 1 else ""
+    seeds = len({cell.seed for cell in results.trained})
+    names = [start for start in results.starts if start not in results.scored]
+    starts = listed([origin(start) for start in names])
+    equal = " on the same splits and seeds" if len(names) > 1 else ""
     kind, trained = kind_of(results), "trained" if baseline_of(results) else "fine-tuned"
     added = f"For the task, {MODELS[kind]}. " if kind in MODELS and trained == "fine-tuned" else ""
+    share = float(results.settings.get("data.fraction", 1.0))
+    added += f"Of the training patients {100 * share:g} % gave their labels. " if share < 1 else ""
     return (
         f"{added}The model was {trained} {starts}{equal} ({plural(seeds, 'seed')}, up to {steps:,} steps{more})"
         f"{_optimiser(results, 'fit')}, and {kept} were kept."
@@ -179,6 +193,16 @@ def _prediction(results: Results) -> str:
     )
 
 
+def _scored(results: Results) -> str:
+    """Return that masks of other tools were scored as they are."""
+    if not results.scored:
+        return ""
+    alike = ", as those of our models" if results.trained else ""
+    return (
+        f"The masks of {listed(results.scored)} were made by another tool and scored on the grid of the files{alike}."
+    )
+
+
 def _statistics(results: Results) -> str:
     pair, metric = main_pair(results), results.headline
     if not metric:
@@ -190,9 +214,9 @@ def _statistics(results: Results) -> str:
     if pair is None:
         return text
     seeds = (
-        " and the training seed, widened to Student's t for few of either"
+        ", and cover the training seeds, widened to Student's t for few of either"
         if pair["num_seeds"] > 1
-        else ", for the one training seed used, widened to Student's t for few patients"
+        else ", and hold for the one training seed used, widened to Student's t for few patients"
     )
     several = len(results.verdict.get("pairs", []))
     holm = f", after Holm's correction for {several} pairs p {_relation(pair.get('p_holm'))}" if several > 1 else ""

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from selfmae.report.beside import paper_labels, paper_table
 from selfmae.report.card import model_card
+from selfmae.report.caveats import INTERVALS
 from selfmae.report.examples import Example, examples
 from selfmae.report.figures import color_of, curve_plots, difference_plot
 from selfmae.report.intervals import effects_table
@@ -17,8 +18,8 @@ from selfmae.report.outcomes import outcome_plots
 from selfmae.report.pictures import LABEL_COLORS, reconstructions
 from selfmae.report.probe import probe_plots
 from selfmae.report.provenance import (
-    FILES,
     counts_table,
+    files_table,
     findings_table,
     machines_table,
     plan_table,
@@ -34,12 +35,15 @@ from selfmae.report.volumes import label_colors, viewer
 from selfmae.report.words import metric_title
 
 
-def build_page(folder: Path, leakage: Sequence[str] = ()) -> str:
+def build_page(
+    folder: Path, leakage: Sequence[str] = (), scored: Sequence[Path] = (), verdict: Path | None = None
+) -> str:
     """Return the report of a run folder as HTML; equal files give equal bytes. `UserError` if it holds no results.
 
-    With `leakage`, sentences on models that know their test cases, every table and figure is stamped.
+    With `leakage`, sentences on models that know their test cases, every table and figure is stamped. `scored` are
+    folders of scored masks to stand beside the run's starts, `verdict` is the file of the comparison with them.
     """
-    results = read_results(folder)
+    results = read_results(folder, scored, verdict)
     environment = Environment(
         loader=PackageLoader("selfmae", "report"),
         autoescape=True,
@@ -50,7 +54,9 @@ def build_page(folder: Path, leakage: Sequence[str] = ()) -> str:
     template = environment.get_template("page.html")
     outcome = _outcome(results)
     outcome["leakage"] = [*leakage] or [str(item) for item in results.verdict.get("leakage", [])]
-    page = template.render(source=results.source, **outcome, **_looks(results), **_background(results))
+    page = template.render(
+        source=results.source, **outcome, **_looks(results), **_background(results, outcome["leakage"])
+    )
     return stamp(page) if outcome["leakage"] else page
 
 
@@ -68,6 +74,7 @@ def _outcome(results: Results) -> dict[str, Any]:
     return {
         "verdict": verdict_sentences(results),
         "pairs": pairs_table(results),
+        "intervals": INTERVALS,
         "starts": starts_table(results),
         "metric": metric_title(results.headline) if results.headline else "",
         "conventions": conventions(results),
@@ -90,7 +97,7 @@ def _looks(results: Results) -> dict[str, Any]:
         "curves": curve_plots(results),
         "probe": probe_plots(results),
         "validated": any(cell.scores for cell in results.cells),
-        "start_colors": [(start, color_of(results, start)) for start in results.starts],
+        "start_colors": [(start, color_of(results, start)) for start in results.starts if start not in results.scored],
         "reconstructions": reconstructions(results),
         "label_colors": [(name, LABEL_COLORS[place % len(LABEL_COLORS)]) for place, name in enumerate(names)],
         "outcomes": outcome_plots(results),
@@ -109,19 +116,24 @@ def _examples(shown: dict[str, list[Example]], names: list[str]) -> dict[str, An
     }
 
 
-def _background(results: Results) -> dict[str, Any]:
+def _equal_compute(results: Results) -> list[str]:
+    """Return what scratch with equal compute was given, and why."""
+    return [f"Equal compute: {found['reason']}"] if (found := results.run.get("equal_compute")) else []
+
+
+def _background(results: Results, leakage: Sequence[str]) -> dict[str, Any]:
     """Return what was run, and where the numbers are from."""
     return {
         "counts": counts_table(results),
         "splits": splits_table(results),
         "plan": plan_table(results),
-        "notes": [str(note) for note in results.run.get("notes", [])],
+        "notes": [str(note) for note in results.run.get("notes", [])] + _equal_compute(results),
         "findings": findings_table(results),
         "machines": machines_table(results),
         "versions": versions(results),
         "tensors": tensor_lists(results),
         "recipe": recipe_text(results),
-        "methods": methods_paragraph(results),
-        "card": model_card(results),
-        "files": FILES,
+        "methods": methods_paragraph(results, leakage),
+        "card": model_card(results, leakage),
+        "files": files_table(results),
     }

@@ -17,7 +17,6 @@ PARTS = {
     "unused": "unused",
 }
 FILES = (
-    ("Verdict, differences, intervals, subgroups", "verdict.json"),
     ("Metrics of starts and labels, conventions", "<start>/fold<k>/seed<n>/summary-test.json"),
     (
         "Dots of the differences, intervals of labels, cases, ROC and calibration curves",
@@ -34,6 +33,12 @@ FILES = (
     ("Counts, split notes, findings of the data", "run.json"),
     ("Plan and recipe", "recipe.yaml"),
 )
+
+
+def files_table(results: Results) -> list[tuple[str, str]]:
+    """Return what each file holds of the page's numbers; those of scored masks lie in their own folders."""
+    scored = [(f"Scores of {name}", "rows-test.csv, summary-test.json of `selfmae score`") for name in results.scored]
+    return [("Verdict, differences, intervals, subgroups", results.verdict_file), *FILES, *scored]
 
 
 def counts_table(results: Results) -> Table:
@@ -110,7 +115,7 @@ def machines_table(results: Results) -> Table:
             duration(cell.where.get("seconds")),
             size(cell.where.get("peak_bytes")),
         )
-        for cell in (*results.pretrained, *results.cells)
+        for cell in (*results.pretrained, *results.trained)
     )
     columns = ("Training", "Start", "Device", "Precision", "Parameters", "Time", "Peak memory")
     note = "Memory: the most that the process had by the end of the training (on a GPU, there). Energy: not measured."
@@ -120,7 +125,7 @@ def machines_table(results: Results) -> Table:
 def versions(results: Results) -> list[tuple[str, str]]:
     """Return the distinct versions of every package, in the order of the file."""
     found: dict[str, list[str]] = {}
-    for cell in (*results.cells, *results.pretrained):
+    for cell in (*results.trained, *results.pretrained):
         for name, version in cell.where.get("versions", {}).items():
             if version not in found.setdefault(name, []):
                 found[name].append(str(version))
@@ -129,7 +134,7 @@ def versions(results: Results) -> list[tuple[str, str]]:
 
 def tensor_lists(results: Results) -> list[tuple[str, list[str], list[str]]]:
     """Return for each start, from its first cell, the names of new and of unused tensors."""
-    firsts = [results.cells_of(start)[0] for start in results.starts]
+    firsts = [results.cells_of(start)[0] for start in results.starts if start not in results.scored]
     lists = [
         (cell.start, list(report.get("new", [])), list(report.get("unused", [])))
         for cell in firsts

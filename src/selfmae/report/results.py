@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -22,7 +22,10 @@ Curve = tuple[tuple[int, float], ...]  # steps and values
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: a start (or "pretrain"), a fold and a seed; what its folder lacks is empty."""
+    """One training: a start (or "pretrain"), a fold and a seed; what its folder lacks is empty.
+
+    Or the scored masks of another tool (`is_scored`), which have no training that is known.
+    """
 
     start: str
     fold: int
@@ -34,6 +37,11 @@ class Cell:
     summary: dict[str, Any]
     rows: tuple[Row, ...]
     cases: tuple[Row, ...]  # who is in which part, with the content hash of each image
+
+    @property
+    def is_scored(self) -> bool:
+        """Return whether another tool made the masks."""
+        return self.where.get("start", {}).get("kind") == "score"
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -59,13 +67,14 @@ class Cell:
 
     @property
     def num_steps(self) -> int | None:
-        """Return the last step of the log."""
-        return self.losses[-1][0] if self.losses else None
+        """Return the last step of the log: of a loss, or of the look that ended the training."""
+        steps = [step for step, _ in self.losses[-1:]] + [int(look["step"]) for look in self.looks[-1:]]
+        return max(steps, default=None)
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything reportable of a folder: `run.json`, `verdict.json`, the recipe and the cells."""
+    """Everything reportable of a folder: `run.json`, the verdict and its file's name, the recipe and the cells."""
 
     folder: Path
     run: dict[str, Any]
@@ -74,6 +83,7 @@ class Results:
     settings: Mapping[str, Any]  # the recipe's values by dotted key, {} without a recipe
     pretrained: tuple[Cell, ...]
     cells: tuple[Cell, ...]
+    verdict_file: str = "verdict.json"
 
     @property
     def source(self) -> str:
@@ -88,6 +98,16 @@ class Results:
         return [name for name in given if name in found] + [name for name in found if name not in given]
 
     @property
+    def trained(self) -> list[Cell]:
+        """Return the cells that were trained here: all but scored masks."""
+        return [cell for cell in self.cells if not cell.is_scored]
+
+    @property
+    def scored(self) -> list[str]:
+        """Return the names of the tools whose masks were scored."""
+        return list(dict.fromkeys(cell.start for cell in self.cells if cell.is_scored))
+
+    @property
     def headline(self) -> str:
         """Return the metric that decides, "" if nothing was evaluated."""
         known = {name for cell in self.cells for name in cell.metrics}
@@ -98,22 +118,28 @@ class Results:
         return [cell for cell in self.cells if cell.start == start]
 
 
-def read_results(folder: Path) -> Results:
-    """Read a run folder, or the folder of a single pre-training or fine-tuning; `UserError` if it holds no results."""
+def read_results(folder: Path, scored: Sequence[Path] = (), verdict: Path | None = None) -> Results:
+    """Read a run folder, or the folder of a single pre-training or fine-tuning; `UserError` if it holds no results.
+
+    The cells of the folders of `scored` masks come behind; `verdict` is the file of a comparison with them.
+    """
     places = sorted(folder.glob("*/fold*/seed*"), key=_place)
     cells = [_read_cell(place, place.parts[-3]) for place in places if place.is_dir()] or [_read_single(folder)]
     cells = [cell for cell in cells if cell.losses or cell.looks or cell.summary]
     if not cells:
-        raise UserError(f"{folder} holds no results of SelfMAE: run `selfmae run SOURCE --out {folder}` first.")
-    recipe = folder / "recipe.yaml"
+        raise UserError(f"{folder} holds no results of SelfMAE: {what_instead(folder)}.")
+    first = min(cell.seed for cell in cells)  # masks have no seed: they are compared with the first one
+    cells += [replace(_read_single(place), seed=first) for place in scored]
+    recipe, verdict = folder / "recipe.yaml", verdict or folder / "verdict.json"
     return Results(
         folder,
         _read_json(folder / "run.json"),
-        _read_json(folder / "verdict.json"),
+        _read_json(verdict),
         recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         flat(read_content(recipe)) if recipe.is_file() else {},
         tuple(cell for cell in cells if cell.start == PRETRAIN),
         tuple(cell for cell in cells if cell.start != PRETRAIN),
+        verdict.name,
     )
 
 
@@ -121,6 +147,14 @@ def defined(texts: Sequence[Any]) -> list[float]:
     """Return the finite numbers among numbers, texts and None; an empty text is undefined."""
     numbers = [float(text) for text in texts if text not in (None, "")]
     return [number for number in numbers if math.isfinite(number)]
+
+
+def what_instead(folder: Path) -> str:
+    """Return what to do where a folder holds no results of a run."""
+    if (folder / "sweep.json").exists():
+        runs = sorted(str(path.parent) for path in folder.glob("*/recipe.yaml"))
+        return f"it is a sweep's, whose page is {folder / 'sweep.html'}; name one of its runs, as {', '.join(runs[:1])}"
+    return f"run `selfmae run SOURCE --out {folder}` to its end first"
 
 
 def mean_of(values: Sequence[Any]) -> float | None:
@@ -153,10 +187,13 @@ def _place(path: Path) -> tuple[str, list[int]]:
 
 
 def _read_single(folder: Path) -> Cell:
-    """Read a folder of one stage: only pre-training counts the images it saw."""
+    """Read a folder of one stage, or of scored masks: only pre-training counts the images it saw."""
     where = _read_json(folder / "where.json")
+    start = where.get("start", {})
     tuned = "num_seen" not in where and ("start" in where or (folder / "summary-test.json").is_file())
-    return _read_cell(folder, str(where.get("start", {}).get("kind", "model")) if tuned else PRETRAIN)
+    kind = start.get("kind", "model")
+    name = Path(start["name"]).name if kind in ("score", "file", "timm") else kind
+    return _read_cell(folder, str(name) if tuned else PRETRAIN)
 
 
 def _read_cell(folder: Path, start: str) -> Cell:

@@ -1,25 +1,22 @@
 """Sentences made from facts: the verdict for a clinician, and what limits it."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from selfmae.networks import SELF_STARTS
-from selfmae.report.results import Results, mean_of
+from selfmae.report.caveats import Pair, missing_sentences, noise_sentences, outlook_sentences, unknown_sentences
+from selfmae.report.results import Cell, Results, mean_of
 from selfmae.report.words import (
     difference_digits,
     duration,
     interval,
     number,
     origin,
-    p_value,
     plural,
-    rounded,
+    span,
     spoken,
     subject,
 )
-
-Pair = Mapping[str, Any]
-MOST_NAMED = 3  # trainings that a sentence names
 
 
 def main_pair(results: Results) -> Pair | None:
@@ -38,7 +35,8 @@ def verdict_sentences(results: Results) -> list[str]:
         pair_sentence(results, pair),
         *_equal_compute(results, pair),
         *_cost(results, pair),
-        *_limits(pair),
+        *_limits(results, pair),
+        *unknown_sentences(results.scored, alone=not results.trained),
         *missing_sentences(results.verdict),
     ]
 
@@ -59,6 +57,7 @@ def _turn(pair: Pair) -> dict[str, Any]:
         **pair,
         "a": pair["b"],
         "b": pair["a"],
+        **{f"mean_{side}": pair[f"mean_{other}"] for side, other in ("ab", "ba") if f"mean_{other}" in pair},
         "difference": None if difference is None else -difference,
         "ci95": [-ci95[1], -ci95[0]] if ci95 else None,
         "verdict": verdict,
@@ -68,13 +67,15 @@ def _turn(pair: Pair) -> dict[str, Any]:
 def _cost(results: Results, pair: Pair) -> list[str]:
     """Return what self pre-training cost, beside what it gained; nothing where the pair has none."""
     seconds = [cell.where.get("seconds") for cell in results.pretrained]
-    steps = max((cell.num_steps or 0 for cell in results.pretrained), default=0)
+    steps = [cell.num_steps for cell in results.pretrained if cell.num_steps]
     if pair["b"] not in SELF_STARTS or not steps:
         return []
     tuned = mean_of([cell.where.get("seconds") for cell in results.cells_of(pair["b"])])
+    planned = int(results.settings.get("pretrain.steps", 0))
+    early = f" ({planned:,} were planned; the probe ended it early)" if min(steps) < planned else ""
     return [
-        f"Self pre-training cost {plural(steps, 'step')} and {duration(mean_of(seconds))} for each training, beside "
-        f"{duration(tuned)} of fine-tuning."
+        f"Self pre-training cost {span(steps)} {'step' if max(steps) == 1 else 'steps'}{early} and "
+        f"{duration(mean_of(seconds))} for each training, beside {duration(tuned)} of fine-tuning."
     ]
 
 
@@ -83,24 +84,31 @@ def pair_sentence(results: Results, pair: Pair) -> str:
     metric, starts = results.headline, results.verdict.get("starts", {})
     ci95 = pair.get("ci95")
     digits = difference_digits(pair)
-    means = [number(starts.get(pair[side], {}).get("mean"), digits) for side in ("b", "a")]
-    claims = {
-        "helps": f"{capital(subject(pair['b']))} helps on this data",
-        "hurts": f"{capital(subject(pair['b']))} hurts on this data",
-    }
-    claim = claims.get(pair["verdict"], f"This data cannot tell whether {subject(pair['b'])} helps or hurts")
-    # Where the claim does not compare with scratch, its subject alone would not say what the other start was.
-    against = "" if pair["a"] == "scratch" else f" compared with {subject(pair['a'])}"
+    means = [number(pair.get(f"mean_{side}", starts.get(pair[side], {}).get("mean")), digits) for side in ("b", "a")]
+    whose = f"of {pair['a']}" if pair["a"] in results.scored else origin(pair["a"])
     bounds = f"95 % interval {interval(ci95, digits)}; " if ci95 else "no interval can be computed; "
     return (
-        f"{claim}{against}: {spoken(metric)} {means[0]} against {means[1]} {origin(pair['a'])}, "
+        f"{_claim(results, pair)}: {spoken(metric)} {means[0]} against {means[1]} {whose}, "
         f"difference {number(pair['difference'], digits, sign=True)} ({bounds}"
         f"{plural(pair['num_cases'], 'test case')} of {plural(pair['num_patients'], 'patient')}, "
         f"{plural(pair['num_seeds'], 'seed')})."
     )
 
 
-def _limits(pair: Pair) -> list[str]:
+def _claim(results: Results, pair: Pair) -> str:
+    """Return the verdict as a clause; scored masks neither help nor hurt, they are better or worse."""
+    scored = pair["b"] in results.scored
+    who = f"the masks of {pair['b']}" if scored else subject(pair["b"])
+    helps, hurts = ("are better", "are worse") if scored else ("helps", "hurts")
+    claims = {"helps": f"{capital(who)} {helps} on this data", "hurts": f"{capital(who)} {hurts} on this data"}
+    unclear = f"This data cannot tell whether {who} {helps} or {hurts.removeprefix('are ')}"
+    # Where the claim does not compare with scratch, its subject alone would not say what the other start was.
+    other = f"the masks of {pair['a']}" if pair["a"] in results.scored else subject(pair["a"])
+    against = "" if pair["a"] == "scratch" and not scored else f" compared with {other}"
+    return claims.get(pair["verdict"], unclear) + against
+
+
+def _limits(results: Results, pair: Pair) -> list[str]:
     """Return what the verdict leaves open."""
     digits, ci95 = difference_digits(pair), pair.get("ci95")
     sentences = []
@@ -116,74 +124,37 @@ def _limits(pair: Pair) -> list[str]:
             "rarer outcome): too few, or too much alike, for an interval."
         )
     sentences += outlook_sentences(pair)
-    if pair["num_seeds"] == 1:
-        sentences.append(
-            "Each start was trained with one seed only, so the interval does not cover training noise: "
-            "another seed may give another difference (use --seeds 3 or more)."
-        )
-    return sentences
-
-
-def outlook_sentences(pair: Pair) -> list[str]:
-    """Return why an interval without 0 does not suffice, and what it would take to tell; none for a clear verdict."""
-    sentences, ci95, p_holm = [], pair.get("ci95"), pair.get("p_holm")
-    if pair["verdict"] in ("helps", "hurts") or not ci95:
-        return []
-    if p_holm is not None and not ci95[0] <= 0 <= ci95[1]:
-        sentences.append(
-            "Taken alone this interval leaves out 0, but several pairs of starts were compared, and corrected for "
-            f"their number (Holm) p is {p_value(p_holm)}, not below 0.05."
-        )
-    if (needed := pair.get("to_tell")) is not None:
-        sentences.append(_outlook(needed, pair["num_seeds"]))
-    return sentences
-
-
-def _outlook(needed: Mapping[str, int | None], num_seeds: int) -> str:
-    """Return what it would take to tell, as a sentence."""
-    seeds, patients = needed["seeds"], needed["patients"]
-    ways = [f"{rounded(seeds)} more seed{'s' if seeds > 1 else ''}"] if seeds else []
-    ways += [f"{rounded(patients)} more test patient{'s' if patients > 1 else ''}"] if patients else []
-    noise = "; how much the noise of training adds is not known from one seed" if num_seeds == 1 else ""
-    if ways:
-        return f"If the difference stays as it is, about {' or '.join(ways)} would be enough to tell{noise}."
-    return (
-        "If the difference stays as it is, neither more seeds alone nor more test patients alone would be enough to "
-        f"tell{noise}."
-    )
-
-
-def missing_sentences(verdict: Mapping[str, Any]) -> list[str]:
-    """Return which trainings the verdict lacks, as a sentence; none if it lacks none."""
-    missing = verdict.get("missing", [])
-    if not missing:
-        return []
-    named = [f"{cell['start']}, fold {cell['fold']}, seed {cell['seed']}" for cell in missing[:MOST_NAMED]]
-    more = "; ..." if len(missing) > MOST_NAMED else ""
-    return [
-        f"{plural(len(missing), 'training')} of this run did not finish ({'; '.join(named)}{more}): the verdict rests "
-        "on the folds and seeds that did; the same command trains what is missing."
-    ]
+    return sentences + noise_sentences(pair, results.scored)
 
 
 def _without_comparison(results: Results) -> list[str]:
-    """Say what a single stage or an unfinished run shows."""
-    scored = [cell for cell in results.cells if cell.metrics]
-    if scored:
-        start = scored[0].start
-        cells = [cell for cell in scored if cell.start == start]
-        value = mean_of([cell.metrics.get(results.headline) for cell in cells])
-        summary = cells[0].summary
+    """Say what a single stage, scored masks or an unfinished run show."""
+    evaluated = [cell for cell in results.cells if cell.metrics]
+    if evaluated:
         return [
-            f"The model fine-tuned {origin(start)} reaches {spoken(results.headline)} {number(value, 2)} "
-            f"({plural(summary['num_cases'], 'test case')} of {plural(summary['num_patients'], 'patient')}, "
-            f"{plural(len(cells), 'seed')}).",
+            _score_sentence(results, [cell for cell in evaluated if cell.start == evaluated[0].start]),
             "Nothing is compared here, so this page cannot say whether self pre-training helps.",
         ]
     cell = (results.cells or results.pretrained)[0]
     stage = f"Fine-tuning {origin(cell.start)}" if results.cells else "Self pre-training"
     reached = f" reached step {cell.num_steps:,}" if cell.num_steps else " has begun"
     return [f"{stage}{reached}; no model has been evaluated on the test cases yet, so there is no verdict."]
+
+
+def _score_sentence(results: Results, cells: Sequence[Cell]) -> str:
+    """Return what the trainings of one start reach, as the verdict says or on average, and on how many cases."""
+    start = cells[0].start
+    known = results.verdict.get("starts", {}).get(start, {})
+    value = known.get("mean", mean_of([cell.metrics.get(results.headline) for cell in cells]))
+    bounds = f"95 % interval {interval(known['ci95'], 2)}; " if known.get("ci95") else ""
+    cases, patients = ({row[key] for cell in cells for row in cell.rows} for key in ("id", "patient"))
+    whose, seeds = f"The model fine-tuned {origin(start)} reaches", plural(len({cell.seed for cell in cells}), "seed")
+    if start in results.scored:
+        whose, seeds = f"The masks of {start} reach", "one training"
+    return (
+        f"{whose} {spoken(results.headline)} {number(value, 2)} ({bounds}{plural(len(cases), 'test case')} of "
+        f"{plural(len(patients), 'patient')}, {seeds})."
+    )
 
 
 def capital(text: str) -> str:

@@ -14,6 +14,7 @@ from selfmae.report.words import (
     metric_title,
     number,
     p_value,
+    span,
     with_spread,
 )
 
@@ -84,10 +85,11 @@ def subgroups_table(results: Results) -> Table:
             number(row["difference"], sign=True),
             interval(row.get("ci95"), sign=True),
             f"{row['num_cases']:,}",
+            f"{row['num_patients']:,}" if "num_patients" in row else DASH,
         )
         for row in results.verdict.get("subgroups", [])
     )
-    columns = ("Subgroup", "Pair", "First", "Second", "Difference", "95 % interval", "Cases")
+    columns = ("Subgroup", "Pair", "First", "Second", "Difference", "95 % interval", "Cases", "Patients")
     return Table(columns, rows, num_words=2)
 
 
@@ -121,7 +123,8 @@ _ORDER = ("dice", "auc", "average_precision", "num_present", "num_missed", "num_
 def case_table(results: Results) -> Table:
     """Return one row a test case, worst first, at most `MAX_CASES`; values are means over a start's cells."""
     measures = case_measures(results)
-    cases = {row["id"]: row.get("patient", "") for cell in results.cells for row in cell.rows}
+    known = sorted(results.cells, key=lambda cell: not cell.is_scored)  # scored masks do not tell whose they are
+    cases = {row["id"]: row.get("patient", "") for cell in known for row in cell.rows}
     values = {start: _values_of(results.cells_of(start), [name for name, _, _ in measures]) for start in results.starts}
     _, _, larger_is_worse = measures[0] if measures else ("", "", False)
     ranked = sorted(
@@ -215,5 +218,4 @@ def _time(cells: Sequence[Cell]) -> str:
 
 
 def _steps(cells: Sequence[Cell]) -> str:
-    steps = sorted({cell.num_steps for cell in cells if cell.num_steps})
-    return DASH if not steps else f"{steps[0]:,}" + (f" to {steps[-1]:,}" if len(steps) > 1 else "")
+    return span([cell.num_steps for cell in cells if cell.num_steps])

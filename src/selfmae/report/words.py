@@ -1,7 +1,7 @@
 """Words and numbers as a reader sees them: names of metrics and starts, digits, units, a dash for the undefined."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 MINUS, DASH = "\u2212", "\u2013"
@@ -129,6 +129,12 @@ def rounded(count: int) -> str:
     """Return a whole number rounded up to two digits: "25", "1,300"."""
     step = 10 ** max(0, len(str(count)) - 2)
     return f"{-(-count // step) * step:,}"
+
+
+def span(counts: Collection[int]) -> str:
+    """Return "400", or "61 to 73" where counts differ; a dash without any."""
+    ends = dict.fromkeys((min(counts), max(counts))) if counts else ()
+    return " to ".join(f"{end:,}" for end in ends) or DASH
 
 
 def plural(count: int, word: str) -> str:

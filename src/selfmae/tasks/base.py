@@ -56,8 +56,8 @@ class Task(Trainable, Protocol):
         """Return the prediction for a prepared image [C, *S], all or a box of one whose file had the shape `shape`."""
         ...
 
-    def row(self, case: Case, prediction: np.ndarray) -> Row:
-        """Return id, patient and every score of one labelled case."""
+    def row(self, case: Case, prediction: np.ndarray, distances: bool = True) -> Row:
+        """Return id, patient and every score of one labelled case; without `distances` those of masks are None."""
         ...
 
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Classify:
         prepared = self.store.image(draw.case)
         self._check(prepared)
         corner = draw_corner(prepared.shape[1:], crop, rng, None, 0.0)
-        view = draw_view(prepared.shape[1:], crop, corner, options, rng)
+        view = draw_view(prepared.shape[1:], crop, corner, options, rng, recipe.data.spacing_mm)
         image = take_image(prepared, view)
         if options.rand_augment:
             image = rand_augment(image, options.rand_augment, recipe.data.mean, rng)
@@ -78,8 +78,8 @@ class Classify:
         logits = model(torch.from_numpy(finish(image, self.recipe.data))[None].to(device)).float()[0]
         return (logits.softmax(0) if self.exclusive else logits.sigmoid()).cpu().numpy()
 
-    def row(self, case: Case, prediction: np.ndarray) -> Row:
-        """Return the truth and the probability of every finding."""
+    def row(self, case: Case, prediction: np.ndarray, distances: bool = True) -> Row:
+        """Return the truth and the probability of every finding; `distances` are those of masks."""
         return {"id": case.id, "patient": case.patient} | score_findings(
             self.names, _findings(case), prediction.tolist()
         )

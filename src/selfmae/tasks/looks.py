@@ -18,5 +18,5 @@ def take_look(store: Store, case: Case, options: AugmentOptions, rng: np.random.
     data, prepared = store.options, store.image(case)
     places = store.tissue_places(case) if options.foreground else None
     corner = draw_corner(prepared.shape[1:], data.crop, rng, places, options.foreground)
-    view = draw_view(prepared.shape[1:], data.crop, corner, options, rng)
+    view = draw_view(prepared.shape[1:], data.crop, corner, options, rng, data.spacing_mm)
     return torch.from_numpy(change_intensity(finish(take_image(prepared, view), data), options, rng))

@@ -122,7 +122,8 @@ def read_features(
     Of whole images there is one row: the class token (without one, the mean patch) of the middle.
     """
     look = _look_at_patches if recipe.target.kind == "mask" else _look_at_whole
-    looks = [look(recipe, case) for case in cases]
+    store = Store(recipe.data, recipe.target.values)
+    looks = [look(recipe, store, case) for case in cases]
     images = torch.from_numpy(np.stack([image for image, _ in looks]))
     tokens = np.concatenate([_tokens(model, batch) for batch in images.split(BATCH)])
     if recipe.target.kind == "mask":
@@ -136,18 +137,17 @@ def read_features(
 Look = tuple[np.ndarray, np.ndarray]  # image [C, *crop], targets [n, T]
 
 
-def _look_at_whole(recipe: Recipe, case: Case) -> Look:
+def _look_at_whole(recipe: Recipe, store: Store, case: Case) -> Look:
     """Return the middle of an image, and the case's findings."""
     assert isinstance(case.target, tuple)
-    prepared = Store(recipe.data).image(case)
+    prepared = store.image(case)
     crop = take_crop(prepared, middle_corner(prepared.shape[1:], recipe.data.crop), recipe.data.crop)
     return finish(crop, recipe.data), np.array([case.target], dtype=np.float64)
 
 
-def _look_at_patches(recipe: Recipe, case: Case) -> Look:
+def _look_at_patches(recipe: Recipe, store: Store, case: Case) -> Look:
     """Return a crop on a label, and which share of each patch each label fills."""
-    store, crop = Store(recipe.data, recipe.target.values), recipe.data.crop
-    prepared, labels = store.image(case), store.mask(case)
+    prepared, labels, crop = store.image(case), store.mask(case), recipe.data.crop
     rng = generator(0, "probe", case.id)
     corner = draw_corner(labels.shape, crop, rng, store.label_places(case), 1.0)
     mask = torch.from_numpy(take_crop(labels, corner, crop).astype(np.int64))

@@ -19,7 +19,6 @@ from selfmae.data.sides import mirror_table
 from selfmae.data.store import Store
 from selfmae.data.stream import Draw, Sample
 from selfmae.data.views import draw_corner, draw_view
-from selfmae.errors import UserError
 from selfmae.metrics.segmentation import score_masks, summarise_masks
 from selfmae.models.networks import build_network
 from selfmae.models.unetr import UNETR
@@ -61,6 +60,8 @@ class Segment:
         self.target = recipe.target
         self.store = Store(recipe.data, recipe.target.values)
         self.regions = self._region_table()
+        places = (0, *recipe.target.values)
+        self.values = np.array(places, dtype=np.min_scalar_type(max(places)))
         # Volumes run from left to right along their first axis, pictures along their second.
         self.mirrored = mirror_table(recipe.target.names) if recipe.fit.augment.swap_sides else None
         # Squared denominators and these smoothing terms are those of the released code (reproduction.md, R10).
@@ -82,7 +83,7 @@ class Segment:
         prepared, labels = self.store.image(draw.case), self.store.mask(draw.case)
         places = self.store.label_places(draw.case) if options.foreground else None
         corner = draw_corner(labels.shape, crop, rng, places, options.foreground)
-        view = draw_view(labels.shape, crop, corner, options, rng)
+        view = draw_view(labels.shape, crop, corner, options, rng, recipe.data.spacing_mm)
         image = change_intensity(finish(take_image(prepared, view), recipe.data), options, rng)
         mask = take_mask(labels, view)
         if self.mirrored is not None and view.flips[0 if len(crop) == 3 else 1]:
@@ -104,27 +105,25 @@ class Segment:
     def predict(
         self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int], box: Box | None = None
     ) -> np.ndarray:
-        """Return label places [*shape] uint8 (0 is background), or regions [R, *shape] bool; background off the box."""
+        """Return label places [*shape] uint8, or regions [R, *shape] bool; background outside the box."""
         device, whole = next(model.parameters()).device, box.whole if box else prepared.shape[1:]
-        rows = predict_rows(
-            model, finish(prepared, self.recipe.data), self.recipe.data.crop, self.recipe.predict, device
-        )
+        rows = predict_rows(model, prepared, self.recipe.data, self.recipe.predict, device)
         rows = resample_rows(extend_rows(rows, box) if box else rows, whole[0], shape)
         prediction = positive_outputs(rows) if self.target.regions else largest_output(rows)
         if box:
             clear_outside(prediction, box)
         return prediction
 
-    def row(self, case: Case, prediction: np.ndarray) -> Row:
+    def row(self, case: Case, prediction: np.ndarray, distances: bool = True) -> Row:
         """Return Dice and HD95 of every label or region on the grid and in the unit that `predict` names."""
         truth, spacing_mm = self._truth(case)
         target = self.target
         labels = target.regions or {name: (value,) for name, value in zip(target.names, target.values, strict=True)}
         if not target.regions:
-            prediction = np.array([0, *target.values], dtype=truth.dtype)[prediction]
+            prediction = self.values[prediction]
         if self.recipe.predict.distances == "voxels":
             spacing_mm = ()
-        scores = score_masks(prediction, truth, labels, spacing_mm, target.report)
+        scores = score_masks(prediction, truth, labels, spacing_mm, target.report, distances)
         return {"id": case.id, "patient": case.patient} | scores
 
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:
@@ -137,19 +136,14 @@ class Segment:
         truth = read_mask(case.target)
         if self.recipe.predict.grid == "file":
             return truth.array, truth.spacing_mm
-        values = np.array([0, *self.target.values])
-        return values[self.store.mask(case)], self.recipe.data.spacing_mm or truth.spacing_mm
+        extents = zip(truth.spacing_mm, truth.array.shape, self.store.box(case).whole, strict=False)  # () stays ()
+        resized = tuple(step * have / want for step, have, want in extents)
+        return self.values[self.store.mask(case)], self.recipe.data.spacing_mm or resized
 
     def _region_table(self) -> Tensor:
         """Return which label place [1 + L] belongs to which region [R], float."""
         places = {value: place for place, value in enumerate(self.target.values, start=1)}
         table = torch.zeros(1 + len(places), len(self.target.regions))
-        for column, (name, values) in enumerate(self.target.regions.items()):
-            for value in values:
-                if value not in places:
-                    raise UserError(
-                        f"target.regions.{name} names the mask value {value}, which the source's labels do not have "
-                        f"({sorted(places)}): correct the region."
-                    )
-                table[places[value], column] = 1
+        for column, values in enumerate(self.target.regions.values()):
+            table[[places[value] for value in values], column] = 1
         return table

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
-from selfmae.data.prepare import Box
+from selfmae.data.prepare import Box, finish
 from selfmae.data.samples import pad_to
-from selfmae.options import PredictOptions
+from selfmae.options import DataOptions, PredictOptions
 
 GAUSSIAN_SIGMA = 0.125  # of the crop, as in MONAI and nnU-Net
 ROW_MODES = {1: "linear", 2: "bilinear"}
@@ -25,17 +25,17 @@ ROW_MODES = {1: "linear", 2: "bilinear"}
 
 def predict_rows(
     model: Callable[[Tensor], Tensor],
-    image: np.ndarray,
-    crop: Sequence[int],
+    prepared: np.ndarray,
+    data: DataOptions,
     options: PredictOptions,
     device: torch.device,
 ) -> Iterator[Tensor]:
-    """Yield the logits [K, *S[1:]] of an image [C, *S], float32 on the CPU, one row after the other.
+    """Yield the logits [K, *S[1:]] of a prepared image [C, *S], float32 on the CPU, one row after the other.
 
     `model` maps windows [1, C, *crop] to logits [1, K, *crop].
     """
-    shape = image.shape[1:]
-    padded = pad_to(np.asarray(image, dtype=np.float32), crop)
+    shape, crop = prepared.shape[1:], data.crop
+    padded = finish(pad_to(prepared, crop), data)  # in this order, as a sample: `finish` may move what is zero
     weight = compute_importance_map(tuple(crop), options.blend, GAUSSIAN_SIGMA, device="cpu").float()
     # MONAI rounds the step between windows down, and takes no step where the crop covers the whole axis.
     steps = tuple(

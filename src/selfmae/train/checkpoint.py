@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from selfmae.errors import UserError
+from selfmae.models.weights import whole_file
 
 
 @dataclass
@@ -34,16 +35,8 @@ def save_checkpoint(
         "progress": vars(progress),
         "scaler": scaler.state_dict() if scaler else {},
     }
-    part = path.with_name(f"{path.name}.part")
-    try:
+    with whole_file(path, "checkpoint") as part:
         torch.save(state, part)
-    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
-        part.unlink(missing_ok=True)
-        raise UserError(
-            f"The checkpoint could not be written to {path} ({_first_line(error)}): free some space there and give "
-            "the same command again; it continues from the checkpoint before."
-        ) from error
-    part.replace(path)
 
 
 def load_checkpoint(path: Path, fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
@@ -64,10 +57,6 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
         raise UserError(
-            f"The checkpoint {path} could not be read ({_first_line(error)}): copy it again, or delete it to train "
-            "from the start."
+            f"The checkpoint {path} could not be read ({(str(error).splitlines() or [type(error).__name__])[0]}): copy "
+            "it again, or delete it to train from the start."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -10,12 +11,14 @@ from typing import Literal
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
+from lightning_fabric.strategies import DDPStrategy, Strategy
 from torch import nn
 
 from selfmae.errors import UserError
 from selfmae.options import DeviceOptions
 
 FABRIC_NAMES: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
+LONGEST_WAIT = timedelta(days=1)  # of devices for the one that scores the validation part
 
 
 def resolve_accelerator(options: DeviceOptions) -> str:
@@ -56,7 +59,9 @@ def make_fabric(options: DeviceOptions) -> Fabric:
     accelerator, precision = resolve_accelerator(options), resolve_precision(options)
     if accelerator == "cpu":
         keep_freed_memory()
-    strategy = "ddp_spawn" if options.devices > 1 else "auto"
+    strategy: str | Strategy = "auto"
+    if options.devices > 1:
+        strategy = DDPStrategy(timeout=LONGEST_WAIT, start_method="spawn")
     if precision == "fp16":
         # Our own scaler, so that a checkpoint can hold its state.
         plugin = MixedPrecision("16-mixed", accelerator, scaler=torch.amp.GradScaler(accelerator))
@@ -91,8 +96,12 @@ def keep_freed_memory() -> None:
 
 def tune_attention(model: nn.Module, options: DeviceOptions) -> None:
     """Switch timm's fused attention off on a CPU in bf16, where its backward pass is several times slower."""
-    if resolve_accelerator(options) != "cpu" or resolve_precision(options) != "bf16":
-        return
+    if resolve_accelerator(options) == "cpu" and resolve_precision(options) == "bf16":
+        unfuse_attention(model)
+
+
+def unfuse_attention(model: nn.Module) -> None:
+    """Compute attention as products and a softmax, with equal results."""
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # type: ignore[assignment]

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class StepLog:
-    """Lines {"step", "loss", "lr"} and {"step", "score"}; a run that continues cuts off what its checkpoint forgot."""
+    """Lines {"step", "loss", "lr"} and {"step", "score"}; a run that continues drops those after its checkpoint."""
 
     def __init__(self, path: Path, every: int) -> None:
         self.path = path

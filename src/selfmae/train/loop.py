@@ -13,14 +13,14 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.stream import collate, draw_at, stream
+from selfmae.data.stream import Draw, draw_at, stream
 from selfmae.errors import UserError
 from selfmae.models.weights import read_weights, save_weights
 from selfmae.options import OptimOptions
 from selfmae.seeds import derive
 from selfmae.tasks.base import Trainable
 from selfmae.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from selfmae.train.device import tune_attention
+from selfmae.train.device import resolve_precision, tune_attention
 from selfmae.train.log import StepLog
 from selfmae.train.optim import make_optimizer, set_lr
 from selfmae.train.signals import Interrupted, catch_signals
@@ -42,7 +42,7 @@ class Optimisation:
         self.progress = Progress()
         self.log = StepLog(folder / "steps.jsonl", every=max(1, options.steps // 500))
         recipe = task.recipe
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):  # built on the CPU; else it would take memory on every GPU
             torch.manual_seed(derive(recipe.seed, "weights"))
             self.model: nn.Module = task.build()
         tune_attention(self.model, recipe.device)
@@ -64,7 +64,8 @@ class Optimisation:
                 "Training needs cases, but the train part of the split is empty: give the source or data.splits one."
             )
         fabric = self.fabric
-        optimizer = make_optimizer(self.model, self.task.recipe.model.depth, self.options)
+        scaled = resolve_precision(self.task.recipe.device) == "fp16"
+        optimizer = make_optimizer(self.model, self.task.recipe.model.depth, self.options, scaled)
         wrapped, self.optimizer = fabric.setup(self.model, optimizer)
         self.progress = load_checkpoint(self.folder / "last.ckpt", fabric, self.model, self.optimizer)
         if fabric.is_global_zero:
@@ -106,15 +107,18 @@ class Optimisation:
         if self._is_over():
             return
 
-        def make(number: int) -> dict[str, Tensor]:
+        def draws_of(number: int) -> list[Draw]:
             first = (number * self.fabric.world_size + self.fabric.global_rank) * share
-            draws = [draw_at(cases, seed, first + place, options.crops_per_case) for place in range(share)]
-            return collate([self.task.sample(draw) for draw in draws])
+            return [draw_at(cases, seed, first + place, options.crops_per_case) for place in range(share)]
 
-        first, last = self.progress.step, self.options.steps
-        with closing(stream(make, first * options.accumulate, last * options.accumulate)) as micro:
-            for _ in range(first, last):
+        numbers = range(self.progress.step * options.accumulate, options.steps * options.accumulate)
+        with closing(stream(self.task.sample, map(draws_of, numbers), self._num_threads())) as micro:
+            for _ in range(self.progress.step, options.steps):
                 yield [next(micro) for _ in range(options.accumulate)]
+
+    def _num_threads(self) -> int:
+        """Return how many threads make samples: where the model needs the processor itself one, else all of torch's."""
+        return 1 if self.fabric.device.type == "cpu" else torch.get_num_threads()
 
     def _advance(self, model: _FabricModule, batch: list[dict[str, Tensor]]) -> float:
         """Take one step at its learning rate, log it when due, and return its loss."""

@@ -58,12 +58,17 @@ def parameter_groups(
     return list(groups.values())
 
 
-def make_optimizer(model: nn.Module, depth: int, options: OptimOptions) -> torch.optim.Optimizer:
-    """Return the optimiser over the groups of the model's parameters, in the one-pass implementation."""
+def make_optimizer(model: nn.Module, depth: int, options: OptimOptions, scaled: bool = False) -> torch.optim.Optimizer:
+    """Return the optimiser over the groups of the model's parameters, in the one-pass implementation.
+
+    With `scaled` losses (fp16) in torch's default one: the one-pass one divides by the scale itself, so that gradients
+    cannot be clipped before, and SGD's momentum is never set if it skips the first step.
+    """
     groups = parameter_groups(model.named_parameters(), depth, options)
+    fused = None if scaled else True  # False would also forbid the implementation for many tensors at once
     if options.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=MOMENTUM, fused=True)
-    return torch.optim.AdamW(groups, betas=options.betas, fused=True)
+        return torch.optim.SGD(groups, momentum=MOMENTUM, fused=fused)
+    return torch.optim.AdamW(groups, betas=options.betas, fused=fused)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, step: int, options: OptimOptions) -> float:

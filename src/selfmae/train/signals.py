@@ -1,8 +1,8 @@
-"""The wish to stop, from the keyboard or the system, taken between two steps."""
+"""SIGINT and SIGTERM, handled between two optimiser steps."""
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -12,11 +12,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def catch_signals() -> Iterator[threading.Event]:
+def catch_signals(tell: Callable[[int], None] | None = None) -> Iterator[threading.Event]:
     """Turn the first SIGINT and the first SIGTERM into a set event; a second of the same kind acts as it always does.
 
     A system that ends a job sends SIGTERM to all of its processes; the SIGINT that `--jobs` then passes on to its cells
-    must not end them before their checkpoint.
+    must not end them before their checkpoint. `tell` is given the number of the signal.
     """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -27,6 +27,8 @@ def catch_signals() -> Iterator[threading.Event]:
     def note(number: int, frame: FrameType | None) -> None:
         event.set()
         signal.signal(number, before[signal.Signals(number)])
+        if tell:
+            tell(number)
 
     for name in before:
         signal.signal(name, note)

@@ -64,3 +64,31 @@ def test_empty_folders_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "sub-01/anat").mkdir(parents=True)
     with pytest.raises(UserError, match="has folders anat, but no image in them"):
         read_source(str(tmp_path))
+
+
+def write_runs(folder: Path, mask: str) -> str:
+    """Write two scans of each of two subjects, the first with this mask."""
+    for subject in ("sub-a", "sub-b"):
+        for run in (1, 2):
+            write(folder / subject / "anat" / f"{subject}_run-{run}_T1w.nii.gz")
+    write(folder / "derivatives/x/sub-a/anat" / mask)
+    return str(folder)
+
+
+def test_a_mask_belongs_to_the_run_it_names_and_the_first_is_taken_without_one(tmp_path: Path) -> None:
+    cases = read_source(write_runs(tmp_path, "sub-a_run-2_dseg.nii.gz"))
+    assert [case.images[0].name for case in cases.cases] == ["sub-a_run-2_T1w.nii.gz", "sub-b_run-1_T1w.nii.gz"]
+    assert "1 sessions without a mask have several scans of one kind (sub-b): the first is taken." in cases.notes
+
+
+@pytest.mark.parametrize("mask", ["sub-a_dseg.nii.gz", "sub-a_run-3_dseg.nii.gz", "sub-a_acq-x_dseg.nii.gz"])
+def test_a_mask_that_belongs_to_no_one_run_is_an_error(tmp_path: Path, mask: str) -> None:
+    with pytest.raises(UserError, match=rf"{mask} must belong to one scan of each kind by its acq, .*: name the mask"):
+        read_source(write_runs(tmp_path, mask))
+
+
+def test_a_mask_of_another_run_than_the_only_image_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "sub-a/anat/sub-a_run-1_T1w.nii.gz")
+    write(tmp_path / "derivatives/x/sub-a/anat/sub-a_run-2_dseg.nii.gz")
+    with pytest.raises(UserError, match=r"its session has sub-a_run-1_T1w.nii.gz: name the mask"):
+        read_source(str(tmp_path))

@@ -73,6 +73,30 @@ def test_an_unknown_finding_is_an_error(folder: Path) -> None:
         read_source(str(folder))
 
 
+def test_a_table_that_lacks_listed_images_is_told_of(folder: Path) -> None:
+    (folder / "test_list.txt").write_text("2_000.png\n9_000.png\n")
+    assert "1 images of the lists are in no row of the table and are left out." in read_source(str(folder)).notes
+
+
+def test_a_table_without_a_test_image_is_an_error(folder: Path) -> None:
+    (folder / "test_list.txt").write_text("9_000.png\n")
+    with pytest.raises(UserError, match=r"\.csv has no row of an image of the official test list: complete the table"):
+        read_source(str(folder))
+
+
+def test_rows_that_end_early_are_an_error(folder: Path) -> None:
+    (folder / "Data_Entry_2017_v2020.csv").write_text("\n".join((HEADER, *ROWS[:2], "2_000.png,Hernia", "3_000.png")))
+    with pytest.raises(UserError, match=r"lacks Image Index or .* in 2 rows \(lines 4, 5\): download it again, or"):
+        read_source(str(folder))
+
+
+@pytest.mark.parametrize("name", ["Data_Entry_2017_v2020.csv", "test_list.txt"])
+def test_a_damaged_archive_is_an_error(folder: Path, name: str) -> None:
+    (folder / name).rename(folder / f"{name}.gz")
+    with pytest.raises(UserError, match=rf"{name}\.gz could not be unpacked .*: the file is damaged; copy it again"):
+        read_source(str(folder))
+
+
 def test_a_table_without_its_columns_is_an_error(folder: Path) -> None:
     (folder / "Data_Entry_2017_v2020.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="must have rows with the columns Image Index, Finding Labels, Patient ID"):

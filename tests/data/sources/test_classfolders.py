@@ -32,6 +32,12 @@ def test_folders_above_the_classes_are_the_split(tmp_path: Path) -> None:
     assert cases.labels.names == ("a", "b")
 
 
+def test_a_folder_unlabelled_beside_the_classes_is_no_class(tmp_path: Path) -> None:
+    cases = read_source(draw(tmp_path, "a/1", "b/2", "unlabelled/3"))
+    assert cases.labels.names == ("a", "b")
+    assert [(case.target, case.split) for case in cases.cases if case.id == "3"] == [(None, "unlabelled")]
+
+
 def test_repeated_file_names_get_ids_with_folders(tmp_path: Path) -> None:
     cases = read_source(draw(tmp_path, "train/a/1", "train/b/1", "test/a/1"))
     assert sorted(case.id for case in cases.cases) == ["test_a_1", "train_a_1", "train_b_1"]
@@ -47,3 +53,10 @@ def test_a_single_folder_of_images_is_no_set_of_classes(tmp_path: Path) -> None:
     draw(tmp_path, "a/1", ".hidden/2")
     (tmp_path / "empty").mkdir()
     assert not classfolders.recognises(tmp_path)
+
+
+def test_images_outside_the_folders_of_classes_are_said(tmp_path: Path) -> None:
+    cases = read_source(draw(tmp_path, "train/a/1", "train/b/2", "test/a/3", "extra/a/4", "train/a/deep/5", ".x/6"))
+    assert len(cases.cases) == 3
+    said = "2 images lie outside the folders of the classes and are left out (extra/a/4.png, train/a/deep/5.png)."
+    assert said in cases.notes

@@ -102,15 +102,28 @@ def test_a_wrong_list_is_named(tmp_path: Path, changes: dict[str, Any], text: st
         read_source(str(write(tmp_path, **changes)))
 
 
+@pytest.mark.parametrize("labels", [{"1": "tumour", "2": "tumour"}, {"tumour": 1, "oedema": 1}])
+def test_labels_that_share_a_name_or_a_value_are_an_error(tmp_path: Path, labels: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"must have one name for each value, .*: give each its own name and value"):
+        read_source(str(write(tmp_path, labels=labels)))
+
+
+def test_channels_that_share_a_name_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"must name each channel differently, .*: rename them"):
+        read_source(str(write(tmp_path, modality={"0": "MRI", "1": "MRI"})))
+
+
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text('{"training": [], "labels": {}}')
-    with pytest.raises(UserError, match="must have the keys labels, modality and training, but lacks modality"):
+    with pytest.raises(
+        UserError, match="must have the keys labels, modality and training, but lacks modality: add them"
+    ):
         read_source(str(tmp_path))
 
 
 def test_damaged_json_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text('{"training": [}')
-    with pytest.raises(UserError, match=r"dataset.json is no valid JSON"):
+    with pytest.raises(UserError, match=r"dataset.json is not valid JSON"):
         read_source(str(tmp_path))
 
 

@@ -62,7 +62,7 @@ def test_without_any_label_file_the_cases_are_the_same(tmp_path: Path) -> None:
         ({"channel_names": ["T1", "T2"]}, "must have the keys channel_names, labels, file_ending, the first two with"),
         (
             {"channel_names": {"0": "T1"}},
-            r"must hold the channels 0000 to 0000 of every study, but 1 do not \(x\)",
+            "must hold X_0000 for every image X, but x_0001.nii.gz is none of these: .* or correct channel_names",
         ),
         ({"channel_names": None}, "the first two with names and numbers, but they are lists or values: correct it"),
         ({"labels": {"background": 0}}, "must name labels as .* but names none above 0: correct it"),
@@ -77,14 +77,14 @@ def test_what_is_wrong_is_said(tmp_path: Path, changes: dict[str, object], text:
 def test_an_image_without_a_channel_in_its_name_is_an_error(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "imagesTr" / "z.nii.gz").touch()
-    with pytest.raises(UserError, match="must be named after its channel, as z_0000: rename it"):
+    with pytest.raises(UserError, match=r"must hold X_0000, X_0001 for every image X, but z.nii.gz is none of these"):
         read_source(str(tmp_path))
 
 
 def test_a_damaged_list_is_an_error(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "dataset.json").write_text('{"channel_names": ')
-    with pytest.raises(UserError, match="is no valid JSON"):
+    with pytest.raises(UserError, match="is not valid JSON"):
         read_source(str(tmp_path))
 
 

@@ -156,5 +156,5 @@ def test_patients_are_told_by_names(tmp_path: Path) -> None:
 def test_folders_of_images_and_masks_are_no_classes(tmp_path: Path) -> None:
     draw(tmp_path, "images/a", "masks/a")
     assert read_source(str(tmp_path)).layout == "paired"
-    with pytest.raises(UserError, match="is in none of the layouts looked for"):
+    with pytest.raises(UserError, match="is not in the layout asked for"):
         read_source(str(tmp_path), "classfolders")

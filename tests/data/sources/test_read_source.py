@@ -120,7 +120,9 @@ def test_a_misspelt_layout_is_corrected(tmp_path: Path) -> None:
 
 
 def test_a_layout_asked_for_must_fit(every_layout: dict[str, Path]) -> None:
-    with pytest.raises(UserError, match=r"none of the layouts looked for \(msd: a folder with a dataset.json"):
+    with pytest.raises(
+        UserError, match=r"asked for .* \(msd: a folder with a dataset.json .*, it holds .*: give such a source"
+    ):
         read_source(str(every_layout["paired"]), "msd")
 
 
@@ -131,7 +133,7 @@ def test_a_layout_asked_for_goes_before_the_others(every_layout: dict[str, Path]
 
 
 def test_a_name_listed_twice_is_an_error(every_layout: dict[str, Path]) -> None:
-    (every_layout["table"] / "list.csv").write_text("image,Mass\nb.png,1\nb.png,0\n")
+    (every_layout["table"] / "list.csv").write_text("image,Mass\nb.png,1\nb.png,1\n")
     with pytest.raises(UserError, match=r"has 1 more than once \(b\): remove the repeats"):
         read_source(str(every_layout["table"]))
 

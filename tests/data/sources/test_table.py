@@ -8,6 +8,7 @@ from PIL import Image
 
 from selfmae.data.case import Cases, Labels
 from selfmae.data.sources import read_source
+from selfmae.data.sources._rows import read_rows
 from selfmae.errors import UserError
 
 
@@ -91,7 +92,10 @@ def test_without_labels_images_are_unlabelled(tmp_path: Path) -> None:
     cases = read(tmp_path, "image,age\na.png,55\n")
     assert cases.labels.names == ()
     assert targets(cases) == [None]
-    assert "No column of labels was found." in cases.notes
+    assert cases.notes[0] == (
+        "No column of labels was found ('age': by name and values none of them): call one of classes label, one of "
+        "mask files mask, or write each finding as 0 and 1 in a column of its own."
+    )
 
 
 def test_patients_and_splits_are_read(tmp_path: Path) -> None:
@@ -244,3 +248,18 @@ def test_a_column_of_counts_is_no_finding_and_named(tmp_path: Path) -> None:
 def test_rows_that_repeat_one_word_by_word_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has 1 more than once"):
         read(tmp_path, "image,Mass,age\na.png,0,5\na.png,0,5\nb.png,1,7\n")
+
+
+def test_rows_of_several_readers_that_disagree_are_an_error(tmp_path: Path) -> None:
+    rows = "a.png,R1,1,0\na.png,R2,1,0\nb.png,R1,0,1\nb.png,R2,0,0\nb.png,R3,0,0\n"
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, f"image,rad_id,Mass,No finding\n{rows}")
+    assert "gives 1 of them several with different labels (first: b.png, lines 4, 5)" in str(caught.value)
+    assert "write one row for each, for example with the findings that most of its readers" in str(caught.value)
+    assert targets(read(tmp_path, f"image,rad_id,Mass,No finding\n{rows[:26]}")) == [(1.0, 0.0)]  # they agree
+
+
+def test_a_column_named_twice_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,edema,edema\na.png,1,0\n")
+    with pytest.raises(UserError, match=r"t\.csv must name each column differently, but has edema more than once"):
+        read_rows(tmp_path / "t.csv")

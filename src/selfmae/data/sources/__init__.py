@@ -54,11 +54,17 @@ def read_source(source: str, layout: str = "") -> Cases:
 
 def _unrecognised(path: Path, asked: dict[str, ModuleType]) -> str:
     wanted = "; ".join(f"{name}: {module.EXPECTS}" for name, module in asked.items())
-    if path.is_file():
-        return f"The file {path} is in none of the layouts looked for ({wanted}): give such a file or folder."
-    content = sorted(item.name + "/" * item.is_dir() for item in path.iterdir())
-    if not content:
+    content = [] if path.is_file() else sorted(item.name + "/" * item.is_dir() for item in path.iterdir())
+    if path.is_dir() and not content:
         return f"The folder {path} is empty, but was expected to hold a data set ({wanted}): check the path."
+    if len(asked) == 1:
+        return (
+            f"{path} is not in the layout asked for with --as or data.layout of the recipe ({wanted}), it "
+            f"{f'holds {first_few(content, 5)}' if content else 'is a file'}: give such a source, or another recipe or "
+            "layout."
+        )
+    if not content:
+        return f"The file {path} is in none of the layouts looked for ({wanted}): give such a file or folder."
     return (
         f"The folder {path} is in none of the layouts looked for ({wanted}), it holds {first_few(content, 5)}: "
         "arrange the files in one of them, or write a table."

@@ -63,7 +63,7 @@ def find_columns(rows: Sequence[Row], table: Path) -> Columns:
         notes.append(f"The channels of an image are {_quoted(images)}, in this order.")
     others = [name for name in names if name not in (*images, patient, split, fold)]
     kind, labels, ignored = _label_columns(rows, others, table)
-    notes.append(f"Labels are taken from {_quoted(labels)}." if labels else "No column of labels was found.")
+    notes.append(f"Labels are taken from {_quoted(labels)}." if labels else _say_unlabelled(others))
     if ignored:
         notes.append(f"Not taken as labels: {_quoted(ignored)}.")
     ids = images[0] if images and named_column(images[:1], (*IMAGE_IDS, *PATIENT)) else _id_column(rows, others)
@@ -83,6 +83,14 @@ def read_targets(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[La
         for text, names in zip(texts, named, strict=True)
     ]
     return Labels("classes" if columns.kind == "class" else "findings", tuple(order)), targets
+
+
+def _say_unlabelled(others: Sequence[str]) -> str:
+    left = f" ({first_few(map(repr, others), 8)}: by name and values none of them)" if others else ""
+    return (
+        f"No column of labels was found{left}: call one of classes label, one of mask files mask, or write each "
+        "finding as 0 and 1 in a column of its own."
+    )
 
 
 def _id_column(rows: Sequence[Row], names: Sequence[str]) -> str:

@@ -30,8 +30,16 @@ def first_row(table: Path) -> list[Row]:
 
 def read_rows(table: Path) -> list[Row]:
     """Return the rows with values stripped of spaces."""
-    text = _read_text(table)
+    text = read_text(table)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]), restval="")
+    header = [name for name in reader.fieldnames or () if name]
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise UserError(
+            f"{table} must name each column differently, but has {first_few(repeated)} more than once: rename or "
+            "remove the repeats.",
+            "damaged_list",
+        )
     rows: list[Row] = [{key: value.strip() if key else value for key, value in row.items()} for row in reader]
     if not rows:
         raise UserError(f"{table} has a header but no row: list one image a row.", "damaged_list")
@@ -69,6 +77,22 @@ def join_rows(rows: Sequence[Row], images: Sequence[str], used: Sequence[str]) -
     return joined, said if count else ""
 
 
+def check_settled(rows: Sequence[Row], names: Sequence[str], labels: Sequence[str], table: Path) -> None:
+    """Raise where rows of equal `names` have different labels, as of several readers: not ours to say who is right."""
+    lines: dict[tuple[str, ...], dict[tuple[str, ...], int]] = defaultdict(dict)
+    for place, row in enumerate(rows, start=2):
+        lines[tuple(row[name] for name in names)].setdefault(tuple(row[name] for name in labels), place)
+    unsettled = {image[0]: list(places.values()) for image, places in lines.items() if len(places) > 1}
+    if unsettled:
+        name, places = next(iter(unsettled.items()))
+        raise UserError(
+            f"Each image must have one row, but {table} gives {len(unsettled)} of them several with different labels "
+            f"(first: {name}, lines {first_few(places)}), as of several readers: write one row for each, for example "
+            "with the findings that most of its readers marked.",
+            "duplicate_row",
+        )
+
+
 def _with_numbers(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with 0 and 1 in columns that hold true and false, or yes and no, alone."""
     told: dict[str, dict[str, str]] = {}
@@ -83,7 +107,8 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _read_text(table: Path) -> str:
+def read_text(table: Path) -> str:
+    """Return the text of a table or list, plain or packed with gzip."""
     try:
         content = table.read_bytes()
         return (gzip.decompress(content) if table.suffix.lower() == ".gz" else content).decode("utf-8-sig")

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases
@@ -14,6 +14,7 @@ ORDER = 28
 EXPECTS = "a folder with sub-*/anat or sub-*/ses-*/anat images, and masks under derivatives (BIDS)"
 MASK_SUFFIXES = ("dseg", "mask", "seg", "probseg")
 ANAT = ("sub-*/anat", "sub-*/ses-*/anat")
+SAME_SCAN = ("acq-", "ce-", "dir-", "echo-", "part-", "rec-", "run-")  # tell the scans of one suffix apart
 
 
 def recognises(path: Path) -> bool:
@@ -31,7 +32,7 @@ def read(path: Path) -> Cases:
         found = first_few(sorted({suffix for images in studies.values() for suffix in images}))
         raise UserError(
             f"{path} has no kind of image that all of its {len(studies)} sessions have (found: {found}): take out the "
-            "sessions that lack one.",
+            "sessions without one.",
             "unpaired",
         )
     masks = _masks(path, studies)
@@ -39,22 +40,70 @@ def read(path: Path) -> Cases:
     others = sorted({suffix for images in studies.values() for suffix in images} - set(channels))
     if others:
         notes.append(f"Not every session has {', '.join(others)}: left out.")
+    first = [name for name, images in sorted(studies.items()) if name not in masks and _several(images, channels)]
+    if first:
+        notes.append(
+            f"{len(first)} sessions without a mask have several scans of one kind ({first_few(first)}): "
+            "the first is taken."
+        )
     cases = tuple(
-        Case(name, name.split("_")[0], tuple(images[channel] for channel in channels), masks.get(name), "")
+        Case(name, name.split("_")[0], _images(images, channels, masks.get(name)), masks.get(name), "")
         for name, images in sorted(studies.items())
     )
     return Cases(path, "bids", cases, labels_of(sorted(masks.values())), tuple(channels), tuple(notes))
 
 
-def _studies(folders: Iterable[Path]) -> dict[str, dict[str, Path]]:
-    """Return for each "sub-X" or "sub-X_ses-Y" its images by suffix (T1w, FLAIR...), the first of several runs."""
-    studies: dict[str, dict[str, Path]] = defaultdict(dict)
+def _studies(folders: Iterable[Path]) -> dict[str, dict[str, list[Path]]]:
+    """Return for each "sub-X" or "sub-X_ses-Y" its images by suffix (T1w, FLAIR...)."""
+    studies: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for folder in folders:
         for image in images_in(folder):
             suffix = stem_of(image).rsplit("_", 1)[-1]
             if suffix not in MASK_SUFFIXES:
-                studies[_session(image)].setdefault(suffix, image)
+                studies[_session(image)][suffix].append(image)
     return studies
+
+
+def _several(images: dict[str, list[Path]], channels: Sequence[str]) -> bool:
+    return any(len(images[channel]) > 1 for channel in channels)
+
+
+def _images(images: dict[str, list[Path]], channels: Sequence[str], mask: Path | None) -> tuple[Path, ...]:
+    """Return the image of each channel: of several scans that of the mask, without one the first.
+
+    Raises `UserError` where the names do not tell which scan the mask was drawn on.
+    """
+    if mask is None:
+        return tuple(images[channel][0] for channel in channels)
+    fitting = [_of_scan(images[channel], mask) for channel in channels]
+    if any(len(found) != 1 for found in fitting) or not any(_agree(found[0], mask) for found in fitting):
+        names = first_few([image.name for channel in channels for image in images[channel]])
+        raise UserError(
+            f"{mask} must belong to one scan of each kind by its {', '.join(part[:-1] for part in SAME_SCAN)}, but its "
+            f"session has {names}: name the mask as its scan, or list image and mask in a table.",
+            "unpaired",
+        )
+    return tuple(found[0] for found in fitting)
+
+
+def _of_scan(images: list[Path], mask: Path) -> list[Path]:
+    """Return which images of one suffix may be that of a mask: all that is named alike, else all that agrees."""
+    if len(images) == 1:
+        return images
+    alike = [image for image in images if _scan(image) == _scan(mask)]
+    return alike or [image for image in images if _agree(image, mask)]
+
+
+def _agree(image: Path, mask: Path) -> bool:
+    """Return whether nothing that both names say of the scan differs."""
+    there, here = _scan(image), _scan(mask)
+    return all(there[key] == here[key] for key in there.keys() & here.keys())
+
+
+def _scan(file: Path) -> dict[str, str]:
+    """Return what a name says of the scan, as {"run": "1"}."""
+    parts = [part for part in stem_of(file).split("_") if part.startswith(SAME_SCAN)]
+    return {key: value for key, _, value in (part.partition("-") for part in parts)}
 
 
 def _session(image: Path) -> str:

@@ -8,7 +8,13 @@ from selfmae.data.sources._files import images_in
 from selfmae.errors import UserError
 
 ORDER = 25
-EXPECTS = "a folder with imagesTr/img0001.nii.gz and labelsTr/label0001.nii.gz (BTCV)"
+EXPECTS = (
+    "a folder with imagesTr/img0001.nii.gz and labelsTr/label0001.nii.gz (BTCV), or Training/img and Training/label"
+)
+PLACES = (  # of images, labels, and images without labels
+    ("imagesTr", "labelsTr", "imagesTs"),
+    ("Training/img", "Training/label", "Testing/img"),  # as the archive of the challenge holds them
+)
 NAME = re.compile(r"img(\d{4})\.nii(\.gz)?")
 ORGANS = (
     *("spleen", "right kidney", "left kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta"),
@@ -25,31 +31,45 @@ TRAIN = (
 
 def recognises(path: Path) -> bool:
     """Return whether the images have BTCV's names; a folder with a list of its own is left to the list's layout."""
-    images = path / "imagesTr"
-    return images.is_dir() and not (path / "dataset.json").exists() and any(map(_number, images.iterdir()))
+    return _places(path) is not None and not (path / "dataset.json").exists()
 
 
 def read(path: Path) -> Cases:
-    """Return the 30 cases with the split of TransUNet; scans of other numbers and those of imagesTs are unlabelled."""
-    images = {_number(file): file for file in images_in(path / "imagesTr") if _number(file)}
+    """Return the 30 cases with the split of TransUNet; scans of other numbers and those for the test are unlabelled."""
+    places = _places(path)
+    assert places is not None
+    images = {_number(file): file for file in images_in(places[0]) if _number(file)}
+    labels = {number: places[1] / file.name.replace("img", "label") for number, file in images.items()}
     missing = [f"img{number}" for number in (*TRAIN, *TEST) if number not in images]
+    if any(label.is_file() for label in labels.values()):  # pre-training does without any
+        wanted = [labels[number] for number in (*TRAIN, *TEST) if number in labels]
+        missing += [label.name for label in wanted if not label.is_file()]
     if missing:
         raise UserError(
-            f"BTCV has 30 labelled scans, but {path / 'imagesTr'} lacks {len(missing)} ({', '.join(missing)}): copy "
-            "them there, or read the folder with --as paired and a split of your own.",
+            f"BTCV has 30 labelled scans, but {path} lacks {len(missing)} of their files ({', '.join(missing)}): copy "
+            f"them to {places[0].name} and {places[1].name}, or read the folder with --as paired and a split of your "
+            "own.",
             "missing_file",
         )
-    labels = {number: path / "labelsTr" / file.name.replace("img", "label") for number, file in images.items()}
     known = {**dict.fromkeys(TRAIN, ""), **dict.fromkeys(TEST, "test")}
     cases = [
         Case(f"img{number}", number, (file,), labels[number] if number in known else None, known.get(number, ""))
         for number, file in sorted(images.items())
     ]
-    others = images_in(path / "imagesTs") if (path / "imagesTs").is_dir() else []
+    others = images_in(places[2]) if places[2].is_dir() else []
     cases += [Case(file.name.split(".")[0], file.name.split(".")[0], (file,), None, "unlabelled") for file in others]
     note = "The split is that of TransUNet: 18 scans for training, 12 for test, which the paper reports."
     kinds = Labels("mask", ORGANS, tuple(range(1, len(ORGANS) + 1)))
     return Cases(path, "btcv", tuple(cases), kinds, ("CT",), (note,))
+
+
+def _places(path: Path) -> tuple[Path, ...] | None:
+    """Return the folders of images, labels and unlabelled images where images have BTCV's names; None if nowhere."""
+    for names in PLACES:
+        images, *others = (path / name for name in names)
+        if images.is_dir() and any(map(_number, images.iterdir())):
+            return images, *others
+    return None
 
 
 def _number(file: Path) -> str:

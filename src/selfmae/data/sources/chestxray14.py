@@ -1,12 +1,12 @@
 """ChestX-ray14 as NIH ships it: the table Data_Entry_2017, the official lists, images anywhere (Wang et al. 2017)."""
 
 import csv
-import gzip
 from pathlib import Path
 from typing import NamedTuple
 
 from selfmae.data.case import Case, Cases, Labels, patients_of
 from selfmae.data.sources._files import channels_of, first_few
+from selfmae.data.sources._rows import read_text
 from selfmae.errors import UserError
 
 ORDER = 15
@@ -39,7 +39,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Cases:
-    """Return all listed images with the official split; raise one `UserError` that counts the images that lack."""
+    """Return all listed images with the official split; raise one `UserError` that counts the missing images."""
     entries = read_entries(path)
     files = {file.name: file for file in sorted(path.rglob("*.png"))}
     missing = [entry.image for entry in entries if entry.image not in files]
@@ -59,6 +59,9 @@ def read(path: Path) -> Cases:
     if unlisted:
         notes.append(f"{unlisted} images are in no list and are left out.")
     channels = channels_of(case.images for case in cases)
+    absent = len(_read_lists(path).keys() - {entry.image for entry in entries})
+    if absent:
+        notes.append(f"{absent} images of the lists are in no row of the table and are left out.")
     return Cases(path, "chestxray14", cases, Labels("findings", FINDINGS), channels, tuple(notes))
 
 
@@ -71,18 +74,32 @@ def read_entries(path: Path) -> list[Entry]:
             "damaged_list",
         )
     splits = _read_lists(path)
-    rows = list(csv.DictReader(_lines(tables[0])))
+    rows = list(csv.DictReader(read_text(tables[0]).splitlines(), restval=""))
     lacking = [name for name in COLUMNS if rows and name not in rows[0]]
     if lacking or not rows:
         raise UserError(
             f"{tables[0]} must have rows with the columns {', '.join(COLUMNS)}: download it again.", "damaged_list"
         )
-    return [
+    short = [line for line, row in enumerate(rows, start=2) if not all(row[name] for name in COLUMNS)]
+    if short:
+        raise UserError(
+            f"{tables[0]} lacks {' or '.join(COLUMNS)} in {len(short)} rows (lines {first_few(short)}): download it "
+            "again, or complete the rows.",
+            "damaged_list",
+        )
+    entries = [
         Entry(
             row["Image Index"], row["Patient ID"], _findings(row, tables[0]), splits.get(row["Image Index"], "unused")
         )
         for row in rows
     ]
+    if "test" in splits.values() and not any(entry.split == "test" for entry in entries):
+        raise UserError(
+            f"{tables[0]} has no row of an image of the official test list: complete the table, or read it with "
+            "--as table.",
+            "damaged_list",
+        )
+    return entries
 
 
 def _findings(row: dict[str, str], table: Path) -> tuple[float, ...]:
@@ -109,7 +126,7 @@ def _read_lists(path: Path) -> dict[str, str]:
         )
     splits: dict[str, str] = {}
     for file, part in present.items():
-        names = [line.split()[0] for line in _lines(file) if line.strip()]
+        names = [line.split()[0] for line in read_text(file).splitlines() if line.strip()]
         twice = [name for name in names if splits.get(name, part) != part]
         if twice:
             raise UserError(
@@ -118,8 +135,3 @@ def _read_lists(path: Path) -> dict[str, str]:
             )
         splits |= dict.fromkeys(names, part)
     return splits
-
-
-def _lines(file: Path) -> list[str]:
-    content = file.read_bytes()
-    return (gzip.decompress(content) if file.suffix == ".gz" else content).decode().splitlines()

@@ -4,40 +4,60 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.image_files import is_image
 from selfmae.data.sources._casefolders import are_case_folders
-from selfmae.data.sources._files import SPLIT_NAMES, channels_of, ids_of, images_in, patients_of
+from selfmae.data.sources._files import SPLIT_NAMES, channels_of, first_few, ids_of, images_in, patients_of
 
 ORDER = 50
 NOT_CLASSES = {"images", "image", "imagestr", "imagests", "labels", "labelstr", "masks", "mask", "segmentations"}
+UNLABELLED = {"unlabelled", "unlabeled"}  # a folder beside the classes, whose images have none
 EXPECTS = "two or more folders of images, each named by its class (on their own, or below train/, val/ and test/)"
 
 
 def recognises(path: Path) -> bool:
     """Return whether at least two folders, wherever classes may stand, hold images and are not those of `paired`."""
-    names = {folder.name for _, folder in _class_folders(path)} if path.is_dir() else set()
+    names = {folder.name for _, folder in _class_folders(path)} - UNLABELLED if path.is_dir() else set()
     return len(names) > 1 and NOT_CLASSES.isdisjoint(name.lower() for name in names) and not are_case_folders(path)
 
 
 def read(path: Path) -> Cases:
     """Return one case for each image, its class as one number for each class name (sorted)."""
     folders = _class_folders(path)
-    names = tuple(sorted({folder.name for _, folder in folders}))
+    names = tuple(sorted({folder.name for _, folder in folders} - UNLABELLED))
     listed = [(split, image) for split, folder in folders for image in images_in(folder)]
     ids = ids_of([image.relative_to(path) for _, image in listed])
     patients, said = patients_of(ids, [(image,) for _, image in listed])
     cases = tuple(
-        Case(name, patient, (image,), _one_hot(image.parent.name, names), split)
+        Case(name, patient, (image,), _one_hot(image.parent.name, names), _part(split, image))
         for name, patient, (split, image) in zip(ids, patients, listed, strict=True)
     )
     notes = (
         f"The classes are the names of the folders: {', '.join(names)}.",
         said,
+        *_left_out(path, {image for _, image in listed}),
     )
     return Cases(path, "classfolders", cases, Labels("classes", names), channels_of(c.images for c in cases), notes)
 
 
-def _one_hot(name: str, names: Sequence[str]) -> tuple[float, ...]:
-    return tuple(float(name == other) for other in names)
+def _left_out(path: Path, listed: set[Path]) -> list[str]:
+    """Say which images lie elsewhere than directly in the folder of a class."""
+    below = sorted(folder for folder in path.rglob("*") if folder.is_dir())
+    folders = [
+        folder for folder in (path, *below) if not any(p.startswith(".") for p in folder.relative_to(path).parts)
+    ]
+    others = [image for folder in folders for image in images_in(folder) if image not in listed and is_image(image)]
+    names = first_few(image.relative_to(path) for image in others)
+    return (
+        [f"{len(others)} images lie outside the folders of the classes and are left out ({names})."] if others else []
+    )
+
+
+def _one_hot(name: str, names: Sequence[str]) -> tuple[float, ...] | None:
+    return None if name in UNLABELLED else tuple(float(name == other) for other in names)
+
+
+def _part(split: str, image: Path) -> str:
+    return "unlabelled" if image.parent.name in UNLABELLED else split
 
 
 def _class_folders(path: Path) -> list[tuple[str, Path]]:

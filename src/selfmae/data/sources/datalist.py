@@ -72,7 +72,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
-        raise UserError(f"{path} is no valid JSON ({error}): mend the file.", "damaged_list") from error
+        raise UserError(f"{path} is not valid JSON ({error}): mend the file.", "damaged_list") from error
     wrong = not isinstance(content, dict) or [key for key in LISTS if not isinstance(content.get(key, []), list)]
     if wrong or not content.get("training"):
         raise UserError(
@@ -112,6 +112,7 @@ def _targets(written: list[Any], path: Path) -> tuple[Labels, list[Path | tuple[
         return Labels("classes", tuple(map(str, values))), list(targets)
     kinds = first_few(sorted({type(label).__name__ for label in given}))
     raise UserError(
-        f"The labels of {path} must be all paths, all numbers, or lists of one length, but are {kinds}.",
+        f"The labels of {path} must be all paths, all numbers, or lists of one length, but are {kinds}: "
+        "write all in one way.",
         "unknown_label",
     )

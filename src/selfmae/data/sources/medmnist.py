@@ -94,7 +94,9 @@ def _names(labels: np.ndarray, path: Path) -> tuple[tuple[str, ...], str]:
         return (("positive",) if labels.shape[1] == 1 else tuple(map(str, range(labels.shape[1])))), "findings"
     if labels.shape[1] > 1:
         raise UserError(
-            f"Several label columns must hold 0 and 1, but {path} has the values {values[:5]}.", "unknown_label"
+            f"Several label columns must hold 0 and 1, but {path} has the values {values[:5]}: write one "
+            "column for each finding, or a single one for classes.",
+            "unknown_label",
         )
     return tuple(map(str, values)), "classes"
 

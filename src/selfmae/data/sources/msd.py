@@ -46,7 +46,7 @@ def read(path: Path) -> Cases:
         Case(name, patient, (image,), target, split)
         for name, patient, (split, image, target) in zip(ids, patients, listed, strict=True)
     ]
-    notes += _unlisted({image for _, image, _ in listed}, file)
+    notes += _unlisted({image for _, image, _ in listed})
     return Cases(path, "msd", tuple(cases), _labels(content, file), _channels(content, file), tuple(notes))
 
 
@@ -58,12 +58,13 @@ def _load(file: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(file.read_text())
     except ValueError as error:
-        raise UserError(f"{file} is no valid JSON ({error}): mend the file.", "damaged_list") from error
+        raise UserError(f"{file} is not valid JSON ({error}): mend the file.", "damaged_list") from error
     wanted = [key for key in ("labels", "modality", "training") if not isinstance(content, dict) or key not in content]
     wanted = wanted or [f"a list under {key}" for key in LISTS if not isinstance(content.get(key, []), list)]
     if wanted:
         raise UserError(
-            f"{file} must have the keys labels, modality and training, but lacks {', '.join(wanted)}.", "damaged_list"
+            f"{file} must have the keys labels, modality and training, but lacks {', '.join(wanted)}: add them.",
+            "damaged_list",
         )
     mapping: Mapping[str, Any] = content
     return mapping
@@ -97,7 +98,14 @@ def _labels(content: Mapping[str, Any], file: Path) -> Labels:
             "unknown_label",
         ) from error
     values = sorted(value for value in named if value != 0)
-    return Labels("mask", tuple(named[value] for value in values), tuple(values))
+    names = tuple(named[value] for value in values)
+    if len(named) < len(items) or len(set(names)) < len(names):
+        raise UserError(
+            f"The labels of {file} must have one name for each value, but are {json.dumps(content['labels'])}: give "
+            "each its own name and value.",
+            "unknown_label",
+        )
+    return Labels("mask", names, tuple(values))
 
 
 def _channels(content: Mapping[str, Any], file: Path) -> tuple[str, ...]:
@@ -107,10 +115,16 @@ def _channels(content: Mapping[str, Any], file: Path) -> tuple[str, ...]:
             f'The modality of {file} must look like {{"0": "MRI"}}, but is {json.dumps(modality)}: correct it.',
             "damaged_list",
         )
-    return tuple(str(modality[key]) for key in sorted(modality, key=int))
+    channels = tuple(str(modality[key]) for key in sorted(modality, key=int))
+    if len(set(channels)) < len(channels):
+        raise UserError(
+            f"The modality of {file} must name each channel differently, but is {json.dumps(modality)}: rename them.",
+            "damaged_list",
+        )
+    return channels
 
 
-def _unlisted(listed: set[Path], file: Path) -> list[str]:
+def _unlisted(listed: set[Path]) -> list[str]:
     """Say which images lie beside listed ones without being on the list."""
     known = {path.resolve() for path in listed}
     others = [

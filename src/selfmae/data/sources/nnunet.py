@@ -3,6 +3,7 @@
 import json
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{file} is no valid JSON ({error}): mend the file.", "damaged_list") from error
+        raise UserError(f"{file} is not valid JSON ({error}): mend the file.", "damaged_list") from error
     if isinstance(content, dict) and "channel_names" not in content and _adds_numbers(file.parent / "imagesTr", text):
         content = _from_version_1(content, file.parent / "imagesTr")
     lacking = [key for key in KEYS if not isinstance(content, dict) or key not in content]
@@ -102,18 +103,27 @@ def _labels(content: dict[str, Any], file: Path) -> tuple[Labels, list[str]]:
 
 
 def _studies(folder: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
-    """Return the files of each study in the order of their channels; raise where a channel lacks."""
-    found: dict[str, dict[int, Path]] = defaultdict(dict)
-    for path in images_in(folder) if folder.is_dir() else []:
-        match = CHANNEL.fullmatch(stem_of(path))
-        if match is None:
-            raise UserError(f"{path} must be named after its channel, as {stem_of(path)}_0000: rename it.")
-        found[match[1]][int(match[2])] = path
-    wanted = set(range(num_channels))
-    odd = [name for name, channels in found.items() if set(channels) != wanted]
-    if odd:
+    """Return the files of each study in the order of their channels; raise where a channel is missing."""
+    endings = [f"{place:04d}" for place in range(num_channels)]
+    remedy = "add or rename files, or correct channel_names in dataset.json."
+    return group_channels(images_in(folder) if folder.is_dir() else [], endings, remedy)
+
+
+def group_channels(files: Sequence[Path], endings: Sequence[str], remedy: str) -> dict[str, tuple[Path, ...]]:
+    """Return the files of each study X, named X_<ending>, in the order of the endings; raise where one is missing."""
+    pattern = re.compile(rf"(.+?)_({'|'.join(map(re.escape, endings))})")
+    found: dict[str, dict[str, Path]] = defaultdict(dict)
+    problems = []
+    for path in files:
+        match = pattern.fullmatch(stem_of(path))
+        if match and match[2] not in found[match[1]]:
+            found[match[1]][match[2]] = path
+        else:
+            problems.append(f"{path.name} is {'a second one' if match else 'none of these'}")
+    problems += [f"{name}_{end} is missing" for name, there in found.items() for end in endings if end not in there]
+    if problems:
         raise UserError(
-            f"{folder} must hold the channels 0000 to {num_channels - 1:04d} of every study, but {len(odd)} do not "
-            f"({first_few(odd)}): add what lacks, or correct channel_names in dataset.json."
+            f"{files[0].parent} must hold {first_few(f'X_{ending}' for ending in endings)} for every image X, but "
+            f"{first_few(problems)}: {remedy}"
         )
-    return {name: tuple(channels[place] for place in sorted(channels)) for name, channels in sorted(found.items())}
+    return {name: tuple(there[ending] for ending in endings) for name, there in sorted(found.items())}

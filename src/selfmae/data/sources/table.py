@@ -18,7 +18,7 @@ from selfmae.data.sources._files import (
     study_of,
 )
 from selfmae.data.sources._image_columns import Row, image_columns
-from selfmae.data.sources._rows import SUFFIXES, first_row, join_rows, read_rows
+from selfmae.data.sources._rows import SUFFIXES, check_settled, first_row, join_rows, read_rows
 from selfmae.errors import UserError
 
 ORDER = 30
@@ -35,6 +35,8 @@ def read(path: Path) -> Cases:
     table = path if path.is_file() else _tables_in(path)[0]
     rows = read_rows(table)
     columns = find_columns(rows, table)
+    if columns.kind != "mask":
+        check_settled(rows, [name for name in (*columns.images, columns.id) if name], columns.labels, table)
     rows, joined = join_rows(rows, columns.images, [name for name in columns.used if name])
     images = _read_images(rows, columns, table)
     notes = [*columns.notes, *([joined] if joined else [])]

@@ -91,7 +91,7 @@ def fit_weights(weights: Weights, recipe: Recipe, source: str) -> Transfer:
     if wrong:
         raise UserError(
             f"The weights of {source} do not fit model.network {network}: {len(wrong)} of its {len(shapes)} tensors "
-            f"lack or have another shape (first: {wrong[0]}); give weights of timm's {network}."
+            f"are missing or have another shape (first: {wrong[0]}); give weights of timm's {network}."
         )
     unused = tuple(sorted(name for name in weights if name not in given))
     return Transfer(f"timm {network}", given, adapted, {}, unused)

@@ -1,4 +1,4 @@
-"""MoCo v2 (Chen et al. 2020): a network learns to know a picture again among many, from two views of it.
+"""MoCo v2 (Chen et al. 2020): a network learns to tell which two views come from the same image.
 
 The parts are those of lightly. Letters: B images, C channels, S spatial size, E numbers of an embedding.
 """
@@ -19,7 +19,7 @@ MOST_GROUPS = 4  # of a batch; the paper has one on each of 8 GPUs
 
 
 class MomentumContrast(nn.Module):
-    """An encoder with a head that asks, copies of both that answer and follow slowly, and a queue of old answers.
+    """Query encoder and projection head, their momentum (EMA) copies that encode the keys, and a queue of past keys.
 
     `momentum` is what the copies keep of themselves at each step; the encoder's tensors have timm's names.
     """
@@ -52,13 +52,13 @@ class MomentumContrast(nn.Module):
         Both are views [B, C, *S] of the same pictures. The keys' embeddings then join the queue.
         """
         if self.training:
-            self._follow()
+            self._update_key_encoder()
         num_groups = max(1, min(MOST_GROUPS, len(queries) // 2))
-        asked = torch.cat([self.head(self.encoder(part)) for part in queries.tensor_split(num_groups)])
+        embedded = torch.cat([self.head(self.encoder(part)) for part in queries.tensor_split(num_groups)])
         with torch.no_grad():
-            found = self._embed_keys(keys, num_groups)
+            embedded_keys = self._embed_keys(keys, num_groups)
         with torch.autocast(queries.device.type, enabled=False):
-            loss: Tensor = self.contrast(asked.float(), found.float())
+            loss: Tensor = self.contrast(embedded.float(), embedded_keys.float())
         return loss
 
     def _embed_keys(self, keys: Tensor, num_groups: int) -> Tensor:
@@ -73,7 +73,7 @@ class MomentumContrast(nn.Module):
             embedded[place::num_groups] = part
         return embedded
 
-    def _follow(self) -> None:
+    def _update_key_encoder(self) -> None:
         """Move the copies towards encoder and head; at first they become equal, wherever the encoder started from."""
         from lightly.models.utils import update_momentum
 

@@ -1,0 +1,37 @@
+from selfmae.report.caveats import noise_sentences, outlook_sentences, unknown_sentences
+
+PAIR = {"a": "scratch", "b": "mae", "verdict": "cannot tell", "ci95": [-0.01, 0.03], "num_seeds": 3}
+
+
+def test_what_it_would_take_to_tell_is_said_in_seeds_and_patients() -> None:
+    def advice(seeds: int | None, patients: int | None, num_seeds: int = 3) -> str:
+        pair = {"verdict": "cannot tell", "ci95": [-0.01, 0.03], "num_seeds": num_seeds}
+        return outlook_sentences(pair | {"to_tell": {"seeds": seeds, "patients": patients}})[-1]
+
+    both = "If the difference stays as it is, about 3 more seeds or 25 more test patients would be enough to tell."
+    assert advice(3, 25) == both
+    assert advice(1, None).endswith("about 1 more seed would be enough to tell.")
+    assert advice(None, 1234).endswith("about 1,300 more test patients would be enough to tell.")
+    assert "neither more seeds alone nor more test patients alone would be enough" in advice(None, None)
+    assert advice(None, 8, 1).endswith("tell; how much the noise of training adds is not known from one seed.")
+
+
+def test_a_verdict_that_is_clear_needs_no_advice() -> None:
+    assert outlook_sentences({"verdict": "helps", "ci95": [0.01, 0.03], "to_tell": None, "num_seeds": 3}) == []
+
+
+def test_an_open_verdict_of_two_seeds_asks_for_a_third() -> None:
+    assert outlook_sentences(PAIR) == []
+    assert outlook_sentences(PAIR | {"num_seeds": 2})[0].endswith("so the interval is very wide: add a third.")
+
+
+def test_the_noise_of_training_is_left_open_by_one_seed_and_by_scored_masks() -> None:
+    assert noise_sentences(PAIR, ()) == []
+    assert noise_sentences(PAIR | {"num_seeds": 1}, ())[0].endswith("(use --seeds 3 or more).")
+    assert noise_sentences(PAIR, ["mae"])[0].startswith("Scored masks stand for one training, so the interval does")
+
+
+def test_scored_masks_without_a_model_of_ours_count_each_case_as_a_patient() -> None:
+    assert unknown_sentences([], alone=True) == []
+    assert len(unknown_sentences(["one"], alone=False)) == 1
+    assert unknown_sentences(["one", "two"], alone=True)[0].endswith("each case counts as a patient of its own.")
