@@ -29,7 +29,7 @@ def methods(folder: Path) -> str:
         "UNETR decoder was added and trained with Dice and cross-entropy loss",
         "fine-tuned from scratch and with self pre-training on the same splits and seeds (3 seeds, up to 400 steps)",
         "AdamW (learning rate 0.002, batch 2)",
-        "sliding window (overlap 50 %)",
+        "sliding window (overlap 50 %) and scored on the grid of the files",
         "bootstrap over patients, paired between the starts, and cover the training seeds, widened",
         "difference of mae and scratch was +0.03 (95 % interval 0.01 to 0.05, p = 0.004)",
     ],
@@ -56,6 +56,20 @@ def test_every_kind_of_target_has_its_own_loss(make_run: Make, kind: dict[str, o
     (folder / "run.json").write_text(json.dumps(run | kind))
     assert words in methods(folder)
     assert ("sliding window" in methods(folder)) == (kind["kind"] == "mask")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("overlap: 0.5", "overlap: 0.5\n  grid: prepared", "and scored on the prepared grid."),
+        ("intensity: window", "intensity: range", "scaled to 0..1 between lowest and highest value"),
+    ],
+)
+def test_other_settings_have_other_words(make_run: Make, old: str, new: str, words: str) -> None:
+    folder = make_run(num_seeds=1)
+    recipe = (folder / "recipe.yaml").read_text()
+    (folder / "recipe.yaml").write_text(recipe.replace(old, new))
+    assert words in methods(folder)
 
 
 def test_a_run_without_pretraining_speaks_of_none(make_run: Make) -> None:

@@ -41,6 +41,11 @@ def test_fabric_computes_in_the_format_asked_for(precision: str, dtype: torch.dt
         assert torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2)).dtype == dtype
 
 
+def test_fabric_says_nothing_between_our_lines(caplog: pytest.LogCaptureFixture) -> None:
+    device.make_fabric(DeviceOptions(accelerator="cpu", precision="bf16"))
+    assert not caplog.records
+
+
 def test_a_device_that_is_not_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(

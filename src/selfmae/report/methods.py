@@ -14,7 +14,7 @@ INTENSITIES = {
     "zscore_nonzero": "normalised to zero mean and unit variance over nonzero voxels",
     "percentile": "scaled to 0..1 between low and high percentiles",
     "window": "clipped to a fixed window and scaled to 0..1",
-    "range": "scaled to 0..1 by their number format",
+    "range": "scaled to 0..1 between lowest and highest value",
 }
 MODELS = {
     "mask": "a UNETR decoder was added and trained with Dice and cross-entropy loss",
@@ -188,9 +188,8 @@ def _prediction(results: Results) -> str:
     overlap = results.settings.get("predict.overlap")
     if overlap is None or kind_of(results) not in ("mask", "regions") or not results.headline:
         return ""
-    return (
-        f"Masks were predicted with a sliding window (overlap {100 * overlap:g} %) and scored on the grid of the files."
-    )
+    grid = "prepared grid" if results.settings.get("predict.grid") == "prepared" else "grid of the files"
+    return f"Masks were predicted with a sliding window (overlap {100 * overlap:g} %) and scored on the {grid}."
 
 
 def _scored(results: Results) -> str:

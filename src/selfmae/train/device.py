@@ -1,6 +1,7 @@
 """Devices and number formats: what a machine has, and Lightning Fabric set up for it."""
 
 import ctypes
+import logging
 import os
 import platform
 from datetime import timedelta
@@ -57,6 +58,7 @@ def cpu_has_bf16() -> bool:
 def make_fabric(options: DeviceOptions) -> Fabric:
     """Return Fabric for these options; with several devices it starts one process for each."""
     accelerator, precision = resolve_accelerator(options), resolve_precision(options)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # says at every call what where.json says once
     if accelerator == "cpu":
         keep_freed_memory()
     strategy: str | Strategy = "auto"
