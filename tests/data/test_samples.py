@@ -207,3 +207,15 @@ def test_a_ball_stays_a_ball_when_it_is_turned_between_thick_slices() -> None:
     ball = (sum(place**2 for place in np.meshgrid(*axes, indexing="ij")) < 24**2).astype(np.uint8)
     view = draw_view(shape, shape, (0, 0, 0), AugmentOptions(rotate_degrees=30), Scripted(1.0), spacing)
     assert (take_mask(ball, view) == ball).mean() > 0.98  # 0.987; turned in voxels it is 0.83
+
+
+@pytest.mark.parametrize(
+    "options",
+    [AugmentOptions(zoom=0.2), AugmentOptions(rotate_degrees=20), AugmentOptions(zoom=0.2, rotate_degrees=20)],
+)
+def test_a_view_has_the_same_bits_beside_a_model_that_computes_in_bf16(options: AugmentOptions) -> None:
+    image = noise(1, 20, 20, 20)
+    view = draw_view((20, 20, 20), (16, 16, 16), (2, 2, 2), options, np.random.default_rng(0))
+    before = take_image(image, view)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert np.array_equal(take_image(image, view), before)

@@ -43,6 +43,7 @@ def test_values_are_read_as_those_of_a_recipe() -> None:
         (["fit.lr=1", "fit.lr=2"], "fit.lr is given twice: put all its values behind one fit.lr=."),
         (["data.split_seed=1,2"], "data.split_seed decides the cases, which all of a sweep must share"),
         (["target.kind=mask"], "target.kind decides the cases"),
+        (["data.split=patient,case"], "data.split decides the cases"),
         (["mask.ratio=0.5,0.25,0.5"], "mask.ratio has the value 0.5 twice: give each value once."),
         ([], "A sweep needs a key and its values"),
     ],

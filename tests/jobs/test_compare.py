@@ -232,3 +232,22 @@ def test_several_starts_are_corrected_for_their_number(run: Path) -> None:
 def test_what_is_not_told_says_what_it_would_take(run: Path) -> None:
     pair = compare([run])["pairs"][0]
     assert (pair["to_tell"] is None) == (pair["verdict"] != "cannot tell")
+
+
+def test_a_table_without_subgroups_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--table t\.csv is for --subgroups, which was not given: name columns of it"):
+        compare([run], table=Path("t.csv"))
+
+
+def test_other_images_under_the_same_ids_are_not_paired(run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    for path in other.rglob("cases.csv"):
+        rows = list(csv.DictReader(path.open(newline="")))
+        write_table(path, [{**row, "hash": row["hash"][::-1]} for row in rows])
+    with pytest.raises(UserError, match=r"have different images for the case '.*': compare runs on the same data"):
+        compare([cell(run, "scratch"), cell(other, "mae")])
+
+
+def test_a_folder_without_results_is_told_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no finished run was found \(summary-test\.json\): "):
+        compare([tmp_path])

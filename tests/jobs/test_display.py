@@ -59,3 +59,10 @@ def test_time_left_is_that_of_the_steps_done_here(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (125, "2:05"), (3661, "1:01:01")])
 def test_seconds_are_written_as_a_clock_does(seconds: float, text: str) -> None:
     assert _clock(seconds) == text
+
+
+def test_words_in_colons_or_brackets_are_shown_as_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    Display().say("a:smile:[bold]b.nii.gz")
+    Display().table(("file :cat:",), [("[red]c :dog:",)])
+    printed = "".join(capsys.readouterr())
+    assert all(word in printed for word in ("a:smile:[bold]b.nii.gz", "file :cat:", "[red]c :dog:"))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from selfmae.models.weights import read_weights, save_weights
+
 Call = Callable[..., int]
 
 
@@ -90,3 +92,36 @@ def test_weights_that_do_not_fit_the_recipe_beside_them_are_an_error(
     (cell / "summary-test.json").unlink()
     assert call("evaluate", cell) == 2
     assert "model.safetensors do not fit the recipe beside them (" in capsys.readouterr().err
+
+
+def forget_metrics(folder: Path) -> None:
+    """Make a finished training one whose last step was not reached."""
+    weights, contract = read_weights(folder / "model.safetensors")
+    save_weights(folder / "model.safetensors", weights, contract | {"metrics": {}})
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_training_that_has_not_ended_is_no_model(
+    cell: Path, volumes: Path, tmp_path: Path, call: Call, error_line: Callable[[], str], command: str
+) -> None:
+    forget_metrics(cell)
+    (cell / "summary-test.json").unlink()
+    words = (volumes / "imagesTr", "--out", tmp_path / "masks") if command == "predict" else ()
+    assert call(command, cell, *words) == 2
+    assert f"The training in {cell} has not ended: give the command that began it again." in error_line()
+
+
+def test_a_pretraining_that_has_not_ended_is_no_start(
+    volume_run: Path, volume_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
+) -> None:
+    folder = Path(shutil.copytree(volume_run / "pretrain" / "fold0" / "seed0", tmp_path / "pretrain"))
+    forget_metrics(folder)
+    assert call("finetune", volume_recipe, "--out", tmp_path / "fit", "--start", f"mae:{folder}") == 2
+    assert f"{folder} holds no finished pre-training: run `selfmae pretrain RECIPE --out {folder}`" in error_line()
+
+
+def test_a_fine_tuned_model_is_no_pretraining(
+    cell: Path, volume_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
+) -> None:
+    assert call("finetune", volume_recipe, "--out", tmp_path / "fit", "--start", f"mae:{cell}") == 2
+    assert f"{cell} holds a fine-tuned model, no pre-training: give its file" in error_line()

@@ -11,6 +11,7 @@ from filelock import FileLock
 from selfmae.errors import UserError
 from selfmae.jobs.folder import (
     open_folder,
+    read_json,
     read_recipe,
     read_table,
     timed,
@@ -138,3 +139,19 @@ def test_where_names_versions_and_device(recipe: Recipe) -> None:
     facts = where(replace(recipe, device=replace(recipe.device, accelerator="cpu", precision="fp32")))
     assert {"python", "selfmae", "torch", "monai", "timm"} <= set(facts["versions"])
     assert (facts["device"], facts["devices"], facts["precision"]) == ("cpu", 1, "fp32")
+
+
+@pytest.mark.parametrize("key", ["source", "splits", "cache"])
+def test_files_that_were_moved_are_the_same_recipe(tmp_path: Path, recipe: Recipe, key: str) -> None:
+    with open_folder(tmp_path / "run", recipe):
+        pass
+    moved = replace(recipe, data=replace(recipe.data, **{key: str(tmp_path / "elsewhere")}))
+    with open_folder(tmp_path / "run", moved):
+        pass
+
+
+@pytest.mark.parametrize("content", ["{", "", "[1"])
+def test_a_damaged_json_file_is_a_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(UserError, match=r"run\.json could not be read"):
+        read_json(tmp_path / "run.json")

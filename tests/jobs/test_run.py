@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,3 +249,12 @@ def test_a_file_of_weights_is_a_start_named_by_its_stem(
     assert list(json.loads((tmp_path / "out" / "verdict.json").read_text())["starts"]) == ["ours", "scratch"]
     report = json.loads((tmp_path / "out/ours/fold0/seed0/where.json").read_text())["start"]
     assert (report["kind"], report["name"]) == ("file", "ours")
+
+
+def test_a_run_whose_source_was_moved_trains_nothing_again(
+    volume_run: Path, volumes: Path, small_volumes: list[str], tmp_path: Path, call: Call, launched: list[Path]
+) -> None:
+    moved = Path(shutil.copytree(volumes, tmp_path / "moved"))
+    run = Path(shutil.copytree(volume_run, tmp_path / "run"))
+    assert call("run", moved, "--out", run, *small_volumes) == 0
+    assert launched == []

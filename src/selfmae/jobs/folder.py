@@ -66,7 +66,7 @@ def _check_own(folder: Path) -> None:
 def _check_same(path: Path, recipe: Recipe) -> list[str]:
     """Return the keys in which the recipe of the folder differs; raise if one is more than a place of files."""
     changed = differences(recipe, read_recipe(path))
-    if not set(changed) <= PLACES:
+    if not {text.split()[0] for text in changed} <= PLACES:
         raise UserError(
             f"{path.parent} belongs to another recipe, which differs in {', '.join(changed)}: "
             "choose another --out, or give the recipe of this folder."
@@ -126,7 +126,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return what a JSON file of a run folder holds; raise `UserError` where it cannot be read."""
     try:
         return dict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise _damaged(path, error) from error
 
 

@@ -125,3 +125,10 @@ def test_a_list_that_lacks_its_channels_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps({"note": ["channel_names"], "labels": {"a": 1}}))
     with pytest.raises(UserError, match="but lacks channel_names, file_ending: correct it"):
         read_source(str(tmp_path))
+
+
+def test_channels_of_one_name_are_told_apart_by_their_number(tmp_path: Path) -> None:
+    write(tmp_path, channel_names={"0": "MRI", "1": "MRI"})
+    cases = read_source(str(tmp_path))
+    assert cases.channels == ("MRI 0000", "MRI 0001")
+    assert "Some channels have one name; they are told apart by their number: MRI 0000, MRI 0001." in cases.notes

@@ -38,8 +38,11 @@ def read(path: Path) -> Cases:
     """Return the cases of imagesTr with their masks, and those of imagesTs as unlabelled ones."""
     file = path / "dataset.json"
     content = _load(file)
-    channels = tuple(str(content["channel_names"][key]) for key in sorted(content["channel_names"], key=int))
+    named = [str(content["channel_names"][key]) for key in sorted(content["channel_names"], key=int)]
+    channels = _distinct(named)
     labels, notes = _labels(content["labels"], file)
+    if list(channels) != named:
+        notes.append(f"Some channels have one name; they are told apart by their number: {', '.join(channels)}.")
     cases = []
     for folder, labelled in (("imagesTr", True), ("imagesTs", False)):
         for name, images in _studies(path / folder, len(channels)).items():
@@ -100,6 +103,11 @@ def _labels(content: dict[str, Any], file: Path) -> tuple[Labels, list[str]]:
         text = ", ".join(f"{name} {values}" for name, values in regions.items())
         notes.append(f"Regions are not learned by themselves ({text}): give them as target.regions.")
     return Labels("mask", tuple(ordered), tuple(single[name] for name in ordered)), notes
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, the repeated ones with the number in their files: nnU-Net only normalises by them."""
+    return tuple(f"{name} {place:04d}" if names.count(name) > 1 else name for place, name in enumerate(names))
 
 
 def _studies(folder: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
