@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from selfmae import __version__
 from selfmae.cli.data import inspect, plan
 from selfmae.cli.recipes import recipes
 from selfmae.cli.results import compare, evaluate, export, predict, report, score, weights
@@ -23,9 +24,18 @@ app = typer.Typer(
 )
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"selfmae {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error (works anywhere).")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
 ) -> None:
     """Read the options of every command; `main` has taken `--debug` out already."""
 
