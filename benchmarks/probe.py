@@ -26,7 +26,7 @@ from torch import nn
 
 from selfmae.data.case import Case
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import write_json
+from selfmae.jobs.folders.folder import write_json
 from selfmae.jobs.plan import resolve
 from selfmae.jobs.pretrain import make_probe
 from selfmae.models.mae import MaskedAutoencoder

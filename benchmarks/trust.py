@@ -26,10 +26,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from selfmae.data.phantom import write_radiographs
+from selfmae.jobs.cells.grid import Place, run_cell
 from selfmae.jobs.compare import compare
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import read_table, write_json
-from selfmae.jobs.grid import Place, run_cell
+from selfmae.jobs.folders.folder import read_table, write_json
 from selfmae.jobs.plan import resolve
 from selfmae.jobs.pretrain import pretrain_cell
 from selfmae.metrics.scores import mean_score

@@ -41,7 +41,7 @@ HOMES = {
     "pydicom": ("data/dicom*.py",),
     "PIL": ("data/raw.py", "data/masks.py", "data/phantom*.py", "data/rand_augment.py"),
     "lightly": ("models/networks/moco.py",),
-    "ray": ("jobs/cluster.py",),
+    "ray": ("jobs/cells/cluster.py",),
     "onnx": ("jobs/export.py",),
     "huggingface_hub": ("models/imagenet.py",),
     "matplotlib": ("report/*",),

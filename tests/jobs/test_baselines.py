@@ -13,8 +13,8 @@ from torch import Tensor
 
 from selfmae.errors import UserError
 from selfmae.jobs.compare import compare
-from selfmae.jobs.source import load_cases
-from selfmae.jobs.start import find_start
+from selfmae.jobs.folders.source import load_cases
+from selfmae.jobs.folders.start import find_start
 from selfmae.models.networks import classifiers
 from selfmae.models.weights import read_contract
 from selfmae.recipe import load_recipe

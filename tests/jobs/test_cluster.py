@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from selfmae.errors import UserError
-from selfmae.jobs.cluster import Cluster, load_ray
+from selfmae.jobs.cells.cluster import Cluster, load_ray
+from selfmae.jobs.cells.executors import Executor, Work, carry_out
 from selfmae.jobs.display import Display
-from selfmae.jobs.executors import Executor, Work, carry_out
 
 pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray", reason='Ray is not installed: pip install "selfmae[ray]"')

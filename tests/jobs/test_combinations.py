@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from selfmae.errors import UserError
-from selfmae.jobs.combinations import (
+from selfmae.jobs.cells.combinations import (
     combine,
     name_of,
     parse_axes,

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from selfmae.errors import UserError
 from selfmae.jobs.compare import compare
-from selfmae.jobs.evaluations import find_evaluations
-from selfmae.jobs.folder import write_table
+from selfmae.jobs.folders.folder import write_table
+from selfmae.jobs.verdict.evaluations import find_evaluations
 from selfmae.metrics.multiple import holm
 from selfmae.models.weights import read_contract, save_weights
 

@@ -11,7 +11,7 @@ from PIL import Image as Picture
 
 from selfmae.data.case import Case
 from selfmae.jobs.evaluate import load_model
-from selfmae.jobs.examples import choose_examples, save_examples, score_of, shade, shrink, thin
+from selfmae.jobs.folders.examples import choose_examples, save_examples, score_of, shade, shrink, thin
 from selfmae.options import DataOptions, Recipe
 from selfmae.recipe import make_recipe
 from selfmae.tasks import make_task

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from selfmae.errors import UserError
+from selfmae.jobs.cells.executors import Executor, Pool, Work, attempt, carry_out, check_executor, first_of
+from selfmae.jobs.cells.processes import Processes
 from selfmae.jobs.display import Display
-from selfmae.jobs.executors import Executor, Pool, Work, attempt, carry_out, check_executor, first_of
-from selfmae.jobs.processes import Processes
 
 Call = Callable[..., int]
 SECONDS = 120
@@ -55,7 +55,7 @@ def break_down(display: Display) -> None:
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Noted:
     noted = Noted()
-    monkeypatch.setattr("selfmae.jobs.executors._make_pool", lambda executor: noted)
+    monkeypatch.setattr("selfmae.jobs.cells.executors._make_pool", lambda executor: noted)
     return noted
 
 
@@ -129,7 +129,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_process_that_dies_takes_no_other_with_it(
     tmp_path: Path, importable: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selfmae.jobs.processes.num_cores", lambda: 6)
+    monkeypatch.setattr("selfmae.jobs.cells.processes.num_cores", lambda: 6)
     works = [Work("dies", die), Work("fails", partial(fail, "why")), Work("works", partial(write_pid, tmp_path))]
     failures = carry_out(works, Executor(num_jobs=2), Display())
     killed = "its process ended with exit code -9 (was it out of memory, or killed?)"
@@ -142,7 +142,7 @@ def test_a_process_that_dies_takes_no_other_with_it(
 
 
 def test_cells_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfmae.jobs.processes.num_cores", lambda: 8)
+    monkeypatch.setattr("selfmae.jobs.cells.processes.num_cores", lambda: 8)
     assert [Processes(number).threads for number in (1, 2, 3, 16)] == [8, 4, 2, 1]
 
 

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.finetune import Validation, finetune_cell
-from selfmae.jobs.seen import Seen
-from selfmae.jobs.source import load_cases, look_at
-from selfmae.jobs.start import Start, find_start
+from selfmae.jobs.folders.seen import Seen
+from selfmae.jobs.folders.source import load_cases, look_at
+from selfmae.jobs.folders.start import Start, find_start
 from selfmae.models.weights import read_contract, save_weights
 from selfmae.recipe import load_recipe
 from selfmae.tasks.classify import Classify

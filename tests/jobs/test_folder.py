@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from selfmae.errors import UserError
-from selfmae.jobs.folder import (
+from selfmae.jobs.folders.folder import (
     open_folder,
     read_json,
     read_recipe,

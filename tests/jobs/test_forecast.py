@@ -13,13 +13,13 @@ import pytest
 from selfmae.data.folds import Folding
 from selfmae.data.store import Store
 from selfmae.errors import UserError
-from selfmae.jobs import forecast as forecast_job
-from selfmae.jobs.cost import equal_compute
 from selfmae.jobs.display import Display
-from selfmae.jobs.forecast import Forecast, check_space, find_missing, forecast, show_forecast
-from selfmae.jobs.measure import time_probe
-from selfmae.jobs.source import Source, load_cases, look_at
-from selfmae.jobs.trainings import Line, Trainings, count_trainings
+from selfmae.jobs.folders.source import Source, load_cases, look_at
+from selfmae.jobs.planning import forecast as forecast_job
+from selfmae.jobs.planning.cost import equal_compute
+from selfmae.jobs.planning.forecast import Forecast, check_space, find_missing, forecast, show_forecast
+from selfmae.jobs.planning.measure import time_probe
+from selfmae.jobs.planning.trainings import Line, Trainings, count_trainings
 from selfmae.options import Recipe
 from selfmae.recipe import load_recipe
 
@@ -43,8 +43,8 @@ def source(recipe: Recipe) -> Source:
 @pytest.fixture
 def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a step take 2 s, the preparation of a case 3 s and its scoring 5 s, without measuring."""
-    monkeypatch.setattr("selfmae.jobs.trainings.time_steps", lambda *_: 2.0)
-    monkeypatch.setattr("selfmae.jobs.trainings.time_scoring", lambda *_: 5.0)
+    monkeypatch.setattr("selfmae.jobs.planning.trainings.time_steps", lambda *_: 2.0)
+    monkeypatch.setattr("selfmae.jobs.planning.trainings.time_scoring", lambda *_: 5.0)
 
     def prepare(store: Store, cases: list[object], masks: bool, places: bool) -> tuple[float, list[object]]:
         store.prepare(cases[:2], masks, places=places)  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def test_times_are_paces_times_steps_cells_and_looks(recipe: Recipe, source: Sou
 def test_looks_of_a_probe_are_counted_with_those_of_the_last_step(
     recipe: Recipe, source: Source, slow_machine: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selfmae.jobs.trainings.time_probe", lambda *_: 7.0)
+    monkeypatch.setattr("selfmae.jobs.planning.trainings.time_probe", lambda *_: 7.0)
     probed = replace(recipe, probe=replace(recipe.probe, every=3, kind="labels", patience=1))
     trainings = count_trainings(source, probed, Folding(), ("scratch", "mae"), 2)
     assert trainings.num_held_out == len(source.cases.part("val")) > 0
@@ -115,7 +115,7 @@ def test_the_time_of_a_look_grows_with_the_cases_it_is_at(
         seen.append((len(look.func.held_out), len(look.func.labelled)))
         return 1.0
 
-    monkeypatch.setattr("selfmae.jobs.measure.time_repeated", time)
+    monkeypatch.setattr("selfmae.jobs.planning.measure.time_repeated", time)
     probed = replace(recipe, probe=replace(recipe.probe, every=1, kind="labels"))
     assert time_probe(probed, source.cases.part("train")[:2], 6, 20) == 6 / 2 + 20 / 2
     assert seen == [(2, 0), (0, 2)]
@@ -167,7 +167,7 @@ def test_a_training_that_does_not_fit_is_said_and_not_tried(
     recipe: Recipe, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forecast_job, "total_memory", lambda _: 1_000_000)
-    monkeypatch.setattr("selfmae.jobs.trainings.time_steps", lambda *_: pytest.fail("a step was tried"))
+    monkeypatch.setattr("selfmae.jobs.planning.trainings.time_steps", lambda *_: pytest.fail("a step was tried"))
     found = forecast(recipe, source, usual(source, recipe), None, QUIET)
     assert len(found.no_memory) == 2
     assert found.no_memory[0].startswith("Pre-training needs about ")

@@ -8,14 +8,14 @@ import pytest
 
 from selfmae.data.folds import Folding
 from selfmae.errors import UserError
-from selfmae.jobs import grid
-from selfmae.jobs.cost import count_operations, equal_compute
+from selfmae.jobs.cells import grid
+from selfmae.jobs.cells.grid import Grid, Place, name_starts, places_of
 from selfmae.jobs.display import Display
 from selfmae.jobs.finetune import finetune_cell
-from selfmae.jobs.grid import Grid, Place, name_starts, places_of
+from selfmae.jobs.folders.source import load_cases
+from selfmae.jobs.planning.cost import count_operations, equal_compute
 from selfmae.jobs.pretrain import steps_taken
 from selfmae.jobs.run import waits_for
-from selfmae.jobs.source import load_cases
 from selfmae.options import Recipe
 from selfmae.recipe import load_recipe
 from selfmae.tasks import make_task

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from selfmae.errors import UserError
-from selfmae.jobs.combinations import Settings, name_of
+from selfmae.jobs.cells.combinations import Settings, name_of
+from selfmae.jobs.cells.halving import Scores, check_halving, count_rounds, halve, val_score
 from selfmae.jobs.display import Display
-from selfmae.jobs.halving import Scores, check_halving, count_rounds, halve, val_score
 
 
 def settings(*values: float) -> list[Settings]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from selfmae.errors import UserError
-from selfmae.jobs.inputs import list_inputs
+from selfmae.jobs.folders.inputs import list_inputs
 from selfmae.jobs.predict import predict_one
 from selfmae.recipe import load_recipe
 from selfmae.tasks import make_task

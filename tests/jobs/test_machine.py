@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from selfmae.jobs.machine import free_bytes, peak_bytes, resident_bytes, size_text, total_memory
+from selfmae.jobs.planning.machine import free_bytes, peak_bytes, resident_bytes, size_text, total_memory
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,18 @@ import pytest
 import torch
 
 from selfmae.data.case import Case
-from selfmae.jobs import measure
 from selfmae.jobs.display import Display
-from selfmae.jobs.measure import Clock, KnownPace, kept_bytes, num_parameters, step_bytes, time_preparation, time_steps
-from selfmae.jobs.source import load_cases, look_at
+from selfmae.jobs.folders.source import load_cases, look_at
+from selfmae.jobs.planning import measure
+from selfmae.jobs.planning.measure import (
+    Clock,
+    KnownPace,
+    kept_bytes,
+    num_parameters,
+    step_bytes,
+    time_preparation,
+    time_steps,
+)
 from selfmae.options import Recipe
 from selfmae.recipe import load_recipe
 from selfmae.tasks.reconstruct import Reconstruct

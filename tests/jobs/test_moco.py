@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from selfmae.errors import UserError
-from selfmae.jobs.combinations import settings_without_pretraining
+from selfmae.jobs.cells.combinations import settings_without_pretraining
+from selfmae.jobs.folders.source import load_cases
+from selfmae.jobs.folders.start import check_pretrainable, find_start
 from selfmae.jobs.pretrain import is_finished
-from selfmae.jobs.source import load_cases
-from selfmae.jobs.start import check_pretrainable, find_start
 from selfmae.models.weights import read_contract, read_weights, save_weights
 from selfmae.recipe import load_recipe
 from selfmae.tasks import make_pretraining

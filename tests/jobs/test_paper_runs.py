@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 
 from selfmae.jobs import run
 from selfmae.jobs.display import Display
-from selfmae.jobs.forecast import Forecast
 from selfmae.jobs.plan import resolve
+from selfmae.jobs.planning.forecast import Forecast
 from selfmae.recipe import find_recipe, read_reasons
 
 Call = Callable[..., int]

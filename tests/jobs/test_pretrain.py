@@ -15,8 +15,8 @@ from safetensors import safe_open
 from selfmae.data import look, masks, store
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.errors import UserError
+from selfmae.jobs.folders.source import Source, load_cases
 from selfmae.jobs.pretrain import make_probe, probe_notes
-from selfmae.jobs.source import Source, load_cases
 from selfmae.recipe import load_recipe
 
 Call = Callable[..., int]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfmae.jobs.reconstructions import HIDDEN, RATIOS, fill_in, to_shades
+from selfmae.jobs.folders.reconstructions import HIDDEN, RATIOS, fill_in, to_shades
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.patches import draw_visible, num_visible, patchify, unpatchify
 from selfmae.options import DataOptions, MaskOptions, ModelOptions

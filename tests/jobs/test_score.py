@@ -13,7 +13,7 @@ from PIL import Image
 from selfmae.errors import UserError
 from selfmae.jobs.compare import compare
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import read_table
+from selfmae.jobs.folders.folder import read_table
 from selfmae.jobs.score import pair_masks, read_labels, score
 
 Call = Callable[..., int]

@@ -13,9 +13,8 @@ from safetensors.torch import load_file
 from selfmae.errors import UserError
 from selfmae.jobs.compare import compare
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import read_table
-from selfmae.jobs.report import report
-from selfmae.jobs.seen import (
+from selfmae.jobs.folders.folder import read_table
+from selfmae.jobs.folders.seen import (
     NUM_KEPT,
     Seen,
     SeenSet,
@@ -27,8 +26,9 @@ from selfmae.jobs.seen import (
     seen_of,
     set_name,
 )
-from selfmae.jobs.source import Source, load_cases, look_at
-from selfmae.jobs.sweep_results import gather, save_sweep, show_sweep
+from selfmae.jobs.folders.source import Source, load_cases, look_at
+from selfmae.jobs.report import report
+from selfmae.jobs.verdict.sweep_results import gather, save_sweep, show_sweep
 from selfmae.models.weights import read_contract, save_weights
 from selfmae.recipe import load_recipe
 from selfmae.report.sweep import build_sweep_page

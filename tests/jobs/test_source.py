@@ -14,7 +14,7 @@ from selfmae.data.images import read_image
 from selfmae.data.nifti import save_volume
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.source import (
+from selfmae.jobs.folders.source import (
     Source,
     apply_splits,
     check_crop,

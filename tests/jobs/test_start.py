@@ -10,10 +10,10 @@ import timm.models.vision_transformer as timm_vit
 import torch
 from safetensors.torch import load_file, save_file
 
-from selfmae.jobs import start as start_module
 from selfmae.jobs.display import Display
-from selfmae.jobs.seen import Seen
-from selfmae.jobs.start import Start, find_start, say_start
+from selfmae.jobs.folders import start as start_module
+from selfmae.jobs.folders.seen import Seen
+from selfmae.jobs.folders.start import Start, find_start, say_start
 from selfmae.models.weights import read_contract
 from selfmae.recipe import load_recipe
 

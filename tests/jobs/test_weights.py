@@ -11,7 +11,7 @@ import timm.models.vision_transformer as timm_vit
 import torch
 from safetensors.torch import save_file
 
-from selfmae.jobs.contract import recipe_hash
+from selfmae.jobs.folders.contract import recipe_hash
 from selfmae.models.weights import read_contract
 from selfmae.recipe import as_content, load_recipe
 

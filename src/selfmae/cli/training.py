@@ -61,9 +61,9 @@ def run(
     sets: Sets = None,
 ) -> None:
     """Inspect, plan, pre-train, fine-tune every start, evaluate, compare and report."""
+    from selfmae.jobs.cells.executors import Executor
+    from selfmae.jobs.cells.grid import Grid
     from selfmae.jobs.display import Display
-    from selfmae.jobs.executors import Executor
-    from selfmae.jobs.grid import Grid
     from selfmae.jobs.run import run
     from selfmae.networks import EQUAL
 
@@ -91,13 +91,13 @@ def sweep(
     sets: Sets = None,
 ) -> None:
     """Run every combination of values of some keys, sharing what they do not change; table, figure, CSV."""
-    from selfmae.jobs.combinations import parse_axes
+    from selfmae.jobs.cells.combinations import parse_axes
     from selfmae.recipe import load_recipe
 
     values, checked = parse_axes(axes), load_recipe(recipe, sets or [])
+    from selfmae.jobs.cells.executors import Executor
+    from selfmae.jobs.cells.grid import Grid
     from selfmae.jobs.display import Display
-    from selfmae.jobs.executors import Executor
-    from selfmae.jobs.grid import Grid
     from selfmae.jobs.sweep import Design, sweep
 
     grid = Grid(tuple(split_words(starts)), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus))

@@ -9,11 +9,19 @@ from typing import Any
 
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.evaluations import Evaluation, find_evaluations, name_apart, target_of
-from selfmae.jobs.folder import read_json, read_recipe, read_table, write_json
-from selfmae.jobs.runs import Runs, Scorer, check_same_images, join_rows, keep_complete, make_scorer, missing_cells
-from selfmae.jobs.seen import check_models, say_leakage
-from selfmae.jobs.subgroups import Subgroup, column_groups, keep_columns, kept_columns, size_groups, table_of
+from selfmae.jobs.folders.folder import read_json, read_recipe, read_table, write_json
+from selfmae.jobs.folders.seen import check_models, say_leakage
+from selfmae.jobs.verdict.evaluations import Evaluation, find_evaluations, name_apart, target_of
+from selfmae.jobs.verdict.runs import (
+    Runs,
+    Scorer,
+    check_same_images,
+    join_rows,
+    keep_complete,
+    make_scorer,
+    missing_cells,
+)
+from selfmae.jobs.verdict.subgroups import Subgroup, column_groups, keep_columns, kept_columns, size_groups, table_of
 from selfmae.metrics.multiple import LEVEL, holm, judge
 from selfmae.metrics.outlook import Errors, what_it_takes
 from selfmae.metrics.statistics import LABEL_RESAMPLES, VERDICT_RESAMPLES, Comparison, compare_paired

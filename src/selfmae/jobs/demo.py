@@ -7,8 +7,8 @@ from typing import Any
 from selfmae.data.phantom import write_radiographs, write_volumes
 from selfmae.data.phantom_volumes import PLAIN
 from selfmae.errors import UserError, did_you_mean
+from selfmae.jobs.cells.grid import Grid
 from selfmae.jobs.display import Display
-from selfmae.jobs.grid import Grid
 from selfmae.jobs.run import run
 
 SEED = 0

@@ -12,10 +12,10 @@ from selfmae.data.case import Case
 from selfmae.data.masks import read_mask
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.examples import save_examples
-from selfmae.jobs.folder import open_folder, read_json, read_recipe, write_json, write_table
-from selfmae.jobs.seen import check_models, check_unseen, read_header, say_leakage, seen_in
-from selfmae.jobs.source import Source, load_cases, look_at
+from selfmae.jobs.folders.examples import save_examples
+from selfmae.jobs.folders.folder import open_folder, read_json, read_recipe, write_json, write_table
+from selfmae.jobs.folders.seen import check_models, check_unseen, read_header, say_leakage, seen_in
+from selfmae.jobs.folders.source import Source, load_cases, look_at
 from selfmae.models.weights import load_whole, read_weights
 from selfmae.options import Recipe
 from selfmae.report.words import metric_title

@@ -12,7 +12,7 @@ from torch import nn
 from selfmae.errors import UserError, did_you_mean
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import load_model
-from selfmae.jobs.folder import read_recipe, write_json
+from selfmae.jobs.folders.folder import read_recipe, write_json
 from selfmae.models.exports import Export, is_classifier, to_monai, to_timm
 from selfmae.models.weights import read_weights, write_tensors
 from selfmae.networks import VIT

@@ -10,13 +10,13 @@ from torch import nn
 from selfmae.data.case import Case
 from selfmae.data.fraction import labelled_part
 from selfmae.errors import UserError
-from selfmae.jobs.contract import make_contract, record_metrics
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import evaluate_cell, score_cases
-from selfmae.jobs.folder import open_folder, read_json, timed, where
-from selfmae.jobs.seen import check_unseen, say_leakage, seen_of
-from selfmae.jobs.source import Source, check_crop, check_fits, load_cases, look_at, write_cases
-from selfmae.jobs.start import Start, find_start, say_start, start_report
+from selfmae.jobs.folders.contract import make_contract, record_metrics
+from selfmae.jobs.folders.folder import open_folder, read_json, timed, where
+from selfmae.jobs.folders.seen import check_unseen, say_leakage, seen_of
+from selfmae.jobs.folders.source import Source, check_crop, check_fits, load_cases, look_at, write_cases
+from selfmae.jobs.folders.start import Start, find_start, say_start, start_report
 from selfmae.options import Recipe
 from selfmae.tasks import make_task
 from selfmae.tasks.base import Task

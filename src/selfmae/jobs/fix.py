@@ -15,8 +15,8 @@ from selfmae.data.nifti import save_volume
 from selfmae.data.pairs import resample_onto
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import write_table
-from selfmae.jobs.source import Source
+from selfmae.jobs.folders.folder import write_table
+from selfmae.jobs.folders.source import Source
 
 GRID_CODES = ("size_differs", "place_differs", "place_shifted")
 FIXED = (*GRID_CODES, "not_finite")

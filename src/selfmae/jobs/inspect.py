@@ -14,7 +14,7 @@ from selfmae.data.findings import finding_of
 from selfmae.data.sources import SourceError, read_source
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.source import Source, count_splits, examine_source, load_cases, place_cases
+from selfmae.jobs.folders.source import Source, count_splits, examine_source, load_cases, place_cases
 from selfmae.options import DataOptions
 from selfmae.recipe import check_partial, parse_sets
 

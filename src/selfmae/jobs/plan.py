@@ -7,11 +7,11 @@ from pathlib import Path
 from selfmae.data.folds import Folding
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.forecast import forecast, show_forecast
+from selfmae.jobs.folders.source import Source, check_crop, check_fits, load_cases, look_at
 from selfmae.jobs.inspect import show_source
-from selfmae.jobs.planner import make_plan
-from selfmae.jobs.source import Source, check_crop, check_fits, load_cases, look_at
-from selfmae.jobs.trainings import count_trainings
+from selfmae.jobs.planning.forecast import forecast, show_forecast
+from selfmae.jobs.planning.planner import make_plan
+from selfmae.jobs.planning.trainings import count_trainings
 from selfmae.networks import VIT
 from selfmae.options import Recipe
 from selfmae.recipe import (

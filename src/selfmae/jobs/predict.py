@@ -13,8 +13,8 @@ from selfmae.data.prepare import find_box, prepare_image
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import load_model
-from selfmae.jobs.folder import write_table
-from selfmae.jobs.inputs import Input, list_inputs
+from selfmae.jobs.folders.folder import write_table
+from selfmae.jobs.folders.inputs import Input, list_inputs
 from selfmae.options import Recipe
 from selfmae.tasks import make_task
 from selfmae.tasks.base import Task

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from selfmae.data.fraction import labelled_part
 from selfmae.errors import UserError
-from selfmae.jobs.contract import make_contract, record_metrics
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import open_folder, timed, where
-from selfmae.jobs.reconstructions import save_reconstructions
-from selfmae.jobs.seen import check_unseen, seen_of
-from selfmae.jobs.source import Source, check_crop, load_cases, look_at, write_cases
-from selfmae.jobs.start import check_pretrainable, find_start, say_start, start_report
+from selfmae.jobs.folders.contract import make_contract, record_metrics
+from selfmae.jobs.folders.folder import open_folder, timed, where
+from selfmae.jobs.folders.reconstructions import save_reconstructions
+from selfmae.jobs.folders.seen import check_unseen, seen_of
+from selfmae.jobs.folders.source import Source, check_crop, load_cases, look_at, write_cases
+from selfmae.jobs.folders.start import check_pretrainable, find_start, say_start, start_report
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.weights import read_contract
 from selfmae.networks import VIT

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.evaluations import find_evaluations, is_scored
-from selfmae.jobs.folder import write_json, write_text
-from selfmae.jobs.seen import check_models, models_in
+from selfmae.jobs.folders.folder import write_json, write_text
+from selfmae.jobs.folders.seen import check_models, models_in
+from selfmae.jobs.verdict.evaluations import find_evaluations, is_scored
 from selfmae.report.page import build_page
 
 

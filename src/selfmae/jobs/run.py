@@ -9,20 +9,20 @@ from typing import Any
 from selfmae.data.case import Cases, patients_of
 from selfmae.data.folds import Folding, choose_folding
 from selfmae.errors import UserError
+from selfmae.jobs.cells.executors import Work, carry_out, check_executor
+from selfmae.jobs.cells.grid import Grid, Place, check_starts, name_starts, needs_pretraining, places_of, try_cell
+from selfmae.jobs.cells.preparation import prepare_all
 from selfmae.jobs.compare import compare, show_verdict
-from selfmae.jobs.cost import equal_compute
 from selfmae.jobs.display import Display
-from selfmae.jobs.executors import Work, carry_out, check_executor
-from selfmae.jobs.folder import open_folder, write_json
-from selfmae.jobs.forecast import check_space, forecast, show_forecast
-from selfmae.jobs.grid import Grid, Place, check_starts, name_starts, needs_pretraining, places_of, try_cell
+from selfmae.jobs.folders.folder import open_folder, write_json
+from selfmae.jobs.folders.source import Source, check_cases, count_splits, fold_of
 from selfmae.jobs.plan import resolve, show_plan
-from selfmae.jobs.preparation import prepare_all
+from selfmae.jobs.planning.cost import equal_compute
+from selfmae.jobs.planning.forecast import check_space, forecast, show_forecast
+from selfmae.jobs.planning.trainings import count_trainings
 from selfmae.jobs.pretrain import probe_notes
 from selfmae.jobs.report import report
-from selfmae.jobs.source import Source, check_cases, count_splits, fold_of
-from selfmae.jobs.subgroups import note_columns
-from selfmae.jobs.trainings import count_trainings
+from selfmae.jobs.verdict.subgroups import note_columns
 from selfmae.networks import EQUAL, SELF_STARTS
 from selfmae.options import Recipe
 from selfmae.recipe import flat, parse_sets

@@ -12,7 +12,7 @@ from selfmae.data.masks import Mask, read_mask
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import show_summary
-from selfmae.jobs.folder import write_json, write_table
+from selfmae.jobs.folders.folder import write_json, write_table
 from selfmae.metrics.segmentation import score_masks, summarise_masks
 from selfmae.recipe import read_content
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from selfmae.data.folds import Folding, choose_folding
 from selfmae.errors import UserError
-from selfmae.jobs.combinations import (
+from selfmae.jobs.cells.combinations import (
     Settings,
     combine,
     name_of,
@@ -16,16 +16,25 @@ from selfmae.jobs.combinations import (
     settings_of_pretraining,
     settings_without_pretraining,
 )
+from selfmae.jobs.cells.executors import Executor, Work, carry_out, check_executor, first_of
+from selfmae.jobs.cells.grid import (
+    PRETRAIN,
+    Grid,
+    Place,
+    check_starts,
+    name_starts,
+    needs_pretraining,
+    places_of,
+    try_cell,
+)
+from selfmae.jobs.cells.halving import Round, Scores, check_halving, halve, val_score
+from selfmae.jobs.cells.preparation import prepare_all
 from selfmae.jobs.display import Display
-from selfmae.jobs.executors import Executor, Work, carry_out, check_executor, first_of
-from selfmae.jobs.folder import open_folder, write_text
-from selfmae.jobs.grid import PRETRAIN, Grid, Place, check_starts, name_starts, needs_pretraining, places_of, try_cell
-from selfmae.jobs.halving import Round, Scores, check_halving, halve, val_score
-from selfmae.jobs.preparation import prepare_all
+from selfmae.jobs.folders.folder import open_folder, write_text
+from selfmae.jobs.folders.source import Source, check_crop, check_fits, fold_of, load_cases, look_at
 from selfmae.jobs.pretrain import pretrain_cell
 from selfmae.jobs.run import run_facts
-from selfmae.jobs.source import Source, check_crop, check_fits, fold_of, load_cases, look_at
-from selfmae.jobs.sweep_results import gather, save_sweep, show_sweep
+from selfmae.jobs.verdict.sweep_results import gather, save_sweep, show_sweep
 from selfmae.networks import EQUAL, SELF_STARTS
 from selfmae.options import Recipe
 from selfmae.report.sweep import build_sweep_page

@@ -21,8 +21,8 @@ from selfmae.data.phantom import write_volumes
 from selfmae.data.sources import btcv, layouts, read_source
 from selfmae.data.store import Store
 from selfmae.data.survey import survey
-from selfmae.jobs.planner import make_plan
-from selfmae.jobs.source import Source
+from selfmae.jobs.folders.source import Source
+from selfmae.jobs.planning.planner import make_plan
 from selfmae.options import DataOptions, DeviceOptions
 
 NUM_CASES = 8

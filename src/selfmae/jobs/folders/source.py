@@ -24,7 +24,7 @@ from selfmae.data.sources import read_source
 from selfmae.data.survey import survey
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import read_table, write_table
+from selfmae.jobs.folders.folder import read_table, write_table
 from selfmae.networks import VIT, steps_of
 from selfmae.options import DataOptions, Recipe
 

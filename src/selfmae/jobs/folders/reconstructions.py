@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from selfmae.data.stream import draw_at
-from selfmae.jobs.folder import write_arrays
-from selfmae.jobs.source import Source
+from selfmae.jobs.folders.folder import write_arrays
+from selfmae.jobs.folders.source import Source
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.patches import draw_visible, num_visible, unpatchify
 from selfmae.options import DataOptions

@@ -11,8 +11,8 @@ import numpy as np
 from selfmae.data.case import Cases
 from selfmae.data.image_files import stem_of
 from selfmae.errors import UserError, did_you_mean
-from selfmae.jobs.folder import read_table, write_table
-from selfmae.jobs.runs import Runs
+from selfmae.jobs.folders.folder import read_table, write_table
+from selfmae.jobs.verdict.runs import Runs
 from selfmae.options import TargetOptions
 
 SIZES = ("small", "middle", "large")

@@ -9,11 +9,11 @@ from selfmae.data.case import Case
 from selfmae.data.folds import Folding
 from selfmae.data.prepare import prepared_shape
 from selfmae.data.threads import num_cores
-from selfmae.jobs.cost import equal_compute
-from selfmae.jobs.machine import resident_bytes, size_text
-from selfmae.jobs.measure import num_parameters, step_bytes, time_probe, time_scoring, time_steps
+from selfmae.jobs.folders.source import Source, fold_of
+from selfmae.jobs.planning.cost import equal_compute
+from selfmae.jobs.planning.machine import resident_bytes, size_text
+from selfmae.jobs.planning.measure import num_parameters, step_bytes, time_probe, time_scoring, time_steps
 from selfmae.jobs.pretrain import make_probe
-from selfmae.jobs.source import Source, fold_of
 from selfmae.networks import EQUAL, SELF_STARTS
 from selfmae.options import OptimOptions, Recipe
 from selfmae.report.words import plural

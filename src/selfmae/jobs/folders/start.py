@@ -11,7 +11,7 @@ from torch import nn
 
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.seen import Seen, seen_in
+from selfmae.jobs.folders.seen import Seen, seen_in
 from selfmae.models.imagenet import check_heads, imagenet_name, timm_weights
 from selfmae.models.layouts import licence_of
 from selfmae.models.networks.classifiers import fit_own_weights, fit_weights, imagenet_weights

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from selfmae.errors import UserError
+from selfmae.jobs.cells.executors import Executor, Work, attempt
 from selfmae.jobs.display import Display
-from selfmae.jobs.executors import Executor, Work, attempt
 
 RETRIES = 3  # of work whose process or machine died; an error of the work itself is not tried again
 SECONDS_TO_SAVE = 60.0  # that interrupted work has to write its checkpoint

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfmae.jobs.folder import read_json
-from selfmae.jobs.seen import Seen
-from selfmae.jobs.start import Start
+from selfmae.jobs.folders.folder import read_json
+from selfmae.jobs.folders.seen import Seen
+from selfmae.jobs.folders.start import Start
 from selfmae.models.patches import grid_of
 from selfmae.models.weights import read_contract, read_weights, save_weights
 from selfmae.networks import PRETRAININGS, VIT

@@ -10,10 +10,10 @@ from selfmae.data.store import Store
 from selfmae.data.threads import num_cores
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.machine import free_bytes, size_text, total_memory
-from selfmae.jobs.measure import time_preparation
-from selfmae.jobs.source import Source
-from selfmae.jobs.trainings import (
+from selfmae.jobs.folders.source import Source
+from selfmae.jobs.planning.machine import free_bytes, size_text, total_memory
+from selfmae.jobs.planning.measure import time_preparation
+from selfmae.jobs.planning.trainings import (
     Line,
     Stage,
     Trainings,

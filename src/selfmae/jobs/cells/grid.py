@@ -8,15 +8,15 @@ from pathlib import Path
 
 from selfmae.data.folds import Folding
 from selfmae.errors import UserError
-from selfmae.jobs.cost import with_equal_compute
+from selfmae.jobs.cells.executors import HERE, Executor
 from selfmae.jobs.display import Display
-from selfmae.jobs.executors import HERE, Executor
 from selfmae.jobs.finetune import finetune_cell
-from selfmae.jobs.folder import write_text
+from selfmae.jobs.folders.folder import write_text
+from selfmae.jobs.folders.seen import check_unseen
+from selfmae.jobs.folders.source import Source
+from selfmae.jobs.folders.start import Start, check_pretrainable, find_start, start_report
+from selfmae.jobs.planning.cost import with_equal_compute
 from selfmae.jobs.pretrain import pretrain_cell, steps_taken
-from selfmae.jobs.seen import check_unseen
-from selfmae.jobs.source import Source
-from selfmae.jobs.start import Start, check_pretrainable, find_start, start_report
 from selfmae.networks import EQUAL, SELF_STARTS
 from selfmae.options import Recipe
 from selfmae.tasks import make_task

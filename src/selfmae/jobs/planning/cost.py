@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selfmae.data.case import Case
 from selfmae.data.stream import collate, draw_at
-from selfmae.jobs.measure import build, fewest_samples
+from selfmae.jobs.planning.measure import build, fewest_samples
 from selfmae.options import OptimOptions, Recipe
 from selfmae.report.words import plural
 from selfmae.tasks import make_pretraining, make_task

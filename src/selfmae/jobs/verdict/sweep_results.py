@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from selfmae.errors import UserError
-from selfmae.jobs.combinations import Settings, name_of
+from selfmae.jobs.cells.combinations import Settings, name_of
 from selfmae.jobs.compare import compare
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import read_table, write_json, write_table
-from selfmae.jobs.seen import STAMP, say_leakage
+from selfmae.jobs.folders.folder import read_table, write_json, write_table
+from selfmae.jobs.folders.seen import STAMP, say_leakage
 from selfmae.report.beside import paper_table
 from selfmae.report.results import Results, read_results
 from selfmae.report.words import MINUS, metric_title

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from selfmae.errors import UserError
-from selfmae.jobs.evaluations import Evaluation
-from selfmae.jobs.folder import read_json, read_table
+from selfmae.jobs.folders.folder import read_json, read_table
+from selfmae.jobs.verdict.evaluations import Evaluation
 from selfmae.metrics.scores import Score, mean_auc_score, mean_of_scores, mean_score
 from selfmae.options import TargetOptions
 

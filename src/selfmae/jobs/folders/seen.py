@@ -15,8 +15,8 @@ from typing import Any
 from selfmae.data.case import Case
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import read_table
-from selfmae.jobs.source import Source, case_rows
+from selfmae.jobs.folders.folder import read_table
+from selfmae.jobs.folders.source import Source, case_rows
 from selfmae.report.words import plural
 
 STAMP = "TRANSDUCTIVE"

@@ -1,7 +1,7 @@
 """Preparation of all images at once, before several processes would each begin with the same ones."""
 
 from selfmae.jobs.display import Display
-from selfmae.jobs.source import Source
+from selfmae.jobs.folders.source import Source
 from selfmae.options import Recipe
 from selfmae.tasks import make_task
 

@@ -155,7 +155,7 @@ def timed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
 
     "peak_bytes" is the most memory that the last of these commands had until here (see `peak_bytes`).
     """
-    from selfmae.jobs.machine import peak_bytes  # loads torch, which `inspect` need not wait for
+    from selfmae.jobs.planning.machine import peak_bytes  # loads torch, which `inspect` need not wait for
 
     path = folder / "where.json"
     before = read_json(path).get("seconds", 0.0) if path.exists() else 0.0

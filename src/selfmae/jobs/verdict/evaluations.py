@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selfmae.errors import UserError
-from selfmae.jobs.folder import read_json, read_recipe, read_table
+from selfmae.jobs.folders.folder import read_json, read_recipe, read_table
 from selfmae.options import TargetOptions
 from selfmae.recipe import flat, read_content
 

@@ -6,8 +6,8 @@ from typing import Any
 from selfmae.data.case import Cases
 from selfmae.data.fingerprint import Fingerprint, take_fingerprint
 from selfmae.errors import UserError
-from selfmae.jobs.budget import CPU, GPU, OFTEN, SCHEDULES, TUNED, USED, Budget, Schedule
-from selfmae.jobs.source import Source
+from selfmae.jobs.folders.source import Source
+from selfmae.jobs.planning.budget import CPU, GPU, OFTEN, SCHEDULES, TUNED, USED, Budget, Schedule
 from selfmae.networks import PRETRAININGS, VIT, fit_crop
 from selfmae.options import DeviceOptions
 from selfmae.recipe import Content, flat, overlay

@@ -11,13 +11,13 @@ from multiprocessing.context import ForkServerProcess
 import torch
 
 from selfmae.data.threads import num_cores
+from selfmae.jobs.cells.executors import Work, attempt
 from selfmae.jobs.display import Display
-from selfmae.jobs.executors import Work, attempt
 
 # A fork of this process would copy the locks of torch's threads; one of a server that only imports is clean, and spares
 # each process the seconds that the imports take.
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["selfmae.jobs.grid"])
+CONTEXT.set_forkserver_preload(["selfmae.jobs.cells.grid"])
 
 
 class Processes:

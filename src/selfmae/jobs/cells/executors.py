@@ -77,7 +77,7 @@ def check_executor(executor: Executor) -> None:
             f"--cell-cpus {executor.num_cpus:g} must be above 0 and --cell-gpus {executor.num_gpus:g} at least 0."
         )
     if executor.kind == "ray":
-        from selfmae.jobs.cluster import load_ray
+        from selfmae.jobs.cells.cluster import load_ray
 
         load_ray()
 
@@ -100,10 +100,10 @@ def carry_out(works: Sequence[Work], executor: Executor, display: Display) -> di
 
 def _make_pool(executor: Executor) -> Pool:
     if executor.kind == "ray":
-        from selfmae.jobs.cluster import Cluster
+        from selfmae.jobs.cells.cluster import Cluster
 
         return Cluster(executor)
-    from selfmae.jobs.processes import Processes
+    from selfmae.jobs.cells.processes import Processes
 
     return Processes(executor.num_jobs)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from selfmae.errors import UserError
-from selfmae.jobs.combinations import Settings, name_of
+from selfmae.jobs.cells.combinations import Settings, name_of
 from selfmae.jobs.display import Display
-from selfmae.jobs.folder import read_json
+from selfmae.jobs.folders.folder import read_json
 from selfmae.report.words import number
 
 FEWEST = 3  # values worth a round

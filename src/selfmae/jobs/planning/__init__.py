@@ -1,0 +1,1 @@
+"""What a plan decides and forecasts: sizes, lengths, memory, disk and time."""
