@@ -160,3 +160,12 @@ def test_a_file_system_without_links_is_said(tmp_path: Path) -> None:
     (tmp_path / "cells/base/scratch").mkdir(parents=True)
     with pytest.raises(sweep.UserError, match="choose an --out on a file system with symbolic links"):
         sweep.link(tmp_path / "none" / "scratch", tmp_path / "cells/base/scratch")
+
+
+def test_what_is_printed_names_the_seeds_of_each_difference(
+    picture_recipe: Path, swept: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("sweep", picture_recipe, "--out", swept, "mask.ratio=0.5,0.75") == 0
+    out = "".join(capsys.readouterr())
+    assert out.count(", 1 seed).") == 2
+    assert out.count("Each start was trained with one seed only") == 1

@@ -109,3 +109,13 @@ def test_starts_stand_side_by_side_within_the_axes(values: list[Any], monkeypatc
     curves = [line.get_transform().transform(line.get_xydata()) for line in plot.lines if line.get_marker() == "o"]
     assert [len(curve) for curve in curves] == [len(values)] * 2
     assert (curves[1] - curves[0])[:, 0] == pytest.approx(4 * figure.dpi / 72)
+
+
+@pytest.mark.parametrize(("num_seeds", "count"), [(1, 1), (3, 0)])
+def test_a_sweep_of_one_seed_says_once_what_its_intervals_leave_out(num_seeds: int, count: int) -> None:
+    content = make_content({"mask.ratio": [0.25, 0.5]})
+    numbers = {"difference": 0.1, "ci95": (0.0, 0.2), "verdict": "helps", "num_seeds": num_seeds}
+    content["pairs"] = [
+        {"settings": {"mask.ratio": ratio}, "a": "scratch", "b": "mae", **numbers} for ratio in (0.25, 0.5)
+    ]
+    assert build_sweep_page(content).count("Each start was trained with one seed only") == count

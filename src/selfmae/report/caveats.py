@@ -60,6 +60,11 @@ def noise_sentences(pair: Pair, scored: Sequence[str]) -> list[str]:
     ]
 
 
+def sweep_noise(pairs: Sequence[Pair]) -> list[str]:
+    """Return that some pairs of a sweep have one seed, once for all of them."""
+    return list(dict.fromkeys(sentence for pair in pairs for sentence in noise_sentences(pair, ())))
+
+
 def unknown_sentences(scored: Sequence[str], alone: bool) -> list[str]:
     """Return what is not known of scored masks: their training, and alone, without models of ours, their patients."""
     patients = (

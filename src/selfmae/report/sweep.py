@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.transforms import Affine2D, Transform
 
-from selfmae.report.caveats import INTERVALS
+from selfmae.report.caveats import INTERVALS, sweep_noise
 from selfmae.report.figures import COLORS, INK, OTHER_COLORS, panel, to_svg
 from selfmae.report.page import stamp
 from selfmae.report.words import interval, metric_title, number
@@ -37,6 +37,7 @@ def build_sweep_page(content: Mapping[str, Any]) -> str:
         failed=list(content["failed"].items()),
         rounds=content["halving"],
         intervals=INTERVALS,
+        noise=sweep_noise(content["pairs"]),
         leakage=content["leakage"],
         paper=content["paper"],
     )

@@ -12,8 +12,9 @@ from selfmae.jobs.display import Display
 from selfmae.jobs.folders.folder import read_table, write_json, write_table
 from selfmae.jobs.folders.seen import STAMP, say_leakage
 from selfmae.report.beside import paper_table
+from selfmae.report.caveats import sweep_noise
 from selfmae.report.results import Results, read_results
-from selfmae.report.words import MINUS, metric_title
+from selfmae.report.words import MINUS, metric_title, plural
 
 COUNTS = ("num_cases", "num_seeds")
 
@@ -77,8 +78,11 @@ def show_sweep(content: Mapping[str, Any], display: Display) -> None:
     for pair in content["pairs"]:
         display.say(
             f"{stamp}{name_of(pair['settings'])}: {pair['b']} against {pair['a']}: {pair['verdict']}; difference "
-            f"{_number(pair['difference'], '+')} (95 % interval {_interval(pair['ci95'], '+')})."
+            f"{_number(pair['difference'], '+')} (95 % interval {_interval(pair['ci95'], '+')}, "
+            f"{plural(pair['num_seeds'], 'seed')})."
         )
+    for sentence in sweep_noise(content["pairs"]):
+        display.say(sentence)
     display.say(
         "Every interval is for one combination alone: the best of several looks better than it is. Choose on val, or "
         "test the chosen one on new cases."
