@@ -1,20 +1,40 @@
 """The README's map and commands are those of the package."""
 
+import ast
 import re
 import runpy
 from pathlib import Path
 
 from selfmae.cli import app
+from selfmae.data.findings import REMEDIES
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_map_is_the_tree() -> None:
-    drawn = runpy.run_path(str(ROOT / "scripts" / "map"))["draw_map"]()
-    assert drawn in (ROOT / "README.md").read_text(), "run scripts/map"
+def test_the_maps_are_the_tree() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "map"))
+    assert f"```\n{script['draw_folders']()}\n```" in (ROOT / "README.md").read_text(), "run scripts/map"
+    assert f"```\n{script['draw_files']()}\n```" in (ROOT / "docs" / "map.md").read_text(), "run scripts/map"
+
+
+def test_every_folder_says_what_it_is_for() -> None:
+    folders = {path.parent for path in (ROOT / "src").rglob("*.py")}
+    silent = [folder for folder in folders if not ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))]
+    assert not silent
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 def test_the_commands_are_those_of_the_command_line() -> None:
     table = re.findall(r"^\| `selfmae (\w+)", (ROOT / "README.md").read_text(), flags=re.M)
     commands = [command.callback.__name__ for command in app.registered_commands if command.callback]
     assert table == [*commands, *(group.name for group in app.registered_groups)]
+
+
+def test_every_code_of_the_doctor_is_explained() -> None:
+    page = (ROOT / "docs" / "data.md").read_text()
+    assert [code for code in REMEDIES if f"`{code}`" not in page] == []

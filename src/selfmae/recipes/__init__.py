@@ -1,0 +1,1 @@
+"""Recipes that come with SelfMAE: one YAML file each, with the source or reason of every value."""
