@@ -55,6 +55,7 @@ def error_of(*settings: str) -> str:
         ("fit.accumulate=3", "fit.batch 4 must be a multiple of fit.accumulate 3 times device.devices 1"),
         ("device.devices=3", "pretrain.batch 4 must be a multiple of pretrain.accumulate 1 times device.devices 3"),
         ("device.devices=0", "device.devices is 0, but must be at least 1"),
+        ("device.shard=true", "device.shard shares a model out over several devices, but device.devices is 1"),
         ("pretrain.lr=0", "pretrain.lr is 0.0, but must be above 0"),
         ("probe.every=-1", "probe.every is -1, but must be at least 0"),
         ("moco.temperature=0", "moco.temperature is 0.0, but must be above 0"),
@@ -101,6 +102,14 @@ def test_values_out_of_range_are_a_sentence(setting: str, expected: str) -> None
 def test_all_values_out_of_range_are_listed_at_once() -> None:
     text = error_of("mask.ratio=2", "fit.lr=-1", "predict.overlap=-1")
     assert all(part in text for part in ("mask.ratio is 2.0", "fit.lr is -1.0", "predict.overlap is -1.0"))
+
+
+def test_only_a_transformer_in_fp32_or_bf16_can_be_shared_out() -> None:
+    two = ("device.devices=2", "device.shard=true")
+    assert recipe_with(*two).device.shard
+    assert "device.shard takes fp32 or bf16, but device.precision is fp16" in error_of(*two, "device.precision=fp16")
+    text = error_of(*two, "model.network=segresnet")
+    assert "device.shard is for the Vision Transformer, but model.network is segresnet" in text
 
 
 def test_crops_are_normalised_by_scores_only() -> None:

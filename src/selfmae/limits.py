@@ -17,8 +17,19 @@ def find_problems(recipe: Recipe) -> Iterator[str]:
     for name in ("pretrain", "fit"):
         yield from _optim_problems(name, getattr(recipe, name), recipe)
     yield from _outside("predict.overlap", recipe.predict.overlap, 0, 1, open_above=True)
-    if recipe.device.devices < 1:
-        yield f"device.devices is {recipe.device.devices}, but must be at least 1"
+    yield from _device_problems(recipe)
+
+
+def _device_problems(recipe: Recipe) -> Iterator[str]:
+    device, network = recipe.device, recipe.model.network
+    if device.devices < 1:
+        yield f"device.devices is {device.devices}, but must be at least 1"
+    if device.shard and device.devices < 2:
+        yield "device.shard shares a model out over several devices, but device.devices is 1"
+    if device.shard and device.precision == "fp16":
+        yield "device.shard takes fp32 or bf16, but device.precision is fp16"
+    if device.shard and network != VIT:
+        yield f"device.shard is for the Vision Transformer, but model.network is {network}"
 
 
 def _outside(key: str, value: float, low: float, high: float, open_above: bool = False) -> Iterator[str]:

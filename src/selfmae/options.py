@@ -192,6 +192,7 @@ class DeviceOptions(Section):
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = 1
+    shard: bool = False  # share out weights and optimiser state over the devices (FSDP), where one cannot hold them
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
 
 

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from selfmae.data.case import Case
@@ -93,6 +94,19 @@ def test_scores_of_predicted_files_are_those_of_the_evaluation(
         scores = score_masks(ours, np.asanyarray(truth.dataobj), labels, truth.header.get_zooms())
         for name, score in scores.items():
             assert float(row[name] or "nan") == pytest.approx(score if score is not None else np.nan, nan_ok=True)
+
+
+def test_a_model_of_two_gpus_predicts_on_a_machine_with_none(
+    tmp_path: Path, predicted: Path, odd_model: Path, odd_volumes: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    model = Path(shutil.copytree(odd_model, tmp_path / "model"))
+    recipe = yaml.safe_load((model / "recipe.yaml").read_text())
+    recipe["device"] |= {"accelerator": "cuda", "devices": 2, "shard": True}
+    (model / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert call("predict", model, odd_volumes / "images", "--out", tmp_path / "out") == 0
+    for path in predicted.iterdir():
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_regions_are_one_file_each(tmp_path: Path, odd_volumes: Path, call: Call, small_volumes: list[str]) -> None:

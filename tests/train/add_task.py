@@ -89,6 +89,14 @@ class Silent:
         yield SimpleNamespace(update=lambda step, loss: self.updates.append(step))
 
 
+class Interrupting(Silent):
+    """A display that sends its process SIGINT when it is told of step 5."""
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Any]:
+        yield SimpleNamespace(update=interrupt_at(5))
+
+
 def norm_score(model: nn.Module) -> dict[str, float]:
     """Return a score that depends on the weights only, rising and falling as they move."""
     return {"score": float(sum(parameter.sum() for parameter in model.parameters()).sin())}

@@ -54,6 +54,20 @@ def test_a_device_that_is_not_there_is_a_sentence(monkeypatch: pytest.MonkeyPatc
         device.make_fabric(DeviceOptions(accelerator="cuda", devices=2))
 
 
+def test_a_trained_model_takes_one_device_of_its_kind_or_the_best_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = DeviceOptions(accelerator="cuda", devices=4, shard=True, precision="fp16")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert device.device_here(trained) == DeviceOptions(accelerator="cuda", precision="fp16")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert device.device_here(trained) == DeviceOptions()
+
+
+def test_sharing_out_in_the_fp16_of_an_older_gpu_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "resolve_precision", lambda options: "fp16")
+    with pytest.raises(UserError, match=r"^device\.shard was asked for in fp16, but takes fp32 or bf16 only: set"):
+        device.make_fabric(DeviceOptions(accelerator="cpu", devices=2, shard=True))
+
+
 @pytest.mark.parametrize(("precision", "fused"), [("bf16", False), ("fp32", True)])
 def test_fused_attention_is_switched_off_for_bf16_on_a_cpu(precision: str, fused: bool) -> None:
     blocks = make_blocks(8, 1, 1)

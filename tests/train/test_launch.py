@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from add_task import CASES, OPTIONS, AddTask, DamagedTask, Silent, norm_score, optimisation_in, recipe_of
+from add_task import (
+    CASES,
+    OPTIONS,
+    AddTask,
+    DamagedTask,
+    Interrupting,
+    Silent,
+    assert_equal,
+    norm_score,
+    optimisation_in,
+    outcome,
+    recipe_of,
+)
 from torch.multiprocessing import ProcessExitedException
 
 from selfmae.errors import UserError
@@ -72,6 +84,27 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     lines = [read_log(tmp_path / name / "steps.jsonl") for name in ("one", "two")]
     assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
     assert [line.get("loss", 0) for line in lines[0]] == pytest.approx([line.get("loss", 0) for line in lines[1]], 1e-3)
+
+
+def test_a_model_shared_out_over_processes_gives_the_weights_of_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe, other = recipe_of(OPTIONS), recipe_of(OPTIONS, devices=2, shard=True)
+    one = launch(recipe, AddTask(recipe), job_in(tmp_path / "one"), Silent())
+    two = launch(other, AddTask(other), job_in(tmp_path / "two"), Silent())
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(tensor, two.state_dict()[name], atol=1e-4, rtol=0)
+    assert "".join(capfd.readouterr()) == ""  # Lightning and torch say nothing between our lines
+
+
+@pytest.mark.slow
+def test_a_shared_out_model_that_is_interrupted_ends_with_the_same_bits(tmp_path: Path) -> None:
+    recipe = recipe_of(OPTIONS, devices=2, shard=True)
+    launch(recipe, AddTask(recipe), job_in(tmp_path / "whole"), Silent())
+    with pytest.raises(Interrupted):
+        launch(recipe, AddTask(recipe), job_in(tmp_path / "parts"), Interrupting())
+    launch(recipe, AddTask(recipe), job_in(tmp_path / "parts"), Silent())
+    assert_equal(outcome(tmp_path / "whole"), outcome(tmp_path / "parts"))
 
 
 @pytest.mark.slow

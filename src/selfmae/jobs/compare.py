@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfmae.errors import UserError
-from selfmae.jobs.display import Display
+from selfmae.jobs.display import Display, interval, number
 from selfmae.jobs.folders.folder import read_json, read_recipe, read_table, write_json
 from selfmae.jobs.folders.seen import check_models, say_leakage
 from selfmae.jobs.verdict.evaluations import Evaluation, find_evaluations, name_apart, target_of
@@ -28,7 +28,7 @@ from selfmae.metrics.statistics import LABEL_RESAMPLES, VERDICT_RESAMPLES, Compa
 from selfmae.options import TargetOptions
 from selfmae.report.caveats import INTERVALS, missing_sentences, noise_sentences, outlook_sentences, unknown_sentences
 from selfmae.report.results import what_instead
-from selfmae.report.words import metric_title
+from selfmae.report.words import metric_title, plural
 from selfmae.tasks.base import HEADLINES
 
 
@@ -181,7 +181,7 @@ def _compare(
 def show_verdict(verdict: dict[str, Any], display: Display) -> None:
     """Print the mean of each start and the difference of each pair, with 95 % intervals."""
     metric, stamp = metric_title(verdict["metric"]), say_leakage(verdict["leakage"], display)
-    rows = [(name, _number(item["mean"]), _interval(item["ci95"])) for name, item in verdict["starts"].items()]
+    rows = [(name, number(item["mean"]), interval(item["ci95"])) for name, item in verdict["starts"].items()]
     display.table((f"{stamp}start", metric, "95 % interval"), rows)
     scored = verdict.get("scored", [])
     for sentence in missing_sentences(verdict):
@@ -189,22 +189,10 @@ def show_verdict(verdict: dict[str, Any], display: Display) -> None:
     for pair in verdict["pairs"]:
         display.say(
             f"{stamp}{pair['b']} against {pair['a']}: {pair['verdict']}; difference of {metric} "
-            f"{_number(pair['difference'], '+')} (95 % interval {_interval(pair['ci95'], '+')}, "
-            f"{pair['num_cases']} test cases of {pair['num_patients']} patients, {_count(pair['num_seeds'])})."
+            f"{number(pair['difference'], sign=True)} (95 % interval {interval(pair['ci95'], sign=True)}, "
+            f"{pair['num_cases']} test cases of {pair['num_patients']} patients, {plural(pair['num_seeds'], 'seed')})."
         )
         for sentence in (*outlook_sentences(pair), *noise_sentences(pair, scored)):
             display.say(sentence)
     for sentence in (*unknown_sentences(scored, alone=len(scored) == len(verdict["starts"])), INTERVALS):
         display.say(sentence)
-
-
-def _number(value: float | None, sign: str = "") -> str:
-    return "undefined" if value is None else f"{value:{sign}.4f}"
-
-
-def _interval(ends: Sequence[float] | None, sign: str = "") -> str:
-    return "undefined" if ends is None else f"{ends[0]:{sign}.4f} to {ends[1]:{sign}.4f}"
-
-
-def _count(num_seeds: int) -> str:
-    return f"{num_seeds} seed" if num_seeds == 1 else f"{num_seeds} seeds"

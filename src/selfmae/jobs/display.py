@@ -94,6 +94,18 @@ class Display:
             yield Stage(self.console, name, total, bar)
 
 
+def number(value: float | None, sign: bool = False) -> str:
+    """Return four decimals (none of a count) or "undefined"; the minus is ASCII, which any terminal and pipe takes."""
+    if value is None or isinstance(value, int):
+        return "undefined" if value is None else str(value)
+    return f"{value:{'+' if sign else ''}.4f}"
+
+
+def interval(bounds: Sequence[float] | None, sign: bool = False) -> str:
+    """Return "0.0100 to 0.0500" or "undefined"."""
+    return "undefined" if bounds is None else " to ".join(number(float(bound), sign) for bound in bounds)
+
+
 def _clock(seconds: float) -> str:
     """Return seconds as 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)

@@ -11,7 +11,7 @@ from torch import nn
 from selfmae.data.case import Case
 from selfmae.data.masks import read_mask
 from selfmae.errors import UserError
-from selfmae.jobs.display import Display
+from selfmae.jobs.display import Display, number
 from selfmae.jobs.folders.examples import save_examples
 from selfmae.jobs.folders.folder import open_folder, read_json, read_recipe, write_json, write_table
 from selfmae.jobs.folders.seen import check_models, check_unseen, read_header, say_leakage, seen_in
@@ -21,7 +21,7 @@ from selfmae.options import Recipe
 from selfmae.report.words import metric_title
 from selfmae.tasks import make_task
 from selfmae.tasks.base import Row, Task
-from selfmae.train.device import make_fabric, tune_attention
+from selfmae.train.device import device_here, make_fabric, tune_attention
 
 
 def evaluate(folder: Path, split: str, display: Display, transductive: bool = False) -> dict[str, Any]:
@@ -58,20 +58,16 @@ def show_summary(summary: dict[str, Any], display: Display) -> None:
     stamp = say_leakage(summary.get("leakage", ()), display)
     display.say(f"{stamp}{summary['split']}: {summary['num_cases']} cases of {summary['num_patients']} patients")
     metrics, conventions = summary["metrics"], summary["conventions"]
-    rows = [(metric_title(name), _text(value), conventions.get(name, "")) for name, value in metrics.items()]
+    rows = [(metric_title(name), number(value), conventions.get(name, "")) for name, value in metrics.items()]
     display.table((f"{stamp}metric", "value", "convention"), rows)
     labels = summary["labels"]
     columns = list(next(iter(labels.values()), {}))
     titles = (f"{stamp}label", *map(metric_title, columns))
-    display.table(titles, [(name, *(_text(row[key]) for key in columns)) for name, row in labels.items()])
-
-
-def _text(value: float | int | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    display.table(titles, [(name, *(number(row[key]) for key in columns)) for name, row in labels.items()])
 
 
 def load_model(folder: Path) -> tuple[Recipe, nn.Module]:
-    """Return recipe and trained model of a fine-tuning folder, on the recipe's device."""
+    """Return recipe and trained model of a fine-tuning folder, on the recipe's device or the best one here."""
     path = folder / "model.safetensors"
     if not path.is_file():
         cells = sorted(str(item.parent) for item in folder.glob("*/fold*/seed*/model.safetensors"))
@@ -85,8 +81,9 @@ def load_model(folder: Path) -> tuple[Recipe, nn.Module]:
     recipe = read_recipe(folder / "recipe.yaml")
     model = make_task(recipe).build()
     load_whole(model, weights, path)
-    tune_attention(model, recipe.device)
-    return recipe, model.to(make_fabric(recipe.device).device).eval()
+    device = device_here(recipe.device)
+    tune_attention(model, device)
+    return recipe, model.to(make_fabric(device).device).eval()
 
 
 def evaluate_cell(
@@ -99,7 +96,8 @@ def evaluate_cell(
     contract = read_header(folder / "model.safetensors")
     leakage = check_unseen(source, seen_in(contract), str(contract["start"]))
     task = make_task(recipe)
-    with display.stage(f"scoring {split}", len(cases)) as stage, make_fabric(recipe.device).autocast():
+    fabric = make_fabric(device_here(recipe.device))
+    with display.stage(f"scoring {split}", len(cases)) as stage, fabric.autocast():
         rows = score_cases(task, model, cases, lambda done, total: stage.update(done))
         if split == "test":
             save_examples(folder, task, model, cases, rows)

@@ -18,7 +18,7 @@ from selfmae.jobs.folders.inputs import Input, list_inputs
 from selfmae.options import Recipe
 from selfmae.tasks import make_task
 from selfmae.tasks.base import Task
-from selfmae.train.device import make_fabric
+from selfmae.train.device import device_here, make_fabric
 
 
 def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -> list[Path]:
@@ -38,7 +38,8 @@ def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     rows = []
-    with display.stage("predicting", len(images)) as stage, make_fabric(recipe.device).autocast():
+    fabric = make_fabric(device_here(recipe.device))
+    with display.stage("predicting", len(images)) as stage, fabric.autocast():
         for done, image in enumerate(images, start=1):
             prediction = predict_one(task, model, image.files)
             if recipe.target.kind == "mask":

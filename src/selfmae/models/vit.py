@@ -6,7 +6,7 @@ Shapes: B batch, C channels, S spatial axes, N patches, V visible patches, D wid
 from collections.abc import Sequence
 from functools import partial
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -101,10 +101,22 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
 
 
+class PathBlock(Block):
+    """timm's block, whose branches can be scaled sample by sample: DropPath that was drawn beforehand."""
+
+    def forward(self, tokens: Tensor, scales: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Return tokens [B, N, D] after attention and MLP; `scales` [B, 2] belong to the two, 0 leaves one out."""
+        if scales is None:
+            return cast(Tensor, super().forward(tokens))
+        attention, mlp = scales[:, :, None, None].to(tokens).unbind(1)
+        tokens = tokens + attention * self.ls1(self.attn(self.norm1(tokens)))
+        return tokens + mlp * self.ls2(self.mlp(self.norm2(tokens)))
+
+
 def make_blocks(width: int, depth: int, heads: int, mlp_ratio: float = 4.0, eps: float = 1e-6) -> nn.ModuleList:
-    """Return `depth` timm blocks with Xavier-uniform linear layers and zero biases, as He et al. 2021."""
+    """Return `depth` blocks with Xavier-uniform linear layers and zero biases, as He et al. 2021."""
     norm: Any = partial(nn.LayerNorm, eps=eps)
-    blocks = nn.ModuleList(Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+    blocks = nn.ModuleList(PathBlock(width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(depth))
     blocks.apply(init_linear)
     return blocks
 
@@ -126,13 +138,7 @@ def run_blocks(
     """
     outputs = {}
     for number, block in enumerate(blocks):
-        assert isinstance(block, Block)
-        if skip is None:
-            tokens = block(tokens)
-        else:
-            attention, mlp = skip[:, number, :, None, None].unbind(1)
-            tokens = tokens + attention.to(tokens) * block.ls1(block.attn(block.norm1(tokens)))
-            tokens = tokens + mlp.to(tokens) * block.ls2(block.mlp(block.norm2(tokens)))
+        tokens = block(tokens, None if skip is None else skip[:, number])
         if number in taps:
             outputs[number] = tokens
     return tokens, [outputs[tap] for tap in taps]

@@ -10,6 +10,7 @@ from torch import nn
 
 from selfmae.errors import UserError
 from selfmae.models.weights import whole_file
+from selfmae.train.sharding import load_state, whole_state
 
 
 @dataclass
@@ -27,16 +28,16 @@ class Progress:
 def save_checkpoint(
     path: Path, fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
-    """Write the checkpoint at once or not at all."""
+    """Write the checkpoint at once or not at all; all processes must call it."""
     scaler = getattr(fabric._precision, "scaler", None)
     state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        **whole_state(model, optimizer),
         "progress": vars(progress),
         "scaler": scaler.state_dict() if scaler else {},
     }
-    with whole_file(path, "checkpoint") as part:
-        torch.save(state, part)
+    if fabric.is_global_zero:
+        with whole_file(path, "checkpoint") as part:
+            torch.save(state, part)
 
 
 def load_checkpoint(path: Path, fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
@@ -44,8 +45,7 @@ def load_checkpoint(path: Path, fabric: Fabric, model: nn.Module, optimizer: tor
     if not path.exists():
         return Progress()
     state = _read(path, fabric.device)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    load_state(model, optimizer, state)
     scaler = getattr(fabric._precision, "scaler", None)
     if scaler:
         scaler.load_state_dict(state["scaler"])

@@ -4,6 +4,8 @@ import ctypes
 import logging
 import os
 import platform
+import sys
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +19,10 @@ from torch import nn
 
 from selfmae.errors import UserError
 from selfmae.options import DeviceOptions
+from selfmae.train.sharding import ShardedStrategy, shard
+
+# It says at every call what where.json says once. Set here, as it speaks in a new process before any of our functions.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 FABRIC_NAMES: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 LONGEST_WAIT = timedelta(days=1)  # of devices for the one that scores the validation part
@@ -58,12 +64,18 @@ def cpu_has_bf16() -> bool:
 def make_fabric(options: DeviceOptions) -> Fabric:
     """Return Fabric for these options; with several devices it starts one process for each."""
     accelerator, precision = resolve_accelerator(options), resolve_precision(options)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # says at every call what where.json says once
     if accelerator == "cpu":
         keep_freed_memory()
+    if precision == "fp16" and options.shard:
+        raise UserError(
+            "device.shard was asked for in fp16, but takes fp32 or bf16 only: set device.precision to one of them, or "
+            "device.shard to false."
+        )
     strategy: str | Strategy = "auto"
     if options.devices > 1:
         strategy = DDPStrategy(timeout=LONGEST_WAIT, start_method="spawn")
+    if options.shard:
+        strategy = ShardedStrategy(shard, options.devices, 1, timeout=LONGEST_WAIT)
     if precision == "fp16":
         # Our own scaler, so that a checkpoint can hold its state.
         plugin = MixedPrecision("16-mixed", accelerator, scaler=torch.amp.GradScaler(accelerator))
@@ -73,9 +85,26 @@ def make_fabric(options: DeviceOptions) -> Fabric:
     )
 
 
+def one_device(options: DeviceOptions) -> DeviceOptions:
+    """Return these options for a single device, which holds the whole model."""
+    return replace(options, devices=1, shard=False)
+
+
+def device_here(options: DeviceOptions) -> DeviceOptions:
+    """Return options to predict with a trained model: one device of its kind or, if there is none, the fastest here."""
+    there = count_devices(resolve_accelerator(options)) > 0
+    return one_device(options) if there else DeviceOptions()
+
+
+def count_devices(accelerator: str) -> int:
+    """Return how many of "cuda", "mps" or "cpu" this machine has; on a CPU each is a process, as many as one likes."""
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    return counts.get(accelerator, sys.maxsize)
+
+
 def _check_there(accelerator: str, devices: int) -> None:
-    """Raise if this machine lacks the devices; on a CPU each is a process, as many as one likes."""
-    count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(accelerator, devices)
+    """Raise if this machine lacks the devices."""
+    count = count_devices(accelerator)
     if count < devices:
         raise UserError(
             f"device.accelerator {accelerator} with device.devices {devices} was asked for, but this machine has "

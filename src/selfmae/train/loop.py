@@ -23,6 +23,7 @@ from selfmae.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from selfmae.train.device import resolve_precision, tune_attention
 from selfmae.train.log import StepLog
 from selfmae.train.optim import make_optimizer, set_lr
+from selfmae.train.sharding import load_weights, whole_weights
 from selfmae.train.signals import Interrupted, catch_signals
 
 CHECKPOINT_SECONDS = 60.0
@@ -41,11 +42,10 @@ class Optimisation:
         self.folder = folder
         self.progress = Progress()
         self.log = StepLog(folder / "steps.jsonl", every=max(1, options.steps // 500))
-        recipe = task.recipe
         with torch.random.fork_rng(devices=[]):  # built on the CPU; else it would take memory on every GPU
-            torch.manual_seed(derive(recipe.seed, "weights"))
+            torch.manual_seed(derive(task.recipe.seed, "weights"))
             self.model: nn.Module = task.build()
-        tune_attention(self.model, recipe.device)
+        tune_attention(self.model, task.recipe.device)
 
     def run(
         self,
@@ -65,9 +65,10 @@ class Optimisation:
             )
         fabric = self.fabric
         scaled = resolve_precision(self.task.recipe.device) == "fp16"
+        wrapped = fabric.setup_module(self.model)  # before its optimiser, which sees what became of the parameters
         optimizer = make_optimizer(self.model, self.task.recipe.model.depth, self.options, scaled)
-        wrapped, self.optimizer = fabric.setup(self.model, optimizer)
-        self.progress = load_checkpoint(self.folder / "last.ckpt", fabric, self.model, self.optimizer)
+        self.optimizer: Any = fabric.setup_optimizers(optimizer)
+        self.progress = load_checkpoint(self.folder / "last.ckpt", fabric, self.model, optimizer)
         if fabric.is_global_zero:
             self.log.cut(self.progress.step)
         saved = time.monotonic()
@@ -86,10 +87,10 @@ class Optimisation:
                     raise Interrupted
                 if self._is_over():
                     break
-        if validate is None and fabric.is_global_zero:
-            save_weights(self.folder / "model.safetensors", self.model.state_dict(), contract)
+        if validate is None:
+            self._keep_weights(contract)
         fabric.barrier()
-        self.model.load_state_dict(read_weights(self.folder / "model.safetensors")[0])
+        load_weights(self.model, read_weights(self.folder / "model.safetensors")[0])
         return self.model.eval()
 
     def _is_over(self) -> bool:
@@ -174,11 +175,12 @@ class Optimisation:
             return
         progress = self.progress
         score = float("-inf")
+        model = self._whole_model()
         if self.fabric.is_global_zero:
-            self.model.eval()
+            model.eval()
             with torch.no_grad(), self.fabric.autocast():
-                found = validate(self.model)
-            self.model.train()
+                found = validate(model)
+            model.train()
             score = found["score"] if isfinite(found["score"]) else score
             values = {name: value if isfinite(value) else None for name, value in found.items()}
             self.log.write({"step": progress.step, **values})
@@ -186,13 +188,29 @@ class Optimisation:
         # As long as no score is defined every look counts, so that without any the last weights are kept.
         if score > progress.best or progress.best == float("-inf"):
             progress.best, progress.best_step, progress.looks_without_gain = score, progress.step, 0
-            if self.fabric.is_global_zero:
-                save_weights(self.folder / "model.safetensors", self.model.state_dict(), contract)
+            self._keep_weights(contract)
         else:
             progress.looks_without_gain += 1
             progress.stopped = 0 < self.options.patience <= progress.looks_without_gain
 
-    def _save(self) -> None:
+    def _whole_model(self) -> nn.Module:
+        """Return the model or, where it is shared out over devices, a copy with all weights on the first of them."""
+        if not self.task.recipe.device.shard:
+            return self.model
+        weights = whole_weights(self.model)
+        if not self.fabric.is_global_zero:
+            return self.model
+        with torch.random.fork_rng(devices=[]):
+            model = self.task.build()
+        model.load_state_dict(weights)
+        tune_attention(model, self.task.recipe.device)
+        return model.to(self.fabric.device)
+
+    def _keep_weights(self, contract: Mapping[str, Any]) -> None:
+        weights = whole_weights(self.model)
         if self.fabric.is_global_zero:
-            save_checkpoint(self.folder / "last.ckpt", self.fabric, self.model, self.optimizer, self.progress)
+            save_weights(self.folder / "model.safetensors", weights, contract)
+
+    def _save(self) -> None:
+        save_checkpoint(self.folder / "last.ckpt", self.fabric, self.model, self.optimizer.optimizer, self.progress)
         self.fabric.barrier()

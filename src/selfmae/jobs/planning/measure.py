@@ -21,7 +21,7 @@ from selfmae.options import OptimOptions, Recipe
 from selfmae.tasks import make_pretraining
 from selfmae.tasks.base import Task, Trainable
 from selfmae.tasks.probe import Probe
-from selfmae.train.device import make_fabric, tune_attention
+from selfmae.train.device import make_fabric, one_device, tune_attention
 from selfmae.train.launch import Job, launch
 
 FEWEST, MOST = 3, 10  # steps that are timed, after a first one that warms up
@@ -62,7 +62,7 @@ def time_steps(recipe: Recipe, task: Trainable, options: OptimOptions, cases: Se
 
     Of several devices one is timed, with its share of the batch.
     """
-    alone = replace(recipe, device=replace(recipe.device, devices=1))
+    alone = replace(recipe, device=one_device(recipe.device))
     options = replace(options, steps=1000, validate_every=0, batch=options.batch // recipe.device.devices)
     folder.mkdir(parents=True, exist_ok=True)
     clock = Clock()
@@ -73,7 +73,7 @@ def time_steps(recipe: Recipe, task: Trainable, options: OptimOptions, cases: Se
 
 def time_scoring(recipe: Recipe, task: Task, case: Case) -> float:
     """Return the seconds that prediction and scoring of one case take, with random weights."""
-    fabric = make_fabric(replace(recipe.device, devices=1))
+    fabric = make_fabric(one_device(recipe.device))
     model = build(task).to(fabric.device).eval()
     with fabric.autocast():
         return time_repeated(lambda: score_cases(task, model, [case]))
@@ -84,7 +84,7 @@ def time_probe(recipe: Recipe, cases: Sequence[Case], num_held_out: int, num_lab
 
     `cases` are a few labelled ones; the time is taken to grow with their number.
     """
-    fabric, seconds = make_fabric(replace(recipe.device, devices=1)), 0.0
+    fabric, seconds = make_fabric(one_device(recipe.device)), 0.0
     model = build(make_pretraining(recipe)).to(fabric.device).eval()
     unlabelled = replace(recipe, probe=replace(recipe.probe, kind="reconstruction"))
     looks = [(num_held_out, Probe(unlabelled, cases)), (num_labelled, Probe(recipe, (), cases))]
@@ -143,7 +143,7 @@ def fewest_samples(recipe: Recipe) -> int:
 
 def kept_bytes(recipe: Recipe, task: Trainable, model: nn.Module, batch: Sample) -> int:
     """Return the bytes of all tensors that a forward pass keeps for the backward pass, parameters left out."""
-    fabric = make_fabric(replace(recipe.device, devices=1))
+    fabric = make_fabric(one_device(recipe.device))
     model = model.to(fabric.device).train()
     kept: dict[int, int] = {}
 

@@ -8,13 +8,13 @@ from typing import Any
 from selfmae.errors import UserError
 from selfmae.jobs.cells.combinations import Settings, name_of
 from selfmae.jobs.compare import compare
-from selfmae.jobs.display import Display
+from selfmae.jobs.display import Display, interval, number
 from selfmae.jobs.folders.folder import read_table, write_json, write_table
 from selfmae.jobs.folders.seen import STAMP, say_leakage
 from selfmae.report.beside import paper_table
 from selfmae.report.caveats import sweep_noise
 from selfmae.report.results import Results, read_results
-from selfmae.report.words import MINUS, metric_title, plural
+from selfmae.report.words import metric_title, plural
 
 COUNTS = ("num_cases", "num_seeds")
 
@@ -70,7 +70,7 @@ def show_sweep(content: Mapping[str, Any], display: Display) -> None:
     """Print the table of the sweep, the difference of each pair, and what is missing."""
     keys, stamp = list(content["axes"]), say_leakage(content["leakage"], display)
     rows = [
-        [*map(row["settings"].get, keys), row["start"], _number(row["mean"]), _interval(row["ci95"])]
+        [*map(row["settings"].get, keys), row["start"], number(row["mean"]), interval(row["ci95"])]
         + [row[key] for key in COUNTS]
         for row in content["rows"]
     ]
@@ -78,7 +78,7 @@ def show_sweep(content: Mapping[str, Any], display: Display) -> None:
     for pair in content["pairs"]:
         display.say(
             f"{stamp}{name_of(pair['settings'])}: {pair['b']} against {pair['a']}: {pair['verdict']}; difference "
-            f"{_number(pair['difference'], '+')} (95 % interval {_interval(pair['ci95'], '+')}, "
+            f"{number(pair['difference'], sign=True)} (95 % interval {interval(pair['ci95'], sign=True)}, "
             f"{plural(pair['num_seeds'], 'seed')})."
         )
     for sentence in sweep_noise(content["pairs"]):
@@ -89,11 +89,3 @@ def show_sweep(content: Mapping[str, Any], display: Display) -> None:
     )
     for name, error in content["failed"].items():
         display.say(f"Missing: {name} ({error})")
-
-
-def _number(value: float | None, sign: str = "") -> str:
-    return "undefined" if value is None else f"{value:{sign}.4f}".replace("-", MINUS)
-
-
-def _interval(bounds: Sequence[float] | None, sign: str = "") -> str:
-    return "undefined" if bounds is None else f"{_number(bounds[0], sign)} to {_number(bounds[1], sign)}"
