@@ -18,8 +18,8 @@ import nibabel as nib
 import numpy as np
 
 from selfmae.data.case import Case
-from selfmae.data.phantom import write_radiographs
-from selfmae.data.survey import survey
+from selfmae.data.doctor.survey import survey
+from selfmae.data.phantom.sets import write_radiographs
 
 
 def main() -> None:

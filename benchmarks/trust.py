@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from selfmae.data.phantom import write_radiographs
+from selfmae.data.phantom.sets import write_radiographs
 from selfmae.jobs.cells.grid import Place, run_cell
 from selfmae.jobs.compare import compare
 from selfmae.jobs.display import Display

@@ -6,7 +6,7 @@ import runpy
 from pathlib import Path
 
 from selfmae.cli import app
-from selfmae.data.findings import REMEDIES
+from selfmae.data.doctor.findings import REMEDIES
 
 ROOT = Path(__file__).resolve().parents[1]
 

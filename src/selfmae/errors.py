@@ -8,7 +8,7 @@ class UserError(Exception):
     """A problem the user can mend: the command line prints its one sentence and exits with code 2.
 
     The text says what was expected, what came and what to do, and names the file and key as typed. `code` names the
-    kind of problem where the data doctor knows it (`data/findings.py`): `inspect` shows it as a finding then.
+    kind of problem where the data doctor knows it (`data/doctor/findings.py`): `inspect` shows it as a finding then.
     """
 
     def __init__(self, text: str, code: str = "") -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from selfmae.data.case import Case, Cases
-from selfmae.data.phantom import write_radiographs, write_volumes
+from selfmae.data.phantom.sets import write_radiographs, write_volumes
+from selfmae.data.sampling.stream import Draw, collate
 from selfmae.data.sources import read_source
-from selfmae.data.stream import Draw, collate
 from selfmae.errors import UserError
 from selfmae.options import (
     AugmentOptions,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selfmae.cli import main
-from selfmae.data.phantom import write_radiographs, write_volumes
+from selfmae.data.phantom.sets import write_radiographs, write_volumes
 from selfmae.jobs import finetune, pretrain
 from selfmae.train.launch import Job, launch
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from selfmae.data.phantom import write_radiographs
+from selfmae.data.phantom.sets import write_radiographs
 from selfmae.jobs import demo as module
 from selfmae.jobs.demo import demo
 from selfmae.jobs.display import Display

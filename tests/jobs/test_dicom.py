@@ -11,9 +11,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from selfmae.data.images import read_image
-from selfmae.data.masks import read_mask
-from selfmae.data.phantom import write_volumes
+from selfmae.data.files.images import read_image
+from selfmae.data.files.masks import read_mask
+from selfmae.data.phantom.sets import write_volumes
 from selfmae.data.sources import read_source
 
 Call = Callable[..., int]

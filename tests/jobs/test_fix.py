@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from selfmae.data.case import Cases
-from selfmae.data.images import Image as Scan
-from selfmae.data.images import read_image
-from selfmae.data.masks import Mask, read_mask
-from selfmae.data.pairs import resample_onto
+from selfmae.data.doctor.pairs import resample_onto
+from selfmae.data.files.images import Image as Scan
+from selfmae.data.files.images import read_image
+from selfmae.data.files.masks import Mask, read_mask
 from selfmae.data.sources import read_source
 
 Call = Callable[..., int]

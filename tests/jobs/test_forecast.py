@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from selfmae.data.folds import Folding
-from selfmae.data.store import Store
+from selfmae.data.preparation.store import Store
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.folders.source import Source, load_cases, look_at

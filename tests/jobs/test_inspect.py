@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from selfmae.data.phantom import write_volumes
+from selfmae.data.phantom.sets import write_volumes
 
 Call = Callable[..., int]
 
@@ -181,7 +181,7 @@ def test_unchanged_files_are_not_read_again(
     copy = Path(shutil.copytree(volumes, tmp_path / "copy"))
     assert call("inspect", copy, "--json") == 0
     first = capsys.readouterr().out
-    monkeypatch.setattr("selfmae.data.look.read_image", None)
+    monkeypatch.setattr("selfmae.data.doctor.look.read_image", None)
     assert call("inspect", copy, "--json") == 0
     assert capsys.readouterr().out == first
 

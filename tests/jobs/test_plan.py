@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfmae.data.phantom import write_volumes
+from selfmae.data.phantom.sets import write_volumes
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.plan import resolve

@@ -15,9 +15,9 @@ import yaml
 from PIL import Image
 
 from selfmae.data.case import Case
-from selfmae.data.images import read_image
-from selfmae.data.masks import write_mask
-from selfmae.data.phantom import write_volumes
+from selfmae.data.files.images import read_image
+from selfmae.data.files.masks import write_mask
+from selfmae.data.phantom.sets import write_volumes
 from selfmae.jobs.predict import predict_one
 from selfmae.metrics.segmentation import score_masks
 from selfmae.recipe import load_recipe

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from selfmae.data import look, masks, store
 from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.doctor import look
+from selfmae.data.files import masks
+from selfmae.data.preparation import store
 from selfmae.errors import UserError
 from selfmae.jobs.folders.source import Source, load_cases
 from selfmae.jobs.pretrain import make_probe, probe_notes

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from selfmae.data import folds
-from selfmae.data.phantom import write_volumes
+from selfmae.data.phantom.sets import write_volumes
 
 Call = Callable[..., int]
 Bytes = Callable[..., dict[str, bytes]]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from selfmae.data.case import Case
+from selfmae.data.files.images import read_image
+from selfmae.data.files.nifti import save_volume
 from selfmae.data.folds import Folding
-from selfmae.data.images import read_image
-from selfmae.data.nifti import save_volume
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.folders.source import (

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from selfmae.data.case import Case
-from selfmae.data.shading import change_intensity
-from selfmae.data.stream import Draw
+from selfmae.data.sampling.shading import change_intensity
+from selfmae.data.sampling.stream import Draw
 from selfmae.options import AugmentOptions, DataOptions, MocoOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.seeds import generator
 from selfmae.tasks import make_pretraining

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from selfmae.data.case import Case
-from selfmae.data.store import Store
+from selfmae.data.preparation.store import Store
 from selfmae.models.mae import MaskedAutoencoder, trivial_losses
 from selfmae.models.patches import patchify
 from selfmae.options import DataOptions, MaskOptions, ModelOptions, OptimOptions, ProbeOptions, Recipe, TargetOptions

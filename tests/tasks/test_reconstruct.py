@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from selfmae.data.case import Case
-from selfmae.data.stream import Draw, collate
+from selfmae.data.sampling.stream import Draw, collate
 from selfmae.options import AugmentOptions, DataOptions, MaskOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.reconstruct import Reconstruct
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from selfmae.data.case import Case
-from selfmae.data.stream import Draw
+from selfmae.data.sampling.stream import Draw
 from selfmae.jobs.evaluate import score_cases
 from selfmae.options import AugmentOptions, DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.segment import Segment

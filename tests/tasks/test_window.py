@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
-from selfmae.data.prepare import Box
+from selfmae.data.preparation.prepare import Box
 from selfmae.options import DataOptions, PredictOptions
 from selfmae.seeds import generator
 from selfmae.tasks.window import (

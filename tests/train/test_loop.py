@@ -7,7 +7,7 @@ import pytest
 import torch
 from add_task import CASES, OPTIONS, Score, interrupt_at, outcome
 
-from selfmae.data.stream import collate, draw_at
+from selfmae.data.sampling.stream import collate, draw_at
 from selfmae.errors import UserError
 from selfmae.models.weights import read_weights
 from selfmae.train.log import read_log

@@ -1,1 +1,1 @@
-"""Data: from files as people have them to random samples; readers, doctor, splits by patient, preparation, views."""
+"""Data: cases and their parts by patient; folders lead from files as people have them to random samples."""

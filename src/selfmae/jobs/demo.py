@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from selfmae.data.phantom import write_radiographs, write_volumes
-from selfmae.data.phantom_volumes import PLAIN
+from selfmae.data.phantom.sets import write_radiographs, write_volumes
+from selfmae.data.phantom.volumes import PLAIN
 from selfmae.errors import UserError, did_you_mean
 from selfmae.jobs.cells.grid import Grid
 from selfmae.jobs.display import Display

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from selfmae.data.case import Case
-from selfmae.data.masks import read_mask
+from selfmae.data.files.masks import read_mask
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display, number
 from selfmae.jobs.folders.examples import save_examples

@@ -117,7 +117,7 @@ def input_of(recipe: Recipe) -> dict[str, Any]:
 
 
 def _steps_to_store(recipe: Recipe) -> list[str]:
-    """Return in words what `data.prepare.prepare_image` does."""
+    """Return in words what `data.preparation.prepare.prepare_image` does."""
     data = recipe.data
     volumes = (
         "bring the axes into the order and directions nearest to RAS (nibabel.as_closest_canonical), channel first"

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from selfmae.data.case import Case, Cases
-from selfmae.data.image_files import stem_of
-from selfmae.data.images import Image, read_image
-from selfmae.data.masks import mask_suffix, read_mask, write_mask
-from selfmae.data.nifti import save_volume
-from selfmae.data.pairs import resample_onto
+from selfmae.data.doctor.pairs import resample_onto
+from selfmae.data.files.images import Image, read_image
+from selfmae.data.files.masks import mask_suffix, read_mask, write_mask
+from selfmae.data.files.names import stem_of
+from selfmae.data.files.nifti import save_volume
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.folders.folder import write_table

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.doctor_sets import patients_across_parts
-from selfmae.data.facts import Facts
-from selfmae.data.findings import finding_of
+from selfmae.data.doctor.facts import Facts
+from selfmae.data.doctor.findings import finding_of
+from selfmae.data.doctor.sets import patients_across_parts
 from selfmae.data.sources import SourceError, read_source
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display

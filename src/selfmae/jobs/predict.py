@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from selfmae.data.images import read_image, with_channels
-from selfmae.data.masks import mask_suffix, write_mask
-from selfmae.data.prepare import find_box, prepare_image
+from selfmae.data.files.images import read_image, with_channels
+from selfmae.data.files.masks import mask_suffix, write_mask
+from selfmae.data.preparation.prepare import find_box, prepare_image
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import load_model

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from selfmae.data.image_files import is_image, stem_of
-from selfmae.data.masks import Mask, read_mask
+from selfmae.data.files.masks import Mask, read_mask
+from selfmae.data.files.names import is_image, stem_of
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import show_summary

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.prepare import Box
-from selfmae.data.store import Store
-from selfmae.data.stream import Draw, Sample
+from selfmae.data.preparation.prepare import Box
+from selfmae.data.preparation.store import Store
+from selfmae.data.sampling.stream import Draw, Sample
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.prepare import Box, finish
-from selfmae.data.rand_augment import rand_augment
-from selfmae.data.samples import take_crop, take_image
-from selfmae.data.shading import change_intensity
-from selfmae.data.store import Store
-from selfmae.data.stream import Draw, Sample
-from selfmae.data.views import draw_corner, draw_view, middle_corner
+from selfmae.data.preparation.prepare import Box, finish
+from selfmae.data.preparation.store import Store
+from selfmae.data.sampling.rand_augment import rand_augment
+from selfmae.data.sampling.samples import take_crop, take_image
+from selfmae.data.sampling.shading import change_intensity
+from selfmae.data.sampling.stream import Draw, Sample
+from selfmae.data.sampling.views import draw_corner, draw_view, middle_corner
 from selfmae.errors import UserError
 from selfmae.metrics.classification import score_findings, summarise_classes, summarise_findings
 from selfmae.models.classifier import Classifier

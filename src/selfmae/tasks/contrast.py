@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from selfmae.data.store import Store
-from selfmae.data.stream import Draw, Sample
+from selfmae.data.preparation.store import Store
+from selfmae.data.sampling.stream import Draw, Sample
 from selfmae.models.networks.moco import MomentumContrast
 from selfmae.options import Recipe
 from selfmae.seeds import generator

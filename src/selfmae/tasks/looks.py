@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from selfmae.data.case import Case
-from selfmae.data.prepare import finish
-from selfmae.data.samples import take_image
-from selfmae.data.shading import change_intensity
-from selfmae.data.store import Store
-from selfmae.data.views import draw_corner, draw_view
+from selfmae.data.preparation.prepare import finish
+from selfmae.data.preparation.store import Store
+from selfmae.data.sampling.samples import take_image
+from selfmae.data.sampling.shading import change_intensity
+from selfmae.data.sampling.views import draw_corner, draw_view
 from selfmae.options import AugmentOptions
 
 

@@ -16,11 +16,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.prepare import finish
-from selfmae.data.samples import take_crop
-from selfmae.data.store import Store
-from selfmae.data.stream import collate, draw_at
-from selfmae.data.views import draw_corner, middle_corner
+from selfmae.data.preparation.prepare import finish
+from selfmae.data.preparation.store import Store
+from selfmae.data.sampling.samples import take_crop
+from selfmae.data.sampling.stream import collate, draw_at
+from selfmae.data.sampling.views import draw_corner, middle_corner
 from selfmae.models.mae import MaskedAutoencoder, trivial_losses
 from selfmae.models.patches import patchify
 from selfmae.options import Recipe

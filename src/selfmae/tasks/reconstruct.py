@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from selfmae.data.store import Store
-from selfmae.data.stream import Draw, Sample
+from selfmae.data.preparation.store import Store
+from selfmae.data.sampling.stream import Draw, Sample
 from selfmae.models.mae import MaskedAutoencoder, masked_loss
 from selfmae.models.patches import draw_visible, grid_of
 from selfmae.options import Recipe

@@ -11,14 +11,14 @@ from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.masks import read_mask
-from selfmae.data.prepare import Box, finish
-from selfmae.data.samples import take_image, take_mask
-from selfmae.data.shading import change_intensity
-from selfmae.data.sides import mirror_table
-from selfmae.data.store import Store
-from selfmae.data.stream import Draw, Sample
-from selfmae.data.views import draw_corner, draw_view
+from selfmae.data.files.masks import read_mask
+from selfmae.data.preparation.prepare import Box, finish
+from selfmae.data.preparation.store import Store
+from selfmae.data.sampling.samples import take_image, take_mask
+from selfmae.data.sampling.shading import change_intensity
+from selfmae.data.sampling.sides import mirror_table
+from selfmae.data.sampling.stream import Draw, Sample
+from selfmae.data.sampling.views import draw_corner, draw_view
 from selfmae.metrics.segmentation import score_masks, summarise_masks
 from selfmae.models.networks import build_network
 from selfmae.models.unetr import UNETR

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
-from selfmae.data.prepare import Box, finish
-from selfmae.data.samples import pad_to
+from selfmae.data.preparation.prepare import Box, finish
+from selfmae.data.sampling.samples import pad_to
 from selfmae.options import DataOptions, PredictOptions
 
 GAUSSIAN_SIGMA = 0.125  # of the crop, as in MONAI and nnU-Net

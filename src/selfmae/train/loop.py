@@ -13,7 +13,7 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.stream import Draw, draw_at, stream
+from selfmae.data.sampling.stream import Draw, draw_at, stream
 from selfmae.errors import UserError
 from selfmae.models.weights import read_weights, save_weights
 from selfmae.options import OptimOptions

@@ -6,11 +6,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from selfmae.data.images import read_image
-from selfmae.data.masks import read_mask
+from selfmae.data.doctor.survey import survey
+from selfmae.data.files.images import read_image
+from selfmae.data.files.masks import read_mask
 from selfmae.data.sources import dicom as layout
 from selfmae.data.sources import read_source
-from selfmae.data.survey import survey
 from selfmae.errors import UserError
 
 

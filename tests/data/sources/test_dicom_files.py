@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from selfmae.data.case import Cases
-from selfmae.data.images import read_image
+from selfmae.data.files.images import read_image
 from selfmae.data.sources import read_source
 
 PIXELS = np.arange(20, dtype=np.uint16).reshape(4, 5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from selfmae.data.case import Labels
-from selfmae.data.images import read_image
+from selfmae.data.files.images import read_image
 from selfmae.data.sources import read_source
 from selfmae.errors import UserError
 

@@ -15,12 +15,12 @@ import pytest
 import SimpleITK
 
 from selfmae.data.case import Case, Cases, complete_splits
-from selfmae.data.images import read_image
-from selfmae.data.masks import read_mask
-from selfmae.data.phantom import write_volumes
+from selfmae.data.doctor.survey import survey
+from selfmae.data.files.images import read_image
+from selfmae.data.files.masks import read_mask
+from selfmae.data.phantom.sets import write_volumes
+from selfmae.data.preparation.store import Store
 from selfmae.data.sources import btcv, layouts, read_source
-from selfmae.data.store import Store
-from selfmae.data.survey import survey
 from selfmae.jobs.folders.source import Source
 from selfmae.jobs.planning.planner import make_plan
 from selfmae.options import DataOptions, DeviceOptions

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfmae.data.image_files import stem_of
+from selfmae.data.files.names import stem_of
 from selfmae.data.sources._files import first_few, images_in
 from selfmae.errors import UserError
 

@@ -7,11 +7,11 @@ from itertools import takewhile
 from pathlib import Path
 
 from selfmae.data.case import Labels
-from selfmae.data.dicom import is_dicom
-from selfmae.data.dicom_series import find_headers
-from selfmae.data.image_files import is_image, may_be_dicom, stem_of, suffix_of
-from selfmae.data.images import has_equal_channels, read_image
-from selfmae.data.mask_values import values_in
+from selfmae.data.dicom.pixels import is_dicom
+from selfmae.data.dicom.series import find_headers
+from selfmae.data.files.images import has_equal_channels, read_image
+from selfmae.data.files.mask_values import values_in
+from selfmae.data.files.names import is_image, may_be_dicom, stem_of, suffix_of
 from selfmae.errors import UserError
 
 MOST_GRAY = 50  # pictures saved in colour without any, after which the others are not looked at

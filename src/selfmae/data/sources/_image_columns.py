@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from selfmae.data.image_files import is_image, may_be_dicom
+from selfmae.data.files.names import is_image, may_be_dicom
 
 Row = Mapping[str, str]
 IMAGE = ("image", "image_path", "path", "file", "file_path", "filename", "file_name", "image_index", "img")

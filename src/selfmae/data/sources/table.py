@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfmae.data.case import SPLITS, Case, Cases, Labels
-from selfmae.data.dicom_series import headers_in, is_series
-from selfmae.data.image_files import is_image, may_be_dicom, stem_of
+from selfmae.data.dicom.series import headers_in, is_series
+from selfmae.data.files.names import is_image, may_be_dicom, stem_of
 from selfmae.data.sources._columns import Columns, Target, find_columns, read_targets
 from selfmae.data.sources._files import (
     SPLIT_NAMES,

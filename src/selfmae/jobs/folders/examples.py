@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from selfmae.data.case import Case
-from selfmae.data.images import Image, read_image
-from selfmae.data.masks import read_mask
+from selfmae.data.files.images import Image, read_image
+from selfmae.data.files.masks import read_mask
 from selfmae.jobs.folders.folder import write_arrays
 from selfmae.options import DataOptions, TargetOptions
 from selfmae.tasks.base import Row, Task

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfmae.data.dicom import is_dicom
-from selfmae.data.dicom_series import headers_in, is_series, name_images, stem_of_image
-from selfmae.data.image_files import is_image, stem_of
-from selfmae.data.images import read_image
+from selfmae.data.dicom.pixels import is_dicom
+from selfmae.data.dicom.series import headers_in, is_series, name_images, stem_of_image
+from selfmae.data.files.images import read_image
+from selfmae.data.files.names import is_image, stem_of
 from selfmae.data.sources import SourceError, read_source
 from selfmae.data.sources.nnunet import CHANNEL, group_channels
 from selfmae.errors import UserError

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfmae.data.stream import draw_at
+from selfmae.data.sampling.stream import draw_at
 from selfmae.jobs.folders.folder import write_arrays
 from selfmae.jobs.folders.source import Source
 from selfmae.models.mae import MaskedAutoencoder

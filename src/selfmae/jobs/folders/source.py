@@ -14,14 +14,14 @@ from selfmae.data.case import (
     leave_out_copies,
     patients_of,
 )
-from selfmae.data.doctor import Finding, examine, raise_on_errors
-from selfmae.data.duplicates import copy_keys
-from selfmae.data.facts import Facts
+from selfmae.data.doctor.diagnosis import Finding, examine, raise_on_errors
+from selfmae.data.doctor.duplicates import copy_keys
+from selfmae.data.doctor.facts import Facts
+from selfmae.data.doctor.survey import survey
+from selfmae.data.files.notebook import default_cache, key_of
 from selfmae.data.folds import Folding, make_fold
 from selfmae.data.monai_split import split_like_monai
-from selfmae.data.notebook import default_cache, key_of
 from selfmae.data.sources import read_source
-from selfmae.data.survey import survey
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.folders.folder import read_table, write_table
@@ -130,7 +130,7 @@ def check_fits(recipe: Recipe, cases: Cases) -> None:
 
 def check_crop(recipe: Recipe, source: Source) -> None:
     """Raise if the crop is more than a patch larger than every training image: samples would be mostly padding."""
-    from selfmae.data.prepare import prepared_shape  # loads torch, seconds that `inspect` need not wait for
+    from selfmae.data.preparation.prepare import prepared_shape  # loads torch, seconds that `inspect` need not wait for
 
     data, training = recipe.data, {case.id for case in source.cases.part("train", "unlabelled")}
     shapes = [prepared_shape(fact.shape, fact.spacing_mm, data) for fact in source.facts if fact.id in training]

@@ -6,7 +6,7 @@ from math import ceil
 from torch.utils.flop_counter import FlopCounterMode
 
 from selfmae.data.case import Case
-from selfmae.data.stream import collate, draw_at
+from selfmae.data.sampling.stream import collate, draw_at
 from selfmae.jobs.planning.measure import build, fewest_samples
 from selfmae.options import OptimOptions, Recipe
 from selfmae.report.words import plural

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from selfmae.data.case import Case
-from selfmae.data.store import Store
+from selfmae.data.preparation.store import Store
 from selfmae.data.threads import num_cores
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.store import Store
-from selfmae.data.stream import Sample, collate, draw_at
+from selfmae.data.preparation.store import Store
+from selfmae.data.sampling.stream import Sample, collate, draw_at
 from selfmae.data.threads import num_cores
 from selfmae.jobs.evaluate import score_cases
 from selfmae.networks import CLASSIFIERS

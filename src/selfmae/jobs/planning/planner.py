@@ -4,7 +4,7 @@ from math import ceil, floor, log2, prod
 from typing import Any
 
 from selfmae.data.case import Cases
-from selfmae.data.fingerprint import Fingerprint, take_fingerprint
+from selfmae.data.doctor.fingerprint import Fingerprint, take_fingerprint
 from selfmae.errors import UserError
 from selfmae.jobs.folders.source import Source
 from selfmae.jobs.planning.budget import CPU, GPU, OFTEN, SCHEDULES, TUNED, USED, Budget, Schedule

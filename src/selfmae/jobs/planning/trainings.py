@@ -7,7 +7,7 @@ from pathlib import Path
 
 from selfmae.data.case import Case
 from selfmae.data.folds import Folding
-from selfmae.data.prepare import prepared_shape
+from selfmae.data.preparation.prepare import prepared_shape
 from selfmae.data.threads import num_cores
 from selfmae.jobs.folders.source import Source, fold_of
 from selfmae.jobs.planning.cost import equal_compute

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from selfmae.data.case import Cases
-from selfmae.data.image_files import stem_of
+from selfmae.data.files.names import stem_of
 from selfmae.errors import UserError, did_you_mean
 from selfmae.jobs.folders.folder import read_table, write_table
 from selfmae.jobs.verdict.runs import Runs

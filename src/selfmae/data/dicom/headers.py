@@ -1,0 +1,163 @@
+"""What DICOM files say of themselves without their pixels: of which kind each is, and where its slices lie."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from pydicom import Dataset, config, dcmread
+from pydicom.uid import UID
+
+from selfmae.data.dicom import privacy
+from selfmae.data.dicom.grid import GROUPS, Slice, slices_in
+from selfmae.data.dicom.privacy import Privacy, patient_of, privacy_of, text_of
+from selfmae.errors import UserError
+
+config.settings.reading_validation_mode = config.IGNORE  # its warnings would print values, of whatever tag
+
+RADIOGRAPHS = ("CR", "DX", "MG", "PX", "IO", "RG", "RF", "XA")  # projections, even where they have a position
+RECONSTRUCTED = "1.2.840.10008.5.1.4.1.1.13.1."  # volumes of these modalities: rotational angiography, tomosynthesis
+STANDARD = "1.2.840.10008."  # how UIDs of the standard begin
+OTHERS = ("RTDOSE", "RTPLAN", "PR", "KO", "SR", "REG")  # not images, though some have pixels
+TAGS = [
+    *privacy.TAGS,
+    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber", "ImageType", "Rows", "Columns"),
+    *("NumberOfFrames", "SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("SliceThickness", "SpacingBetweenSlices", *GROUPS),
+    *("SegmentSequence", "StructureSetROISequence", "ROIContourSequence"),
+    *("ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence"),
+]
+MOST_HEADERS = 100_000  # in memory, about 1.5 kB each
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What one file says of itself; `patient`, `study` and `series` tell files apart and are shown nowhere.
+
+    `kind` is "volume" (slices that lie in a body), "picture", "seg", "rtstruct", "localiser", "other" or "broken".
+    """
+
+    path: Path
+    kind: str
+    patient: str = field(default="", repr=False)
+    study: str = field(default="", repr=False)
+    series: str = field(default="", repr=False)
+    number: int = 0  # of the series
+    modality: str = ""
+    num_colours: int = 1
+    slices: tuple[Slice, ...] = ()  # of a volume
+    structures: tuple[str, ...] = ()  # of a mask: the names of what is marked, sorted
+    drawn_on: tuple[str, ...] = field(default=(), repr=False)  # of a mask: the series that it refers to
+    privacy: Privacy | None = None
+    error: str = ""  # why a file is broken, as a sentence
+
+
+def header_of(path: Path) -> Header | None:
+    """Return the header of a file, None where it is no DICOM; it is kept until the file changes."""
+    status = path.stat()
+    return _read_header(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=MOST_HEADERS)
+def _read_header(path: Path, size: int, changed_ns: int) -> Header | None:
+    if path.suffix.lower() != ".dcm" and not _has_mark(path):
+        return None
+    try:
+        return _as_header(dcmread(path, stop_before_pixels=True, specific_tags=TAGS), path)
+    except Exception as error:  # pydicom raises many kinds for files that are damaged
+        reason = " ".join(str(error).split())
+        return Header(
+            path, "broken", error=f"{path} could not be read as DICOM ({reason}): copy it again or remove it."
+        )
+
+
+def _has_mark(path: Path) -> bool:
+    """Return whether the file has the letters that each DICOM file has behind 128 bytes."""
+    try:
+        with path.open("rb") as file:
+            file.seek(128)
+            return file.read(4) == b"DICM"
+    except OSError:
+        return False
+
+
+def _as_header(content: Dataset, path: Path) -> Header:
+    kind = _kind_of(content)
+    if kind == "other" and _is_cut_off(content):
+        return Header(path, "broken", error=f"{path} ends within its DICOM header: copy it again or remove it.")
+    try:
+        slices = slices_in(content, path) if kind == "volume" else ()
+    except UserError as error:
+        return Header(path, "broken", series=text_of(content, "SeriesInstanceUID"), error=str(error))
+    return Header(
+        path=path,
+        kind=kind,
+        patient=patient_of(content),
+        study=text_of(content, "StudyInstanceUID"),
+        series=text_of(content, "SeriesInstanceUID"),
+        number=int(content.get("SeriesNumber") or 0),
+        modality=text_of(content, "Modality"),
+        num_colours=int(content.get("SamplesPerPixel") or 1),
+        slices=slices,
+        structures=structures_of(content),
+        drawn_on=_drawn_on(content) if kind in ("seg", "rtstruct") else (),
+        privacy=privacy_of(content, path.parent if len(slices) == 1 else path),
+    )
+
+
+def _is_cut_off(content: Dataset) -> bool:
+    """Return whether a file without a size should be an image, or says half what it is; pydicom reads what is there."""
+    storage = UID(content.get("SOPClassUID") or content.file_meta.get("MediaStorageSOPClassUID") or "")
+    unknown = storage.name == storage and storage[: len(STANDARD)] == STANDARD[: len(storage)]
+    return not content.get("Rows") and (unknown or storage.name.endswith("Image Storage"))
+
+
+def _kind_of(content: Dataset) -> str:
+    modality, storage = text_of(content, "Modality"), text_of(content, "SOPClassUID")
+    if modality in ("SEG", "RTSTRUCT"):
+        return modality.lower()
+    if not content.get("Rows") or modality in OTHERS:
+        return "other"
+    if "LOCALIZER" in (content.get("ImageType") or ()):
+        return "localiser"
+    placed = bool(content.get("ImagePositionPatient") and content.get("ImageOrientationPatient"))
+    if not (placed or content.get(GROUPS[0])) or (modality in RADIOGRAPHS and not storage.startswith(RECONSTRUCTED)):
+        return "picture"
+    return "other" if content.get("SamplesPerPixel") == 3 else "volume"  # coloured slices are fusions for the eye
+
+
+def structures_of(content: Dataset) -> tuple[str, ...]:
+    """Return the names of what a mask marks, sorted; a point or an open line marks nothing."""
+    return tuple(sorted({*segments_of(content).values(), *regions_of(content).values()}))
+
+
+def segments_of(content: Dataset) -> dict[int, str]:
+    """Return the name of each segment of a SEG by its number."""
+    return {
+        int(item.SegmentNumber): text_of(item, "SegmentLabel") or f"segment {item.SegmentNumber}"
+        for item in content.get("SegmentSequence") or []
+    }
+
+
+def regions_of(content: Dataset) -> dict[int, str]:
+    """Return the name of each region of an RTSTRUCT that has closed contours, by its place among all regions."""
+    names = {int(item.ROINumber): text_of(item, "ROIName") for item in content.get("StructureSetROISequence") or []}
+    return {
+        place: names.get(int(region.ReferencedROINumber)) or f"region {region.ReferencedROINumber}"
+        for place, region in enumerate(content.get("ROIContourSequence") or [])
+        if any(is_closed(contour) for contour in region.get("ContourSequence") or [])
+    }
+
+
+def is_closed(contour: Dataset) -> bool:
+    """Return whether a contour of an RTSTRUCT has an inside."""
+    return text_of(contour, "ContourGeometricType").startswith("CLOSED_PLANAR")
+
+
+def _drawn_on(content: Dataset) -> tuple[str, ...]:
+    """Return the series that a SEG, or an RTSTRUCT by its studies, refers to."""
+    frames = content.get("ReferencedFrameOfReferenceSequence") or []
+    studies = [study for frame in frames for study in frame.get("RTReferencedStudySequence") or []]
+    series = [item for study in studies for item in study.get("RTReferencedSeriesSequence") or []]
+    return tuple(
+        {text_of(item, "SeriesInstanceUID") for item in (*(content.get("ReferencedSeriesSequence") or []), *series)}
+    )

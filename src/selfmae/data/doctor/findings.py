@@ -1,0 +1,98 @@
+"""What the data doctor can find: each code with its severity and what mends it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from selfmae.data.dicom import checks
+from selfmae.data.doctor.facts import split_sentence
+
+IMAGE_REMEDIES = {
+    "unreadable_image": ("error", "replace the file or remove the case"),
+    "not_finite": ("error", "replace these values, for example by 0; `selfmae inspect --fix DIR` does it in a copy"),
+    "constant_image": ("warning", "look at the file; it may be empty"),
+    "channels_differ": ("error", "convert the image or remove the case"),
+    "axes_differ": ("error", "convert the image or remove the case"),
+    "missing_spacing": ("error", "give all images in one file format"),
+    "channels_undeclared": ("error", "correct the names of the channels (modality in dataset.json)"),
+    "mask_as_image": ("warning", "put the image in the place of the mask, or remove the case"),
+    "spacing_outlier": ("warning", "check the header; a wrong unit or a lost slice distance looks like this"),
+    "size_outlier": ("warning", "look at the image; another part of the body or a scout looks like this"),
+    "intensity_units_differ": (
+        "warning",
+        "rescale these images to the unit of the others, or leave them out; data.intensity=window would clip them",
+    ),
+}
+MASK_REMEDIES = {
+    "unreadable_mask": ("error", "replace the file or remove the case"),
+    "fractional_label": ("error", "resample the mask again with nearest neighbour, or round its values"),
+    "size_differs": (
+        "error",
+        "resample the mask onto the image, or draw it anew; `selfmae inspect --fix DIR` resamples in a copy",
+    ),
+    "place_differs": (
+        "error",
+        "correct the header that is wrong, or resample the mask onto the image; `selfmae inspect --fix DIR` resamples "
+        "in a copy",
+    ),
+    "place_shifted": ("warning", "copy the header of the image to the mask if they were drawn on the same grid"),
+    "undeclared_label": ("error", "declare the value as a label, or set it to 0 in the mask"),
+    "absent_label": ("warning", "remove the label, or check the value it has in the masks"),
+    "empty_mask": ("warning", "check that nothing is there to mark"),
+    "label_values_mapped": ("note", "nothing: predicted masks have the values of your masks again"),
+    "left_right_labels": (
+        "note",
+        "nothing: where training mirrors an image from left to right, it swaps these labels (augment.swap_sides)",
+    ),
+}
+SET_REMEDIES = {
+    "same_patient_across_parts": ("error", "give each patient one split"),
+    "too_few_patients": ("error", "label at least 3 patients, one for each part"),
+    "duplicate_across_parts": ("warning", "nothing: the copy that training or model choice would see is left out"),
+    "duplicate_image": ("warning", "remove one of them"),
+    "near_duplicate_across_parts": ("warning", "nothing: the copy that training or model choice would see is left out"),
+    "near_duplicate_image": ("warning", "look at them, and remove one if they are one image"),
+    "near_duplicate_ids": ("warning", "look at the files: if they are one case, remove one; if not, rename one"),
+    "rare_finding": ("warning", "its score will be undefined or mean little: collect more, or leave it out"),
+}
+LIST_REMEDIES = {  # what a reader says of the files it reads; its own sentence says what mends it
+    "unusable_source": ("error", "correct what the sentence names"),
+    "damaged_list": ("error", "mend the file"),
+    "missing_file": ("error", "put the files there or take them off the list"),
+    "unpaired": ("error", "add the files that are missing, or rename them"),
+    "unknown_label": ("error", "correct the label"),
+    "unknown_split": ("error", "correct the split"),
+    "empty_value": ("error", "fill the empty values"),
+    "duplicate_row": ("error", "list each image once"),
+    "duplicate_id": ("error", "remove the repeats or rename the files"),
+}
+
+# code: severity, what mends it
+REMEDIES = {**IMAGE_REMEDIES, **MASK_REMEDIES, **SET_REMEDIES, **LIST_REMEDIES, **checks.REMEDIES}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a user should know: `severity` is "error", "warning" or "note"; `cases` holds all ids."""
+
+    code: str
+    severity: str
+    cases: tuple[str, ...]
+    cause: str
+    fix: str
+
+
+def make_finding(code: str, cases: Iterable[str], cause: str, fix: str = "") -> Finding:
+    """Return a finding with the severity of its code, and the code's remedy where there is no other."""
+    severity, usual = REMEDIES[code]
+    return Finding(code, severity, tuple(cases), cause, fix or usual)
+
+
+def finding_of(code: str, sentence: str, cases: Iterable[str] = ()) -> Finding:
+    """Return a finding of an error's sentence; the fix is the code's where it says none."""
+    return make_finding(code, cases, *split_sentence(sentence))
+
+
+def join(texts: Sequence[str], count: int = 3) -> str:
+    """Return the first few texts and how many more there are."""
+    rest = f" and {len(texts) - count} more" if len(texts) > count else ""
+    return ", ".join(texts[:count]) + rest

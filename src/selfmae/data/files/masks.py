@@ -1,0 +1,95 @@
+"""Masks in memory: reading, and writing onto the grid and in the axis order of the file of their image."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel import orientations
+from PIL import Image as Picture
+
+from selfmae.data.dicom.pixels import is_dicom
+from selfmae.data.files.itk import ENDINGS, save_itk
+from selfmae.data.files.names import PICTURES, suffix_of
+from selfmae.data.files.raw import is_volume, load_volume, read_raw
+from selfmae.errors import UserError
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask in memory, in the axis order of the image it belongs to."""
+
+    array: np.ndarray  # [*S] integers
+    spacing_mm: tuple[float, ...]
+    affine: np.ndarray | None
+
+
+def read_mask(path: Path) -> Mask:
+    """Return a mask; raise `UserError` where its values are not whole numbers or it has several channels."""
+    raw = read_raw(path, mask=True)
+    array = raw.array
+    if array.ndim > raw.num_axes and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != raw.num_axes:
+        raise UserError(
+            f"The mask {path} has {array.shape[-1]} channels, but a mask has one with a number for each label: "
+            "join the channels to one."
+        )
+    if not np.issubdtype(array.dtype, np.integer):
+        array = _as_whole(array, path)
+    return Mask(array, raw.spacing_mm, raw.affine)
+
+
+def _as_whole(array: np.ndarray, path: Path) -> np.ndarray:
+    """Return the numbers of a mask as integers, plane by plane; raise `UserError` where one is none."""
+    small = array.size > 0 and abs(array.min()) < 2**15 and abs(array.max()) < 2**15
+    whole = np.empty(array.shape, np.int16 if small else np.int32)
+    for plane, rounded in zip(array, whole, strict=True):
+        rounded[...] = np.nan_to_num(plane)
+        if not np.array_equal(rounded, plane):
+            raise UserError(
+                f"The mask {path} holds fractions (or NaN), but masks hold whole numbers, one for each label: "
+                "was it resampled with interpolation, or is it an image?",
+                "fractional_label",
+            )
+    return whole
+
+
+def mask_suffix(like: Path) -> str:
+    """Return the ending of a mask file that goes with an image file."""
+    suffix = suffix_of(like)
+    if suffix in ENDINGS:
+        return ".mha" if suffix == ".mhd" else suffix  # one file, not two
+    if is_volume(like):
+        return ".nii.gz"  # also for a DICOM series
+    return ".png" if suffix in PICTURES or is_dicom(like) else ".npy"
+
+
+def write_mask(array: np.ndarray, path: Path, like: Path) -> None:
+    """Write a mask [*S], in the axis order of `read_image(like)`, onto the grid and in the axis order of `like`."""
+    number_type = np.uint8 if array.max(initial=0) < 256 else np.uint16
+    array = array.astype(number_type)
+    part = path.with_name(f".part-{path.name}")
+    if is_volume(like):
+        reference = load_volume(like)
+        own = orientations.io_orientation(reference.affine)
+        back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), own)
+        array = orientations.apply_orientation(array, back)
+        if suffix_of(path) in ENDINGS:
+            save_itk(array, part, like)
+        else:
+            _save_nifti(array, part, reference)
+    elif suffix_of(path) == ".png":
+        Picture.fromarray(array).save(part, format="PNG")
+    else:
+        np.save(part, array)
+    part.replace(path)
+
+
+def _save_nifti(array: np.ndarray, path: Path, like: Any) -> None:
+    mask = nib.Nifti1Image(array, like.affine, like.header)
+    mask.header.set_data_dtype(array.dtype)
+    mask.header.set_slope_inter(1, 0)
+    mask.header["cal_max"] = mask.header["cal_min"] = 0
+    nib.save(mask, path)

@@ -1,0 +1,33 @@
+"""Names of image files: which endings can be read, and what a name is without its ending."""
+
+from pathlib import Path
+
+from selfmae.data.files import arrays
+from selfmae.data.files.itk import ENDINGS
+
+NIFTI = (".nii", ".nii.gz")
+VOLUMES = (*NIFTI, *ENDINGS)
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+ARRAYS = arrays.ENDINGS
+DICOM = (".dcm", ".dicom", ".ima")  # of files that are one image; those of a series may have any name
+
+
+def suffix_of(path: Path) -> str:
+    """Return the file's ending in lower case, ".nii.gz" counted as one."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def stem_of(path: Path) -> str:
+    """Return the file's name without its ending."""
+    return path.name[: len(path.name) - len(suffix_of(path))] if suffix_of(path) else path.name
+
+
+def is_image(path: Path) -> bool:
+    """Return whether the name is that of an image file which can be read."""
+    return suffix_of(path) in (*VOLUMES, *PICTURES, *ARRAYS) and not path.name.startswith(".")
+
+
+def may_be_dicom(path: Path) -> bool:
+    """Return whether the name is that of a DICOM file, which may be an image, a slice, or none of both."""
+    return suffix_of(path) in DICOM and not path.name.startswith(".")

@@ -1,0 +1,1 @@
+"""Preparation: each image resampled and normalised once, and kept on disk."""

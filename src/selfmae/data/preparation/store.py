@@ -1,0 +1,184 @@
+"""Prepared images on disk: each is read, resampled and normalised once, then only crops of it are read.
+
+Images are float16 [C, *S], masks uint8 [*S], one `.npy` file each, opened as memory maps. Their names come from the
+content of their files and the options, so that runs, copies and layouts share them. Masks are prepared with the
+spacing of their image, and only when asked for: pre-training opens no label file.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from selfmae.data.case import Case
+from selfmae.data.files.identity import Digests
+from selfmae.data.files.images import read_image
+from selfmae.data.files.masks import read_mask
+from selfmae.data.files.notebook import default_cache
+from selfmae.data.files.raw import read_spacing
+from selfmae.data.preparation.places import label_places, tissue_places
+from selfmae.data.preparation.prepare import Box, find_box, prepare_image, prepare_mask
+from selfmae.data.threads import image_threads, num_cores
+from selfmae.errors import UserError
+from selfmae.options import DataOptions
+
+VERSION = 2  # of the preparation; a change makes old files unknown
+MOST_THREADS = 16  # each holds a whole image
+MOST_OPEN = 256  # files a process keeps open; reading the header again takes longer than many a crop
+
+Progress = Callable[[int, int], None]
+
+
+class Store:
+    """The prepared images and masks of one set of options; a store looks at each source file once."""
+
+    def __init__(self, options: DataOptions, label_values: Sequence[int] = ()) -> None:
+        self.options = options
+        self.label_values = tuple(label_values)
+        self.folder = Path(options.cache) if options.cache else default_cache()
+        self._grid = (options.size, options.spacing_mm, options.spacing_mm and options.anisotropy)
+        self._how = repr(
+            (
+                *(self._grid, options.interpolation, options.intensity, options.window, options.equalise),
+                *(options.crop_foreground, options.normalise_crops, len(options.channels)),
+            )
+        )
+        self._is_spaced = bool(options.spacing_mm and not options.size)  # a mask's grid depends on its image
+        self._digests = Digests(self.folder / "digests.txt")
+        self._paths: dict[tuple[str, tuple[Path, ...]], Path] = {}
+
+    def image(self, case: Case) -> np.ndarray:
+        """Return the prepared image [C, *S] of a case, a float16 memory map."""
+        path = self.image_path(case)
+        if not path.exists():
+            with _naming(case.images[0]):
+                array = prepare_image(read_image(case.images), self.options)
+            box = find_box(array, self.options)
+            if self.options.crop_foreground:
+                self._write(path.with_suffix(".box.npy"), np.array([box.corner, box.shape, box.whole]))
+            self._write(path, box.cut(array))
+        return _opened(path)
+
+    def mask(self, case: Case) -> np.ndarray:
+        """Return the prepared mask [*S] of a case, uint8 label places (0 is background), a memory map."""
+        path = self.mask_path(case)
+        if not path.exists():
+            assert isinstance(case.target, Path)
+            with _naming(case.target):
+                spacing = read_spacing(case.images[0]) if self._is_spaced else ()
+                array = prepare_mask(read_mask(case.target), self.label_values, self.options, spacing)
+            self._write(path, self.box(case).cut(array) if self.options.crop_foreground else array)
+        return _opened(path)
+
+    def box(self, case: Case) -> Box:
+        """Return the part of the prepared grid that image and mask of a case show."""
+        image = self.image(case)
+        if not self.options.crop_foreground:
+            return Box((0,) * (image.ndim - 1), image.shape[1:], image.shape[1:])
+        corner, shape, whole = np.load(self.image_path(case).with_suffix(".box.npy")).tolist()
+        return Box(tuple(corner), tuple(shape), tuple(whole))
+
+    def label_places(self, case: Case) -> np.ndarray:
+        """Return voxels of each label of a case (see `places.py`), a memory map."""
+        return self._places(self.mask_path(case), lambda: label_places(self.mask(case)))
+
+    def tissue_places(self, case: Case) -> np.ndarray:
+        """Return voxels of a case's image that are not air (see `places.py`), a memory map; opens no label file."""
+        return self._places(self.image_path(case), lambda: tissue_places(self.image(case)))
+
+    def prepare(
+        self, cases: Sequence[Case], masks: bool, progress: Progress | None = None, places: bool = False
+    ) -> None:
+        """Prepare all cases side by side; `progress` is told how many of how many are done.
+
+        With `places` also the voxels that crops may be centred on: of labels if `masks`, else of tissue.
+        """
+
+        def one(case: Case) -> None:
+            self.image(case)
+            if masks and isinstance(case.target, Path):
+                self.mask(case)
+                if places:
+                    self.label_places(case)
+            elif places:
+                self.tissue_places(case)
+
+        with image_threads(min(num_cores(), MOST_THREADS)) as pool:
+            for done, _ in enumerate(pool.map(one, cases), start=1):
+                if progress:
+                    progress(done, len(cases))
+
+    def holds(self, case: Case, masks: bool) -> bool:
+        """Return whether the image (and mask, if asked) of a case is prepared; no file that was never read is read."""
+        target = (case.target,) if masks and isinstance(case.target, Path) else ()
+        if not all(self._digests.remembers(source) for source in (*case.images, *target)):
+            return False
+        return self.image_path(case).exists() and (not target or self.mask_path(case).exists())
+
+    def image_path(self, case: Case) -> Path:
+        """Return the file that holds the prepared image of a case, or will."""
+        return self._path("image", case.images, self._how)
+
+    def mask_path(self, case: Case) -> Path:
+        """Return the file that holds the prepared mask of a case, or will."""
+        if not isinstance(case.target, Path):
+            raise UserError(f"Case {case.id!r} has no mask: only labelled cases can be trained on or evaluated.")
+        how = repr((self._grid, self.options.mask_interpolation, self.label_values))
+        if self.options.crop_foreground:
+            return self._path("mask", (case.target, *case.images), how + self._how)
+        return self._path("mask", (case.target, *case.images[: int(self._is_spaced)]), how)
+
+    def _places(self, beside: Path, find: Callable[[], np.ndarray]) -> np.ndarray:
+        path = beside.with_suffix(".places.npy")
+        if not path.exists():
+            self._write(path, find())
+        return _opened(path)
+
+    def _path(self, kind: str, sources: tuple[Path, ...], how: str) -> Path:
+        """Return the file for these sources: its name changes with their content and the options."""
+        if (kind, sources) not in self._paths:
+            digest = hashlib.blake2b(f"{VERSION}{kind}{how}".encode(), digest_size=16)
+            for source in sources:
+                digest.update(f"{self._digests.content(source)}\0".encode())
+            name = digest.hexdigest()
+            self._paths[kind, sources] = self.folder / name[:2] / f"{name}.npy"
+        return self._paths[kind, sources]
+
+    def _write(self, path: Path, array: np.ndarray) -> None:
+        """Write at once or not at all: a reader never sees half a file, nor does a later run."""
+        part = path.with_name(f"{path.stem}.{os.getpid()}.{threading.get_ident()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                np.save(file, array)
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise UserError(
+                f"The prepared images could not be written to {self.folder} ({error.strerror or error}): free some "
+                "space there, or name another folder in data.cache."
+            ) from error
+
+
+@lru_cache(maxsize=MOST_OPEN)
+def _opened(path: Path) -> np.ndarray:
+    """Return a file of the store as a memory map. What a name stands for never changes, so the map is kept."""
+    array: np.ndarray = np.load(path, mmap_mode="r")
+    return array
+
+
+@contextmanager
+def _naming(source: Path) -> Iterator[None]:
+    """Put the file's name into an error of its preparation that does not name it."""
+    try:
+        yield
+    except UserError as error:
+        if source.name in str(error):
+            raise
+        raise UserError(f"{source}: {error}") from error

@@ -1,0 +1,1 @@
+"""Sampling: the stream of training batches, and random views of prepared images."""

@@ -1,0 +1,359 @@
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from selfmae.data.case import Case
+from selfmae.data.preparation import store as store_module
+from selfmae.data.preparation.prepare import Box
+from selfmae.data.preparation.store import Store
+from selfmae.errors import UserError
+from selfmae.options import DataOptions
+
+
+def write_volume(path: Path, array: np.ndarray) -> Path:
+    nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+    return path
+
+
+def make_case(folder: Path, number: int = 0, size: int = 6) -> Case:
+    rng = np.random.default_rng(number)
+    image = write_volume(folder / f"image{number}.nii.gz", rng.normal(size=(size, size, size)).astype(np.float32))
+    labels = rng.integers(0, 3, (size, size, size)).astype(np.uint8)
+    return Case(f"c{number}", f"p{number}", (image,), write_volume(folder / f"mask{number}.nii.gz", labels), "train")
+
+
+def options_in(folder: Path, **change: object) -> DataOptions:
+    return DataOptions(source="x", cache=str(folder / "cache"), intensity="zscore", crop=(4, 4, 4), **change)  # type: ignore[arg-type]
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the prepared files, and parts of some, without the memory of digests."""
+    return sorted(path for path in (folder / "cache").rglob("*") if path.is_file() and path.suffix != ".txt")
+
+
+def test_images_are_float16_and_masks_places_of_the_labels_both_memory_maps(tmp_path: Path) -> None:
+    case, store = make_case(tmp_path), Store(options_in(tmp_path), (2,))
+    image, mask = store.image(case), store.mask(case)
+    assert (image.dtype, mask.dtype) == (np.float16, np.uint8)
+    assert isinstance(image, np.memmap)
+    assert isinstance(mask, np.memmap)
+    assert isinstance(case.target, Path)
+    assert np.array_equal(mask, np.asarray(nib.load(case.target).dataobj) == 2)
+    raw = nib.load(case.images[0]).get_fdata()
+    assert np.allclose(image[0], (raw - raw.mean()) / raw.std(), atol=2e-3)
+
+
+def test_a_prepared_image_is_read_from_the_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, store = make_case(tmp_path), Store(options_in(tmp_path))
+    first = np.array(store.image(case))
+    monkeypatch.setattr(store_module, "read_image", lambda paths: pytest.fail("read again"))
+    assert np.array_equal(Store(options_in(tmp_path)).image(case), first)
+
+
+def test_a_crop_maps_the_file_and_does_not_read_it_whole(tmp_path: Path) -> None:
+    case, store = make_case(tmp_path), Store(options_in(tmp_path))
+    crop = store.image(case)[:, 1:3, 1:3, 1:3]
+    assert isinstance(crop.base, np.memmap)
+    assert Path(crop.filename) == files_of(tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": (4, 4, 4)},
+        {"spacing_mm": (2.0, 2.0, 2.0)},
+        {"spacing_mm": (2.0, 2.0, 8.0), "anisotropy": 0.0},
+        {"spacing_mm": (2.0, 2.0, 2.0), "interpolation": "spline"},
+        {"equalise": True},
+    ],
+)
+def test_other_options_make_another_file(tmp_path: Path, change: dict[str, object]) -> None:
+    case = make_case(tmp_path)
+    one, other = Store(options_in(tmp_path)).image(case), Store(options_in(tmp_path, **change)).image(case)
+    assert len(files_of(tmp_path)) == 2
+    assert one.shape != other.shape or not np.array_equal(one, other)
+
+
+def test_the_crop_and_the_cache_play_no_part_in_the_preparation(tmp_path: Path) -> None:
+    case = make_case(tmp_path)
+    Store(options_in(tmp_path)).image(case)
+    Store(DataOptions(source="y", cache=str(tmp_path / "cache"), intensity="zscore", crop=(2, 2, 2))).image(case)
+    assert len(files_of(tmp_path)) == 1
+
+
+def test_mean_and_deviation_are_no_part_of_what_is_stored(tmp_path: Path) -> None:
+    case = make_case(tmp_path)
+    one, other = (Store(options_in(tmp_path, mean=mean)).image(case) for mean in (0.0, 5.0))
+    assert np.array_equal(one, other)
+    assert len(files_of(tmp_path)) == 1
+
+
+def test_other_interpolations_of_a_mask_make_another_file(tmp_path: Path) -> None:
+    case = make_case(tmp_path)
+    for how in ("nearest", "linear"):
+        Store(options_in(tmp_path, spacing_mm=(0.5, 0.5, 0.5), mask_interpolation=how), (1, 2)).mask(case)
+    assert len(files_of(tmp_path)) == 2
+
+
+def test_copies_and_renamed_files_share_what_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = make_case(tmp_path)
+    first = np.array(Store(options_in(tmp_path)).image(case))
+    copy = tmp_path / "elsewhere" / "other.nii.gz"
+    copy.parent.mkdir()
+    shutil.copy(case.images[0], copy)
+    monkeypatch.setattr(store_module, "read_image", lambda paths: pytest.fail("prepared again"))
+    assert np.array_equal(Store(options_in(tmp_path)).image(Case("d", "q", (copy,), None, "test")), first)
+
+
+def test_the_order_of_channels_matters(tmp_path: Path) -> None:
+    one, other = (make_case(tmp_path, number).images[0] for number in (0, 1))
+    pair, swapped = (
+        Store(options_in(tmp_path)).image(Case("c", "p", images, None, "train"))
+        for images in ((one, other), (other, one))
+    )
+    assert np.array_equal(pair, swapped[::-1])
+    assert not np.array_equal(pair, swapped)
+
+
+def test_other_label_values_make_another_mask_and_other_intensities_do_not(tmp_path: Path) -> None:
+    case = make_case(tmp_path)
+    one, other = Store(options_in(tmp_path), (1, 2)).mask(case), Store(options_in(tmp_path), (2, 1)).mask(case)
+    assert not np.array_equal(one, other)
+    Store(DataOptions(source="x", cache=str(tmp_path / "cache"), intensity="range", crop=(4, 4, 4)), (1, 2)).mask(case)
+    assert len(files_of(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("extent", [6, 7])
+def test_a_file_that_changed_is_prepared_again_even_if_its_size_is_the_same(tmp_path: Path, extent: int) -> None:
+    path = write_volume(tmp_path / "image.nii", np.zeros((6, 6, 6), dtype=np.float32))
+    case, before = Case("c", "p", (path,), None, "train"), path.stat()
+    assert not Store(options_in(tmp_path)).image(case).any()
+    write_volume(path, np.random.default_rng(9).normal(size=(6, 6, extent)).astype(np.float32))
+    assert (path.stat().st_size == before.st_size) == (extent == 6)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert Store(options_in(tmp_path)).image(case).any()
+
+
+def test_no_mask_is_opened_when_masks_are_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [make_case(tmp_path, number) for number in range(3)]
+    monkeypatch.setattr(store_module, "read_mask", lambda path: pytest.fail("a mask was opened"))
+    Store(options_in(tmp_path), (1,)).prepare(cases, masks=False)
+    assert len(files_of(tmp_path)) == 3
+
+
+def test_preparing_tells_its_progress_and_uses_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [make_case(tmp_path, number) for number in range(4)]
+    together = threading.Barrier(2, timeout=20)  # passed only if two threads prepare at one time
+    monkeypatch.setattr(store_module, "num_cores", lambda: 2)
+    read = store_module.read_image
+    monkeypatch.setattr(store_module, "read_image", lambda paths: (together.wait(), read(paths))[1])
+    told: list[tuple[int, int]] = []
+    Store(options_in(tmp_path), (1,)).prepare(cases, masks=True, progress=lambda *numbers: told.append(numbers))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert len(files_of(tmp_path)) == 8
+
+
+def test_findings_have_no_mask_to_prepare(tmp_path: Path) -> None:
+    case = Case("c", "p", make_case(tmp_path).images, (1.0, 0.0), "train")
+    Store(options_in(tmp_path)).prepare([case], masks=True)
+    with pytest.raises(UserError, match="Case 'c' has no mask: only labelled cases"):
+        Store(options_in(tmp_path)).mask(case)
+
+
+def test_a_crash_while_writing_leaves_no_file_that_is_taken_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, store, save = make_case(tmp_path), Store(options_in(tmp_path)), np.save
+
+    def crash(file, array):  # type: ignore[no-untyped-def]
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "save", crash)
+    with pytest.raises(KeyboardInterrupt):
+        store.image(case)
+    assert not list((tmp_path / "cache").rglob("*.npy"))
+    monkeypatch.setattr(np, "save", save)
+    assert store.image(case).shape == (1, 6, 6, 6)
+
+
+def test_a_full_disk_is_a_sentence_that_names_the_folder_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file, array):  # type: ignore[no-untyped-def]
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(UserError) as caught:
+        Store(options_in(tmp_path)).image(make_case(tmp_path))
+    assert str(caught.value) == (
+        f"The prepared images could not be written to {tmp_path / 'cache'} (No space left on device): "
+        "free some space there, or name another folder in data.cache."
+    )
+    assert files_of(tmp_path) == []
+
+
+def test_a_cache_that_is_no_folder_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(UserError, match=r"could not be written to .*cache .*name another folder in data\.cache"):
+        Store(options_in(tmp_path)).image(make_case(tmp_path))
+
+
+def test_an_image_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
+    case = make_case(tmp_path)
+    case.images[0].unlink()
+    with pytest.raises(UserError, match=r"The image .*image0\.nii\.gz was there when its folder was read, but is gone"):
+        Store(options_in(tmp_path)).image(case)
+
+
+def test_an_error_of_the_preparation_names_the_file(tmp_path: Path) -> None:
+    case = make_case(tmp_path)
+    assert isinstance(case.target, Path)
+    write_volume(case.target, np.full((6, 6, 6), -1, dtype=np.int16))
+    with pytest.raises(UserError, match=r"mask0\.nii\.gz: The mask holds -1, but its values must be 0 or above"):
+        Store(options_in(tmp_path), (1,)).mask(case)
+    with pytest.raises(UserError, match=r"image0\.nii\.gz: data\.size \[4, 4\] is made for 2 axes"):
+        Store(options_in(tmp_path, size=(4, 4))).image(case)
+
+
+def test_a_member_of_an_archive_is_known_by_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "set.npz"
+    archive.write_bytes(b"x")
+    image = store_module.read_image(make_case(tmp_path).images)
+    monkeypatch.setattr(store_module, "read_image", lambda paths: image)
+    store = Store(options_in(tmp_path))
+    for member in ("train/0", "train/1"):
+        store.image(Case(member, member, (archive / member,), None, "train"))
+    assert len(files_of(tmp_path)) == 2
+
+
+def test_the_cache_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert Store(DataOptions(source="x")).folder == tmp_path / "selfmae"
+
+
+def test_two_processes_may_prepare_the_same_images(tmp_path: Path) -> None:
+    cases = [make_case(tmp_path, number, size=24) for number in range(6)]
+    code = f"""
+from pathlib import Path
+from selfmae.data.case import Case
+from selfmae.data.preparation.prepare import Box
+from selfmae.data.preparation.store import Store
+from selfmae.options import DataOptions
+cases = [Case(str(n), str(n), (Path({str(tmp_path)!r}) / f"image{{n}}.nii.gz",), None, "train") for n in range(6)]
+store = Store(DataOptions(source="x", cache={str(tmp_path / "cache")!r}, intensity="zscore", crop=(4, 4, 4)))
+for _ in range(3):
+    store.prepare(cases, masks=False)
+"""
+    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [other.wait(timeout=120) for other in others] == [0, 0]
+    assert [path.suffix for path in files_of(tmp_path)] == [".npy"] * 6
+    lines = (tmp_path / "cache" / "digests.txt").read_text().splitlines()
+    assert len(set(lines)) == 6
+    assert {len(line) for line in lines} == {74}
+    assert all(np.isfinite(Store(options_in(tmp_path)).image(case)).all() for case in cases)
+
+
+def test_torch_has_its_threads_back_after_preparing(tmp_path: Path) -> None:
+    before, inside = torch.get_num_threads(), []
+    Store(options_in(tmp_path)).prepare(
+        [make_case(tmp_path)], masks=False, progress=lambda done, total: inside.append(done)
+    )
+    assert inside == [1]
+    assert torch.get_num_threads() == before
+
+
+def make_body(folder: Path) -> Case:
+    """Return a case whose image is zero but for a box, and whose mask has a label reaching out of it."""
+    image, mask = np.zeros((12, 10, 8), dtype=np.float32), np.zeros((12, 10, 8), dtype=np.uint8)
+    image[3:9, 2:7, 1:8] = np.random.default_rng(0).uniform(1, 2, (6, 5, 7))
+    mask[5:11, 3:5, 2:4] = 1
+    paths = write_volume(folder / "body.nii.gz", image), write_volume(folder / "organ.nii.gz", mask)
+    return Case("c", "p", paths[:1], paths[1], "train")
+
+
+def test_image_and_mask_are_cropped_to_the_foreground_of_the_image(tmp_path: Path) -> None:
+    case = make_body(tmp_path)
+    whole, cropped = (Store(options_in(tmp_path, crop_foreground=crop), (1,)) for crop in (False, True))
+    mask = cropped.mask(case)
+    assert cropped.image(case).shape == (1, 6, 5, 7)
+    assert np.array_equal(cropped.image(case), whole.image(case)[:, 3:9, 2:7, 1:8])
+    assert np.array_equal(mask, whole.mask(case)[3:9, 2:7, 1:8])
+    assert cropped.box(case) == Box((3, 2, 1), (6, 5, 7), (12, 10, 8))
+    assert whole.box(case) == Box((0, 0, 0), (12, 10, 8), (12, 10, 8))
+
+
+def test_places_of_labels_are_kept_beside_the_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, store = make_case(tmp_path), Store(options_in(tmp_path), (1, 2))
+    store.prepare([case], masks=True, places=True)
+    assert len(files_of(tmp_path)) == 3
+    monkeypatch.setattr(store_module, "label_places", lambda mask: pytest.fail("searched again"))
+    table, mask = store.label_places(case), np.asarray(store.mask(case)).ravel()
+    assert [set(mask[row[1 : 1 + row[0]]]) for row in table] == [{1}, {2}]
+
+
+def test_places_of_tissue_are_kept_beside_the_image_and_open_no_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, store = make_body(tmp_path), Store(options_in(tmp_path), (1,))
+    monkeypatch.setattr(store_module, "read_mask", lambda path: pytest.fail("a mask was opened"))
+    store.prepare([case], masks=False, places=True)
+    assert len(files_of(tmp_path)) == 2
+    monkeypatch.setattr(store_module, "tissue_places", lambda image: pytest.fail("searched again"))
+    (row,) = store.tissue_places(case)
+    image = np.asarray(store.image(case))[0]
+    assert (image.ravel()[row[1:]] > image.min()).all()
+
+
+def test_an_interrupted_preparation_continues_with_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases, read, opened = [make_case(tmp_path, number) for number in range(4)], store_module.read_image, []
+    monkeypatch.setattr(store_module, "num_cores", lambda: 1)
+
+    def stop_at_third(paths: tuple[Path, ...]) -> object:
+        opened.append(paths)
+        if len(opened) == 3:
+            raise UserError("stop")
+        return read(paths)
+
+    monkeypatch.setattr(store_module, "read_image", stop_at_third)
+    with pytest.raises(UserError, match="stop"):
+        Store(options_in(tmp_path)).prepare(cases, masks=False)
+    done = len(files_of(tmp_path))
+    opened.clear()
+    monkeypatch.setattr(store_module, "read_image", lambda paths: (opened.append(paths), read(paths))[1])
+    Store(options_in(tmp_path)).prepare(cases, masks=False)
+    assert done >= 2
+    assert len(opened) == 4 - done
+
+
+def test_a_mask_has_the_grid_of_its_image_whatever_its_header_says(tmp_path: Path) -> None:
+    image = write_volume(tmp_path / "image.nii", np.random.default_rng(0).random((41, 9, 9)).astype(np.float32))
+    mask = tmp_path / "mask.nii"
+    nib.save(nib.Nifti1Image(np.ones((41, 9, 9), np.uint8), np.diag([1.006, 1, 1, 1])), mask)
+    store = Store(options_in(tmp_path, spacing_mm=(0.8, 1.0, 1.0)), (1,))
+    case = Case("c", "p", (image,), mask, "train")
+    assert store.mask(case).shape == store.image(case).shape[1:] == (51, 9, 9)
+
+
+def test_a_mask_without_a_spacing_takes_that_of_its_image_and_follows_it(tmp_path: Path) -> None:
+    mask = tmp_path / "mask.npy"
+    np.save(mask, np.ones((8, 8, 8), np.uint8))
+    for step in (1, 2):
+        image = tmp_path / "image.nii"
+        nib.save(
+            nib.Nifti1Image(np.eye(8, dtype=np.float32)[None] + np.zeros((8, 1, 1)), np.diag([step] * 3 + [1])), image
+        )
+        store = Store(options_in(tmp_path, spacing_mm=(2.0, 2.0, 2.0)), (1,))
+        assert store.mask(Case("c", "p", (image,), mask, "train")).shape == (4 * step,) * 3

@@ -1,0 +1,96 @@
+"""Random views: where a crop lies, and how often it is mirrored, turned and scaled."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from selfmae.data.preparation.places import label_places
+from selfmae.data.sampling.samples import take_crop, take_image, take_mask
+from selfmae.data.sampling.views import View, draw_corner, draw_view, middle_corner
+from selfmae.options import AugmentOptions
+
+
+def whole_view(shape: tuple[int, ...], options: AugmentOptions, rng: Any) -> View:
+    """Draw a view of the whole image."""
+    return draw_view(shape, shape, (0,) * len(shape), options, rng)
+
+
+def test_corners_are_drawn_evenly_over_all_places() -> None:
+    corners = [draw_corner((6, 4, 3), (4, 4, 5), np.random.default_rng(n), None, 0.0) for n in range(600)]
+    assert {corner[1:] for corner in corners} == {(0, 0)}
+    counts = np.bincount([corner[0] for corner in corners])
+    assert len(counts) == 3
+    assert counts.min() > 150
+
+
+def test_the_middle_crop_has_as_much_on_either_side() -> None:
+    assert middle_corner((10, 7, 3), (4, 4, 4)) == (3, 1, 0)
+
+
+def test_the_foreground_share_of_crops_shows_a_label() -> None:
+    mask = np.zeros((40, 40), dtype=np.uint8)
+    mask[35, 3] = 1
+    places = label_places(mask)
+    for share in (0.0, 0.4, 1.0):
+        draws = [draw_corner(mask.shape, (5, 5), np.random.default_rng(n), places, share) for n in range(400)]
+        shown = np.mean([take_crop(mask, corner, (5, 5)).any() for corner in draws])
+        assert shown == pytest.approx(share, abs=0.07 + 0.02)
+
+
+def test_small_labels_are_centred_as_often_as_large_ones() -> None:
+    mask = np.zeros((30, 30), dtype=np.uint8)
+    mask[:20] = 1
+    mask[25, 25] = 9
+    places = label_places(mask)
+    corners = [draw_corner(mask.shape, (5, 5), np.random.default_rng(n), places, 1.0) for n in range(400)]
+    assert np.mean([corner == (23, 23) for corner in corners]) == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_mask_without_foreground_gives_an_even_crop() -> None:
+    places = label_places(np.zeros((9, 9), dtype=np.uint8))
+    assert {draw_corner((9, 9), (8, 8), np.random.default_rng(n), places, 1.0) for n in range(50)} == {
+        (0, 0), (0, 1), (1, 0), (1, 1)
+    }  # fmt: skip
+
+
+def test_a_change_is_a_pure_function_of_the_generator() -> None:
+    image = np.random.default_rng(0).normal(size=(1, 20, 20)).astype(np.float32)
+    options = AugmentOptions(flip_axes=(0, 1), rotate_degrees=20, zoom=0.1, min_scale=0.6)
+    views = [whole_view((20, 20), options, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    one, two, other = (take_image(image, view) for view in views)
+    assert views[0] == views[1]
+    assert np.array_equal(one, two)
+    assert np.array_equal(take_mask(image[0] > 0, views[0]), take_mask(image[0] > 0, views[1]))
+    assert not np.array_equal(one, other)
+
+
+def test_flips_mirror_the_axes_named_with_their_probability() -> None:
+    image = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32)
+    always = whole_view((3, 4, 5), AugmentOptions(flip_axes=(1,), flip=1.0), np.random.default_rng(0))
+    assert np.array_equal(take_image(image, always), image[:, :, ::-1])
+    assert np.array_equal(take_mask(image[0], always), image[0, :, ::-1])
+    options = AugmentOptions(flip_axes=(0,), flip=0.25)
+    flipped = [whole_view((3, 4, 5), options, np.random.default_rng(n)).flips for n in range(400)]
+    assert {flips[1:] for flips in flipped} == {(False, False)}
+    assert np.mean([flips[0] for flips in flipped]) == pytest.approx(0.25, abs=0.07)
+
+
+@pytest.mark.parametrize("size", [64, 80])
+def test_a_resized_crop_shows_at_least_the_share_asked_for_and_never_leaves_the_image(size: int) -> None:
+    rows = np.broadcast_to(np.linspace(-1, 1, size, dtype=np.float32)[:, None], (size, size))
+    places = np.stack([rows, rows.T])
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        shown = take_image(places, draw_view((size, size), (64, 64), (0, 0), AugmentOptions(min_scale=0.3), rng))
+        assert shown.shape == (2, 64, 64)
+        height, width = (float(axis.max() - axis.min()) / 2 for axis in shown)
+        assert 0.3 * 0.85 < height * width <= 1.001
+        assert 0.7 < height / width < 1 / 0.7
+        assert abs(float(shown[0, 0].mean())) <= 1.001
+
+
+def test_quarter_turns_come_with_their_probability_and_are_equally_likely() -> None:
+    rng, options = np.random.default_rng(0), AugmentOptions(quarter_turns=0.6)
+    counts = np.bincount([whole_view((4, 4), options, rng).turns for _ in range(3000)], minlength=4) / 3000
+    assert counts == pytest.approx([0.4, 0.2, 0.2, 0.2], abs=0.03)
