@@ -1,4 +1,4 @@
-from selfmae.report.caveats import noise_sentences, outlook_sentences, unknown_sentences
+from selfmae.report.caveats import compute_sentences, noise_sentences, outlook_sentences, unknown_sentences
 
 PAIR = {"a": "scratch", "b": "mae", "verdict": "cannot tell", "ci95": [-0.01, 0.03], "num_seeds": 3}
 
@@ -29,6 +29,14 @@ def test_the_noise_of_training_is_left_open_by_one_seed_and_by_scored_masks() ->
     assert noise_sentences(PAIR, ()) == []
     assert noise_sentences(PAIR | {"num_seeds": 1}, ())[0].endswith("(use --seeds 3 or more).")
     assert noise_sentences(PAIR, ["mae"])[0].startswith("Scored masks stand for one training, so the interval does")
+
+
+def test_a_gain_that_may_be_one_of_compute_alone_says_so() -> None:
+    helped = PAIR | {"verdict": "helps", "ci95": [0.01, 0.03]}
+    assert compute_sentences(helped, ["scratch", "mae"])[0].endswith("is not known (add --equal-compute).")
+    assert compute_sentences(helped, ["scratch", "mae", "scratch+"]) == []
+    assert compute_sentences(helped | {"b": "imagenet"}, ["scratch", "imagenet"]) == []
+    assert compute_sentences(PAIR, ["scratch", "mae"]) == []
 
 
 def test_scored_masks_without_a_model_of_ours_count_each_case_as_a_patient() -> None:

@@ -26,7 +26,14 @@ from selfmae.metrics.multiple import LEVEL, holm, judge
 from selfmae.metrics.outlook import Errors, what_it_takes
 from selfmae.metrics.statistics import LABEL_RESAMPLES, VERDICT_RESAMPLES, Comparison, compare_paired
 from selfmae.options import TargetOptions
-from selfmae.report.caveats import INTERVALS, missing_sentences, noise_sentences, outlook_sentences, unknown_sentences
+from selfmae.report.caveats import (
+    INTERVALS,
+    compute_sentences,
+    missing_sentences,
+    noise_sentences,
+    outlook_sentences,
+    unknown_sentences,
+)
 from selfmae.report.results import what_instead
 from selfmae.report.words import metric_title, plural
 from selfmae.tasks.base import HEADLINES
@@ -192,7 +199,8 @@ def show_verdict(verdict: dict[str, Any], display: Display) -> None:
             f"{number(pair['difference'], sign=True)} (95 % interval {interval(pair['ci95'], sign=True)}, "
             f"{pair['num_cases']} test cases of {pair['num_patients']} patients, {plural(pair['num_seeds'], 'seed')})."
         )
-        for sentence in (*outlook_sentences(pair), *noise_sentences(pair, scored)):
+        open_points = (*outlook_sentences(pair), *noise_sentences(pair, scored))
+        for sentence in (*open_points, *compute_sentences(pair, verdict["starts"])):
             display.say(sentence)
     for sentence in (*unknown_sentences(scored, alone=len(scored) == len(verdict["starts"])), INTERVALS):
         display.say(sentence)

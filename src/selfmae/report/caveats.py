@@ -1,8 +1,9 @@
 """What a verdict leaves open, as sentences: chance, seeds, several pairs, scored masks, trainings that lack."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from selfmae.networks import SELF_STARTS
 from selfmae.report.words import p_value, plural, rounded
 
 Pair = Mapping[str, Any]
@@ -57,6 +58,17 @@ def noise_sentences(pair: Pair, scored: Sequence[str]) -> list[str]:
     return [
         "Each start was trained with one seed only, so the interval does not cover training noise: another seed may "
         "give another difference (use --seeds 3 or more)."
+    ]
+
+
+def compute_sentences(pair: Pair, starts: Collection[str]) -> list[str]:
+    """Return that a gain may be one of more compute alone, where no scratch with equal compute was trained."""
+    helped = pair["verdict"] == "helps" and pair["a"] == "scratch" and pair["b"] in SELF_STARTS
+    if not helped or "scratch+" in starts:
+        return []
+    return [
+        "Pre-training is compute that scratch did not have: whether longer training from scratch does as well is not "
+        "known (add --equal-compute)."
     ]
 
 

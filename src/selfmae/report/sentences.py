@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from selfmae.networks import SELF_STARTS
-from selfmae.report.caveats import Pair, missing_sentences, noise_sentences, outlook_sentences, unknown_sentences
+from selfmae.report.caveats import (
+    Pair,
+    compute_sentences,
+    missing_sentences,
+    noise_sentences,
+    outlook_sentences,
+    unknown_sentences,
+)
 from selfmae.report.results import Cell, Results, mean_of
 from selfmae.report.words import (
     difference_digits,
@@ -124,7 +131,8 @@ def _limits(results: Results, pair: Pair) -> list[str]:
             "rarer outcome): too few, or too much alike, for an interval."
         )
     sentences += outlook_sentences(pair)
-    return sentences + noise_sentences(pair, results.scored)
+    sentences += noise_sentences(pair, results.scored)
+    return sentences + compute_sentences(pair, results.verdict.get("starts", {}))
 
 
 def _without_comparison(results: Results) -> list[str]:
