@@ -51,7 +51,23 @@ def test_pretraining_continues_from_weights_of_images(
     for name, tensor in load_file(vit).items():
         if name.startswith("blocks"):
             torch.testing.assert_close(ours[f"encoder.{name}"], tensor, atol=1e-6, rtol=0)
-    assert read_contract(tmp_path / "out" / "model.safetensors")["start"] == str(vit)
+    contract = read_contract(tmp_path / "out" / "model.safetensors")
+    assert (contract["start"], contract["unlisted"]) == (str(vit), ["vit.safetensors"])
+
+
+def test_what_a_file_of_another_tool_has_seen_stays_unknown_for_all_that_begins_from_it(
+    tmp_path: Path, vit: Path, picture_recipe: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("pretrain", picture_recipe, "--out", tmp_path / "pre", "--start", vit) == 0
+    assert call("finetune", picture_recipe, "--out", tmp_path / "fit", "--start", f"mae:{tmp_path / 'pre'}") == 0
+    assert call("compare", tmp_path / "fit") == 0
+    sentence = (
+        "vit.safetensors does not list the images seen in training: if a test patient is among them, the score of "
+        f"mae:{tmp_path / 'pre'} is too good."
+    )
+    assert sentence in " ".join(capsys.readouterr().out.split())
+    assert call("weights", tmp_path / "fit") == 0
+    assert "began from files that list no images" in capsys.readouterr().out
 
 
 def test_the_start_of_a_pretraining_belongs_to_its_recipe(

@@ -32,6 +32,7 @@ CONTRACT = {
     "seen",
     "chosen_on",
     "seen_sets",
+    "unlisted",
     "start",
     "start_layout",
     "versions",

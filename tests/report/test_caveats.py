@@ -1,4 +1,10 @@
-from selfmae.report.caveats import compute_sentences, noise_sentences, outlook_sentences, unknown_sentences
+from selfmae.report.caveats import (
+    compute_sentences,
+    noise_sentences,
+    outlook_sentences,
+    unknown_sentences,
+    unlisted_sentences,
+)
 
 PAIR = {"a": "scratch", "b": "mae", "verdict": "cannot tell", "ci95": [-0.01, 0.03], "num_seeds": 3}
 
@@ -37,6 +43,16 @@ def test_a_gain_that_may_be_one_of_compute_alone_says_so() -> None:
     assert compute_sentences(helped, ["scratch", "mae", "scratch+"]) == []
     assert compute_sentences(helped | {"b": "imagenet"}, ["scratch", "imagenet"]) == []
     assert compute_sentences(PAIR, ["scratch", "mae"]) == []
+
+
+def test_files_that_do_not_list_what_they_have_seen_are_named() -> None:
+    assert unlisted_sentences({}) == []
+    one, two = unlisted_sentences({"unlisted": {"vit": ["vit.pth"], "mae": ["a.pth", "b.pth"]}})
+    assert one == (
+        "vit.pth does not list the images seen in training: if a test patient is among them, the score of vit is too "
+        "good."
+    )
+    assert two.startswith("a.pth and b.pth do not list")
 
 
 def test_scored_masks_without_a_model_of_ours_count_each_case_as_a_patient() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display, interval, number
 from selfmae.jobs.folders.folder import read_json, read_recipe, read_table, write_json
-from selfmae.jobs.folders.seen import check_models, say_leakage
+from selfmae.jobs.folders.seen import check_models, say_leakage, unlisted_in
 from selfmae.jobs.verdict.evaluations import Evaluation, find_evaluations, name_apart, target_of
 from selfmae.jobs.verdict.runs import (
     Runs,
@@ -33,6 +33,7 @@ from selfmae.report.caveats import (
     noise_sentences,
     outlook_sentences,
     unknown_sentences,
+    unlisted_sentences,
 )
 from selfmae.report.results import what_instead
 from selfmae.report.words import metric_title, plural
@@ -67,6 +68,8 @@ def compare(
     missing, cells = missing_cells(folders, cells), keep_complete(cells, folders)
     runs = {start: join_rows([cell for cell in cells if cell.start == start]) for start in starts}
     verdict = _verdict(runs, target) | {"leakage": leakage, "missing": missing}
+    if unlisted := unlisted_in(known):
+        verdict["unlisted"] = unlisted
     if scored := [start for start in starts if not known[start]]:
         verdict["scored"] = scored
     is_run = len(folders) == 1 and (folders[0] / "run.json").exists()
@@ -202,5 +205,6 @@ def show_verdict(verdict: dict[str, Any], display: Display) -> None:
         open_points = (*outlook_sentences(pair), *noise_sentences(pair, scored))
         for sentence in (*open_points, *compute_sentences(pair, verdict["starts"])):
             display.say(sentence)
-    for sentence in (*unknown_sentences(scored, alone=len(scored) == len(verdict["starts"])), INTERVALS):
+    unknown = unknown_sentences(scored, alone=len(scored) == len(verdict["starts"]))
+    for sentence in (*unknown, *unlisted_sentences(verdict), INTERVALS):
         display.say(sentence)

@@ -12,13 +12,15 @@ from torch import nn
 from selfmae.errors import UserError, did_you_mean
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import load_model
-from selfmae.jobs.folders.folder import read_recipe, write_json
+from selfmae.jobs.folders.folder import read_recipe, write_text
+from selfmae.jobs.folders.seen import Seen
 from selfmae.models.exports import Export, is_classifier, to_monai, to_timm
 from selfmae.models.weights import read_weights, write_tensors
 from selfmae.networks import VIT
 from selfmae.options import Recipe
 
 TOOLS: dict[str, Callable[..., Export]] = {"timm": to_timm, "monai": to_monai}
+SEEN_KEYS = tuple(Seen().as_content())
 ENDINGS = {"timm": (".safetensors", ".pth", ".pt"), "monai": (".pth", ".pt", ".safetensors"), "onnx": (".onnx",)}
 
 
@@ -53,7 +55,10 @@ def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
             described |= {"output": output_of(recipe)}
         if exported.model.endswith("nets.ViT"):
             described |= {"returns": "(output, hidden states of the blocks)"}
-    write_json(side, described | {"input": input_of(recipe), "contract": contract})
+    # How to use the model comes first; what it has seen, thousands of lines for a large set, last.
+    contract = dict(sorted(contract.items(), key=lambda item: (item[0] in SEEN_KEYS, item[0])))
+    described = {"input": input_of(recipe)} | described | {"contract": contract}
+    write_text(side, json.dumps(described, indent=2) + "\n")
     display.say(f"Written: {out} and {side.name} beside it, which says how to build, feed and read it.")
     return [out, side]
 

@@ -87,6 +87,8 @@ def _readable(contract: Mapping[str, Any]) -> dict[str, Any]:
         if key in SEEN:
             shown = f" ({', '.join(item[:12] for item in value[:NUM_SEEN])}...)" if value else ""
             rows[SEEN[key]] = f"{len(value)}{shown}"
+        elif key == "unlisted" and value:
+            rows["began from files that list no images"] = value
         elif key == "seen_sets":
             rows["patients seen"] = f"{sum(len(found['patients']) for found in value.values())}"
             rows["data sets seen"] = f"{len(value)}"

@@ -88,6 +88,15 @@ def unknown_sentences(scored: Sequence[str], alone: bool) -> list[str]:
     ]
 
 
+def unlisted_sentences(verdict: Mapping[str, Any]) -> list[str]:
+    """Return which models began from files that do not list what they have seen, so that no leak can be found."""
+    return [
+        f"{' and '.join(files)} {'does' if len(files) == 1 else 'do'} not list the images seen in training: if a test "
+        f"patient is among them, the score of {start} is too good."
+        for start, files in verdict.get("unlisted", {}).items()
+    ]
+
+
 def missing_sentences(verdict: Mapping[str, Any]) -> list[str]:
     """Return which trainings the verdict lacks, as a sentence; none if it lacks none."""
     missing = verdict.get("missing", [])

@@ -11,6 +11,7 @@ from selfmae.report.caveats import (
     noise_sentences,
     outlook_sentences,
     unknown_sentences,
+    unlisted_sentences,
 )
 from selfmae.report.results import Cell, Results, mean_of
 from selfmae.report.words import (
@@ -44,6 +45,7 @@ def verdict_sentences(results: Results) -> list[str]:
         *_cost(results, pair),
         *_limits(results, pair),
         *unknown_sentences(results.scored, alone=not results.trained),
+        *unlisted_sentences(results.verdict),
         *missing_sentences(results.verdict),
     ]
 

@@ -54,17 +54,22 @@ class SeenSet:
 
 @dataclass(frozen=True)
 class Seen:
-    """Hashes of the images trained on and of those that chose the checkpoint, and what is known of each data set."""
+    """Hashes of the images trained on and of those that chose the checkpoint, and what is known of each data set.
+
+    `unlisted` names the weight files that training began from and that do not list what they have seen.
+    """
 
     images: frozenset[str] = NOTHING
     choice_images: frozenset[str] = NOTHING
     sets: Mapping[str, SeenSet] = field(default_factory=dict)
+    unlisted: frozenset[str] = NOTHING
 
     def __or__(self, other: "Seen") -> "Seen":
         """Return what both have seen, as a model has seen what its start saw."""
         names = self.sets.keys() | other.sets.keys()
         sets = {name: self.sets.get(name, SeenSet()) | other.sets.get(name, SeenSet()) for name in names}
-        return Seen(self.images | other.images, self.choice_images | other.choice_images, sets)
+        choice_images = self.choice_images | other.choice_images
+        return Seen(self.images | other.images, choice_images, sets, self.unlisted | other.unlisted)
 
     def as_content(self) -> dict[str, Any]:
         """Return the keys of a contract."""
@@ -72,7 +77,8 @@ class Seen:
             name: {key: sorted(value) for key, value in zip(SET_KEYS, vars(found).values(), strict=True)}
             for name, found in self.sets.items()
         }
-        return {"seen": sorted(self.images), "chosen_on": sorted(self.choice_images), "seen_sets": sets}
+        images = {"seen": sorted(self.images), "chosen_on": sorted(self.choice_images)}
+        return images | {"seen_sets": sets, "unlisted": sorted(self.unlisted)}
 
 
 def seen_in(contract: Mapping[str, Any]) -> Seen:
@@ -81,7 +87,13 @@ def seen_in(contract: Mapping[str, Any]) -> Seen:
         name: SeenSet(*(frozenset(found.get(key, ())) for key in SET_KEYS))
         for name, found in contract.get("seen_sets", {}).items()
     }
-    return Seen(frozenset(contract.get("seen", ())), frozenset(contract.get("chosen_on", ())), sets)
+    images, choice_images, unlisted = (frozenset(contract.get(key, ())) for key in ("seen", "chosen_on", "unlisted"))
+    return Seen(images, choice_images, sets, unlisted)
+
+
+def seen_in_file(path: Path, contract: Mapping[str, Any]) -> Seen:
+    """Return what the contract of a file of weights lists, or that the file has none."""
+    return seen_in(contract) if contract else Seen(unlisted=frozenset({path.name}))
 
 
 def seen_of(source: Source, trained: Iterable[Case], chosen: Iterable[Case]) -> Seen:
@@ -163,6 +175,15 @@ def check_models(folders: Mapping[str, Sequence[Path]], allowed: bool) -> list[s
                 known.setdefault(way, []).extend(ids)
         sentences += tell_leaks(known, start)
     return allow(sentences, allowed)
+
+
+def unlisted_in(folders: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
+    """Return the files that the models of each start began from and that do not list what they have seen."""
+    found = {
+        start: sorted({name for path in paths for name in seen_in(read_header(path / "model.safetensors")).unlisted})
+        for start, paths in folders.items()
+    }
+    return {start: names for start, names in found.items() if names}
 
 
 def models_in(folder: Path) -> dict[str, list[Path]]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
-from selfmae.jobs.folders.seen import Seen, seen_in
+from selfmae.jobs.folders.seen import Seen, seen_in_file
 from selfmae.models.imagenet import check_heads, imagenet_name, timm_weights
 from selfmae.models.layouts import licence_of
 from selfmae.models.networks.classifiers import fit_own_weights, fit_weights, imagenet_weights
@@ -70,7 +70,7 @@ def find_start(text: str, recipe: Recipe, flag: str = "--start") -> Start:
         raise UserError(f"{flag} {text!r} must be {KINDS}.")
     weights, contract = read_weights(path)
     fitted = transfer(weights, contract, recipe, text)
-    return Start(kind, text, fitted, seen_in(contract), str(contract.get("licence", licence_of(weights))))
+    return Start(kind, text, fitted, seen_in_file(path, contract), str(contract.get("licence", licence_of(weights))))
 
 
 def _pretrained_file(folder: str, flag: str) -> Path:
@@ -98,11 +98,12 @@ def _baseline_start(text: str, recipe: Recipe, flag: str) -> Start:
     if known and ((kind == "moco" and place) or Path(text).is_file()):
         path = Path(text) if Path(text).is_file() else _pretrained_file(place, f"{flag} {text}")
         weights, contract = read_weights(path)
+        seen = seen_in_file(path, contract)
         if not contract:
-            return Start("file", text, fit_weights(weights, recipe, text), licence="not stated")
+            return Start("file", text, fit_weights(weights, recipe, text), seen, licence="not stated")
         fitted = fit_own_weights(weights, contract, recipe, text)
         kind = "file" if Path(text).is_file() else kind
-        return Start(kind, text, fitted, seen_in(contract), str(contract.get("licence", "not stated")))
+        return Start(kind, text, fitted, seen, str(contract.get("licence", "not stated")))
     choices = f"scratch, imagenet, moco:DIR or an existing file of timm's {network}" if known else "scratch"
     raise UserError(f"{flag} {text!r} is no start of model.network {network}: give {choices}.")
 
