@@ -11,8 +11,8 @@ from selfmae.data.case import Case, Cases, Labels
 from selfmae.errors import UserError
 from selfmae.jobs.compare import compare
 from selfmae.jobs.folders.folder import read_table
-from selfmae.jobs.verdict.runs import Runs
 from selfmae.jobs.verdict.subgroups import column_groups, kept_columns, note_columns, size_groups, table_of
+from selfmae.metrics.rows import Runs
 from selfmae.options import TargetOptions
 
 Call = Callable[..., int]

@@ -12,19 +12,12 @@ from selfmae.jobs.display import Display, interval, number
 from selfmae.jobs.folders.folder import read_json, read_recipe, read_table, write_json
 from selfmae.jobs.folders.seen import check_models, say_leakage, unlisted_in
 from selfmae.jobs.verdict.evaluations import Evaluation, find_evaluations, name_apart, target_of
-from selfmae.jobs.verdict.runs import (
-    Runs,
-    Scorer,
-    check_same_images,
-    join_rows,
-    keep_complete,
-    make_scorer,
-    missing_cells,
-)
+from selfmae.jobs.verdict.runs import check_same_images, join_cells, keep_complete, make_scorer, missing_cells
 from selfmae.jobs.verdict.subgroups import Subgroup, column_groups, keep_columns, kept_columns, size_groups, table_of
 from selfmae.metrics.multiple import LEVEL, holm, judge
 from selfmae.metrics.outlook import Errors, what_it_takes
-from selfmae.metrics.statistics import LABEL_RESAMPLES, VERDICT_RESAMPLES, Comparison, compare_paired
+from selfmae.metrics.rows import Runs, Scorer, compare_runs
+from selfmae.metrics.statistics import LABEL_RESAMPLES, VERDICT_RESAMPLES, Comparison
 from selfmae.options import TargetOptions
 from selfmae.report.caveats import (
     INTERVALS,
@@ -66,7 +59,7 @@ def compare(
     leakage = check_models(known, transductive)
     target = target_of(cells)
     missing, cells = missing_cells(folders, cells), keep_complete(cells, folders)
-    runs = {start: join_rows([cell for cell in cells if cell.start == start]) for start in starts}
+    runs = {start: join_cells([cell for cell in cells if cell.start == start]) for start in starts}
     verdict = _verdict(runs, target) | {"leakage": leakage, "missing": missing}
     if unlisted := unlisted_in(known):
         verdict["unlisted"] = unlisted
@@ -180,12 +173,9 @@ def _compare(
         raise UserError(
             f"{name_a} and {name_b} were not evaluated on the same test cases: give runs with one and the same split."
         )
-    ours, theirs = runs_a.scores(scorer), runs_b.scores(scorer)
-    seeds = sorted(ours.keys() & theirs.keys())
-    if not seeds:
+    if not runs_a.repeats.keys() & runs_b.repeats.keys():
         raise UserError(f"{name_a} and {name_b} have no seed in common: train both with the same seeds.")
-    scores_a, scores_b = ([found[seed] for seed in seeds] for found in (ours, theirs))
-    return compare_paired(scores_a, scores_b, runs_a.patients, seed=0, num_resamples=num_resamples, limits=(0.0, 1.0))
+    return compare_runs(runs_a, runs_b, scorer, num_resamples)
 
 
 def show_verdict(verdict: dict[str, Any], display: Display) -> None:

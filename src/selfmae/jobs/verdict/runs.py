@@ -1,45 +1,14 @@
 """The test rows of a start, joined over folds and repeats, as scores by seed; which cells take part, which lack."""
 
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-
-import numpy as np
 
 from selfmae.errors import UserError
 from selfmae.jobs.folders.folder import read_json, read_table
 from selfmae.jobs.verdict.evaluations import Evaluation
-from selfmae.metrics.scores import Score, mean_auc_score, mean_of_scores, mean_score
+from selfmae.metrics.rows import Runs, Scorer, auc_scorer, dice_scorer, join_rows
 from selfmae.options import TargetOptions
-
-Rows = list[dict[str, str]]
-Scorer = Callable[[Rows], Score]  # of the rows of one repeat
-
-
-@dataclass(frozen=True)
-class Runs:
-    """The test rows of one start: for each seed the repeats of the folds, ordered by case; each row tells its fold."""
-
-    repeats: dict[int, list[Rows]]
-    ids: tuple[str, ...]
-    patients: tuple[str, ...]
-
-    def scores(self, scorer: Scorer) -> dict[int, Score]:
-        """Return the score of each seed, averaged over repeats."""
-        return {seed: mean_of_scores([scorer(rows) for rows in found]) for seed, found in self.repeats.items()}
-
-    def part(self, ids: Collection[str]) -> "Runs":
-        """Return the runs with the rows of these cases only."""
-        kept = [place for place, case in enumerate(self.ids) if case in ids]
-        repeats = {seed: [[rows[place] for place in kept] for rows in found] for seed, found in self.repeats.items()}
-        return replace(
-            self,
-            repeats=repeats,
-            ids=tuple(self.ids[place] for place in kept),
-            patients=tuple(self.patients[place] for place in kept),
-        )
 
 
 def check_same_images(cells: Sequence[Evaluation]) -> None:
@@ -56,50 +25,21 @@ def check_same_images(cells: Sequence[Evaluation]) -> None:
                 )
 
 
-def join_rows(cells: Sequence[Evaluation]) -> Runs:
+def join_cells(cells: Sequence[Evaluation]) -> Runs:
     """Join the folds of each seed of a start: every test case appears once, or once in each repeat."""
-    tables: dict[int, Rows] = {}
-    for cell in sorted(cells, key=lambda cell: cell.fold):
-        rows = [{**row, "fold": str(cell.fold)} for row in read_table(cell.folder / "rows-test.csv")]
-        tables.setdefault(cell.seed, []).extend(rows)
-    repeats = {seed: _split_repeats(table) for seed, table in sorted(tables.items())}
-    ids = {tuple(row["id"] for row in table) for seed in repeats for table in repeats[seed]}
-    if len(ids) > 1 or len({len(found) for found in repeats.values()}) > 1:
+    runs = join_rows({(cell.seed, cell.fold): read_table(cell.folder / "rows-test.csv") for cell in cells})
+    if runs is None:
         raise UserError(
             f"The seeds of {cells[0].start} were not evaluated on the same test cases: let every fold and seed finish."
         )
-    first = next(iter(repeats.values()))[0]
-    return Runs(repeats, ids.pop(), tuple(row["patient"] for row in first))
-
-
-def _split_repeats(rows: Rows) -> list[Rows]:
-    """Return the rows of each repeat, ordered by id: rows come fold by fold, and a repeat tests every case once."""
-    repeats: list[Rows] = []
-    times: Counter[str] = Counter()
-    for row in rows:
-        if times[row["id"]] == len(repeats):
-            repeats.append([])
-        repeats[times[row["id"]]].append(row)
-        times[row["id"]] += 1
-    return [sorted(table, key=lambda row: row["id"]) for table in repeats]
+    return runs
 
 
 def make_scorer(target: TargetOptions, label: str = "") -> Scorer:
-    """Return what turns the rows of one repeat into the headline metric, or its part of one label, by case weights.
-
-    Dice is averaged over cases; AUC is over pairs of cases that one fold's model scored (see `mean_auc_score`).
-    """
+    """Return what turns the rows of one repeat into the headline metric, or its part of one label, by case weights."""
     if target.kind == "mask":
-        column = f"dice_{label}" if label else "dice"
-        return lambda rows: mean_score(np.array([float(row[column] or "nan") for row in rows]))
-    names = (label,) if label else target.output_names
-
-    def columns(rows: Rows, prefix: str) -> np.ndarray:
-        return np.array([[float(row[f"{prefix}_{name}"]) for name in names] for row in rows])
-
-    return lambda rows: mean_auc_score(
-        columns(rows, "truth"), columns(rows, "probability"), [int(row["fold"]) for row in rows]
-    )
+        return dice_scorer(f"dice_{label}" if label else "dice")
+    return auc_scorer((label,) if label else target.output_names)
 
 
 def expected_cells(folder: Path) -> set[tuple[str, int, int]]:

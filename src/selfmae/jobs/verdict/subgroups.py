@@ -12,7 +12,7 @@ from selfmae.data.case import Cases
 from selfmae.data.files.names import stem_of
 from selfmae.errors import UserError, did_you_mean
 from selfmae.jobs.folders.folder import read_table, write_table
-from selfmae.jobs.verdict.runs import Runs
+from selfmae.metrics.rows import Runs
 from selfmae.options import TargetOptions
 
 SIZES = ("small", "middle", "large")

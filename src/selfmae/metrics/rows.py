@@ -1,0 +1,87 @@
+"""Test rows of a start as scores: the folds of a repeat joined, and the repeats of a seed averaged."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from selfmae.metrics.scores import Score, mean_auc_score, mean_of_scores, mean_score
+from selfmae.metrics.statistics import Comparison, compare_paired
+
+Row = Mapping[str, str]  # of a case: id, patient, scores or probabilities, and the fold whose model made them
+Rows = Sequence[Row]
+Scorer = Callable[[Rows], Score]  # of the rows of one repeat
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The test rows of one start: for each seed the repeats of the folds, ordered by case."""
+
+    repeats: Mapping[int, Sequence[Rows]]
+    ids: tuple[str, ...]
+    patients: tuple[str, ...]
+
+    def scores(self, scorer: Scorer) -> dict[int, Score]:
+        """Return the score of each seed, averaged over repeats."""
+        return {seed: mean_of_scores([scorer(rows) for rows in found]) for seed, found in self.repeats.items()}
+
+    def part(self, ids: Collection[str]) -> "Runs":
+        """Return the runs with the rows of these cases only."""
+        kept = [place for place, case in enumerate(self.ids) if case in ids]
+        repeats = {seed: [[rows[place] for place in kept] for rows in found] for seed, found in self.repeats.items()}
+        return replace(
+            self,
+            repeats=repeats,
+            ids=tuple(self.ids[place] for place in kept),
+            patients=tuple(self.patients[place] for place in kept),
+        )
+
+
+def join_rows(tables: Mapping[tuple[int, int], Rows]) -> Runs | None:
+    """Return the rows by seed and fold as one; None where seeds or repeats were not tested on the same cases."""
+    seeds: dict[int, list[Row]] = {}
+    for (seed, fold), rows in sorted(tables.items()):
+        seeds.setdefault(seed, []).extend({**row, "fold": str(fold)} for row in rows)
+    repeats = {seed: _split_repeats(rows) for seed, rows in seeds.items()}
+    ids = {tuple(row["id"] for row in rows) for found in repeats.values() for rows in found}
+    if len(ids) != 1 or len({len(found) for found in repeats.values()}) > 1:
+        return None
+    first = next(iter(repeats.values()))[0]
+    return Runs(repeats, ids.pop(), tuple(row["patient"] for row in first))
+
+
+def _split_repeats(rows: Rows) -> list[Rows]:
+    """Return the rows of each repeat, ordered by id: rows come fold by fold, and a repeat tests every case once."""
+    repeats: list[list[Row]] = []
+    times: Counter[str] = Counter()
+    for row in rows:
+        if times[row["id"]] == len(repeats):
+            repeats.append([])
+        repeats[times[row["id"]]].append(row)
+        times[row["id"]] += 1
+    return [sorted(table, key=lambda row: row["id"]) for table in repeats]
+
+
+def dice_scorer(column: str) -> Scorer:
+    """Return the mean over cases of a column ("dice" or "dice_<label>"), which is empty where it is undefined."""
+    return lambda rows: mean_score(np.array([float(row[column] or "nan") for row in rows]))
+
+
+def auc_scorer(names: Sequence[str]) -> Scorer:
+    """Return the mean AUC of these findings, over pairs of cases that one fold's model scored (`mean_auc_score`)."""
+
+    def columns(rows: Rows, prefix: str) -> np.ndarray:
+        return np.array([[float(row[f"{prefix}_{name}"]) for name in names] for row in rows])
+
+    return lambda rows: mean_auc_score(
+        columns(rows, "truth"), columns(rows, "probability"), [int(row["fold"]) for row in rows]
+    )
+
+
+def compare_runs(a: Runs, b: Runs, scorer: Scorer, num_resamples: int) -> Comparison:
+    """Compare two starts that were tested on the same cases, by the seeds that both have; at least one."""
+    ours, theirs = a.scores(scorer), b.scores(scorer)
+    seeds = sorted(ours.keys() & theirs.keys())
+    scores_a, scores_b = ([found[seed] for seed in seeds] for found in (ours, theirs))
+    return compare_paired(scores_a, scores_b, a.patients, seed=0, num_resamples=num_resamples, limits=(0.0, 1.0))
