@@ -24,29 +24,40 @@ RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe file, 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; the same command continues there.")]
 Name = Annotated[str, typer.Option("--recipe", help="Recipe (a name or a file) whose values replace the planned ones.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Value of one recipe key: --set fit.steps=500.")]
-Starts = Annotated[str, typer.Option("--starts", help="Starts to compare: scratch, mae, moco, imagenet or files.")]
+Starts = Annotated[
+    str,
+    typer.Option("--starts", help="First weights to compare: scratch, mae (self pre-training), moco, imagenet, files."),
+]
 Folds = Annotated[
     Any,
     typer.Option(
         "--folds",
         parser=_parse_folds,
         metavar="K|auto",
-        help="1 keeps the source's split, more test each patient once, auto suits the number of patients.",
+        help="1 keeps the source's split; more: cross-validation by patient; auto: as many as suit the patients.",
     ),
 ]
-Seeds = Annotated[int, typer.Option("--seeds", help="Trainings of each start; 3 or more cover training noise.")]
+Seeds = Annotated[
+    int, typer.Option("--seeds", help="Trainings of each start and fold; 3 or more cover training noise.")
+]
 Start = Annotated[str, typer.Option("--start", help="scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or a file.")]
-Partial = Annotated[bool, typer.Option("--partial", help="Start even where tensors of the encoder lack or misfit.")]
-Patients = Annotated[str, typer.Option("--patient-pattern", help="Regex for the patient in a case's id (first group).")]
+Partial = Annotated[bool, typer.Option("--partial", help="Start even where the file lacks tensors of the encoder.")]
+Patients = Annotated[
+    str, typer.Option("--patient-pattern", help="Regular expression whose first group is the patient in a case's name.")
+]
 Transductive = Annotated[
     bool,
-    typer.Option("--allow-transductive", help="Let in weights that saw test cases; results are stamped TRANSDUCTIVE."),
+    typer.Option(
+        "--allow-transductive", help="Let in weights that have seen test cases, and stamp every result TRANSDUCTIVE."
+    ),
 ]
-Jobs = Annotated[int, typer.Option("--jobs", help="Cells at a time; 0 is one here, and all that fit on Ray.")]
+Jobs = Annotated[int, typer.Option("--jobs", help="Trainings at a time; 0 is one here, and all that fit on Ray.")]
 Where = Annotated[str, typer.Option("--executor", help="local, or ray for a Ray cluster (RAY_ADDRESS).")]
-CellCpus = Annotated[float, typer.Option("--cell-cpus", help="Cores of a cell on a Ray cluster.")]
-CellGpus = Annotated[float, typer.Option("--cell-gpus", help="GPUs of a cell on a Ray cluster.")]
-As = Annotated[str, typer.Option("--as", help="Layout to read the source as, instead of looking.")]
+CellCpus = Annotated[float, typer.Option("--cell-cpus", help="Cores for each training on a Ray cluster.")]
+CellGpus = Annotated[float, typer.Option("--cell-gpus", help="GPUs for each training on a Ray cluster.")]
+As = Annotated[
+    str, typer.Option("--as", help="Read the source as this layout (msd, table, ...), instead of recognising it.")
+]
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 

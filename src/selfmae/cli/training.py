@@ -51,7 +51,8 @@ def run(
     patients: Patients = "",
     partial: Partial = False,
     equal_compute: Annotated[
-        bool, typer.Option("--equal-compute", help="Add the start scratch+: scratch with pre-training's compute too.")
+        bool,
+        typer.Option("--equal-compute", help="Add scratch+: from scratch, as long as both stages of mae together."),
     ] = False,
     transductive: Transductive = False,
     jobs: Jobs = 0,
@@ -81,7 +82,10 @@ def sweep(
     folds: Folds = "1",
     seeds: Seeds = 1,
     halving: Annotated[
-        bool, typer.Option("--halving", help="Short trainings choose, on val, what is trained.")
+        bool,
+        typer.Option(
+            "--halving", help="Train all briefly, and on with the better half by val scores, until two are left."
+        ),
     ] = False,
     transductive: Transductive = False,
     jobs: Jobs = 0,
