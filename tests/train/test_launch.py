@@ -90,8 +90,8 @@ def test_a_model_shared_out_over_processes_gives_the_weights_of_one(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recipe, other = recipe_of(OPTIONS), recipe_of(OPTIONS, devices=2, shard=True)
-    one = launch(recipe, AddTask(recipe), job_in(tmp_path / "one"), Silent())
-    two = launch(other, AddTask(other), job_in(tmp_path / "two"), Silent())
+    one = launch(recipe, AddTask(recipe), job_in(tmp_path / "one", accumulate=2), Silent())
+    two = launch(other, AddTask(other), job_in(tmp_path / "two", accumulate=2), Silent())
     for name, tensor in one.state_dict().items():
         torch.testing.assert_close(tensor, two.state_dict()[name], atol=1e-4, rtol=0)
     assert "".join(capfd.readouterr()) == ""  # Lightning and torch say nothing between our lines
