@@ -200,10 +200,10 @@ def test_a_recipe_for_other_channels_is_an_error(
     assert "The recipe was made for the channels ['T1'], but " in capsys.readouterr().err
 
 
-def test_a_foreign_file_of_weights_has_seen_nothing(tmp_path: Path, volume_recipe: Path, pretrained: Path) -> None:
+def test_a_foreign_file_of_weights_lists_nothing(tmp_path: Path, volume_recipe: Path, pretrained: Path) -> None:
     save_file(load_file(pretrained / "model.safetensors"), tmp_path / "plain.safetensors")
     start = find_start(str(tmp_path / "plain.safetensors"), load_recipe(str(volume_recipe)))
-    assert (start.kind, start.seen) == ("file", Seen())
+    assert (start.kind, start.seen) == ("file", Seen(unlisted=frozenset({"plain.safetensors"})))
 
 
 def test_an_undefined_validation_score_is_the_worst(picture_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
