@@ -1,15 +1,18 @@
 """The command line as a contract: names, options, exit codes, one line for an error, no model loaded for help."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
 
 from selfmae import cli
+from selfmae.cli.flags import LAYOUTS
 from selfmae.errors import UserError
 from selfmae.jobs import report as report_job
 from selfmae.train.signals import Interrupted
@@ -90,10 +93,38 @@ def test_commands_and_options_are_frozen() -> None:
     assert list(found) == list(FROZEN)
 
 
-def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in FROZEN:
-        assert call(name, "--help") == 0
-        assert f"Usage: selfmae {name}" in capsys.readouterr().out
+@pytest.mark.parametrize("words", [*((name,) for name in FROZEN), ("recipes", "show"), ("recipes", "diff")])
+def test_the_help_of_a_command_has_an_example_that_can_be_given(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*words, "--help") == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"Usage: selfmae {' '.join(words)}" in text
+    if words == ("recipes",):
+        return
+    found = re.search(r"Example: selfmae ([^╭]+)", text)
+    assert found is not None
+    command: Any = typer.main.get_command(cli.app)
+    given = found[1].split()
+    for word in words:
+        assert given.pop(0) == word
+        command = command.commands[word]
+    command.make_context(words[-1], given)
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_every_flag_says_in_plain_words_what_it_takes(name: str) -> None:
+    command: Any = typer.main.get_command(cli.app)
+    for item in command.commands[name].params:
+        assert item.param_type_name == "argument" or item.is_flag or item.metavar
+        assert item.help
+        assert item.help.endswith(".")
+        assert not re.search(r"\b[Cc]ells?\b", item.help)
+
+
+def test_the_layouts_of_the_help_are_those_of_the_readers() -> None:
+    folder = Path(cli.__file__).parents[1] / "data" / "sources"
+    assert set(LAYOUTS.replace(" or ", ", ").split(", ")) == {path.stem for path in folder.glob("[a-z]*.py")}
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:

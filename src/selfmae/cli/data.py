@@ -14,10 +14,16 @@ def inspect(
     layout: As = "",
     patients: Patients = "",
     as_json: AsJson = False,
-    repaired: Annotated[Path | None, typer.Option("--fix", help="New folder for a source with repaired files.")] = None,
+    repaired: Annotated[
+        Path | None,
+        typer.Option("--fix", metavar="DIR", help="Write a repaired copy of the source to this new folder."),
+    ] = None,
     sets: Sets = None,
 ) -> None:
-    """Show how a source is understood and everything that is wrong with it; exit code 1 if there is an error."""
+    """Show how a source is understood and everything that is wrong with it; exit code 1 if there is an error.
+
+    Example: selfmae inspect scans
+    """
     from selfmae.jobs.display import Display
     from selfmae.jobs.inspect import as_content, inspect, is_sound, show_source
 
@@ -38,13 +44,19 @@ def inspect(
 
 def plan(
     source: Source,
-    out: Annotated[Path | None, typer.Option("--out", help="File to write the recipe to.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="New file for the recipe; without it, it is only shown."),
+    ] = None,
     recipe: Name = "",
     layout: As = "",
     patients: Patients = "",
     sets: Sets = None,
 ) -> None:
-    """Show the recipe that would be used, with the reason of every value, and write it to a file."""
+    """Show the recipe that would be used, with the reason of every value, and what a run takes; write it to a file.
+
+    Example: selfmae plan scans --out recipe.yaml
+    """
     from selfmae.jobs.display import Display
     from selfmae.jobs.plan import save_plan
 

@@ -17,16 +17,48 @@ def _parse_folds(text: str) -> int | None:
         raise typer.BadParameter(f"{text!r} must be a whole number or auto.") from error
 
 
+SIDE_BY_SIDE = "Several trainings at a time"  # the panel of the help in which their flags stand
+LAYOUTS = "msd, nnunet, chestxray14, medmnist, btcv, bids, table, datalist, dicom, paired or classfolders"
+STARTS = "scratch, imagenet, timm:NAME, mae:DIR, moco:DIR (folders of `pretrain`) or a file of weights"
+
 Source = Annotated[
-    str, typer.Argument(help="Folder, table or archive of images; `inspect` shows how it is understood.")
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="Your images: a folder, table or archive. `selfmae inspect` shows how it is understood."
+    ),
 ]
-RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe file, as `selfmae plan` writes it.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the results; the same command continues there.")]
-Name = Annotated[str, typer.Option("--recipe", help="Recipe (a name or a file) whose values replace the planned ones.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="Value of one recipe key: --set fit.steps=500.")]
+RecipeFile = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="Recipe: the file that `selfmae plan SOURCE --out FILE` writes.")
+]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder for the results; the same command continues there.")
+]
+Name = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="Recipe whose values replace the planned ones; `selfmae recipes` lists names.",
+        show_default="the plan's own values",
+    ),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="One value of the recipe, as in --set fit.steps=500; may be given again. "
+        "The file of `selfmae plan SOURCE --out FILE` holds all keys.",
+    ),
+]
 Starts = Annotated[
     str,
-    typer.Option("--starts", help="First weights to compare: scratch, mae (self pre-training), moco, imagenet, files."),
+    typer.Option(
+        "--starts",
+        metavar="START,...",
+        help="What fine-tuning starts from, compared with one another: scratch (no pre-training), mae and moco "
+        "(pre-trained on your images), imagenet, or files of weights.",
+    ),
 ]
 Folds = Annotated[
     Any,
@@ -34,31 +66,79 @@ Folds = Annotated[
         "--folds",
         parser=_parse_folds,
         metavar="K|auto",
-        help="1 keeps the source's split; more: cross-validation by patient; auto: as many as suit the patients.",
+        help="Cross-validation: with 1 the test part of the source (or a drawn one), with K each patient is tested "
+        "once in one of K parts, auto suits the number of patients.",
     ),
 ]
 Seeds = Annotated[
-    int, typer.Option("--seeds", help="Trainings of each start and fold; 3 or more cover training noise.")
+    int,
+    typer.Option(
+        "--seeds", metavar="N", help="Trainings of each start, each with its own random numbers; 3 or more show noise."
+    ),
 ]
-Start = Annotated[str, typer.Option("--start", help="scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or a file.")]
-Partial = Annotated[bool, typer.Option("--partial", help="Start even where the file lacks tensors of the encoder.")]
+Start = Annotated[str, typer.Option("--start", metavar="START", help=f"What fine-tuning starts from: {STARTS}.")]
+PretrainingStart = Annotated[
+    str,
+    typer.Option(
+        "--start", metavar="START", help=f"What pre-training starts from: {STARTS}.", show_default="that of the recipe"
+    ),
+]
+Partial = Annotated[
+    bool,
+    typer.Option("--partial", help="Take weights even where some of the encoder are missing or of another shape."),
+]
 Patients = Annotated[
-    str, typer.Option("--patient-pattern", help="Regular expression whose first group is the patient in a case's name.")
+    str,
+    typer.Option(
+        "--patient-pattern",
+        metavar="REGEX",
+        help="Where file names tell the patient: a regular expression whose first group is the patient, as in "
+        "'(p[0-9]+)_'.",
+    ),
 ]
 Transductive = Annotated[
     bool,
     typer.Option(
-        "--allow-transductive", help="Let in weights that have seen test cases, and stamp every result TRANSDUCTIVE."
+        "--allow-transductive",
+        help="Let in weights that have seen test images, which makes scores too good; all results are stamped "
+        "TRANSDUCTIVE.",
     ),
 ]
-Jobs = Annotated[int, typer.Option("--jobs", help="Trainings at a time; 0 is one here, and all that fit on Ray.")]
-Where = Annotated[str, typer.Option("--executor", help="local, or ray for a Ray cluster (RAY_ADDRESS).")]
-CellCpus = Annotated[float, typer.Option("--cell-cpus", help="Cores for each training on a Ray cluster.")]
-CellGpus = Annotated[float, typer.Option("--cell-gpus", help="GPUs for each training on a Ray cluster.")]
-As = Annotated[
-    str, typer.Option("--as", help="Read the source as this layout (msd, table, ...), instead of recognising it.")
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        help="Trainings at a time; 0 is one at a time here, and as many as fit on a cluster.",
+        rich_help_panel=SIDE_BY_SIDE,
+    ),
 ]
-Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders.")]
+Where = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar="local|ray",
+        help="This machine, or the Ray cluster that RAY_ADDRESS names.",
+        rich_help_panel=SIDE_BY_SIDE,
+    ),
+]
+CellCpus = Annotated[
+    float,
+    typer.Option("--cell-cpus", metavar="N", help="Cores for one training on Ray.", rich_help_panel=SIDE_BY_SIDE),
+]
+CellGpus = Annotated[
+    float,
+    typer.Option("--cell-gpus", metavar="N", help="GPUs for one training on Ray.", rich_help_panel=SIDE_BY_SIDE),
+]
+As = Annotated[
+    str,
+    typer.Option(
+        "--as", metavar="LAYOUT", help=f"How to read the source: {LAYOUTS}.", show_default="recognised by itself"
+    ),
+]
+Folders = Annotated[
+    list[Path], typer.Argument(metavar="DIR...", help="Folders of `run`, of single trainings, or of `score --out`.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 

@@ -6,7 +6,7 @@ import typer
 
 recipes = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
 RecipeName = Annotated[str, typer.Argument(metavar="NAME", help="A name that `selfmae recipes` lists, or a file.")]
-OtherName = Annotated[str, typer.Argument(metavar="NAME", help="The recipe to compare it with.")]
+OtherName = Annotated[str, typer.Argument(metavar="OTHER", help="The recipe to compare it with.")]
 
 
 @recipes.callback()
@@ -21,7 +21,10 @@ def list_recipes(context: typer.Context) -> None:
 
 @recipes.command()
 def show(name: RecipeName) -> None:
-    """Print a recipe with the source of every value."""
+    """Print a recipe with the source of every value.
+
+    Example: selfmae recipes show btcv:paper
+    """
     from selfmae.jobs.display import Display
     from selfmae.jobs.recipes import show_recipe
 
@@ -30,7 +33,10 @@ def show(name: RecipeName) -> None:
 
 @recipes.command()
 def diff(name: RecipeName, other: OtherName) -> None:
-    """Print in what two recipes differ and why: selfmae recipes diff btcv:paper btcv:released."""
+    """Print in what two recipes differ and why.
+
+    Example: selfmae recipes diff btcv:paper btcv:released
+    """
     from selfmae.jobs.display import Display
     from selfmae.jobs.recipes import diff_recipes
 

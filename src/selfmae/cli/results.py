@@ -8,15 +8,20 @@ import typer
 
 from selfmae.cli.flags import AsJson, Folders, Transductive, split_words
 
-TunedFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a fine-tuned model.")]
+TunedFolder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Folder of a fine-tuned model, as RUN/mae/fold0/seed0.")
+]
 
 
 def evaluate(
     folder: TunedFolder,
-    split: Annotated[str, typer.Option("--split", help="val or test.")] = "test",
+    split: Annotated[str, typer.Option("--split", metavar="PART", help="val or test.")] = "test",
     transductive: Transductive = False,
 ) -> None:
-    """Score a fine-tuned model on one part of the split it was trained with."""
+    """Score a fine-tuned model on the validation or the test part of its own data.
+
+    Example: selfmae evaluate results/mae/fold0/seed0 --split val
+    """
     from selfmae.jobs.display import Display
     from selfmae.jobs.evaluate import evaluate, show_summary
 
@@ -25,10 +30,17 @@ def evaluate(
 
 def predict(
     folder: TunedFolder,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders of them, or sources.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the predictions.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders of them, or sources as for `run`.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for the predictions; nothing is overwritten.")
+    ],
 ) -> None:
-    """Predict new images: masks on each image's own grid, or a CSV of probabilities."""
+    """Predict new images: masks on each image's own grid, or a CSV of probabilities.
+
+    Example: selfmae predict results/mae/fold0/seed0 new-scans --out predictions
+    """
     from selfmae.jobs.display import Display
     from selfmae.jobs.predict import predict
 
@@ -36,14 +48,28 @@ def predict(
 
 
 def score(
-    pred: Annotated[Path, typer.Option("--pred", help="Folder of predicted masks, of any tool.")],
-    truth: Annotated[Path, typer.Option("--truth", help="Folder of the true masks of the same cases, same names.")],
+    pred: Annotated[Path, typer.Option("--pred", metavar="DIR", help="Folder of predicted masks, of any tool.")],
+    truth: Annotated[
+        Path, typer.Option("--truth", metavar="DIR", help="Folder of the true masks, with the same names.")
+    ],
     labels: Annotated[
-        Path | None, typer.Option("--labels", help="YAML or JSON file: name of a label or region, and its mask values.")
+        Path | None,
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="YAML or JSON file with a name and its mask values a line, as in `tumour: [1, 2]`, or a dataset.json.",
+            show_default="each value of the true masks",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="New folder for rows and summary, for `compare`.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="New folder for the scores, which `compare` and `report` take."),
+    ] = None,
 ) -> None:
-    """Score masks that any tool made, with the same metrics and file formats."""
+    """Score masks that any tool made, with the same metrics and file formats.
+
+    Example: selfmae score --pred nnunet-masks --truth labelsTs --out nnunet
+    """
     from selfmae.jobs.display import Display
     from selfmae.jobs.score import score
 
@@ -53,12 +79,26 @@ def score(
 def compare(
     folders: Folders,
     subgroups: Annotated[
-        str, typer.Option("--subgroups", help="Columns of a table, by whose values cases are grouped: sex,view.")
+        str,
+        typer.Option(
+            "--subgroups", metavar="COLUMN,...", help="Compare within the values of these columns too, as in sex,view."
+        ),
     ] = "",
-    table: Annotated[Path | None, typer.Option("--table", help="The table, if it is not the source itself.")] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--table",
+            metavar="FILE",
+            help="CSV file with the columns of --subgroups.",
+            show_default="that of the source",
+        ),
+    ] = None,
     transductive: Transductive = False,
 ) -> None:
-    """Compare the starts of finished runs on the same test cases: differences, intervals, verdict."""
+    """Compare the starts of finished runs on the same test cases: differences, intervals, verdict.
+
+    Example: selfmae compare results
+    """
     from selfmae.jobs.compare import compare, show_verdict
     from selfmae.jobs.display import Display
 
@@ -66,7 +106,10 @@ def compare(
 
 
 def report(folders: Folders, transductive: Transductive = False) -> None:
-    """Write one offline HTML page, `report.html`, into each run folder."""
+    """Write one offline HTML page, `report.html`, into each run folder.
+
+    Example: selfmae report results
+    """
     from selfmae.jobs.display import Display
     from selfmae.jobs.report import report
 
@@ -74,10 +117,15 @@ def report(folders: Folders, transductive: Transductive = False) -> None:
 
 
 def weights(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights: .safetensors, or a torch file.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .safetensors or torch file, or the folder of a model.")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Say what a file of weights holds: contract, layout, encoder, tensors; no code in it is run."""
+    """Say what a file of weights holds, and whether a training can start from it; no code in it is run.
+
+    Example: selfmae weights vit.safetensors
+    """
     from selfmae.jobs.display import Display
     from selfmae.jobs.weights import describe, show_weights
 
@@ -90,10 +138,13 @@ def weights(
 
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a pre-trained or fine-tuned model.")],
-    to: Annotated[str, typer.Option("--to", help="timm, monai or onnx.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write; a JSON file beside it says how to use it.")],
+    to: Annotated[str, typer.Option("--to", metavar="TOOL", help="timm (2-D), monai or onnx.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write: .safetensors, .pth or .onnx.")],
 ) -> None:
-    """Write a trained model for another tool, with how to build, feed and read it beside it."""
+    """Write a trained model for another tool, and beside it a JSON file that says how to build, feed and read it.
+
+    Example: selfmae export results/mae/fold0/seed0 --to onnx --out model.onnx
+    """
     from selfmae.jobs.display import Display
     from selfmae.jobs.export import export
 

@@ -15,6 +15,7 @@ from selfmae.cli.flags import (
     Out,
     Partial,
     Patients,
+    PretrainingStart,
     RecipeFile,
     Seeds,
     Sets,
@@ -31,9 +32,14 @@ from selfmae.cli.flags import (
 
 def demo(
     out: Out = Path("selfmae-demo"),
-    kind: Annotated[str, typer.Option("--kind", help="volumes or radiographs.")] = "volumes",
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="KIND", help="volumes (3-D, masks) or radiographs (2-D, findings).")
+    ] = "volumes",
 ) -> None:
-    """Do the whole job on generated scans, on a CPU, in a few minutes."""
+    """Do the whole job on generated scans, on a CPU, in a few minutes.
+
+    Example: selfmae demo
+    """
     from selfmae.jobs.demo import demo
     from selfmae.jobs.display import Display
 
@@ -52,7 +58,10 @@ def run(
     partial: Partial = False,
     equal_compute: Annotated[
         bool,
-        typer.Option("--equal-compute", help="Add scratch+: from scratch, as long as both stages of mae together."),
+        typer.Option(
+            "--equal-compute",
+            help="Add the start scratch+: from scratch, with the compute of pre-training as more steps.",
+        ),
     ] = False,
     transductive: Transductive = False,
     jobs: Jobs = 0,
@@ -61,7 +70,10 @@ def run(
     cell_gpus: CellGpus = 0.0,
     sets: Sets = None,
 ) -> None:
-    """Inspect, plan, pre-train, fine-tune every start, evaluate, compare and report."""
+    """Do the whole job: inspect, plan, pre-train, fine-tune from every start, evaluate, compare, report.
+
+    Example: selfmae run scans --out results --seeds 3
+    """
     from selfmae.jobs.cells.executors import Executor
     from selfmae.jobs.cells.grid import Grid
     from selfmae.jobs.display import Display
@@ -77,14 +89,17 @@ def run(
 def sweep(
     recipe: RecipeFile,
     out: Out,
-    axes: Annotated[list[str], typer.Argument(metavar="KEY=VALUE,VALUE...", help="mask.ratio=0.25,0.5,0.75")],
+    axes: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE,VALUE...", help="Keys of the recipe and the values to try.")
+    ],
     starts: Starts = "scratch,mae",
     folds: Folds = "1",
     seeds: Seeds = 1,
     halving: Annotated[
         bool,
         typer.Option(
-            "--halving", help="Train all briefly, and on with the better half by val scores, until two are left."
+            "--halving",
+            help="Drop the worse half of the values again and again, by short trainings and validation scores.",
         ),
     ] = False,
     transductive: Transductive = False,
@@ -94,7 +109,10 @@ def sweep(
     cell_gpus: CellGpus = 0.0,
     sets: Sets = None,
 ) -> None:
-    """Run every combination of values of some keys, sharing what they do not change; table, figure, CSV."""
+    """Run every combination of values of some keys of a recipe; what they do not change is trained once.
+
+    Example: selfmae sweep recipe.yaml --out sweep mask.ratio=0.25,0.5,0.75
+    """
     from selfmae.jobs.cells.combinations import parse_axes
     from selfmae.recipe import load_recipe
 
@@ -108,8 +126,13 @@ def sweep(
     sweep(checked, Design(values, grid, halving), out, Display())
 
 
-def pretrain(recipe: RecipeFile, out: Out, start: Start = "", partial: Partial = False, sets: Sets = None) -> None:
-    """Self pre-train the recipe's network on the training images of its source, without labels."""
+def pretrain(
+    recipe: RecipeFile, out: Out, start: PretrainingStart = "", partial: Partial = False, sets: Sets = None
+) -> None:
+    """Self pre-train the recipe's network on the training images of its source, without labels.
+
+    Example: selfmae pretrain recipe.yaml --out pretrained
+    """
     from selfmae.recipe import load_recipe
 
     checked = load_recipe(recipe, with_start(sets, start, partial))  # before the imports that take seconds
@@ -127,7 +150,10 @@ def finetune(
     transductive: Transductive = False,
     sets: Sets = None,
 ) -> None:
-    """Fine-tune from a start, choose the checkpoint on val, evaluate on val and test."""
+    """Fine-tune from scratch or from weights; the validation part chooses the checkpoint, val and test are scored.
+
+    Example: selfmae finetune recipe.yaml --out tuned --start mae:pretrained
+    """
     from selfmae.recipe import load_recipe
 
     checked = load_recipe(recipe, with_start(sets, "", partial))
