@@ -42,6 +42,7 @@ FROZEN = {
         "--allow-transductive",
         "--cell-cpus",
         "--cell-gpus",
+        "--equal-compute",
         "--executor",
         "--folds",
         "--halving",

@@ -86,6 +86,19 @@ def test_the_same_command_again_trains_nothing_and_one_more_value_only_its_own(
     assert [row["mask.ratio"] for row in rows_of(out)] == ["0.25", "0.25", "0.5", "0.5"]
 
 
+def test_scratch_with_equal_compute_joins_a_finished_sweep(
+    tmp_path: Path, swept: Path, picture_recipe: Path, call: Call, launched: list[Path]
+) -> None:
+    out = tmp_path / "moved"
+    shutil.copytree(swept, out, symlinks=True)
+    assert call("sweep", picture_recipe, "--out", out, "--equal-compute", "mask.ratio=0.5,0.75") == 0
+    values = (0.5, 0.75)
+    assert launched == [out / f"cells/mask.ratio={value}/scratch+/fold0/seed0" for value in values]
+    assert [row["start"] for row in rows_of(out)] == ["scratch", "mae", "scratch+"] * 2
+    steps = [json.loads((folder / "steps.jsonl").read_text().splitlines()[-1])["step"] for folder in launched]
+    assert steps[0] > steps[1] > 4  # a pre-training that sees more patches costs more
+
+
 def test_a_pretraining_is_shared_by_shares_of_the_labels_and_val_and_test_never_change(
     tmp_path: Path, picture_recipe: Path, call: Call, launched: list[Path]
 ) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from selfmae.networks import EQUAL
+
 
 def _parse_folds(text: str) -> int | None:
     """Return the number of folds, None for "auto"."""
@@ -58,6 +60,13 @@ Starts = Annotated[
         metavar="START,...",
         help="What fine-tuning starts from, compared with one another: scratch (no pre-training), mae and moco "
         "(pre-trained on your images), imagenet, or files of weights.",
+    ),
+]
+EqualCompute = Annotated[
+    bool,
+    typer.Option(
+        "--equal-compute",
+        help="Add the start scratch+: from scratch, with the compute of pre-training as more steps.",
     ),
 ]
 Folds = Annotated[
@@ -145,6 +154,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 def split_words(text: str) -> list[str]:
     """Return the words between commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def split_starts(starts: str, equal_compute: bool) -> tuple[str, ...]:
+    """Return the starts of `--starts`, with the one that `--equal-compute` adds."""
+    named = tuple(split_words(starts))
+    return (*named, EQUAL) if equal_compute and EQUAL not in named else named
 
 
 def with_source(sets: list[str] | None, pattern: str, layout: str = "") -> list[str]:

@@ -9,6 +9,7 @@ from selfmae.cli.flags import (
     As,
     CellCpus,
     CellGpus,
+    EqualCompute,
     Folds,
     Jobs,
     Name,
@@ -24,7 +25,7 @@ from selfmae.cli.flags import (
     Starts,
     Transductive,
     Where,
-    split_words,
+    split_starts,
     with_source,
     with_start,
 )
@@ -56,13 +57,7 @@ def run(
     layout: As = "",
     patients: Patients = "",
     partial: Partial = False,
-    equal_compute: Annotated[
-        bool,
-        typer.Option(
-            "--equal-compute",
-            help="Add the start scratch+: from scratch, with the compute of pre-training as more steps.",
-        ),
-    ] = False,
+    equal_compute: EqualCompute = False,
     transductive: Transductive = False,
     jobs: Jobs = 0,
     executor: Where = "local",
@@ -78,11 +73,10 @@ def run(
     from selfmae.jobs.cells.grid import Grid
     from selfmae.jobs.display import Display
     from selfmae.jobs.run import run
-    from selfmae.networks import EQUAL
 
-    named = split_words(starts)
-    named += [EQUAL] if equal_compute and EQUAL not in named else []
-    grid = Grid(tuple(named), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus))
+    grid = Grid(
+        split_starts(starts, equal_compute), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus)
+    )
     run(source, out, grid, recipe, with_start(with_source(sets, patients, layout), "", partial), Display())
 
 
@@ -95,6 +89,7 @@ def sweep(
     starts: Starts = "scratch,mae",
     folds: Folds = "1",
     seeds: Seeds = 1,
+    equal_compute: EqualCompute = False,
     halving: Annotated[
         bool,
         typer.Option(
@@ -122,7 +117,9 @@ def sweep(
     from selfmae.jobs.display import Display
     from selfmae.jobs.sweep import Design, sweep
 
-    grid = Grid(tuple(split_words(starts)), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus))
+    grid = Grid(
+        split_starts(starts, equal_compute), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus)
+    )
     sweep(checked, Design(values, grid, halving), out, Display())
 
 
