@@ -1,5 +1,6 @@
 """The command line as a contract: names, options, exit codes, one line for an error, no model loaded for help."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from selfmae import cli
 from selfmae.cli.flags import LAYOUTS
 from selfmae.errors import UserError
 from selfmae.jobs import report as report_job
+from selfmae.jobs import run as run_job
 from selfmae.train.signals import Interrupted
 
 FROZEN = {
@@ -180,6 +182,18 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) 
         cli.main(["report", "x"])
 
 
+def test_a_place_that_cannot_be_written_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report_job, "report", raising(PermissionError(errno.EACCES, "Permission denied", "x/a.csv")))
+    assert call("report", "x") == 2
+    text = "Error: x/a.csv could not be read or written (Permission denied): check path, permissions and free space.\n"
+    assert capsys.readouterr().err == text
+    monkeypatch.setattr(report_job, "report", raising(FileNotFoundError(errno.ENOENT, "No such file", "x")))
+    with pytest.raises(FileNotFoundError):
+        cli.main(["report", "x"])
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted()])
 def test_an_interruption_exits_with_130_and_says_how_to_go_on(
     error: KeyboardInterrupt, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -187,14 +201,14 @@ def test_an_interruption_exits_with_130_and_says_how_to_go_on(
     monkeypatch.setattr(report_job, "report", raising(error))
     assert call("report", "x") == 130
     assert capsys.readouterr().err.strip() == "Interrupted."
-    monkeypatch.setattr("selfmae.jobs.run.run", raising(error))
+    monkeypatch.setattr(run_job, "run", raising(error))
     assert call("run", "x", "--out", "y") == 130
     assert capsys.readouterr().err.strip() == "Interrupted. The same command continues where it stopped."
 
 
 def test_words_of_the_starts_may_have_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
-    monkeypatch.setattr("selfmae.jobs.run.run", lambda *words: given.extend(words))
+    monkeypatch.setattr(run_job, "run", lambda *words: given.extend(words))
     words = ("run", "x", "--out", "y", "--starts", " scratch , mae,", "--folds", "3", "--seeds", "2", "--set", "a=1")
     assert call(*words, "--set", "b=2", "--recipe", "demo-volumes") == 0
     source, out, grid, recipe, sets, _ = given
@@ -205,7 +219,7 @@ def test_words_of_the_starts_may_have_spaces(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_equal_compute_is_one_more_start(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
-    monkeypatch.setattr("selfmae.jobs.run.run", lambda *words: given.extend(words))
+    monkeypatch.setattr(run_job, "run", lambda *words: given.extend(words))
     assert call("run", "x", "--out", "y", "--equal-compute", "--allow-transductive") == 0
     assert given[2].starts == ("scratch", "mae", "scratch+")  # type: ignore[attr-defined]
     assert given[2].transductive  # type: ignore[attr-defined]
@@ -216,6 +230,6 @@ def test_folds_are_a_number_or_auto(
     monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], num_folds: int | None
 ) -> None:
     given: list[object] = []
-    monkeypatch.setattr("selfmae.jobs.run.run", lambda *words: given.extend(words))
+    monkeypatch.setattr(run_job, "run", lambda *words: given.extend(words))
     assert call("run", "x", "--out", "y", *words) == 0
     assert given[2].num_folds == num_folds  # type: ignore[attr-defined]

@@ -55,8 +55,8 @@ def test_every_wrong_key_is_listed_at_once_with_the_nearest_known_one() -> None:
     text = error_of("fit.stepz=5", "fit.augment.flips=1", "modell={}", "pretrain.lr=quick", "data.intensity=zcore")
     assert text.startswith("my.yaml: ")
     for part in (
-        "unknown key 'fit.stepz'. Did you mean 'steps'?",
-        "unknown key 'fit.augment.flips'. Did you mean 'flip'?",
+        "unknown key 'fit.stepz'. Did you mean 'fit.steps'?",
+        "unknown key 'fit.augment.flips'. Did you mean 'fit.augment.flip'?",
         "unknown key 'modell'. Did you mean 'model'?",
         "key 'pretrain.lr' has the value 'quick': input should be a valid number",
         "key 'data.intensity' has the value 'zcore': input should be 'zscore', 'zscore_nonzero', 'percentile'",
@@ -199,5 +199,14 @@ def test_a_recipe_is_loaded_with_settings_over_it(tmp_path: Path) -> None:
 
 def test_settings_are_checked_before_a_plan_is_made() -> None:
     assert check_partial({"fit": {"steps": 7}}, "--set").fit.steps == 7
-    with pytest.raises(UserError, match=r"--set: unknown key 'fit\.stepz'\. Did you mean 'steps'"):
+    with pytest.raises(UserError, match=r"--set: unknown key 'fit\.stepz'\. Did you mean 'fit\.steps'"):
         check_partial({"fit": {"stepz": 7}}, "--set")
+
+
+def test_a_folder_in_place_of_a_recipe_says_how_to_write_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is a folder, but must be a file or a known name: `selfmae plan SOURCE --out"):
+        find_recipe(str(tmp_path))
+
+
+def test_a_question_ends_the_sentence() -> None:
+    assert error_of("fit.stepz=1").endswith("Did you mean 'fit.steps'?")

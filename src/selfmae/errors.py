@@ -16,8 +16,8 @@ class UserError(Exception):
         self.code = code
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for a near miss, otherwise the list of what there is."""
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return " Did you mean 'x'?" for a near miss, otherwise the list of what there is; `prefix` goes before x."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1)
-    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names)}."
+    return f" Did you mean {prefix + near[0]!r}?" if near else f" Known: {', '.join(names)}."

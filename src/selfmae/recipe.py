@@ -62,6 +62,11 @@ def find_recipe(name: str) -> Path:
     """Return the file of a recipe given by path or by the name of one of SelfMAE's; "btcv" is "btcv:fixed"."""
     if Path(name).is_file():
         return Path(name)
+    if Path(name).is_dir():
+        raise UserError(
+            f"The recipe {name!r} is a folder, but must be a file or a known name: `selfmae plan SOURCE --out "
+            "recipe.yaml` writes one for a folder of images."
+        )
     known = named_recipes()
     for spelt in (name, f"{name}:fixed"):
         if spelt in known:
@@ -121,10 +126,10 @@ def make_recipe(content: Mapping[str, Any], origin: str) -> Recipe:
         recipe = _adapter().validate_python(dict(content))
     except ValidationError as error:
         problems = [_sentence(item) for item in error.errors()]
-        raise UserError(f"{origin}: {'; '.join(problems)}.") from error
+        raise UserError(f"{origin}: {_joined(problems)}") from error
     problems = list(find_problems(recipe))
     if problems:
-        raise UserError(f"{origin}: {'; '.join(problems)}.")
+        raise UserError(f"{origin}: {_joined(problems)}")
     return recipe
 
 
@@ -146,7 +151,13 @@ def check_partial(content: Mapping[str, Any], origin: str) -> Recipe:
     try:
         return _adapter().validate_python(overlay(blank, content))
     except ValidationError as error:
-        raise UserError(f"{origin}: {'; '.join(_sentence(item) for item in error.errors())}.") from error
+        raise UserError(f"{origin}: {_joined([_sentence(item) for item in error.errors()])}") from error
+
+
+def _joined(problems: Sequence[str]) -> str:
+    """Return all problems as one sentence; one that ends with a question has its end."""
+    text = "; ".join(problems)
+    return text if text.endswith("?") else f"{text}."
 
 
 def _sentence(item: Mapping[str, Any]) -> str:
@@ -155,7 +166,8 @@ def _sentence(item: Mapping[str, Any]) -> str:
     key = ".".join(parts)
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _known_keys(parts[:-1])
-        return f"unknown key {key!r}.{did_you_mean(parts[-1], known)}".rstrip(".")
+        hint = did_you_mean(parts[-1], known, key[: -len(parts[-1])])
+        return f"unknown key {key!r}.{hint}".rstrip(".")
     if item["type"] == "missing":
         return f"key {key!r} is missing"
     return f"key {key!r} has the value {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"

@@ -98,7 +98,7 @@ def broken_list(source: Path) -> None:
 
 DATA = [
     (missing_source, "was expected, but there is no such file or folder: check the path."),
-    (empty_folder, "is empty, but was expected to hold a data set ("),
+    (empty_folder, "is empty, but was expected to hold a data set: check the path."),
     (no_label_for_an_image, f"labelsTr/{FIRST}"),
     (no_image_for_a_label, f"imagesTr/{FIRST}"),
     (unpaired_mask, f"must have an image of the same name, but 1 have none ({FIRST}): add the images or rename"),

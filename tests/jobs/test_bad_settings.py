@@ -11,7 +11,7 @@ Call = Callable[..., int]
 Line = Callable[[], str]
 
 SETTINGS = [
-    ("fit.stepps=3", "--set: unknown key 'fit.stepps'. Did you mean 'steps'?"),
+    ("fit.stepps=3", "--set: unknown key 'fit.stepps'. Did you mean 'fit.steps'?"),
     ("fitt.steps=3", "unknown key 'fitt'. Did you mean 'fit'?"),
     ("fit.steps", "--set 'fit.steps' must look like key=value, for example fit.steps=500."),
     ("fit.steps=many", "key 'fit.steps' has the value 'many': "),
@@ -45,7 +45,7 @@ def test_a_bad_setting_is_one_sentence_and_no_file(
 @pytest.mark.parametrize(
     ("recipe", "text"),
     [
-        ("fit: {stepps: 3}\n", "{file}: unknown key 'fit.stepps'. Did you mean 'steps'?"),
+        ("fit: {stepps: 3}\n", "{file}: unknown key 'fit.stepps'. Did you mean 'fit.steps'?"),
         ("fit: {steps: 3}\nfit: {steps: 4}\n", "the key 'fit' stands twice in one section"),
         ("fit: [\n", "The recipe {file} is not valid YAML ("),
         ("- 3\n", "The recipe {file} must hold keys and values, but holds list: write"),
@@ -132,7 +132,7 @@ def test_a_folder_with_other_files_is_left_alone(
 ) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     assert call("run", volumes, "--out", tmp_path, *small_volumes) == 2
-    assert f"{tmp_path} is no run folder of SelfMAE but holds 1 files (thesis.txt)" in error_line()
+    assert f"{tmp_path} is no run folder of SelfMAE but holds other things (thesis.txt)" in error_line()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 

@@ -80,7 +80,7 @@ def test_a_share_of_the_budget_shortens_both_stages() -> None:
 def test_a_wrong_value_is_named_with_its_setting() -> None:
     with pytest.raises(UserError, match=r"mask.ratio=1.5: mask.ratio is 1.5, but must lie between 0 and 1."):
         recipe_of(BASE, {"mask.ratio": 1.5})
-    with pytest.raises(UserError, match=r"unknown key 'mask.rato'. Did you mean 'ratio'"):
+    with pytest.raises(UserError, match=r"unknown key 'mask.rato'. Did you mean 'mask.ratio'"):
         recipe_of(BASE, {"mask.rato": 0.5})
 
 

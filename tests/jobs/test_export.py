@@ -141,7 +141,15 @@ def test_wrong_words_are_one_sentence(
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path, call: Call, error_line: Callable[[], str]) -> None:
     assert call("export", tmp_path, "--to", "timm", "--out", tmp_path / "x.pth") == 2
-    assert f"{tmp_path} holds no trained model (model.safetensors): name the folder of a finished run." in error_line()
+    text = f"{tmp_path} holds no trained model (model.safetensors): name the folder of a finished training."
+    assert text in error_line()
+
+
+def test_a_run_folder_names_one_of_its_models(
+    picture_run: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
+) -> None:
+    assert call("export", picture_run / "mae", "--to", "timm", "--out", tmp_path / "x.pth") == 2
+    assert f"name one of its models, for example {picture_run / 'mae' / 'fold0' / 'seed0'}." in error_line()
 
 
 def test_a_model_that_the_other_tool_has_not_is_refused_without_a_trace(

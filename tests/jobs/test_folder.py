@@ -71,7 +71,9 @@ def test_the_lock_is_free_again_after_an_error(tmp_path: Path, recipe: Recipe) -
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"is no run folder of SelfMAE but holds 1 files \(thesis.txt\): choose a new"):
+    with pytest.raises(
+        UserError, match=r"is no run folder of SelfMAE but holds other things \(thesis.txt\): choose a new"
+    ):
         open_folder(tmp_path, recipe).__enter__()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -87,9 +89,22 @@ def test_what_the_first_moment_of_an_interrupted_command_leaves_is_no_foreign_fi
 
 def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "file").touch()
-    for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UserError, match="could not be made or written to"):
-            open_folder(place, recipe).__enter__()
+    with pytest.raises(UserError, match=r"file is a file, but must be a folder, new or empty: choose another --out\."):
+        open_folder(tmp_path / "file", recipe).__enter__()
+    with pytest.raises(UserError, match="could not be made or written to"):
+        open_folder(tmp_path / "file" / "below", recipe).__enter__()
+
+
+@pytest.mark.parametrize(("mark", "found"), [("run.json", "run"), ("cases.csv", "training"), ("cells", "sweep")])
+@pytest.mark.parametrize("kind", ["run", "training", "sweep"])
+def test_a_folder_of_another_kind_is_refused(tmp_path: Path, recipe: Recipe, mark: str, found: str, kind: str) -> None:
+    with open_folder(tmp_path, recipe, kind=found):
+        (tmp_path / mark).touch()
+    if kind == found:
+        open_folder(tmp_path, recipe, kind=kind).__enter__()
+        return
+    with pytest.raises(UserError, match=f"is the folder of a {found}, not of a {kind}: choose another --out."):
+        open_folder(tmp_path, recipe, kind=kind).__enter__()
 
 
 def test_a_table_has_every_column_of_its_rows(tmp_path: Path) -> None:

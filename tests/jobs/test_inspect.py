@@ -160,7 +160,7 @@ def test_a_patient_in_two_parts_is_a_finding_beside_all_others(
 def test_a_source_in_no_layout_is_no_finding(tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "letter.txt").write_text("no scan")
     assert call("inspect", tmp_path, "--json") == 2
-    assert "is in none of the layouts looked for" in capsys.readouterr().err
+    assert "is in none of the layouts msd, " in capsys.readouterr().err
 
 
 def test_fractions_in_a_mask_are_a_finding_of_their_own(

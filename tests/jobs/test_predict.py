@@ -175,6 +175,36 @@ def test_nothing_is_overwritten(
     assert {path: path.stat().st_mtime_ns for path in predicted.iterdir()} == before
 
 
+def test_where_the_predictions_are_is_told(
+    odd_model: Path, odd_volumes: Path, tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = min((odd_volumes / "images").iterdir())
+    assert call("predict", odd_model, image, "--out", tmp_path / "out") == 0
+    assert f"The predictions of 1 image are in {tmp_path / 'out'}." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda out: out.touch(), "Error: {out} could not be read or written (File exists): check path,"),
+        (lambda out: (out.mkdir(), (out / "recipe.yaml").touch()), "--out {out} is a folder of trained models: choose"),
+    ],
+)
+def test_a_place_for_no_predictions_is_a_sentence(
+    odd_model: Path,
+    odd_volumes: Path,
+    tmp_path: Path,
+    call: Call,
+    capsys: pytest.CaptureFixture[str],
+    make: Callable[[Path], object],
+    text: str,
+) -> None:
+    out = tmp_path / "out"
+    make(out)
+    assert call("predict", odd_model, odd_volumes / "images", "--out", out) == 2
+    assert text.format(out=out) in capsys.readouterr().err
+
+
 def bad_input(folder: Path, kind: str, good: Path) -> list[Path]:
     path = folder / "bad.nii.gz"
     volume = load(good)

@@ -247,3 +247,31 @@ def test_scores_overwrite_nothing(masks: tuple[Path, Path], call: Call, error_li
     words = ("score", "--pred", masks[0], "--truth", masks[1], "--out", masks[0])
     assert call(*words) == 2
     assert "holds files already, and scores overwrite nothing: choose a new folder" in error_line()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{a: 1, c: 7}", "Note: mask values in no true mask: 7."),
+        ("{a: [1, 3]}", "Note: mask values in no true mask: 3."),
+        ("{a: 8, b: [7, 9]}", "--labels names the mask values 7, 8, 9, but the true masks hold 1: give the values"),
+    ],
+)
+def test_labels_that_the_masks_do_not_hold_are_told(
+    masks: tuple[Path, Path], tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str], text: str, expected: str
+) -> None:
+    (tmp_path / "labels.yaml").write_text(text)
+    words = ("score", "--pred", masks[0], "--truth", masks[1], "--labels", tmp_path / "labels.yaml")
+    assert call(*words) == (2 if expected.startswith("--labels") else 0)
+    told = capsys.readouterr()
+    assert expected in told.out + told.err
+
+
+def test_values_of_masks_that_no_label_has_are_told(
+    masks: tuple[Path, Path], tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in masks:
+        write(folder / "c.nii.gz", cube(2))
+    (tmp_path / "labels.yaml").write_text("a: 1")
+    assert call("score", "--pred", masks[0], "--truth", masks[1], "--labels", tmp_path / "labels.yaml") == 0
+    assert "Note: mask values in true masks, but not in --labels: 2." in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """The command line: each command reads its flags and calls one job, which is imported inside the command."""
 
+import errno
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -14,6 +15,9 @@ from selfmae.cli.training import demo, finetune, pretrain, run, sweep
 from selfmae.errors import UserError
 
 CONTINUED = {"demo", "run", "sweep", "pretrain", "finetune"}  # commands that keep what they have done
+# What a person can mend of the errors of the file system; others are mistakes of ours.
+OF_PLACES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR}
+OF_PLACES |= {errno.EEXIST, errno.ENAMETOOLONG, errno.EIO}
 AGAIN = " The same command continues where it stopped."
 
 app = typer.Typer(
@@ -59,6 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if debug or error.errno not in OF_PLACES:
+            raise
+        place = error.filename or "A file"
+        print(
+            f"Error: {place} could not be read or written ({error.strerror}): check path, permissions and free space.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except SystemExit as end:
         if end.code == 130:  # typer makes this of a KeyboardInterrupt

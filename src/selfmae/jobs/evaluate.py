@@ -13,7 +13,7 @@ from selfmae.data.files.masks import read_mask
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display, number
 from selfmae.jobs.folders.examples import save_examples
-from selfmae.jobs.folders.folder import open_folder, read_json, read_recipe, write_json, write_table
+from selfmae.jobs.folders.folder import no_model, open_folder, read_json, read_recipe, write_json, write_table
 from selfmae.jobs.folders.seen import check_models, check_unseen, read_header, say_leakage, seen_in
 from selfmae.jobs.folders.source import Source, load_cases, look_at
 from selfmae.models.weights import load_whole, read_weights
@@ -70,9 +70,7 @@ def load_model(folder: Path) -> tuple[Recipe, nn.Module]:
     """Return recipe and trained model of a fine-tuning folder, on the recipe's device or the best one here."""
     path = folder / "model.safetensors"
     if not path.is_file():
-        cells = sorted(str(item.parent) for item in folder.glob("*/fold*/seed*/model.safetensors"))
-        hint = f"name one of its models, for example {cells[0]}" if cells else "run `selfmae finetune` first"
-        raise UserError(f"{folder} holds no trained model (model.safetensors): {hint}.")
+        raise no_model(folder, "run `selfmae finetune` first")
     weights, contract = read_weights(path)
     if contract.get("kind") != "finetune":
         raise UserError(f"{folder} holds a pre-trained encoder, not a model that predicts: fine-tune it first.")

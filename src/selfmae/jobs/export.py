@@ -12,7 +12,7 @@ from torch import nn
 from selfmae.errors import UserError, did_you_mean
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import load_model
-from selfmae.jobs.folders.folder import read_recipe, write_text
+from selfmae.jobs.folders.folder import no_model, read_recipe, write_text
 from selfmae.jobs.folders.seen import Seen
 from selfmae.models.exports import Export, is_classifier, to_monai, to_timm
 from selfmae.models.weights import read_weights, write_tensors
@@ -36,7 +36,7 @@ def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
         raise UserError(f"{taken[0]} exists already, and an export overwrites nothing: choose another --out.")
     path = folder / "model.safetensors"
     if not path.is_file():
-        raise UserError(f"{folder} holds no trained model (model.safetensors): name the folder of a finished run.")
+        raise no_model(folder, "name the folder of a finished training")
     weights, contract = read_weights(path)
     recipe, kind = read_recipe(folder / "recipe.yaml"), str(contract.get("kind", ""))
     if to != "onnx" and recipe.model.network != VIT:

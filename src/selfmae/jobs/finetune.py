@@ -13,7 +13,7 @@ from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.evaluate import evaluate_cell, score_cases
 from selfmae.jobs.folders.contract import make_contract, record_metrics
-from selfmae.jobs.folders.folder import open_folder, read_json, timed, where
+from selfmae.jobs.folders.folder import check_place, open_folder, read_json, timed, where
 from selfmae.jobs.folders.seen import check_unseen, say_leakage, seen_of
 from selfmae.jobs.folders.source import Source, check_crop, check_fits, load_cases, look_at, write_cases
 from selfmae.jobs.folders.start import Start, find_start, say_start, start_report
@@ -28,13 +28,14 @@ def finetune(recipe: Recipe, start: str, folder: Path, display: Display, transdu
 
     Raises `UserError` where the start knows val or test cases, unless `transductive` allows it.
     """
+    check_place(folder, "training")
     cases = load_cases(recipe.data)
     check_fits(recipe, cases)
     origin = find_start(start, recipe)
     source = replace(look_at(cases, masks=True, display=display), transductive=transductive)
     check_crop(recipe, source)
     for note in source.cases.notes:
-        display.say(note)
+        display.say(f"Note: {note}")
     summary = finetune_cell(recipe, source, origin, folder, 0, display)
     say_leakage(summary.get("leakage", ()), display)
     display.say(f"The model is in {folder / 'model.safetensors'}.")

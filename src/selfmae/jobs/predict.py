@@ -16,6 +16,7 @@ from selfmae.jobs.evaluate import load_model
 from selfmae.jobs.folders.folder import write_table
 from selfmae.jobs.folders.inputs import Input, list_inputs
 from selfmae.options import Recipe
+from selfmae.report.words import plural
 from selfmae.tasks import make_task
 from selfmae.tasks.base import Task
 from selfmae.train.device import device_here, make_fabric
@@ -28,6 +29,8 @@ def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -
     the label values of the training masks; regions one file each, `<name>_<region>`. Classification writes
     `predictions.csv`: image, then one column of probabilities for every finding. Existing files are never overwritten.
     """
+    if (out / "recipe.yaml").exists():
+        raise UserError(f"--out {out} is a folder of trained models: choose another for the predictions.")
     recipe, model = load_model(folder)
     images = list_inputs(inputs, recipe.data.channels)
     task = make_task(recipe)
@@ -51,6 +54,8 @@ def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -
     if rows:
         write_table(out / "predictions.csv", rows)
         written.append(out / "predictions.csv")
+    told = f"The predictions of {plural(len(images), 'image')} are in"
+    display.say(f"{told} {out / 'predictions.csv' if rows else out}.")
     return written
 
 

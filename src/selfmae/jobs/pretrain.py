@@ -8,7 +8,7 @@ from selfmae.data.fraction import labelled_part
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
 from selfmae.jobs.folders.contract import make_contract, record_metrics
-from selfmae.jobs.folders.folder import open_folder, timed, where
+from selfmae.jobs.folders.folder import check_place, open_folder, timed, where
 from selfmae.jobs.folders.reconstructions import save_reconstructions
 from selfmae.jobs.folders.seen import check_unseen, seen_of
 from selfmae.jobs.folders.source import Source, check_crop, load_cases, look_at, write_cases
@@ -30,10 +30,11 @@ FIGURE = Path("figures") / "reconstructions.npz"
 def pretrain(recipe: Recipe, folder: Path, display: Display) -> None:
     """Pre-train as the recipe says; a folder that holds part of the run is continued."""
     check_pretrainable(recipe, "selfmae pretrain")
+    check_place(folder, "training")
     source = look_at(load_cases(recipe.data), masks=False, display=display)
     check_crop(recipe, source)
     for note in (*source.cases.notes, *probe_notes(recipe)):
-        display.say(note)
+        display.say(f"Note: {note}")
     pretrain_cell(recipe, source, folder, 0, display)
     display.say(f"The pre-trained encoder is in {folder / 'model.safetensors'}.")
 

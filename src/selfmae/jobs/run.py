@@ -14,7 +14,7 @@ from selfmae.jobs.cells.grid import Grid, Place, check_starts, name_starts, need
 from selfmae.jobs.cells.preparation import prepare_all
 from selfmae.jobs.compare import compare, show_verdict
 from selfmae.jobs.display import Display
-from selfmae.jobs.folders.folder import open_folder, write_json
+from selfmae.jobs.folders.folder import check_place, open_folder, write_json
 from selfmae.jobs.folders.source import Source, check_cases, count_splits, fold_of
 from selfmae.jobs.plan import resolve, show_plan
 from selfmae.jobs.planning.cost import equal_compute
@@ -32,6 +32,7 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
     """Do the whole job in `out` and return the verdict; what is finished there is not done again."""
     check_executor(grid.executor)
     names = name_starts(grid)
+    check_place(out, "run")
     recipe, reasons, looked = resolve(source, recipe_name, sets, display)
     looked = replace(looked, transductive=grid.transductive)
     folding = choose_folding(looked.cases.cases, grid.num_folds)
@@ -45,7 +46,7 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
         found = forecast(recipe, looked, trainings, out, display)
         show_forecast(found, display)
         check_space(found)
-    with open_folder(out, recipe, reasons):
+    with open_folder(out, recipe, reasons, "run"):
         _check_begun(out, folds)
         facts = run_facts(looked, recipe, folding, grid.num_seeds, names)
         facts |= {"recipe": Path(recipe_name).stem, "changed": sorted(flat(parse_sets(sets)))}

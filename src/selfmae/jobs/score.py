@@ -27,15 +27,18 @@ def score(pred: Path, truth: Path, labels_file: Path | None, out: Path | None, d
     Without `labels_file` the labels are the values found in `truth`. `out` gets rows-test.csv, summary-test.json and
     where.json, as a fine-tuned model has them; its name is that of the start in a comparison.
     """
-    if out is not None and out.exists() and any(out.iterdir()):
-        raise UserError(f"--out {out} holds files already, and scores overwrite nothing: choose a new folder.")
+    if out is not None and (out.is_file() or (out.exists() and any(out.iterdir()))):
+        problem = "is a file" if out.is_file() else "holds files already"
+        raise UserError(f"--out {out} {problem}, and scores overwrite nothing: choose a new folder.")
     pairs = pair_masks(pred, truth)
     labels = read_labels(labels_file) if labels_file else find_labels([true for _, true in pairs.values()])
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
+    values: set[int] = set()
     with display.stage("scoring", len(pairs)) as stage:
         for done, (name, (guess, true)) in enumerate(pairs.items(), start=1):
             predicted, known = read_mask(guess), read_mask(true)
+            values |= {int(value) for value in np.unique(known.array)} - {0}
             problem = grid_problem(predicted, known)
             if problem:
                 problems.append(f"{name}: {problem}")
@@ -48,6 +51,7 @@ def score(pred: Path, truth: Path, labels_file: Path | None, out: Path | None, d
             f"{len(problems)} of {len(pairs)} predictions do not lie on the grid of their truth "
             f"({'; '.join(problems[:NUM_NAMED])}): resample them onto it with nearest neighbours."
         )
+    _check_values(labels, values, display)
     summary = {"split": "test"} | summarise_masks(rows, list(labels))
     if out is not None:
         write_table(out / "rows-test.csv", rows)
@@ -84,6 +88,19 @@ def read_labels(path: Path) -> Labels:
             f"{_some(wrong) if wrong else 'nothing'} is there: correct the file."
         )
     return labels
+
+
+def _check_values(labels: Labels, found: set[int], display: Display) -> None:
+    """Say what of the labels and of the true masks has no counterpart in the other; raise if nothing has."""
+    named = {value for values in labels.values() for value in values}
+    if not named & found:
+        raise UserError(
+            f"--labels names the mask values {_some([str(value) for value in sorted(named)])}, but the true masks hold "
+            f"{_some([str(value) for value in sorted(found)]) or 'none'}: give the values of the masks."
+        )
+    for values, where in ((named - found, "in no true mask"), (found - named, "in true masks, but not in --labels")):
+        if values:
+            display.say(f"Note: mask values {where}: {_some([str(value) for value in sorted(values)])}.")
 
 
 def _values(value: Any) -> tuple[int, ...]:

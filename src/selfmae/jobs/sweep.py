@@ -30,7 +30,7 @@ from selfmae.jobs.cells.grid import (
 from selfmae.jobs.cells.halving import Round, Scores, check_halving, halve, val_score
 from selfmae.jobs.cells.preparation import prepare_all
 from selfmae.jobs.display import Display
-from selfmae.jobs.folders.folder import open_folder, write_text
+from selfmae.jobs.folders.folder import check_place, open_folder, write_text
 from selfmae.jobs.folders.source import Source, check_crop, check_fits, fold_of, load_cases, look_at
 from selfmae.jobs.pretrain import pretrain_cell
 from selfmae.jobs.run import run_facts
@@ -84,11 +84,12 @@ def sweep(base: Recipe, design: Design, out: Path, display: Display) -> dict[str
     check_executor(design.grid.executor)
     if design.halving:
         check_halving(design.axes)
+    check_place(out, "sweep")
     combinations = combine(design.axes)
     bench = _set_up(base, design, combinations, display)
     if design.halving and not bench.fold(0).cases.part("val"):
         raise UserError("--halving chooses by val scores, but the split has no val case: set data.val_fraction.")
-    with open_folder(out, base):
+    with open_folder(out, base, kind="sweep"):
         rounds: list[Round] = []
         if design.halving:
             combinations, rounds = halve(combinations, partial(_score_round, bench, out, display), display)
@@ -196,7 +197,7 @@ def pretrain_place(recipe: Recipe, source: Source, out: Path, place: Place, disp
 def link_cells(bench: Bench, settings: Settings, out: Path) -> None:
     """Make the folder of a combination look like that of a run: its starts are links to where they were trained."""
     folder, recipe = out / name_of(settings), bench.recipe(settings)
-    with open_folder(folder, recipe):
+    with open_folder(folder, recipe, kind="run"):
         for name, start in bench.names.items():
             link(folder / name, out / CELLS / name_of(settings_of_start(settings, start)) / name)
             if start in SELF_STARTS:

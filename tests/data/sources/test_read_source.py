@@ -1,6 +1,7 @@
 """Contracts of every layout, and what is said when none fits."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,7 +97,7 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_called_empty(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is empty, but was expected to hold a data set \(msd: a folder with"):
+    with pytest.raises(UserError, match=r"is empty, but was expected to hold a data set: check"):
         read_source(str(tmp_path))
 
 
@@ -104,7 +105,7 @@ def test_an_unknown_folder_shows_what_was_looked_for_and_found(tmp_path: Path) -
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).touch()
     (tmp_path / "more").mkdir()
-    with pytest.raises(UserError, match=r"medmnist: .* it holds a.txt, b.txt, more/: arrange"):
+    with pytest.raises(UserError, match=r"holds a.txt, b.txt, more/ and is in none of .* medmnist, .*: put images and"):
         read_source(str(tmp_path))
 
 
@@ -112,6 +113,19 @@ def test_an_unknown_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     with pytest.raises(UserError, match=r"The file .*a.txt is in none of the layouts"):
         read_source(str(tmp_path / "a.txt"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("scan.nii.gz", "is one image, but was expected to be a data set: give the folder that holds it."),
+        ("r.yaml", "is a YAML file, but was expected to be a data set: give the folder of the images, and a recipe"),
+    ],
+)
+def test_a_file_that_is_part_of_something_says_what_to_give(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=re.escape(text)):
+        read_source(str(tmp_path / name))
 
 
 def test_a_misspelt_layout_is_corrected(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from selfmae.data.case import Cases
+from selfmae.data.files.names import is_image
 from selfmae.data.sources._files import first_few
 from selfmae.errors import UserError, did_you_mean
 
@@ -53,21 +54,28 @@ def read_source(source: str, layout: str = "") -> Cases:
 
 
 def _unrecognised(path: Path, asked: dict[str, ModuleType]) -> str:
-    wanted = "; ".join(f"{name}: {module.EXPECTS}" for name, module in asked.items())
     content = [] if path.is_file() else sorted(item.name + "/" * item.is_dir() for item in path.iterdir())
     if path.is_dir() and not content:
-        return f"The folder {path} is empty, but was expected to hold a data set ({wanted}): check the path."
+        return f"The folder {path} is empty, but was expected to hold a data set: check the path."
     if len(asked) == 1:
+        name, module = next(iter(asked.items()))
         return (
-            f"{path} is not in the layout asked for with --as or data.layout of the recipe ({wanted}), it "
-            f"{f'holds {first_few(content, 5)}' if content else 'is a file'}: give such a source, or another recipe or "
-            "layout."
+            f"{path} is not in the layout asked for with --as or data.layout of the recipe ({name}: {module.EXPECTS}), "
+            f"it {f'holds {first_few(content, 5)}' if content else 'is a file'}: give such a source, or another recipe "
+            "or layout."
         )
-    if not content:
-        return f"The file {path} is in none of the layouts looked for ({wanted}): give such a file or folder."
+    if is_image(path):
+        return f"The source {path} is one image, but was expected to be a data set: give the folder that holds it."
+    if path.suffix in (".yaml", ".yml"):
+        return (
+            f"The source {path} is a YAML file, but was expected to be a data set: give the folder of the images, and "
+            "a recipe with --recipe."
+        )
+    what = f"The folder {path} holds {first_few(content, 5)} and" if content else f"The file {path}"
     return (
-        f"The folder {path} is in none of the layouts looked for ({wanted}), it holds {first_few(content, 5)}: "
-        "arrange the files in one of them, or write a table."
+        f"{what} is in none of the layouts {', '.join(asked)}: put images and masks of the same names into images/ and "
+        "labels/, or the images of each class into a folder, or write a table of files; `selfmae inspect SOURCE --as "
+        "LAYOUT` tells what a layout expects."
     )
 
 

@@ -19,19 +19,23 @@ from selfmae.recipe import differences, make_recipe, read_content, write_recipe
 
 Row = Mapping[str, Any]
 PLACES = {"data.source", "data.splits", "data.cache"}  # the content of cases is checked elsewhere (`check_cases`)
+MARKS = {"run": "run.json", "training": "cases.csv", "sweep": "cells"}  # what only folders of a kind hold
 PACKAGES = ("selfmae", "torch", "timm", "monai", "lightning-fabric", "numpy")
 
 
 @contextmanager
-def open_folder(folder: Path, recipe: Recipe, reasons: Mapping[str, str] | None = None) -> Iterator[None]:
+def open_folder(
+    folder: Path, recipe: Recipe, reasons: Mapping[str, str] | None = None, kind: str = "training"
+) -> Iterator[None]:
     """Hold a run folder for one command; a new one gets `recipe.yaml`, an old one must have the same recipe.
 
-    Raises `UserError` where another command works in the folder, its recipe differs, or it holds something else.
+    Raises `UserError` where another command works in the folder, its recipe differs, or it holds something else than
+    what a command of this kind (see `MARKS`) makes.
     """
     path = folder / "recipe.yaml"
     lock = FileLock(folder / ".lock")
     try:
-        _check_own(folder)
+        check_place(folder, kind)
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -51,14 +55,26 @@ def open_folder(folder: Path, recipe: Recipe, reasons: Mapping[str, str] | None 
         lock.release()
 
 
-def _check_own(folder: Path) -> None:
-    """Raise if the folder holds files but no recipe; what the first moment of a command leaves does not count."""
-    if not folder.exists() or (folder / "recipe.yaml").exists():
+def check_place(folder: Path, kind: str) -> None:
+    """Raise if a command of this kind cannot work in `folder`, before anything that takes long.
+
+    That is so if it is a file, a folder of another kind, or holds files but no recipe; what the first moment of a
+    command leaves does not count.
+    """
+    if folder.is_file():
+        raise UserError(f"--out {folder} is a file, but must be a folder, new or empty: choose another --out.")
+    if (folder / "recipe.yaml").exists():
+        kinds = [other for other, mark in MARKS.items() if other != kind and (folder / mark).exists()]
+        if kinds:
+            raise UserError(f"{folder} is the folder of a {kinds[0]}, not of a {kind}: choose another --out.")
+        return
+    if not folder.exists():
         return
     others = sorted(item.name for item in folder.iterdir() if item.name not in (".lock", "recipe.yaml.part"))
     if others:
         raise UserError(
-            f"{folder} is no run folder of SelfMAE but holds {len(others)} files ({', '.join(others[:3])}): "
+            f"{folder} is no run folder of SelfMAE but holds other things ({', '.join(others[:3])}"
+            f"{', ...' if len(others) > 3 else ''}): "
             "choose a new or empty folder for --out."
         )
 
@@ -72,6 +88,20 @@ def _check_same(path: Path, recipe: Recipe) -> list[str]:
             "choose another --out, or give the recipe of this folder."
         )
     return changed
+
+
+def models_below(folder: Path) -> list[Path]:
+    """Return the folders of the models in a run folder or a part of it, pre-trained encoders last."""
+    patterns = ("seed*", "fold*/seed*", "*/fold*/seed*")
+    found = {path.parent for pattern in patterns for path in folder.glob(f"{pattern}/model.safetensors")}
+    return sorted(found, key=lambda path: ("pretrain" in path.parts, path))
+
+
+def no_model(folder: Path, advice: str) -> UserError:
+    """Return the error of a folder that is not that of a model; the advice is for one with no models below."""
+    models = models_below(folder)
+    hint = f"name one of its models, for example {models[0]}" if models else advice
+    return UserError(f"{folder} holds no trained model (model.safetensors): {hint}.")
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -11,6 +11,7 @@ from torch import nn
 
 from selfmae.errors import UserError
 from selfmae.jobs.display import Display
+from selfmae.jobs.folders.folder import models_below
 from selfmae.jobs.folders.seen import Seen, seen_in_file
 from selfmae.models.imagenet import check_heads, imagenet_name, timm_weights
 from selfmae.models.layouts import licence_of
@@ -80,6 +81,9 @@ def _pretrained_file(folder: str, flag: str) -> Path:
     if contract.get("kind") == "finetune":
         raise UserError(f"{flag}: {folder} holds a fine-tuned model, no pre-training: give its file, {path}.")
     if not contract.get("metrics"):  # written last
+        below = [str(model) for model in models_below(Path(folder)) if "pretrain" in model.parts]
+        if below:
+            raise UserError(f"{flag}: {folder} is no folder of a pre-training, but holds some: give mae:{below[0]}.")
         raise UserError(
             f"{flag}: {folder} holds no finished pre-training: run `selfmae pretrain RECIPE --out {folder}` to its "
             "end first."
