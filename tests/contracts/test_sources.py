@@ -58,9 +58,12 @@ def test_a_source_is_recognised_whatever_else_looks_at_it(tmp_path: Path, kind: 
     assert len({case.id for case in found.cases}) == len(found.cases)
 
 
-def test_what_nobody_recognises_lists_what_each_layout_expects(tmp_path: Path) -> None:
+def test_what_nobody_recognises_names_the_layouts_and_each_tells_what_it_expects(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(UserError) as error:
         read_source(str(tmp_path))
+    assert f"is in none of the layouts {', '.join(LAYOUTS)}" in str(error.value)
     for name, module in LAYOUTS.items():
-        assert f"{name}: {module.EXPECTS}" in str(error.value)
+        with pytest.raises(UserError) as asked:
+            read_source(str(tmp_path), name)
+        assert f"{name}: {module.EXPECTS}" in str(asked.value)

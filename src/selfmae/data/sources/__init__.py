@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from selfmae.data.case import Cases
-from selfmae.data.files.names import is_image
+from selfmae.data.files.names import ARRAYS, is_image
 from selfmae.data.sources._files import first_few
 from selfmae.errors import UserError, did_you_mean
 
@@ -64,7 +64,7 @@ def _unrecognised(path: Path, asked: dict[str, ModuleType]) -> str:
             f"it {f'holds {first_few(content, 5)}' if content else 'is a file'}: give such a source, or another recipe "
             "or layout."
         )
-    if is_image(path):
+    if is_image(path) and not path.name.endswith(ARRAYS):  # an array may be an archive that is damaged
         return f"The source {path} is one image, but was expected to be a data set: give the folder that holds it."
     if path.suffix in (".yaml", ".yml"):
         return (
