@@ -193,6 +193,15 @@ def test_a_recipe_for_other_labels_is_an_error(
     assert "The recipe was made for mask ['heart'], but " in capsys.readouterr().err
 
 
+def test_a_recipe_for_other_mask_values_names_them(
+    tmp_path: Path, volume_recipe: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("finetune", volume_recipe, "--set", "target.values=[1,2,3,4,5,9]", "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "The recipe was made for the mask values [1, 2, 3, 4, 5, 9], but " in error
+    assert "has the mask values [1, 2, 3, 4, 5, 6]: make a recipe" in error
+
+
 def test_a_recipe_for_other_channels_is_an_error(
     tmp_path: Path, volume_recipe: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:

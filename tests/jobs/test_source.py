@@ -57,6 +57,7 @@ def test_a_split_table_gives_patient_and_part(tmp_path: Path) -> None:
     ("rows", "text"),
     [
         (("id,patient,split", "a,one,trian"), "but has the split 'trian': correct the table."),
+        (("a letter",), "but holds no row: correct the table."),
         (("id,split", "a,train"), "but lacks a column: correct the table."),
         (("id,patient,split", "x,one,train"), "lists 1 cases that the source does not have (first: 'x')"),
     ],

@@ -44,6 +44,11 @@ def test_one_folder_holds_images_and_marked_masks(tmp_path: Path) -> None:
     assert pairs(read_source(str(tmp_path))) == {"a": "a_seg", "b": "b_mask", "c": None}
 
 
+def test_images_that_lack_a_mask_are_named(tmp_path: Path) -> None:
+    draw(tmp_path, "images/a", "images/b", "labels/a", "unlabelled/c")
+    assert "Images without a mask count as unlabelled: 1 (b)." in read_source(str(tmp_path)).notes
+
+
 def test_labels_are_the_values_in_all_masks(tmp_path: Path) -> None:
     draw(tmp_path, "images/a", "images/b")
     draw(tmp_path, "masks/a", values=(0, 1))

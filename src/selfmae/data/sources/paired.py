@@ -73,6 +73,9 @@ def _as_cases(
     else:
         masks = "There are no masks: all cases are unlabelled."
     apart = _subfolder(path, UNLABELLED_FOLDERS)
+    bare = [name for name, files in studies.items() if name not in targets and files[0].parent != apart]
+    if targets and bare:
+        notes = [*notes, f"Images without a mask count as unlabelled: {len(bare)} ({first_few(bare)})."]
     cases = tuple(
         Case(name, patient, files, targets.get(name), "unlabelled" if files[0].parent == apart else "")
         for (name, files), patient in zip(studies.items(), patients, strict=True)

@@ -117,9 +117,12 @@ def check_fits(recipe: Recipe, cases: Cases) -> None:
     """Raise if the recipe was made for other labels or channels than the source has."""
     target, labels = recipe.target, cases.labels
     if (target.kind, target.names, target.values) != (labels.kind, labels.names, labels.values):
+        alike = (target.kind, target.names) == (labels.kind, labels.names)
+        made = f"the mask values {list(target.values)}" if alike else f"{target.kind} {list(target.names)}"
+        found = f"the mask values {list(labels.values)}" if alike else f"{labels.kind} {list(labels.names)}"
         raise UserError(
-            f"The recipe was made for {target.kind} {list(target.names)}, but {recipe.data.source} has {labels.kind} "
-            f"{list(labels.names)}: make a recipe for this source with `selfmae plan`."
+            f"The recipe was made for {made}, but {recipe.data.source} has {found}: make a recipe for this source with "
+            "`selfmae plan`."
         )
     if recipe.data.channels != cases.channels:
         raise UserError(
@@ -151,10 +154,12 @@ def apply_splits(cases: Sequence[Case], table: Path) -> tuple[list[Case], int]:
         raise UserError(f"data.splits names {table}, but there is no such file: check the path.")
     rows = {row.get("id", ""): row for row in read_table(table)}
     wrong = sorted({row.get("split", "") or "" for row in rows.values()} - set(SPLITS))
-    if wrong or not all("patient" in row and "split" in row for row in rows.values()):
+    full = bool(rows) and all("patient" in row and "split" in row for row in rows.values())
+    if wrong or not full:
+        problem = f"has the split {wrong[0]!r}" if wrong else "lacks a column" if rows else "holds no row"
         raise UserError(
             f"{table} must have the columns id, patient, split with the splits {', '.join(SPLITS[:-1])}, "
-            f"but {'has the split ' + repr(wrong[0]) if wrong else 'lacks a column'}: correct the table."
+            f"but {problem}: correct the table."
         )
     unknown = sorted(set(rows) - {case.id for case in cases})
     if unknown:
