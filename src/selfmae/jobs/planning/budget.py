@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 # A reason must not say more than was measured: compared with another value, or only what the runs in the log had.
-TUNED = "better than others in the experiments of LOG.md"
-USED = "as in the runs of LOG.md; not compared"
+TUNED = "better than others in our experiments"
+USED = "as in our experiments; not compared"
 BTCV = "Zhou et al. 2023 for BTCV; not run here"
 NIH = "Zhou et al. 2023 for ChestX-ray14; not run here"
 OFTEN = "often enough to catch the best"
