@@ -19,7 +19,7 @@ import numpy as np
 
 from selfmae.data.case import Case
 from selfmae.data.doctor.survey import survey
-from selfmae.data.phantom.sets import write_radiographs
+from selfmae.data.generated.sets import write_radiographs
 
 
 def main() -> None:

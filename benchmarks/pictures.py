@@ -20,9 +20,9 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw, draw_at, stream
+from selfmae.data.sampling.views import Draw, draw_at, stream
+from selfmae.methods.mae import Reconstruct
 from selfmae.recipe import load_recipe
-from selfmae.tasks.reconstruct import Reconstruct
 
 NUM_PICTURES, BATCH = 64, 64
 

@@ -15,8 +15,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from selfmae.models.mae import MaskedAutoencoder, masked_loss
-from selfmae.models.patches import num_visible, patchify
 from selfmae.models.unetr import UNETR
+from selfmae.models.vit import num_visible, patchify
 from selfmae.options import DeviceOptions, MaskOptions, ModelOptions
 from selfmae.train.device import keep_freed_memory, tune_attention
 

@@ -25,17 +25,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from selfmae.data.phantom.sets import write_radiographs
-from selfmae.jobs.cells.grid import Place, run_cell
-from selfmae.jobs.compare import compare
-from selfmae.jobs.display import Display
-from selfmae.jobs.folders.folder import read_table, write_json
-from selfmae.jobs.plan import resolve
-from selfmae.jobs.pretrain import pretrain_cell
+from selfmae.data.generated.sets import write_radiographs
+from selfmae.display import Display
+from selfmae.experiment.plan import resolve
+from selfmae.experiment.pretrain import pretrain_cell
+from selfmae.experiment.train import Place, run_cell
+from selfmae.files import read_table, write_json
 from selfmae.metrics.scores import mean_score
 from selfmae.metrics.statistics import compare_paired
-from selfmae.models.weights import read_contract, save_weights
+from selfmae.results.verdict import compare
 from selfmae.seeds import generator
+from selfmae.weights.file import read_contract, save_weights
 
 NUM_CASES, NUM_HELPFUL = 160, 1500
 SHIFT_OF_B = 1000  # of the seeds of b

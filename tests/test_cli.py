@@ -15,8 +15,8 @@ import typer.main
 from selfmae import cli
 from selfmae.cli.flags import LAYOUTS
 from selfmae.errors import UserError
-from selfmae.jobs import report as report_job
-from selfmae.jobs import run as run_job
+from selfmae.experiment import report as report_job
+from selfmae.experiment import run as run_job
 from selfmae.train.signals import Interrupted
 
 FROZEN = {

@@ -3,7 +3,8 @@
 import pytest
 
 from selfmae.errors import UserError
-from selfmae.networks import CLASSIFIERS, HALVINGS, SEGMENTERS, fit_crop, plan_topology, steps_of
+from selfmae.networks.dynunet import plan_topology
+from selfmae.networks.registry import CLASSIFIERS, HALVINGS, SEGMENTERS, fit_crop, steps_of
 from selfmae.options import Recipe
 from selfmae.recipe import make_recipe, overlay, parse_sets
 

@@ -10,7 +10,7 @@ import torch
 from selfmae.data.sources import btcv
 from selfmae.data.sources.chestxray14 import FINDINGS
 from selfmae.models.mae import MaskedAutoencoder
-from selfmae.models.patches import grid_of, num_visible
+from selfmae.models.vit import grid_of, num_visible
 from selfmae.options import OptimOptions, Recipe
 from selfmae.recipe import find_recipe, flat, make_recipe, overlay, read_content, read_reasons
 from selfmae.tasks import make_task

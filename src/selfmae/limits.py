@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from selfmae.networks import CLASSIFIERS, FEATURE_STEPS, VIT, fit_crop
+from selfmae.networks.registry import CLASSIFIERS, FEATURE_STEPS, VIT, fit_crop
 from selfmae.options import AugmentOptions, DataOptions, OptimOptions, Recipe, TargetOptions
 
 

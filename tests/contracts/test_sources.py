@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from selfmae.data.phantom.sets import write_radiographs, write_volumes
+from selfmae.data.generated.sets import write_radiographs, write_volumes
 from selfmae.data.sources import layouts, read_source
 from selfmae.errors import UserError
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from selfmae.data.case import Case, Cases
-from selfmae.data.phantom.sets import write_radiographs, write_volumes
-from selfmae.data.sampling.stream import Draw, collate
+from selfmae.data.generated.sets import write_radiographs, write_volumes
+from selfmae.data.sampling.views import Draw, collate
 from selfmae.data.sources import read_source
 from selfmae.errors import UserError
+from selfmae.methods.mae import Reconstruct
 from selfmae.options import (
     AugmentOptions,
     DataOptions,
@@ -24,7 +25,6 @@ from selfmae.options import (
 )
 from selfmae.tasks import make_task
 from selfmae.tasks.base import HEADLINES, Task, Trainable
-from selfmae.tasks.reconstruct import Reconstruct
 
 AUGMENT = AugmentOptions(flip_axes=(0,), min_scale=0.7, foreground=0.5, rotate_degrees=5, zoom=0.1, intensity=0.1)
 KINDS = ("mask", "regions", "findings", "classes")

@@ -5,15 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from selfmae.data.case import (
-    Case,
-    Cases,
-    Labels,
-    check_disjoint,
-    complete_splits,
-    leave_out_copies,
-    patients_of,
-)
+from selfmae.data.case import Case, Cases, Labels, check_disjoint, complete_splits, leave_out_copies, patients_of
 from selfmae.errors import UserError
 
 MASK = Path("mask.nii.gz")

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from selfmae.data.case import Case
-from selfmae.data.fraction import labelled_part
+from selfmae.data.folds import labelled_part
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.9, 1.0)
 

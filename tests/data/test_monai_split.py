@@ -6,7 +6,7 @@ import pytest
 from monai.data import partition_dataset
 
 from selfmae.data.case import Case
-from selfmae.data.monai_split import split_like_monai
+from selfmae.data.folds import split_like_monai
 from selfmae.errors import UserError
 
 

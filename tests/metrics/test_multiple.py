@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from selfmae.metrics.multiple import holm, judge
+from selfmae.metrics.statistics import holm, judge
 
 
 def test_the_correction_is_that_of_its_definition() -> None:

@@ -7,8 +7,7 @@ from monai.metrics import compute_dice, compute_hausdorff_distance
 from scipy.ndimage import binary_erosion, gaussian_filter
 
 from selfmae.errors import UserError
-from selfmae.metrics.segmentation import score_masks, summarise_masks
-from selfmae.metrics.surfaces import surface
+from selfmae.metrics.segmentation import score_masks, summarise_masks, surface
 
 LABELS = {"liver": (1,), "spleen": (2,), "kidney": (5,)}
 

@@ -11,12 +11,15 @@ from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
 from selfmae.errors import UserError
-from selfmae.models.networks import build_network, classifiers, segmenters
-from selfmae.models.networks.dynunet import PlannedUNet
-from selfmae.models.weights import load_encoder, load_whole, read_weights, save_weights
-from selfmae.networks import CLASSIFIERS, SEGMENTERS, fit_crop, plan_topology
+from selfmae.models import conv_classifiers as classifiers
+from selfmae.models import monai_segmenters as segmenters
+from selfmae.models.planned_unet import PlannedUNet
+from selfmae.networks.dynunet import plan_topology
+from selfmae.networks.registry import CLASSIFIERS, SEGMENTERS, fit_crop
 from selfmae.options import PredictOptions, Recipe, TargetOptions
-from selfmae.tasks.window import predict_rows
+from selfmae.tasks import build_network
+from selfmae.tasks.sliding_window import predict_rows
+from selfmae.weights.file import load_encoder, load_whole, read_weights, save_weights
 
 MakeRecipe = Callable[..., Recipe]
 SMALL = {"swinunetr": 12, "segresnet": 8}

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from selfmae.models.classifier import Classifier
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.unetr import UNETR
+from selfmae.models.vit import Classifier
 from selfmae.options import MaskOptions, ModelOptions
 
 OPTIONS = ModelOptions((4, 4), width=48, depth=2, heads=3, decoder_features=4, class_token=False)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selfmae.models.classifier import Classifier
+from selfmae.models.vit import Classifier
 from selfmae.options import ModelOptions
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selfmae.errors import UserError
 from selfmae.models.mae import MaskedAutoencoder, masked_loss, normalise
-from selfmae.models.patches import draw_visible, num_visible, patchify, sincos_positions, unpatchify
+from selfmae.models.vit import draw_visible, num_visible, patchify, sincos_positions, unpatchify
 from selfmae.options import MaskOptions, ModelOptions
 from selfmae.seeds import generator
 

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfmae.errors import UserError
-from selfmae.models.networks import build_network
-from selfmae.models.networks.classifiers import fit_own_weights
-from selfmae.models.weights import load_encoder
+from selfmae.models.conv_classifiers import fit_own_weights
 from selfmae.options import MocoOptions, Recipe, TargetOptions
+from selfmae.tasks import build_network
+from selfmae.weights.file import load_encoder
 
 pytest.importorskip("lightly", reason='lightly is not installed: pip install "selfmae[moco]"')
 
-from selfmae.models.networks.moco import MomentumContrast
+from selfmae.models.moco import MomentumContrast
 
 MakeRecipe = Callable[..., Recipe]
 TINY = "test_resnet"  # of timm
@@ -137,7 +137,7 @@ def test_the_encoder_reaches_resnet50_whole(make_recipe: MakeRecipe) -> None:
 
 
 def test_a_missing_lightly_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfmae.models.networks.moco.find_spec", lambda name: None)
+    monkeypatch.setattr("selfmae.models.moco.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'^MoCo needs lightly: run `pip install "selfmae\[moco\]"`\.$'):
         MomentumContrast(TINY, 1, OPTIONS, 0.9)
     assert importlib.util.find_spec("lightly") is not None

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from selfmae.errors import UserError
-from selfmae.models.patches import draw_visible, grid_of, num_visible, patchify, sincos_positions, unpatchify
+from selfmae.models.vit import draw_visible, grid_of, num_visible, patchify, sincos_positions, unpatchify
 from selfmae.seeds import generator
 
 CUTS = [((16, 16), (4, 4)), ((8, 12), (4, 2)), ((8, 8, 8), (4, 4, 4)), ((8, 12, 4), (4, 2, 1))]

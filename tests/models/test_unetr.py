@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.errors import UserError
-from selfmae.models.exports import monai_decoder_name
 from selfmae.models.unetr import UNETR, level_strides
 from selfmae.options import ModelOptions
+from selfmae.weights.exports import monai_decoder_name
 
 
 class EncoderOfOurs(nn.Module):

@@ -4,8 +4,7 @@ import pytest
 import timm.models.vision_transformer as timm_vit
 import torch
 
-from selfmae.models.patches import num_visible, sincos_positions
-from selfmae.models.vit import Encoder, PatchEmbed, make_blocks, run_blocks
+from selfmae.models.vit import Encoder, PatchEmbed, make_blocks, num_visible, run_blocks, sincos_positions
 from selfmae.options import ModelOptions
 
 SMALL = ModelOptions(patch=(4, 4), width=48, depth=3, heads=3)

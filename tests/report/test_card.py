@@ -2,8 +2,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from selfmae.report.card import model_card
-from selfmae.report.results import read_results
+from selfmae.report.provenance import model_card
+from selfmae.results.training_logs import read_results
 
 Make = Callable[..., Path]
 

@@ -1,4 +1,4 @@
-from selfmae.report.caveats import (
+from selfmae.report.sentences import (
     compute_sentences,
     noise_sentences,
     outlook_sentences,

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from selfmae.report.examples import examples
-from selfmae.report.results import read_results
+from selfmae.results.training_logs import read_results
 
 Make = Callable[..., Path]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selfmae.report.figures import curve_plots, difference_plot, differences
-from selfmae.report.results import read_results
+from selfmae.results.training_logs import read_results
 
 Make = Callable[..., Path]
 

@@ -9,8 +9,8 @@ import pytest
 from selfmae.metrics.scores import mean_score
 from selfmae.metrics.statistics import LABEL_RESAMPLES, compare_paired
 from selfmae.report.intervals import effects_table
-from selfmae.report.results import read_results
-from selfmae.report.words import interval, number
+from selfmae.results.formatting import interval, number
+from selfmae.results.training_logs import read_results
 
 Make = Callable[..., Path]
 

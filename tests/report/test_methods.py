@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from selfmae.report.card import model_card
 from selfmae.report.methods import methods_paragraph
-from selfmae.report.provenance import counts_table
-from selfmae.report.results import read_results
+from selfmae.report.provenance import counts_table, model_card
+from selfmae.results.training_logs import read_results
 
 Make = Callable[..., Path]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from selfmae.report.figures import probe_plots
 from selfmae.report.methods import methods_paragraph
 from selfmae.report.page import build_page
-from selfmae.report.probe import probe_plots
-from selfmae.report.results import read_results
+from selfmae.results.training_logs import read_results
 
 Make = Callable[..., Path]
 FACTS = {"num_held_out": 6, "num_held_out_patients": 3, "num_labelled": 20, "num_labelled_patients": 10}

@@ -6,7 +6,7 @@ import pytest
 
 from selfmae.report.page import build_page
 from selfmae.report.provenance import digest, machines_table, plan_table, recipe_text, splits_table
-from selfmae.report.results import read_results
+from selfmae.results.training_logs import read_results
 
 Make = Callable[..., Path]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from selfmae.report.results import read_results
 from selfmae.report.sentences import verdict_sentences
+from selfmae.results.training_logs import read_results
 
 Make = Callable[..., Path]
 

@@ -7,9 +7,9 @@ import pytest
 
 from selfmae.report import tables
 from selfmae.report.provenance import findings_table, machines_table
-from selfmae.report.results import label_names, read_results
 from selfmae.report.tables import case_table, case_value, label_table, pairs_table, starts_table, subgroups_table
-from selfmae.report.words import DASH, duration, interval, metric_title, number, p_value, plural
+from selfmae.results.formatting import DASH, duration, interval, metric_title, number, p_value, plural
+from selfmae.results.training_logs import label_names, read_results
 
 Make = Callable[..., Path]
 

@@ -7,11 +7,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from selfmae.report import volumes
+from selfmae.report import images as volumes
 from selfmae.report.examples import examples
+from selfmae.report.images import Volume, label_colors, viewer, volume_of, within_budget
 from selfmae.report.page import build_page
-from selfmae.report.results import read_results
-from selfmae.report.volumes import Volume, label_colors, viewer, volume_of, within_budget
+from selfmae.results.training_logs import read_results
 
 Make = Callable[..., Path]
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw
+from selfmae.data.sampling.views import Draw
 from selfmae.errors import UserError
 from selfmae.options import AugmentOptions, DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.classify import Classify

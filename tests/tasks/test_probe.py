@@ -11,7 +11,7 @@ import torch
 from selfmae.data.case import Case
 from selfmae.data.preparation.store import Store
 from selfmae.models.mae import MaskedAutoencoder, trivial_losses
-from selfmae.models.patches import patchify
+from selfmae.models.vit import patchify
 from selfmae.options import DataOptions, MaskOptions, ModelOptions, OptimOptions, ProbeOptions, Recipe, TargetOptions
 from selfmae.seeds import generator
 from selfmae.tasks.probe import Probe, cross_validated_auc

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw
-from selfmae.jobs.evaluate import score_cases
+from selfmae.data.sampling.views import Draw
+from selfmae.experiment.evaluate import score_cases
 from selfmae.options import AugmentOptions, DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.segment import Segment
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw, Sample
+from selfmae.data.sampling.views import Draw, Sample
 from selfmae.errors import UserError
-from selfmae.models.weights import read_weights
 from selfmae.options import DataOptions, DeviceOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.seeds import generator
 from selfmae.train.device import make_fabric
 from selfmae.train.loop import Optimisation
+from selfmae.weights.file import read_weights
 
 CASES = [Case(f"c{number}", f"p{number}", (), None, "train") for number in range(7)]
 OPTIONS = OptimOptions(steps=12, batch=4, lr=0.02, warmup_steps=2, validate_every=3, clip=1.0)

@@ -27,7 +27,7 @@ from selfmae.models.vit import Encoder
 from selfmae.options import ModelOptions
 from selfmae.train import launch as launching
 from selfmae.train.launch import Job, launch
-from selfmae.train.log import read_log
+from selfmae.train.loop import read_log
 from selfmae.train.signals import Interrupted
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from add_task import CASES, OPTIONS, Score, interrupt_at, outcome
 
-from selfmae.data.sampling.stream import collate, draw_at
+from selfmae.data.sampling.views import collate, draw_at
 from selfmae.errors import UserError
-from selfmae.models.weights import read_weights
-from selfmae.train.log import read_log
+from selfmae.train.loop import read_log
 from selfmae.train.optim import make_optimizer, set_lr
 from selfmae.train.signals import Interrupted
+from selfmae.weights.file import read_weights
 
 
 def test_the_weights_kept_are_those_of_the_best_look(tmp_path: Path) -> None:

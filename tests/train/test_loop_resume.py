@@ -13,7 +13,7 @@ from add_task import CASES, OPTIONS, Score, assert_equal, interrupt_at, outcome
 
 from selfmae.errors import UserError
 from selfmae.train import loop
-from selfmae.train.log import StepLog, read_log
+from selfmae.train.loop import StepLog, read_log
 from selfmae.train.signals import Interrupted
 
 

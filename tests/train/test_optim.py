@@ -4,7 +4,7 @@ from math import cos, pi
 import pytest
 import torch
 
-from selfmae.models.classifier import Classifier
+from selfmae.models.vit import Classifier
 from selfmae.options import ModelOptions, OptimOptions
 from selfmae.train.optim import layer_of, lr_factor, make_optimizer, set_lr
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from selfmae.models.classifier import Classifier
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.unetr import UNETR
+from selfmae.models.vit import Classifier
 from selfmae.options import MaskOptions, ModelOptions
-from selfmae.train.sharding import load_weights, shard, whole_weights
+from selfmae.train.device import load_weights, shard, whole_weights
 
 OPTIONS = ModelOptions((8, 8), width=48, depth=2, heads=3, decoder_features=4)
 MODELS: dict[str, Callable[[], nn.Module]] = {

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from selfmae import __version__
-from selfmae.cli.data import inspect, plan
-from selfmae.cli.recipes import recipes
+from selfmae.cli.data import inspect, plan, recipes
 from selfmae.cli.results import compare, evaluate, export, predict, report, score, weights
 from selfmae.cli.training import demo, finetune, pretrain, run, sweep
 from selfmae.errors import UserError

@@ -8,6 +8,10 @@ import typer
 
 from selfmae.cli.flags import As, AsJson, Name, Patients, Sets, Source, with_source
 
+recipes = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
+RecipeName = Annotated[str, typer.Argument(metavar="NAME", help="A name that `selfmae recipes` lists, or a file.")]
+OtherName = Annotated[str, typer.Argument(metavar="OTHER", help="The recipe to compare it with.")]
+
 
 def inspect(
     source: Source,
@@ -24,8 +28,8 @@ def inspect(
 
     Example: selfmae inspect scans
     """
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.inspect import as_content, inspect, is_sound, show_source
+    from selfmae.display import Display
+    from selfmae.experiment.inspect import as_content, inspect, is_sound, show_source
 
     looked = inspect(source, with_source(sets, patients, layout), Display())
     if as_json:
@@ -33,7 +37,7 @@ def inspect(
     else:
         show_source(looked, Display(stdout=True))
     if repaired is not None:
-        from selfmae.jobs.fix import fix, is_mended
+        from selfmae.experiment.fix import fix, is_mended
 
         fix(looked, repaired, Display())
         if is_mended(looked):
@@ -57,7 +61,41 @@ def plan(
 
     Example: selfmae plan scans --out recipe.yaml
     """
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.plan import save_plan
+    from selfmae.display import Display
+    from selfmae.experiment.plan import save_plan
 
     save_plan(source, recipe, with_source(sets, patients, layout), out, Display(stdout=True))
+
+
+@recipes.callback()
+def list_recipes(context: typer.Context) -> None:
+    """List the recipes that come with SelfMAE; `show` and `diff` tell more."""
+    if context.invoked_subcommand is None:
+        from selfmae.display import Display
+        from selfmae.experiment.plan import list_recipes
+
+        list_recipes(Display(stdout=True))
+
+
+@recipes.command()
+def show(name: RecipeName) -> None:
+    """Print a recipe with the source of every value.
+
+    Example: selfmae recipes show btcv:paper
+    """
+    from selfmae.display import Display
+    from selfmae.experiment.plan import show_recipe
+
+    show_recipe(name, Display(stdout=True))
+
+
+@recipes.command()
+def diff(name: RecipeName, other: OtherName) -> None:
+    """Print in what two recipes differ and why.
+
+    Example: selfmae recipes diff btcv:paper btcv:released
+    """
+    from selfmae.display import Display
+    from selfmae.experiment.plan import diff_recipes
+
+    diff_recipes(name, other, Display(stdout=True))

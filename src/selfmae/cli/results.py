@@ -22,8 +22,8 @@ def evaluate(
 
     Example: selfmae evaluate results/mae/fold0/seed0 --split val
     """
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.evaluate import evaluate, show_summary
+    from selfmae.display import Display
+    from selfmae.experiment.evaluate import evaluate, show_summary
 
     show_summary(evaluate(folder, split, Display(), transductive), Display(stdout=True))
 
@@ -41,8 +41,8 @@ def predict(
 
     Example: selfmae predict results/mae/fold0/seed0 new-scans --out predictions
     """
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.predict import predict
+    from selfmae.display import Display
+    from selfmae.experiment.predict import predict
 
     predict(folder, inputs, out, Display())
 
@@ -70,8 +70,8 @@ def score(
 
     Example: selfmae score --pred nnunet-masks --truth labelsTs --out nnunet
     """
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.score import score
+    from selfmae.display import Display
+    from selfmae.experiment.score import score
 
     score(pred, truth, labels, out, Display(stdout=True))
 
@@ -99,8 +99,8 @@ def compare(
 
     Example: selfmae compare results
     """
-    from selfmae.jobs.compare import compare, show_verdict
-    from selfmae.jobs.display import Display
+    from selfmae.display import Display
+    from selfmae.results.verdict import compare, show_verdict
 
     show_verdict(compare(folders, transductive, split_words(subgroups), table), Display(stdout=True))
 
@@ -110,8 +110,8 @@ def report(folders: Folders, transductive: Transductive = False) -> None:
 
     Example: selfmae report results
     """
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.report import report
+    from selfmae.display import Display
+    from selfmae.experiment.report import report
 
     report(folders, Display(), transductive)
 
@@ -126,8 +126,8 @@ def weights(
 
     Example: selfmae weights vit.safetensors
     """
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.weights import describe, show_weights
+    from selfmae.display import Display
+    from selfmae.experiment.weights import describe, show_weights
 
     found = describe(file)
     if as_json:
@@ -145,7 +145,7 @@ def export(
 
     Example: selfmae export results/mae/fold0/seed0 --to onnx --out model.onnx
     """
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.export import export
+    from selfmae.display import Display
+    from selfmae.experiment.export import export
 
     export(folder, to, out, Display())

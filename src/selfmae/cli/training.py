@@ -41,8 +41,8 @@ def demo(
 
     Example: selfmae demo
     """
-    from selfmae.jobs.demo import demo
-    from selfmae.jobs.display import Display
+    from selfmae.display import Display
+    from selfmae.experiment.demo import demo
 
     demo(kind, out, Display())
 
@@ -69,10 +69,10 @@ def run(
 
     Example: selfmae run scans --out results --seeds 3
     """
-    from selfmae.jobs.cells.executors import Executor
-    from selfmae.jobs.cells.grid import Grid
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.run import run
+    from selfmae.display import Display
+    from selfmae.experiment.run import run
+    from selfmae.experiment.schedule import Executor
+    from selfmae.experiment.train import Grid
 
     grid = Grid(
         split_starts(starts, equal_compute), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus)
@@ -108,14 +108,14 @@ def sweep(
 
     Example: selfmae sweep recipe.yaml --out sweep mask.ratio=0.25,0.5,0.75
     """
-    from selfmae.jobs.cells.combinations import parse_axes
+    from selfmae.experiment.combinations import parse_axes
     from selfmae.recipe import load_recipe
 
     values, checked = parse_axes(axes), load_recipe(recipe, sets or [])
-    from selfmae.jobs.cells.executors import Executor
-    from selfmae.jobs.cells.grid import Grid
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.sweep import Design, sweep
+    from selfmae.display import Display
+    from selfmae.experiment.schedule import Executor
+    from selfmae.experiment.sweep import Design, sweep
+    from selfmae.experiment.train import Grid
 
     grid = Grid(
         split_starts(starts, equal_compute), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus)
@@ -133,8 +133,8 @@ def pretrain(
     from selfmae.recipe import load_recipe
 
     checked = load_recipe(recipe, with_start(sets, start, partial))  # before the imports that take seconds
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.pretrain import pretrain
+    from selfmae.display import Display
+    from selfmae.experiment.pretrain import pretrain
 
     pretrain(checked, out, Display())
 
@@ -154,7 +154,7 @@ def finetune(
     from selfmae.recipe import load_recipe
 
     checked = load_recipe(recipe, with_start(sets, "", partial))
-    from selfmae.jobs.display import Display
-    from selfmae.jobs.finetune import finetune
+    from selfmae.display import Display
+    from selfmae.experiment.finetune import finetune
 
     finetune(checked, start, out, Display(), transductive)

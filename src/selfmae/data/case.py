@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfmae.data.doctor.facts import Problem
+from selfmae.data.doctor.findings import Problem
 from selfmae.errors import UserError
 from selfmae.seeds import generator
 

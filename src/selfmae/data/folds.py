@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from selfmae.data.case import NOTHING_KNOWN, Case, Present, complete_splits, patients_of, rank_patients
 from selfmae.errors import UserError
 from selfmae.seeds import generator
@@ -17,6 +19,12 @@ MOST_LEFT_OUT = 10
 # Kim 2009, Comput. Stat. Data Anal. 53:3735). Above it they cost three times the trainings for little.
 MOST_REPEATED = 50
 NUM_PARTS, NUM_REPEATS = 5, 3
+
+
+GOLDEN = (5**0.5 - 1) / 2
+
+
+MONAI_PARTS, SEED = 5, 12345  # of the released code, which tests on part 0
 
 
 @dataclass(frozen=True)
@@ -105,3 +113,44 @@ def make_fold(
         for case in cases
     ]
     return complete_splits(drawn, seed, val_fraction=val_fraction, present=present)[0]
+
+
+def labelled_part(cases: Sequence[Case], fraction: float, seed: int) -> list[Case]:
+    """Return the training cases whose labels are used: those of `fraction` (0..1) of the patients, at least of one.
+
+    A smaller share of the same seed is part of a larger one, and rare labels reach every share in proportion: patients
+    are ranked by their rarest label, and multiples of the golden ratio, of which any first ones are spread evenly, say
+    in which order they join. Labels of masks are not looked at, as in the draw of a split.
+    """
+    if fraction == 1 or not cases:
+        return list(cases)
+    rng = generator(seed, "fraction")
+    ranked = rank_patients(cases, rng, NOTHING_KNOWN)
+    order = np.argsort((np.arange(len(ranked)) * GOLDEN + rng.random()) % 1)
+    joined = {ranked[place] for place in order[: max(1, round(len(ranked) * fraction))]}
+    return [case for case in cases if case.patient in joined]
+
+
+def split_like_monai(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases with the labelled ones in train and test as `CrossValidation(nfolds=5, seed=12345)` deals them.
+
+    Their order decides, which is that of the source's list. It deals cases, not patients: for sources with one case of
+    each patient.
+    """
+    labelled = [place for place, case in enumerate(cases) if case.target is not None]
+    divided = next((case.split for case in cases if case.split in ("train", "val", "test")), "")
+    if divided:
+        raise UserError(
+            f"data.split monai draws train and test itself, but the source has a {divided} part already: set "
+            "data.split=patients."
+        )
+    if len(labelled) < MONAI_PARTS:
+        raise UserError(
+            f"data.split monai needs at least {MONAI_PARTS} labelled cases, but there are {len(labelled)}: set "
+            "data.split=patients."
+        )
+    np.random.RandomState(SEED).shuffle(labelled)
+    tested, done = set(labelled[::MONAI_PARTS]), list(cases)
+    for place in labelled:
+        done[place] = replace(cases[place], split="test" if place in tested else "")
+    return done

@@ -7,7 +7,6 @@ from math import ceil
 import numpy as np
 from scipy.stats import chi2, t
 
-from selfmae.metrics.multiple import LEVEL, Interval, judge
 from selfmae.metrics.scores import Score
 from selfmae.seeds import generator
 
@@ -15,6 +14,11 @@ WEIGHTS_AT_ONCE = 2**22  # 32 MB
 ROUNDING = 1e-9  # smaller differences of scores are none
 VERDICT_RESAMPLES, LABEL_RESAMPLES = 2000, 1000
 FEWEST_ALIKE = 6  # patients that all differ by the same amount and tell: 5 would all agree by chance with p 2 / 2**5
+
+
+LEVEL = 0.05  # of all comparisons together
+
+Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -186,3 +190,30 @@ def _p_value(draws: np.ndarray) -> float | None:
 
 def _defined(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return the p values corrected for their number (Holm 1979, Scand. J. Statist. 6:65); None stays None.
+
+    The chance that any comparison without a difference falls below a level is at most that level, however the
+    comparisons depend on each other: starts that are all compared with scratch share its trainings.
+    """
+    order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(order):
+        largest = max(largest, min(1.0, p * (len(order) - rank)))
+        corrected[place] = largest
+    return corrected
+
+
+def judge(ci95: Interval, p_holm: float | None, num_pairs: int) -> str:
+    """Return "helps" or "hurts" where the 95 % interval leaves out 0 and, of several pairs, `p_holm` is below 0.05 too.
+
+    For a single pair the interval alone decides: its p value says the same.
+    """
+    if ci95 is None or ci95[0] <= 0 <= ci95[1]:
+        return "cannot tell"
+    if num_pairs > 1 and (p_holm is None or p_holm >= LEVEL):
+        return "cannot tell"
+    return "helps" if ci95[0] > 0 else "hurts"

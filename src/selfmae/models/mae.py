@@ -10,8 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.errors import UserError
-from selfmae.models.patches import num_visible, patchify, sincos_positions, unpatchify
-from selfmae.models.vit import Encoder, init_linear, make_blocks, run_blocks, take
+from selfmae.models.vit import (
+    Encoder,
+    init_linear,
+    make_blocks,
+    num_visible,
+    patchify,
+    run_blocks,
+    sincos_positions,
+    take,
+    unpatchify,
+)
 from selfmae.options import MaskOptions, ModelOptions
 
 

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import median
 
-from selfmae.report.pictures import Arrays, contour_picture, read_arrays
-from selfmae.report.results import Cell, Results, Row, label_names
+from selfmae.report.images import Arrays, Volume, contour_picture, read_arrays, volume_of, within_budget
 from selfmae.report.tables import Table, case_measures, case_value
-from selfmae.report.volumes import Volume, volume_of, within_budget
-from selfmae.report.words import number
+from selfmae.results.formatting import number
+from selfmae.results.training_logs import Cell, Results, Row, label_names
 
 RANKS = ("worst", "median", "best")
 PLANES = ("axial", "coronal", "sagittal", "picture")

@@ -2,12 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from selfmae.metrics.multiple import Interval
 from selfmae.metrics.rows import Runs, Scorer, auc_scorer, compare_runs, dice_scorer, join_rows
-from selfmae.metrics.statistics import LABEL_RESAMPLES
-from selfmae.report.results import Results, label_names
+from selfmae.metrics.statistics import LABEL_RESAMPLES, Interval
 from selfmae.report.tables import Table
-from selfmae.report.words import interval, number
+from selfmae.results.formatting import interval, number
+from selfmae.results.training_logs import Results, label_names
 
 
 def effects_table(results: Results) -> Table:

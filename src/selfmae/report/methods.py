@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from selfmae.networks import CLASSIFIERS, EQUAL, PRETRAININGS, VIT
-from selfmae.report.results import Cell, Results
+from selfmae.networks.registry import CLASSIFIERS, EQUAL, PRETRAININGS, VIT
 from selfmae.report.sentences import main_pair
-from selfmae.report.words import difference_digits, interval, listed, metric_title, number, origin, plural, span
+from selfmae.results.formatting import difference_digits, interval, listed, metric_title, number, origin, plural, span
+from selfmae.results.training_logs import Cell, Results
 
 PARTS = {"labelled": "labelled", "train": "training", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
 INTENSITIES = {

@@ -7,32 +7,29 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from selfmae.report.beside import paper_labels, paper_table
-from selfmae.report.card import model_card
-from selfmae.report.caveats import INTERVALS
 from selfmae.report.examples import Example, examples
-from selfmae.report.figures import color_of, curve_plots, difference_plot
+from selfmae.report.figures import color_of, curve_plots, difference_plot, probe_plots
+from selfmae.report.images import LABEL_COLORS, label_colors, reconstructions, viewer
 from selfmae.report.intervals import effects_table
 from selfmae.report.methods import methods_paragraph
-from selfmae.report.outcomes import outcome_plots
-from selfmae.report.pictures import LABEL_COLORS, reconstructions
-from selfmae.report.probe import probe_plots
+from selfmae.report.paper_comparison import paper_labels, paper_table
 from selfmae.report.provenance import (
     counts_table,
     files_table,
     findings_table,
     machines_table,
+    model_card,
     plan_table,
     recipe_text,
     splits_table,
     tensor_lists,
     versions,
 )
-from selfmae.report.results import Results, label_names, read_results
-from selfmae.report.sentences import verdict_sentences
+from selfmae.report.roc_and_calibration import outcome_plots
+from selfmae.report.sentences import INTERVALS, verdict_sentences
 from selfmae.report.tables import case_table, conventions, label_table, pairs_table, starts_table, subgroups_table
-from selfmae.report.volumes import label_colors, viewer
-from selfmae.report.words import metric_title
+from selfmae.results.formatting import metric_title
+from selfmae.results.training_logs import Results, label_names, read_results
 
 
 def build_page(

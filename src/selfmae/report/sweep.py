@@ -10,10 +10,10 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.transforms import Affine2D, Transform
 
-from selfmae.report.caveats import INTERVALS, sweep_noise
 from selfmae.report.figures import COLORS, INK, OTHER_COLORS, panel, to_svg
 from selfmae.report.page import stamp
-from selfmae.report.words import interval, metric_title, number
+from selfmae.report.sentences import INTERVALS, sweep_noise
+from selfmae.results.formatting import interval, metric_title, number
 
 POINTS_APART = 4  # of the starts at one value
 DECADE = 10  # of the largest value over the smallest: from here on the axis is logarithmic

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfmae.networks import SELF_STARTS
-from selfmae.report.results import Cell, Results, Row, defined, label_names, mean_of, spread_of
-from selfmae.report.words import (
+from selfmae.networks.registry import SELF_STARTS
+from selfmae.results.formatting import (
     DASH,
     difference_digits,
     digits_of,
@@ -17,6 +16,7 @@ from selfmae.report.words import (
     span,
     with_spread,
 )
+from selfmae.results.training_logs import Cell, Results, Row, defined, label_names, mean_of, spread_of
 
 MAX_CASES = 200  # rows of the per-case table
 UNITS = ("mm", "voxels")

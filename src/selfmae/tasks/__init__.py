@@ -1,6 +1,8 @@
 """Tasks: what is trained, and how it is scored."""
 
-from selfmae.networks import PRETRAININGS
+from torch import nn
+
+from selfmae.networks.registry import CLASSIFIERS, PRETRAININGS
 from selfmae.options import Recipe
 from selfmae.tasks.base import Pretraining, Task
 
@@ -20,9 +22,21 @@ def make_task(recipe: Recipe) -> Task:
 def make_pretraining(recipe: Recipe) -> Pretraining:
     """Return the self pre-training of a recipe's network, which must have one."""
     if PRETRAININGS[recipe.model.network] == "moco":
-        from selfmae.tasks.contrast import Contrast
+        from selfmae.methods.moco import Contrast
 
         return Contrast(recipe)
-    from selfmae.tasks.reconstruct import Reconstruct
+    from selfmae.methods.mae import Reconstruct
 
     return Reconstruct(recipe)
+
+
+def build_network(recipe: Recipe) -> nn.Module:
+    """Return a new network of the recipe's `model.network`; it maps images [B, C, *S] (and `skip`) to logits."""
+    if recipe.model.network in CLASSIFIERS:
+        from selfmae.models.conv_classifiers import build_classifier
+
+        return build_classifier(recipe)
+    # MONAI takes seconds to import, which classification of images does without.
+    from selfmae.models.monai_segmenters import build_segmenter
+
+    return build_segmenter(recipe)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from selfmae.data.case import Case
 from selfmae.data.preparation.prepare import Box
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.stream import Draw, Sample
+from selfmae.data.sampling.views import Draw, Sample
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 

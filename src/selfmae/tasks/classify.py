@@ -8,21 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfmae.augment.intensity import change_intensity
+from selfmae.augment.randaugment import rand_augment
 from selfmae.data.case import Case
 from selfmae.data.preparation.prepare import Box, finish
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.rand_augment import rand_augment
 from selfmae.data.sampling.samples import take_crop, take_image
-from selfmae.data.sampling.shading import change_intensity
-from selfmae.data.sampling.stream import Draw, Sample
-from selfmae.data.sampling.views import draw_corner, draw_view, middle_corner
+from selfmae.data.sampling.views import Draw, Sample, draw_corner, draw_view, middle_corner
 from selfmae.errors import UserError
 from selfmae.metrics.classification import score_findings, summarise_classes, summarise_findings
-from selfmae.models.classifier import Classifier
-from selfmae.models.networks import build_network
-from selfmae.networks import VIT
+from selfmae.models.vit import Classifier
+from selfmae.networks.registry import VIT
 from selfmae.options import Recipe
 from selfmae.seeds import generator
+from selfmae.tasks import build_network
 from selfmae.tasks.base import HEADLINES, Row, draw_skips
 
 

@@ -19,13 +19,12 @@ from selfmae.data.case import Case
 from selfmae.data.preparation.prepare import finish
 from selfmae.data.preparation.store import Store
 from selfmae.data.sampling.samples import take_crop
-from selfmae.data.sampling.stream import collate, draw_at
-from selfmae.data.sampling.views import draw_corner, middle_corner
+from selfmae.data.sampling.views import collate, draw_at, draw_corner, middle_corner
+from selfmae.methods.mae import Reconstruct
 from selfmae.models.mae import MaskedAutoencoder, trivial_losses
-from selfmae.models.patches import patchify
+from selfmae.models.vit import patchify
 from selfmae.options import Recipe
 from selfmae.seeds import generator
-from selfmae.tasks.reconstruct import Reconstruct
 
 MOST_HELD_OUT = 32  # images whose hidden patches are filled in at each look
 MOST_PROBED = 200  # labelled cases

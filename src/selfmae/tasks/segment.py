@@ -10,23 +10,22 @@ import torch.nn.functional as F
 from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor, nn
 
+from selfmae.augment.intensity import change_intensity
+from selfmae.augment.laterality import mirror_table
 from selfmae.data.case import Case
 from selfmae.data.files.masks import read_mask
 from selfmae.data.preparation.prepare import Box, finish
 from selfmae.data.preparation.store import Store
 from selfmae.data.sampling.samples import take_image, take_mask
-from selfmae.data.sampling.shading import change_intensity
-from selfmae.data.sampling.sides import mirror_table
-from selfmae.data.sampling.stream import Draw, Sample
-from selfmae.data.sampling.views import draw_corner, draw_view
+from selfmae.data.sampling.views import Draw, Sample, draw_corner, draw_view
 from selfmae.metrics.segmentation import score_masks, summarise_masks
-from selfmae.models.networks import build_network
 from selfmae.models.unetr import UNETR
-from selfmae.networks import VIT
+from selfmae.networks.registry import VIT
 from selfmae.options import Recipe
 from selfmae.seeds import generator
+from selfmae.tasks import build_network
 from selfmae.tasks.base import HEADLINES, Row, draw_skips
-from selfmae.tasks.window import (
+from selfmae.tasks.sliding_window import (
     clear_outside,
     extend_rows,
     largest_output,

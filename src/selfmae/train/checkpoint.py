@@ -9,8 +9,8 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from selfmae.errors import UserError
-from selfmae.models.weights import whole_file
-from selfmae.train.sharding import load_state, whole_state
+from selfmae.train.device import load_state, whole_state
+from selfmae.weights.file import whole_file
 
 
 @dataclass

@@ -5,27 +5,50 @@ import logging
 import os
 import platform
 import sys
+import warnings
 from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
-from lightning_fabric.strategies import DDPStrategy, Strategy
-from torch import nn
+from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from lightning_fabric.strategies.launchers.multiprocessing import _MultiProcessingLauncher
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_model_state_dict,
+    set_state_dict,
+)
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
 
 from selfmae.errors import UserError
+from selfmae.models.vit import PathBlock
 from selfmae.options import DeviceOptions
-from selfmae.train.sharding import ShardedStrategy, shard
-
-# It says at every call what where.json says once. Set here, as it speaks in a new process before any of our functions.
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+from selfmae.weights.file import Weights
 
 FABRIC_NAMES: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 LONGEST_WAIT = timedelta(days=1)  # of devices for the one that scores the validation part
+
+
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # {} on all devices but the first
+
+
+class ShardedStrategy(ModelParallelStrategy):
+    """Fabric's strategy for FSDP, whose processes start as those of DDP do: not by running the whole command again."""
+
+    def _configure_launcher(self) -> None:
+        self._launcher = _MultiProcessingLauncher(self, start_method="spawn")
+
+
+# It says at every call what where.json says once. Set here, as it speaks in a new process before any of our functions.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def resolve_accelerator(options: DeviceOptions) -> str:
@@ -136,3 +159,42 @@ def unfuse_attention(model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # type: ignore[assignment]
+
+
+def shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Share out the model: each block is gathered when its turn comes (Zhao et al. 2023), the rest with the whole."""
+    # A loss may be a view of the model's last tensor; the warning is for those who change it in place.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
+    devices = mesh["data_parallel"]
+    for module in model.modules():
+        if isinstance(module, PathBlock):
+            fully_shard(module, mesh=devices)
+    fully_shard(model, mesh=devices)
+    return model
+
+
+def whole_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return all weights on the CPU of the first device's process, {} elsewhere; all processes must call it."""
+    return cast(dict[str, Tensor], get_model_state_dict(model, options=WHOLE))
+
+
+def load_weights(model: nn.Module, weights: Weights) -> None:
+    """Put whole weights into a model, whether it is shared out or not."""
+    set_model_state_dict(model, dict(weights), options=StateDictOptions(full_state_dict=True))
+
+
+def whole_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return all weights and the optimiser's state, as `whole_weights` does."""
+    weights, moments = get_state_dict(model, optimizer, options=WHOLE)
+    return {"model": weights, "optimizer": moments}
+
+
+def load_state(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put what `whole_state` gave back, on every device."""
+    set_state_dict(
+        model,
+        optimizer,
+        model_state_dict=state["model"],
+        optim_state_dict=state["optimizer"],
+        options=StateDictOptions(full_state_dict=True),
+    )

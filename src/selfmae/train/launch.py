@@ -17,12 +17,12 @@ from torch.multiprocessing.spawn import ProcessException
 
 from selfmae.data.case import Case
 from selfmae.errors import UserError
-from selfmae.models.weights import Weights, load_encoder, read_weights
 from selfmae.options import OptimOptions, Recipe
 from selfmae.tasks.base import Trainable
 from selfmae.train.device import make_fabric, tune_attention
 from selfmae.train.loop import Optimisation, Validate
 from selfmae.train.signals import Interrupted, catch_signals
+from selfmae.weights.file import Weights, load_encoder, read_weights
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The training loop: one for pre-training and fine-tuning, resumable to the bit."""
 
+import json
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -13,18 +14,16 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw, draw_at, stream
+from selfmae.data.sampling.views import Draw, draw_at, stream
 from selfmae.errors import UserError
-from selfmae.models.weights import read_weights, save_weights
 from selfmae.options import OptimOptions
 from selfmae.seeds import derive
 from selfmae.tasks.base import Trainable
 from selfmae.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from selfmae.train.device import resolve_precision, tune_attention
-from selfmae.train.log import StepLog
+from selfmae.train.device import load_weights, resolve_precision, tune_attention, whole_weights
 from selfmae.train.optim import make_optimizer, set_lr
-from selfmae.train.sharding import load_weights, whole_weights
 from selfmae.train.signals import Interrupted, catch_signals
+from selfmae.weights.file import read_weights, save_weights
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -214,3 +213,38 @@ class Optimisation:
     def _save(self) -> None:
         save_checkpoint(self.folder / "last.ckpt", self.fabric, self.model, self.optimizer.optimizer, self.progress)
         self.fabric.barrier()
+
+
+class StepLog:
+    """Lines {"step", "loss", "lr"} and {"step", "score"}; a run that continues drops those after its checkpoint."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path = path
+        self.every = every
+
+    def is_due(self, step: int) -> bool:
+        """Return whether the losses up to this step are to be written."""
+        return step % self.every == 0
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def cut(self, step: int) -> None:
+        """Drop the lines after `step`, and a line that a crash left unfinished."""
+        kept = [json.dumps(line) + "\n" for line in read_log(self.path) if line["step"] <= step]
+        part = self.path.with_name(f"{self.path.name}.part")
+        part.write_text("".join(kept))
+        part.replace(self.path)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a step log, without an unfinished last one; [] if there is no file."""
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines

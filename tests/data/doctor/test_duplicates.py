@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from selfmae.data.doctor.duplicates import SAME, copy_keys, near_copies, thumbnail
-from selfmae.data.doctor.facts import Facts
+from selfmae.data.doctor.findings import Facts
 from selfmae.data.doctor.survey import survey
-from selfmae.data.phantom.radiographs import Chest, draw_radiograph
+from selfmae.data.generated.radiographs import Chest, draw_radiograph
 from selfmae.data.sources import read_source
 from selfmae.seeds import generator
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.doctor.facts import Facts
-from selfmae.data.doctor.fingerprint import take_fingerprint
+from selfmae.data.doctor.duplicates import take_fingerprint
+from selfmae.data.doctor.findings import Facts
 from selfmae.errors import UserError
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from selfmae.data.case import Cases, Labels
+from selfmae.data.doctor.case_checks import check_masks
 from selfmae.data.doctor.findings import Finding
-from selfmae.data.doctor.masks import check_masks
 
 
 def findings(names: tuple[str, ...], values: tuple[int, ...] = ()) -> list[Finding]:

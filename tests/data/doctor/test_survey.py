@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 
 from selfmae.data.case import Case
-from selfmae.data.doctor.facts import Facts, Problem
-from selfmae.data.doctor.look import MOST_VOXELS, hash_voxels
-from selfmae.data.doctor.look import look as look_at
-from selfmae.data.doctor.survey import survey
+from selfmae.data.doctor.findings import Facts, Problem
+from selfmae.data.doctor.survey import MOST_VOXELS, hash_voxels, survey
+from selfmae.data.doctor.survey import look as look_at
 
 SHAPE = (5, 6, 7)
 VOLUME = np.random.default_rng(0).integers(0, 200, SHAPE).astype(np.int16)
@@ -255,7 +254,7 @@ def test_what_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_large_image_is_looked_at_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfmae.data.room.LARGE", VOLUME.size)
+    monkeypatch.setattr("selfmae.data.memory.LARGE", VOLUME.size)
     cases, running, most = pairs_in(tmp_path, 6), [0], [0]
 
     def watch(case: Case, masks: bool) -> object:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selfmae.data.files.formats import is_image
 from selfmae.data.files.images import read_image
 from selfmae.data.files.masks import mask_suffix, read_mask, write_mask
-from selfmae.data.files.names import is_image
 from selfmae.errors import UserError
 
 VOLUME = np.arange(24).reshape(2, 3, 4)

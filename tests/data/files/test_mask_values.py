@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfmae.data.files import mask_values
-from selfmae.data.files.mask_values import values_in
-from selfmae.data.files.masks import Mask, read_mask
+from selfmae.data.files import masks as mask_values
+from selfmae.data.files.masks import Mask, read_mask, values_in
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from selfmae.data.preparation import places
-from selfmae.data.preparation.places import draw_place, label_places, otsu, tissue_places
+from selfmae.data.preparation import store as places
+from selfmae.data.preparation.store import draw_place, label_places, otsu, tissue_places
 
 
 def test_every_label_present_has_a_row_of_all_its_voxels() -> None:

@@ -7,8 +7,16 @@ from scipy import ndimage
 
 from selfmae.data.files.images import Image
 from selfmae.data.files.masks import Mask
-from selfmae.data.preparation.prepare import Box, find_box, finish, prepare_image, prepare_mask, prepared_shape
-from selfmae.data.preparation.resample import resample, resample_mask
+from selfmae.data.preparation.prepare import (
+    Box,
+    find_box,
+    finish,
+    prepare_image,
+    prepare_mask,
+    prepared_shape,
+    resample,
+    resample_mask,
+)
 from selfmae.errors import UserError
 from selfmae.options import DataOptions
 

@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from monai.transforms import Resize, SpatialResample
 from scipy import ndimage
 
-from selfmae.data.preparation.resample import coarse_axis, nearest, resample, resample_mask
+from selfmae.data.preparation.prepare import coarse_axis, nearest, resample, resample_mask
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from selfmae.data.preparation.resample import resample
+from selfmae.data.preparation.prepare import resample
 from selfmae.data.sampling.samples import pad_to, take_crop, take_image, take_mask
 from selfmae.data.sampling.views import View, draw_corner, draw_view
 from selfmae.options import AugmentOptions

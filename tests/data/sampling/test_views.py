@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selfmae.data.preparation.places import label_places
+from selfmae.data.preparation.store import label_places
 from selfmae.data.sampling.samples import take_crop, take_image, take_mask
 from selfmae.data.sampling.views import View, draw_corner, draw_view, middle_corner
 from selfmae.options import AugmentOptions

@@ -18,12 +18,12 @@ from selfmae.data.case import Case, Cases, complete_splits
 from selfmae.data.doctor.survey import survey
 from selfmae.data.files.images import read_image
 from selfmae.data.files.masks import read_mask
-from selfmae.data.phantom.sets import write_volumes
+from selfmae.data.generated.sets import write_volumes
 from selfmae.data.preparation.store import Store
+from selfmae.data.source import Source
 from selfmae.data.sources import btcv, layouts, read_source
-from selfmae.jobs.folders.source import Source
-from selfmae.jobs.planning.planner import make_plan
 from selfmae.options import DataOptions, DeviceOptions
+from selfmae.planning.planner import make_plan
 
 NUM_CASES = 8
 NAMES = [f"phantom_{index:03d}" for index in range(NUM_CASES)]

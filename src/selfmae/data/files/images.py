@@ -1,14 +1,31 @@
 """Images in memory, read from one file or from one for each channel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import nibabel as nib
 import numpy as np
+from PIL import Image as Picture
 
-from selfmae.data.files.affines import HALF_VOXEL, differing_parts, voxels_apart
-from selfmae.data.files.raw import Raw, read_raw
+from selfmae.data.dicom import pixels
+from selfmae.data.dicom.masks import load_mask as load_dicom_mask
+from selfmae.data.files import arrays
+from selfmae.data.files.formats import ARRAYS, NIFTI, PICTURES, VOLUMES, suffix_of
+from selfmae.data.files.itk import ENDINGS, load_itk
+from selfmae.data.files.nifti import (
+    HALF_VOXEL,
+    canonical_affine,
+    differing_parts,
+    open_nifti,
+    read_canonical,
+    voxels_apart,
+)
 from selfmae.errors import UserError
+
+COLOURS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 
 
 @dataclass(frozen=True)
@@ -18,6 +35,16 @@ class Image:
     array: np.ndarray  # [C, *S] float32
     spacing_mm: tuple[float, ...]
     affine: np.ndarray | None  # [4, 4] from voxels to mm, RAS
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Values as in the file, channels last if there are any, in canonical axis order."""
+
+    array: np.ndarray
+    num_axes: int  # spatial axes; one more axis of the array is the channel
+    spacing_mm: tuple[float, ...]
+    affine: np.ndarray | None
 
 
 def read_image(paths: Sequence[Path]) -> Image:
@@ -68,3 +95,100 @@ def with_channels(image: Image, count: int) -> Image:
 def _as_channels(raw: Raw) -> np.ndarray:
     array = raw.array[None] if raw.array.ndim == raw.num_axes else np.moveaxis(raw.array, -1, 0)
     return array.astype(np.float32, copy=False)
+
+
+def read_raw(path: Path, mask: bool = False) -> Raw:
+    """Read a file; every error of a reader becomes one sentence."""
+    with _one_sentence(path, mask):
+        found = _read_kind(path, mask)
+        if not found.array.size:
+            raise ValueError("it has no voxels")
+        return found
+
+
+def read_spacing(path: Path) -> tuple[float, ...]:
+    """Return the spacing of an image in mm as `read_raw` gives it; of a volume no voxels are read."""
+    if not is_volume(path):
+        return read_raw(path).spacing_mm
+    with _one_sentence(path, False):
+        return _spacing_of(canonical_affine(load_volume(path)))
+
+
+@contextmanager
+def _one_sentence(path: Path, mask: bool) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        kind = "mask" if mask else "image"
+        raise UserError(f"The {kind} {path} was expected, but there is no such file: check the path.") from error
+    except Exception as error:  # readers raise many kinds for files that are damaged
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path} could not be read ({reason}): the file is damaged or of another kind; copy it again."
+        ) from error
+
+
+def _read_kind(path: Path, mask: bool) -> Raw:
+    suffix = suffix_of(path)
+    if suffix in ARRAYS or any(parent.suffix == ".npz" for parent in path.parents):
+        return Raw(*arrays.load_array(path), (), None)
+    if suffix in VOLUMES:
+        return _read_volume(path, mask)
+    if suffix in PICTURES:
+        return _read_picture(path, mask)
+    if pixels.is_dicom(path):
+        return _read_dicom(path, mask)
+    raise UserError(
+        f"{path} is no image file that can be read: expected {', '.join((*VOLUMES, *PICTURES, *ARRAYS))} or "
+        "DICOM; convert it."
+    )
+
+
+def _read_dicom(path: Path, mask: bool) -> Raw:
+    if mask:
+        return _as_canonical(nib.Nifti1Image(*load_dicom_mask(path)), mask, path)
+    if pixels.is_volume(path):
+        return _read_volume(path, mask)
+    array, spacing = pixels.load_picture(path)
+    return Raw(array, 2, spacing, None)
+
+
+def load_volume(path: Path) -> Any:
+    if suffix_of(path) in ENDINGS:
+        return load_itk(path)
+    return open_nifti(path) if suffix_of(path) in NIFTI else nib.Nifti1Image(*pixels.load_series(path))
+
+
+def is_volume(path: Path) -> bool:
+    return suffix_of(path) in VOLUMES or (pixels.is_dicom(path) and pixels.is_volume(path))
+
+
+def _read_volume(path: Path, mask: bool) -> Raw:
+    return _as_canonical(load_volume(path), mask, path)
+
+
+def _as_canonical(image: Any, mask: bool, path: Path) -> Raw:
+    try:
+        array, affine = read_canonical(image, mask)
+    except UserError as error:  # which does not know the file
+        raise UserError(f"{path} could not be read: {error}", error.code) from error
+    return Raw(array, 3, _spacing_of(affine), np.asarray(affine, dtype=float))
+
+
+def _spacing_of(affine: np.ndarray) -> tuple[float, ...]:
+    return tuple(round(float(step), 6) for step in nib.affines.voxel_sizes(affine))
+
+
+def _read_picture(path: Path, mask: bool) -> Raw:
+    with Picture.open(path) as picture:
+        num_pages = getattr(picture, "n_frames", 1)
+        if num_pages > 1:
+            raise UserError(
+                f"{path} has {num_pages} pages, but an image is a single picture: save each page as a file of its own, "
+                "or a volume as NIfTI."
+            )
+        # A palette holds colours for people: in a mask its indices are the labels.
+        colours = None if mask and picture.mode == "P" else COLOURS.get(picture.mode)
+        return Raw(np.asarray(picture.convert(colours) if colours else picture), 2, (), None)

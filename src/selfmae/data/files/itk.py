@@ -7,7 +7,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from selfmae.data.files.slabs import Slabs, find_voxels
+from selfmae.data.files.streamed_volume import Slabs, find_voxels
 
 ENDINGS = (".nrrd", ".mha", ".mhd")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's first two axes point the other way

@@ -1,6 +1,10 @@
 """Masks in memory: reading, and writing onto the grid and in the axis order of the file of their image."""
 
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +14,12 @@ from nibabel import orientations
 from PIL import Image as Picture
 
 from selfmae.data.dicom.pixels import is_dicom
+from selfmae.data.files.file_cache import Notebook, default_cache, key_of
+from selfmae.data.files.formats import PICTURES, suffix_of
+from selfmae.data.files.identity import identity
+from selfmae.data.files.images import is_volume, load_volume, read_raw
 from selfmae.data.files.itk import ENDINGS, save_itk
-from selfmae.data.files.names import PICTURES, suffix_of
-from selfmae.data.files.raw import is_volume, load_volume, read_raw
+from selfmae.data.memory import NUM_THREADS, Room, float_bytes
 from selfmae.errors import UserError
 
 
@@ -93,3 +100,48 @@ def _save_nifti(array: np.ndarray, path: Path, like: Any) -> None:
     mask.header.set_slope_inter(1, 0)
     mask.header["cal_max"] = mask.header["cal_min"] = 0
     nib.save(mask, path)
+
+
+def count_values(array: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Return each value of a mask, in order, with the number of its voxels."""
+    counts: Counter[int] = Counter()
+    for plane in array:
+        if plane.dtype == np.uint8:  # as most masks are; without sorting
+            numbers = np.bincount(plane.ravel())
+            counts.update({value: int(numbers[value]) for value in np.flatnonzero(numbers).tolist()})
+        else:
+            values, numbers = np.unique(plane, return_counts=True)
+            counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+    return tuple(sorted(counts.items()))
+
+
+def values_in(masks: Sequence[Path]) -> set[int]:
+    """Return all values that these masks hold, 0 included; of a mask that cannot be read, none: the survey says so."""
+    if not masks:
+        return set()
+    notebook = Notebook(default_cache() / "masks" / f"{key_of(str(masks[0].parent.absolute()))}.jsonl")
+    room, keys = Room(), [_key(mask) for mask in masks]
+    unknown = {key: mask for key, mask in zip(keys, masks, strict=True) if notebook.get(key) is None}
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        for key, values in zip(unknown, pool.map(partial(_values_of, room), unknown.values()), strict=True):
+            if key and values is not None:
+                notebook.add(key, values)
+    found: set[int] = set().union(*(notebook.get(key) or () for key in keys))
+    notebook.save(frozenset(keys))
+    return found
+
+
+def _key(mask: Path) -> str:
+    """Return a key that changes with the mask's file, "" where it is gone."""
+    try:
+        return key_of("values", identity(mask))
+    except (UserError, OSError):
+        return ""
+
+
+def _values_of(room: Room, mask: Path) -> list[int] | None:
+    try:
+        with room.take(float_bytes(mask)):
+            return [value for value, _ in count_values(read_mask(mask).array)]
+    except UserError:
+        return None

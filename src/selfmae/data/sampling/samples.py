@@ -12,12 +12,82 @@ from math import cos, sin
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from selfmae.data.sampling.views import View
+from selfmae.augment.intensity import change_intensity
+from selfmae.data.case import Case
+from selfmae.data.preparation.prepare import finish
+from selfmae.data.preparation.store import Store
+from selfmae.data.sampling.views import View, draw_corner, draw_view
+from selfmae.options import AugmentOptions
 
 COLUMNS = 32  # places along the third axis that are computed together; faster than fewer or all of 96
 Axis = tuple[np.ndarray, np.ndarray]  # voxels on both sides of places on an axis, and their weights
 ROWS = 3072  # places in the plane that are computed together, which stay in the processor's cache
+
+
+class _Straight:
+    """Sampling of a region along one axis after the other, for a view that is not turned."""
+
+    def __init__(self, axes: Sequence[Axis]) -> None:
+        self.lines = [_Line(voxels.reshape(2, -1), weights.reshape(2, -1)) for voxels, weights in axes]
+
+    def fill(self, region: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out` [*crop] from the region [*S]."""
+        for axis in reversed(range(region.ndim)):
+            rows = np.ascontiguousarray(np.moveaxis(region, axis, -1))
+            shown = np.empty((*rows.shape[:-1], out.shape[axis]), dtype=np.float32)
+            self.lines[axis].fill(rows.reshape(-1, rows.shape[-1]), shown.reshape(-1, shown.shape[-1]))
+            region = np.moveaxis(shown, -1, axis)
+        out[:] = region
+
+
+class _Turned:
+    """Sampling of a region [*S] between the four voxels around each place of the plane, then along the third axis."""
+
+    def __init__(self, axes: Sequence[Axis], shape: Sequence[int]) -> None:
+        (rows, row_weights), (columns, column_weights) = axes[:2]
+        # The four voxels, each with all that lies behind it on the third axis.
+        bags, weights = rows[:, None] * shape[1] + columns[None], row_weights[:, None] * column_weights[None]
+        self.bags, self.weights = (np.ascontiguousarray(item.reshape(4, -1).T) for item in (bags, weights))
+        self.behind = _Line(*axes[2]) if len(axes) == 3 else None
+
+    def fill(self, region: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out` [*crop] from the region."""
+        table, shown = region.reshape(region.shape[0] * region.shape[1], -1), out.reshape(len(self.bags), -1)
+        for start in range(0, len(self.bags), ROWS):
+            part = slice(start, start + ROWS)
+            plane = _weighted_rows(table, self.bags[part], self.weights[part])
+            if self.behind:
+                self.behind.fill(plane, shown[part])
+            else:
+                shown[part] = plane
+
+
+class _Line:
+    """Linear sampling along an axis between its `voxels` [2, Z], with `weights` [2, Z]."""
+
+    def __init__(self, voxels: np.ndarray, weights: np.ndarray) -> None:
+        self.voxels, length = voxels, voxels.shape[1]
+        self.matrix = np.zeros((int(voxels.max()) + 1, length), dtype=np.float32)
+        for voxel, weight in zip(voxels, weights, strict=True):
+            self.matrix[voxel, np.arange(length)] += weight
+        self.direction = _direction(voxels[0]) if (weights[0] == 1).all() else 0
+
+    def fill(self, plane: np.ndarray, out: np.ndarray) -> None:
+        """Fill rows [P, Z] from rows [P, Q]: a product with few columns at a time.
+
+        Through torch, since NumPy's product takes all cores, however many loaders run beside it, and into a given
+        array, since autocast would round any other product to bf16.
+        """
+        if self.direction:
+            out[:] = plane[:, :: self.direction]
+            return
+        for start in range(0, self.voxels.shape[1], COLUMNS):
+            part = slice(start, start + COLUMNS)
+            low, high = int(self.voxels[:, part].min()), int(self.voxels[:, part].max()) + 1
+            rows, matrix = torch.from_numpy(plane[:, low:high]), torch.from_numpy(self.matrix[low:high, part])
+            torch.mm(rows, matrix, out=torch.from_numpy(out[:, part]))
 
 
 def pad_to(array: np.ndarray, crop: Sequence[int]) -> np.ndarray:
@@ -147,65 +217,10 @@ def _weighted_rows(rows: np.ndarray, bags: np.ndarray, weights: np.ndarray) -> n
     return F.embedding_bag(indices, table, mode="sum", per_sample_weights=factors).numpy()
 
 
-class _Straight:
-    """Sampling of a region along one axis after the other, for a view that is not turned."""
-
-    def __init__(self, axes: Sequence[Axis]) -> None:
-        self.lines = [_Line(voxels.reshape(2, -1), weights.reshape(2, -1)) for voxels, weights in axes]
-
-    def fill(self, region: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out` [*crop] from the region [*S]."""
-        for axis in reversed(range(region.ndim)):
-            rows = np.ascontiguousarray(np.moveaxis(region, axis, -1))
-            shown = np.empty((*rows.shape[:-1], out.shape[axis]), dtype=np.float32)
-            self.lines[axis].fill(rows.reshape(-1, rows.shape[-1]), shown.reshape(-1, shown.shape[-1]))
-            region = np.moveaxis(shown, -1, axis)
-        out[:] = region
-
-
-class _Turned:
-    """Sampling of a region [*S] between the four voxels around each place of the plane, then along the third axis."""
-
-    def __init__(self, axes: Sequence[Axis], shape: Sequence[int]) -> None:
-        (rows, row_weights), (columns, column_weights) = axes[:2]
-        # The four voxels, each with all that lies behind it on the third axis.
-        bags, weights = rows[:, None] * shape[1] + columns[None], row_weights[:, None] * column_weights[None]
-        self.bags, self.weights = (np.ascontiguousarray(item.reshape(4, -1).T) for item in (bags, weights))
-        self.behind = _Line(*axes[2]) if len(axes) == 3 else None
-
-    def fill(self, region: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out` [*crop] from the region."""
-        table, shown = region.reshape(region.shape[0] * region.shape[1], -1), out.reshape(len(self.bags), -1)
-        for start in range(0, len(self.bags), ROWS):
-            part = slice(start, start + ROWS)
-            plane = _weighted_rows(table, self.bags[part], self.weights[part])
-            if self.behind:
-                self.behind.fill(plane, shown[part])
-            else:
-                shown[part] = plane
-
-
-class _Line:
-    """Linear sampling along an axis between its `voxels` [2, Z], with `weights` [2, Z]."""
-
-    def __init__(self, voxels: np.ndarray, weights: np.ndarray) -> None:
-        self.voxels, length = voxels, voxels.shape[1]
-        self.matrix = np.zeros((int(voxels.max()) + 1, length), dtype=np.float32)
-        for voxel, weight in zip(voxels, weights, strict=True):
-            self.matrix[voxel, np.arange(length)] += weight
-        self.direction = _direction(voxels[0]) if (weights[0] == 1).all() else 0
-
-    def fill(self, plane: np.ndarray, out: np.ndarray) -> None:
-        """Fill rows [P, Z] from rows [P, Q]: a product with few columns at a time.
-
-        Through torch, since NumPy's product takes all cores, however many loaders run beside it, and into a given
-        array, since autocast would round any other product to bf16.
-        """
-        if self.direction:
-            out[:] = plane[:, :: self.direction]
-            return
-        for start in range(0, self.voxels.shape[1], COLUMNS):
-            part = slice(start, start + COLUMNS)
-            low, high = int(self.voxels[:, part].min()), int(self.voxels[:, part].max()) + 1
-            rows, matrix = torch.from_numpy(plane[:, low:high]), torch.from_numpy(self.matrix[low:high, part])
-            torch.mm(rows, matrix, out=torch.from_numpy(out[:, part]))
+def take_look(store: Store, case: Case, options: AugmentOptions, rng: np.random.Generator) -> Tensor:
+    """Return what one look at the image of a case shows, [C, *crop]; a pure function of the generator."""
+    data, prepared = store.options, store.image(case)
+    places = store.tissue_places(case) if options.foreground else None
+    corner = draw_corner(prepared.shape[1:], data.crop, rng, places, options.foreground)
+    view = draw_view(prepared.shape[1:], data.crop, corner, options, rng, data.spacing_mm)
+    return torch.from_numpy(change_intensity(finish(take_image(prepared, view), data), options, rng))

@@ -6,14 +6,25 @@ every restart; `data.sampling.samples` takes what a view shows.
 Shapes: S spatial axes. Places are voxel indices; volumes turn in the plane of their first two axes, in millimetres.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import exp, log, radians
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from selfmae.data.preparation.places import draw_place
+from selfmae.data.case import Case
+from selfmae.data.memory import image_threads
+from selfmae.data.preparation.store import draw_place
 from selfmae.options import AugmentOptions
+from selfmae.seeds import derive, generator
+
+Sample = dict[str, Tensor]
+AHEAD = 3  # batches prepared before they are asked for
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,14 @@ class View:
     angle: float = 0.0  # radians
     aspect: float = 1.0  # voxel of the first axis by one of the second, in mm: turned bodies keep their form
     turns: int = 0  # quarters, after all else
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One look at one case: `seed` decides crop, augmentation, mask and DropPath."""
+
+    case: Case
+    seed: int
 
 
 def draw_corner(
@@ -98,3 +117,44 @@ def _draw_part(
     share = np.minimum(side * np.array([*[1.0] * (num_axes - 2), 1 / aspect, aspect]), 1)
     shift = rng.uniform(-1, 1, num_axes) * (1 - share) * whole / 2
     return share * whole / crop, (whole - 1) / 2 + shift
+
+
+def draw_at(cases: Sequence[Case], seed: int, place: int, crops_per_case: int = 1) -> Draw:
+    """Return the draw at this place of the stream: every epoch shows every case once, in a new order.
+
+    A case is shown `crops_per_case` times in succession, each time with other changes.
+    """
+    epoch, index = divmod(place // crops_per_case, len(cases))
+    return Draw(cases[int(_order(len(cases), seed, epoch)[index])], derive(seed, "draw", place))
+
+
+@lru_cache(maxsize=4)
+def _order(num_cases: int, seed: int, epoch: int) -> np.ndarray:
+    return generator(seed, "order", epoch).permutation(num_cases)
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """Stack samples to a batch: every value [*] becomes [B, *]."""
+    return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def stream(
+    make: Callable[[Draw], Sample], batches: Iterable[Sequence[Draw]], num_threads: int
+) -> Generator[Sample, None, None]:
+    """Yield the samples of each batch of draws, collated, made ahead of time by `num_threads` threads.
+
+    The batches are the same for any number of threads. An error in a thread is raised here, in place of its batch.
+    """
+
+    def gather(samples: Sequence[Future[Sample]]) -> Sample:
+        return collate([sample.result() for sample in samples])
+
+    ready: deque[Future[Sample]] = deque()
+    with image_threads(num_threads) as pool:
+        for draws in batches:
+            # Queued behind its samples, so that no thread waits here for a sample that none has begun.
+            ready.append(pool.submit(gather, [pool.submit(make, draw) for draw in draws]))
+            if len(ready) > AHEAD:
+                yield ready.popleft().result()
+        while ready:
+            yield ready.popleft().result()

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from selfmae.data.case import Cases
-from selfmae.data.files.names import ARRAYS, is_image
+from selfmae.data.files.formats import ARRAYS, is_image
 from selfmae.data.sources._files import first_few
 from selfmae.errors import UserError, did_you_mean
 

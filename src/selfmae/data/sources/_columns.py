@@ -7,7 +7,7 @@ from pathlib import Path
 
 from selfmae.data.case import Labels
 from selfmae.data.sources._files import first_few
-from selfmae.data.sources._image_columns import (
+from selfmae.data.sources._tables import (
     IMAGE_IDS,
     MASK,
     PATIENT,

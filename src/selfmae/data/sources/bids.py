@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases
-from selfmae.data.files.names import stem_of
+from selfmae.data.files.formats import stem_of
 from selfmae.data.sources._files import first_few, images_in, labels_of
 from selfmae.errors import UserError
 

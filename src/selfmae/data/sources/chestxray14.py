@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from selfmae.data.case import Case, Cases, Labels, patients_of
 from selfmae.data.sources._files import channels_of, first_few
-from selfmae.data.sources._rows import read_text
+from selfmae.data.sources._tables import read_text
 from selfmae.errors import UserError
 
 ORDER = 15

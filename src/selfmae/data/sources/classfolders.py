@@ -4,9 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.files.names import is_image
-from selfmae.data.sources._casefolders import are_case_folders
-from selfmae.data.sources._files import SPLIT_NAMES, channels_of, first_few, ids_of, images_in, patients_of
+from selfmae.data.files.formats import is_image
+from selfmae.data.sources._files import (
+    SPLIT_NAMES,
+    are_case_folders,
+    channels_of,
+    first_few,
+    ids_of,
+    images_in,
+    patients_of,
+)
 
 ORDER = 50
 NOT_CLASSES = {"images", "image", "imagestr", "imagests", "labels", "labelstr", "masks", "mask", "segmentations"}

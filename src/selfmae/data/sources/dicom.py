@@ -16,8 +16,8 @@ from pathlib import Path
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.dicom.headers import Header, header_of
 from selfmae.data.dicom.series import headers_in, mask_path, name_images
-from selfmae.data.doctor.facts import Problem
-from selfmae.data.files.names import is_image
+from selfmae.data.doctor.findings import Problem
+from selfmae.data.files.formats import is_image
 from selfmae.data.sources import classfolders, paired
 from selfmae.data.sources._files import MOST_LABELS, channels_of, first_few
 from selfmae.errors import UserError

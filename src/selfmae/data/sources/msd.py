@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.files.names import stem_of
+from selfmae.data.files.formats import stem_of
 from selfmae.data.sources import nnunet
 from selfmae.data.sources._files import first_few, images_in, patients_of_names, require_files
 from selfmae.errors import UserError

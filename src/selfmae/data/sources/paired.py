@@ -6,9 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.files.names import may_be_dicom, stem_of
-from selfmae.data.sources._casefolders import are_case_folders, read_case_folders
-from selfmae.data.sources._files import channels_of, first_few, images_in, labels_of, patients_of
+from selfmae.data.files.formats import may_be_dicom, stem_of
+from selfmae.data.sources._files import (
+    are_case_folders,
+    channels_of,
+    first_few,
+    images_in,
+    labels_of,
+    patients_of,
+    read_case_folders,
+)
 from selfmae.errors import UserError
 
 ORDER = 40

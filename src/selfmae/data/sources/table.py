@@ -5,7 +5,7 @@ from pathlib import Path
 
 from selfmae.data.case import SPLITS, Case, Cases, Labels
 from selfmae.data.dicom.series import headers_in, is_series
-from selfmae.data.files.names import is_image, may_be_dicom, stem_of
+from selfmae.data.files.formats import is_image, may_be_dicom, stem_of
 from selfmae.data.sources._columns import Columns, Target, find_columns, read_targets
 from selfmae.data.sources._files import (
     SPLIT_NAMES,
@@ -17,8 +17,7 @@ from selfmae.data.sources._files import (
     patients_of,
     study_of,
 )
-from selfmae.data.sources._image_columns import Row, image_columns
-from selfmae.data.sources._rows import SUFFIXES, check_settled, first_row, join_rows, read_rows
+from selfmae.data.sources._tables import SUFFIXES, Row, check_settled, first_row, image_columns, join_rows, read_rows
 from selfmae.errors import UserError
 
 ORDER = 30

@@ -1,0 +1,236 @@
+"""The data doctor on images: channels, sizes, spacings and intensities that are unlike those of the other images."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from selfmae.augment.laterality import left_right_pairs
+from selfmae.data.case import Cases, Labels
+from selfmae.data.doctor.findings import Facts, Finding, Problem, join, make_finding
+from selfmae.data.files.images import Image
+from selfmae.data.files.masks import Mask
+from selfmae.data.files.nifti import HALF_VOXEL, SAME_PLACE, differing_parts, voxels_apart
+
+FEWEST_IMAGES = 5  # fewer show no usual size
+FAR = 6.0  # deviations (of the median absolute deviation, on a log scale) from the median
+LEAST_FACTOR = 2.0  # a size or spacing that differs by less is ordinary variation
+MOST_ODD = 0.1  # part of the images: more are a second kind, not outliers
+
+# Units that intensities tell, by their 0.5 and 99.5 % percentiles. Found by looking: scans of MR have none.
+LOWEST_HU = -500.0  # below this, air: no other unit goes there
+UNIT_INTERVAL = 1.0001
+LEAST_BYTES = 20.0  # an image of 0 to 255 reaches this
+LEAST_16_BIT = 1000.0
+SHIFT_HU = 1024.0  # of CT that is stored without a sign
+NEAR_SHIFT = 400.0  # HU that the usual intensity of two CT may lie apart
+
+
+MOST_VALUES = 256  # of a mask with 255 labels and background
+
+
+def check_images(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
+    """Return what makes some images unlike the others, or unlike what is declared."""
+    return [
+        *_check_channels(cases, facts),
+        *_check_swapped(cases, facts),
+        *_check_outliers("spacing_outlier", facts),
+        *_check_outliers("size_outlier", facts),
+        *_check_units(facts),
+    ]
+
+
+def _check_channels(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
+    """Compare the files with the declared channels, where the files agree among themselves."""
+    numbers = {fact.num_channels for fact in facts}
+    if len(numbers) != 1 or numbers == {len(cases.channels)}:
+        return []
+    declared = f"{len(cases.channels)} channels ({', '.join(cases.channels)}) are declared"
+    cause = f"{declared}, but images have {numbers.pop()}"
+    return [make_finding("channels_undeclared", [fact.id for fact in facts], cause)]
+
+
+def _check_swapped(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
+    """Report images that equal a mask of the set, or look like one where the others do not."""
+    masks = {fact.mask_hash for fact in facts if len(fact.mask_counts) > 1}
+    alike = [fact.id for fact in facts if fact.looks_like_mask]
+    if cases.labels.kind != "mask" and 2 * len(alike) > len(facts):
+        alike = []  # a set of shapes, as AdrenalMNIST3D
+    odd = [fact.id for fact in facts if fact.pixel_hash in masks or fact.id in set(alike)]
+    if not odd:
+        return []
+    files = {case.id: str(case.images[0]) for case in cases.cases}
+    cause = f"the images {join([files[name] for name in odd])} hold few whole values, as masks do"
+    return [make_finding("mask_as_image", odd, cause)]
+
+
+def _check_outliers(code: str, facts: Sequence[Facts]) -> list[Finding]:
+    """Report sizes or spacings that are far from the median along an axis."""
+    spacing = code == "spacing_outlier"
+    values = {fact.id: fact.spacing_mm if spacing else fact.shape for fact in facts}
+    if len(values) < FEWEST_IMAGES or len({len(value) for value in values.values()}) != 1 or not all(values.values()):
+        return []
+    logs = np.log(np.array(list(values.values())))
+    away = np.abs(logs - np.median(logs, axis=0))
+    limit = np.maximum(np.log(LEAST_FACTOR), FAR * 1.4826 * np.median(away, axis=0))
+    odd = [name for name, far in zip(values, (away > limit + 1e-9).any(axis=1), strict=True) if far]
+    if not odd or len(odd) > max(1, MOST_ODD * len(values)):
+        return []
+    usual = _round(np.exp(np.median(logs, axis=0)))
+    unit = "mm" if spacing else "voxels"
+    texts = [f"{name} with {_round(values[name])}" for name in odd]
+    what = "spacings" if spacing else "sizes"
+    return [make_finding(code, odd, f"{what} are usually near {usual} {unit}, but there is {join(texts)}")]
+
+
+def _round(extents: Sequence[float] | np.ndarray) -> str:
+    return "x".join(f"{extent:.3g}" for extent in extents)
+
+
+def _check_units(facts: Sequence[Facts]) -> list[Finding]:
+    """Report images, channel by channel, whose unit is another one than that of most."""
+    found = []
+    for channel in range(min((fact.num_channels for fact in facts), default=0)):
+        units = {fact.id: _unit(fact, channel) for fact in facts}
+        told = [unit for unit in units.values() if unit]
+        usual = max(sorted(set(told)), key=told.count, default="")
+        odd = [name for name, unit in units.items() if unit not in ("", usual)]
+        if not odd or not _contradict(usual, {units[name] for name in odd}):
+            continue
+        shifted = [fact for fact in facts if fact.id in odd and _is_shifted(fact, facts, channel)]
+        said = f", {len(shifted)} of them as HU shifted by {SHIFT_HU:.0f}" if shifted else ""
+        texts = [f"{name} ({units[name]})" for name in odd]
+        cause = f"the intensities of most images are {usual}, but those of {join(texts)} are not{said}"
+        found.append(make_finding("intensity_units_differ", odd, cause))
+    return found
+
+
+def _unit(fact: Facts, channel: int) -> str:
+    """Return in which unit an image seems to be, "" where its intensities do not tell."""
+    low, _, high = fact.percentiles[channel] if channel < len(fact.percentiles) else (0.0, 0.0, 0.0)
+    if low < LOWEST_HU:
+        return "HU"
+    if low < 0 or high <= 0:
+        return ""
+    if high <= UNIT_INTERVAL:
+        return "from 0 to 1"
+    if LEAST_BYTES <= high <= 255:
+        return "from 0 to 255"
+    return "above 1000" if high >= LEAST_16_BIT else ""
+
+
+def _contradict(usual: str, others: set[str]) -> bool:
+    """Return whether these units do not go together; MR scans reach from 100 to a million in one set."""
+    units = {usual, *others}
+    return "HU" in units or "from 0 to 1" in units
+
+
+def _is_shifted(fact: Facts, facts: Sequence[Facts], channel: int) -> bool:
+    levels = [other.percentiles[channel] for other in facts if _unit(other, channel) == "HU"]
+    if not levels or _unit(fact, channel) != "above 1000":
+        return False
+    shifted = np.median(levels, axis=0) + SHIFT_HU
+    return abs(fact.percentiles[channel][2] - float(shifted[2])) < 2 * NEAR_SHIFT
+
+
+def check_masks(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
+    """Compare the values in the masks that were read with the labels, and look at the labels' names."""
+    if cases.labels.kind != "mask":
+        return []
+    masked = [fact for fact in facts if fact.mask_counts]
+    checks = (_check_undeclared(cases, masked), _check_absent(cases.labels, masked), _check_empty(cases, masked))
+    found = [finding for check in checks for finding in check] if masked else []
+    return [*found, *_check_order(cases.labels), *_check_sides(cases.labels)]
+
+
+def _check_undeclared(cases: Cases, masked: Sequence[Facts]) -> list[Finding]:
+    """Report values that are no label, and masks with so many of them that they are images."""
+    files, known = _files(cases), {0, *cases.labels.values}
+    holders: dict[int, list[str]] = defaultdict(list)
+    texts, odd = [], []
+    for fact in masked:
+        values = {value for value, _ in fact.mask_counts} - known
+        odd += [fact.id] if values else []
+        if values and len(fact.mask_counts) > MOST_VALUES:
+            texts.append(f"{files[fact.id]} holds {len(fact.mask_counts)} different values, as an image does")
+        else:
+            for value in values:
+                holders[value].append(files[fact.id])
+    texts += [f"the value {value} in {join(holders[value])} is no label" for value in sorted(holders)]
+    return [make_finding("undeclared_label", odd, join(texts))] if odd else []
+
+
+def _check_absent(labels: Labels, masked: Sequence[Facts]) -> list[Finding]:
+    held = {value for fact in masked for value, _ in fact.mask_counts}
+    named = zip(labels.names, labels.values, strict=True)
+    absent = [f"the label {name!r} (value {value}) is in no mask" for name, value in named if value not in held]
+    return [make_finding("absent_label", (), join(absent, len(absent)))] if absent else []
+
+
+def _check_empty(cases: Cases, masked: Sequence[Facts]) -> list[Finding]:
+    files = _files(cases)
+    empty = [fact.id for fact in masked if all(value == 0 for value, _ in fact.mask_counts)]
+    if not empty:
+        return []
+    return [make_finding("empty_mask", empty, f"the masks {join([files[name] for name in empty])} are empty")]
+
+
+def _files(cases: Cases) -> dict[str, str]:
+    return {case.id: str(case.target) for case in cases.cases}
+
+
+def _check_order(labels: Labels) -> list[Finding]:
+    """Say so where the values are not 1, 2, 3...: the model counts its outputs."""
+    if labels.values == tuple(range(1, len(labels.values) + 1)):
+        return []
+    values = join([str(value) for value in labels.values], 8)
+    places = f"1 to {len(labels.values)}" if len(labels.values) > 1 else "1"
+    return [make_finding("label_values_mapped", (), f"the label values {values} are learned as {places}")]
+
+
+def _check_sides(labels: Labels) -> list[Finding]:
+    """Say which labels a mirrored image swaps."""
+    names = labels.names
+    pairs = [f"{names[first]!r} and {names[second]!r}" for first, second in left_right_pairs(names)]
+    if not pairs:
+        return []
+    return [make_finding("left_right_labels", (), f"the labels {join(pairs)} are left and right of one structure")]
+
+
+def check_pair(case: str, shape: Sequence[int], affine: np.ndarray | None, mask: Mask, file: str) -> list[Problem]:
+    """Compare the grid of an image with that of its mask; files without an affine are compared by size alone."""
+    if tuple(shape) != mask.array.shape:
+        sizes = f"({times(shape)} against {times(mask.array.shape)}, {file})"
+        return [Problem("size_differs", case, f"image and mask of {case} differ in size {sizes}")]
+    if affine is None or mask.affine is None:
+        return []
+    apart = voxels_apart(affine, mask.affine, shape)
+    if apart <= SAME_PLACE:
+        return []
+    code = "place_differs" if apart > HALF_VOXEL else "place_shifted"
+    parts = " and ".join(differing_parts(affine, mask.affine))
+    allowed = f"voxels lie up to {apart:.3g} voxels apart, {SAME_PLACE:g} are allowed"
+    return [Problem(code, case, f"image and mask of {case} differ in {parts} ({allowed}, {file})")]
+
+
+def resample_onto(image: Image, mask: Mask) -> np.ndarray:
+    """Return the values of a mask at the voxels of an image, by nearest neighbour, 0 outside the mask.
+
+    Affines say where voxels lie; without them, the mask covers what the image covers.
+    """
+    from scipy import ndimage  # a third of a second that `inspect` need not wait for
+
+    shape = image.array.shape[1:]
+    if image.affine is not None and mask.affine is not None:
+        to_mask = np.linalg.solve(mask.affine, image.affine)
+        matrix, offset = to_mask[:3, :3], to_mask[:3, 3]
+    else:
+        steps = np.array(mask.array.shape) / np.array(shape)
+        matrix, offset = np.diag(steps), steps / 2 - 0.5
+    values: np.ndarray = ndimage.affine_transform(mask.array, matrix, offset, shape, order=0, mode="grid-constant")
+    return values
+
+
+def times(shape: Sequence[int]) -> str:
+    """Return "35x50x35"."""
+    return "x".join(str(extent) for extent in shape)

@@ -1,0 +1,216 @@
+"""The source of a recipe: its cases with every part of the split, the content of each image, what is wrong with it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from selfmae.data.case import SPLITS, Case, Cases, check_disjoint, complete_splits, leave_out_copies, patients_of
+from selfmae.data.doctor.duplicates import copy_keys
+from selfmae.data.doctor.findings import Facts
+from selfmae.data.doctor.set_checks import Finding, examine, raise_on_errors
+from selfmae.data.doctor.survey import survey
+from selfmae.data.files.file_cache import default_cache, key_of
+from selfmae.data.folds import Folding, make_fold, split_like_monai
+from selfmae.data.sources import read_source
+from selfmae.display import Display
+from selfmae.errors import UserError
+from selfmae.files import read_table, write_table
+from selfmae.networks.registry import VIT, steps_of
+from selfmae.options import DataOptions, Recipe
+
+
+@dataclass(frozen=True)
+class Source:
+    """Cases that were looked at.
+
+    `copies` holds a key for each case by id, equal for images that are copies of each other (`duplicates.copy_keys`).
+    """
+
+    cases: Cases
+    facts: tuple[Facts, ...]
+    findings: tuple[Finding, ...]
+    copies: Mapping[str, str] = field(default_factory=dict)
+    transductive: bool = False  # weights that saw val or test cases are let in; results are stamped
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Content hash of each case's image, equal for equal voxels in whatever file."""
+        return {fact.id: fact.pixel_hash for fact in self.facts}
+
+
+def load_cases(options: DataOptions, splits: Path | None = None) -> Cases:
+    """Read a source, put the split table over it if there is one, and draw the parts that lack."""
+    found = place_cases(read_source(options.source, options.layout), options, splits)
+    cases, drawn = complete_splits(found.cases, options.split_seed, options.test_fraction, options.val_fraction)
+    check_disjoint(cases)
+    return replace(found, cases=tuple(cases), notes=(*found.notes, *drawn))
+
+
+def place_cases(found: Cases, options: DataOptions, splits: Path | None = None) -> Cases:
+    """Return the cases with the patients of the pattern and the parts of the split table, where these are given."""
+    notes = list(found.notes)
+    cases: Sequence[Case] = found.cases
+    if options.patient_pattern:
+        cases = name_patients(cases, options.patient_pattern)
+        notes.append(f"Patients are named by data.patient_pattern: {len(patients_of(cases))} of {len(cases)} cases.")
+    table = splits or (Path(options.splits) if options.splits else None)
+    if options.split == "monai" and not table:
+        cases = split_like_monai(cases)
+        notes.append("Train and test are those of MONAI's CrossValidation (5 folds, seed 12345, fold 0).")
+    if table:
+        cases, unlisted = apply_splits(cases, table)
+        if unlisted:
+            notes.append(f"{unlisted} cases are not listed in {table.name} and are left out (unused).")
+    return replace(found, cases=tuple(cases), notes=tuple(notes))
+
+
+def name_patients(cases: Sequence[Case], pattern: str) -> list[Case]:
+    """Return the cases with the patient that the pattern finds in each id; raise where it finds none."""
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise UserError(f"data.patient_pattern '{pattern}' is no regular expression ({error}): correct it.") from error
+    found = [search(case.id) for case in cases]
+    missed = [
+        case.id for case, match in zip(cases, found, strict=True) if not (match and match[min(match.re.groups, 1)])
+    ]
+    if missed:
+        raise UserError(
+            f"data.patient_pattern '{pattern}' must find a patient in every id, but finds none in {len(missed)} of "
+            f"{len(cases)} (first: {missed[0]!r}): correct it; `selfmae inspect SOURCE --json` lists the ids."
+        )
+    return [
+        replace(case, patient=match[min(match.re.groups, 1)]) for case, match in zip(cases, found, strict=True) if match
+    ]
+
+
+def examine_source(cases: Cases, masks: bool, display: Display) -> Source:
+    """Read every image that takes part (and every mask, if asked) and say what is wrong, without raising."""
+    taking_part = cases.part("train", "val", "test", "unlabelled")
+    notes = default_cache() / "survey" / f"{key_of(str(cases.source.absolute()))}.jsonl"
+    with display.stage("looking at the images", len(taking_part)) as stage:
+        facts, problems = survey(taking_part, masks, lambda done, total: stage.update(done), notes)
+    findings = examine(cases, facts, problems)
+    copies = copy_keys(facts)
+    kept = leave_out_copies(cases.cases, copies)
+    return Source(replace(cases, cases=tuple(kept)), tuple(facts), tuple(findings), copies)
+
+
+def look_at(cases: Cases, masks: bool, display: Display) -> Source:
+    """Return the examined source; raise one `UserError` with all that is wrong."""
+    source = examine_source(cases, masks, display)
+    raise_on_errors(source.findings)
+    return source
+
+
+def check_fits(recipe: Recipe, cases: Cases) -> None:
+    """Raise if the recipe was made for other labels or channels than the source has."""
+    target, labels = recipe.target, cases.labels
+    if (target.kind, target.names, target.values) != (labels.kind, labels.names, labels.values):
+        alike = (target.kind, target.names) == (labels.kind, labels.names)
+        made = f"the mask values {list(target.values)}" if alike else f"{target.kind} {list(target.names)}"
+        found = f"the mask values {list(labels.values)}" if alike else f"{labels.kind} {list(labels.names)}"
+        raise UserError(
+            f"The recipe was made for {made}, but {recipe.data.source} has {found}: make a recipe for this source with "
+            "`selfmae plan`."
+        )
+    if recipe.data.channels != cases.channels:
+        raise UserError(
+            f"The recipe was made for the channels {list(recipe.data.channels)}, but {recipe.data.source} has "
+            f"{list(cases.channels)}: make a recipe for this source with `selfmae plan`."
+        )
+
+
+def check_crop(recipe: Recipe, source: Source) -> None:
+    """Raise if the crop is more than a patch larger than every training image: samples would be mostly padding."""
+    from selfmae.data.preparation.prepare import prepared_shape  # loads torch, seconds that `inspect` need not wait for
+
+    data, training = recipe.data, {case.id for case in source.cases.part("train", "unlabelled")}
+    shapes = [prepared_shape(fact.shape, fact.spacing_mm, data) for fact in source.facts if fact.id in training]
+    largest = [max(extents) for extents in zip(*shapes, strict=True)]
+    network = recipe.model.network
+    steps = steps_of(network, recipe.model.patch)
+    remedy = "" if network == VIT else f", or choose another network where {network} takes no smaller one"
+    if any(crop > extent + step for crop, step, extent in zip(data.crop, steps, largest, strict=False)):
+        raise UserError(
+            f"data.crop {list(data.crop)} is more than a patch larger than the largest training image {largest} "
+            f"(voxels after preparation): make data.crop smaller{remedy}."
+        )
+
+
+def apply_splits(cases: Sequence[Case], table: Path) -> tuple[list[Case], int]:
+    """Give each case the patient and split that a table (columns id, patient, split) lists; count those it does not."""
+    if not table.is_file():
+        raise UserError(f"data.splits names {table}, but there is no such file: check the path.")
+    rows = {row.get("id", ""): row for row in read_table(table)}
+    wrong = sorted({row.get("split", "") or "" for row in rows.values()} - set(SPLITS))
+    full = bool(rows) and all("patient" in row and "split" in row for row in rows.values())
+    if wrong or not full:
+        problem = f"has the split {wrong[0]!r}" if wrong else "lacks a column" if rows else "holds no row"
+        raise UserError(
+            f"{table} must have the columns id, patient, split with the splits {', '.join(SPLITS[:-1])}, "
+            f"but {problem}: correct the table."
+        )
+    unknown = sorted(set(rows) - {case.id for case in cases})
+    if unknown:
+        raise UserError(
+            f"{table} lists {len(unknown)} cases that the source does not have (first: {unknown[0]!r}): "
+            "correct the ids; `selfmae inspect SOURCE --json` lists them."
+        )
+    done = [
+        replace(case, patient=rows[case.id]["patient"], split=rows[case.id]["split"])
+        if case.id in rows
+        else replace(case, split="unused")
+        for case in cases
+    ]
+    return done, sum(case.id not in rows for case in cases)
+
+
+def fold_of(source: Source, fold: int, folding: Folding, options: DataOptions) -> Source:
+    """Return the source with the split of one fold; a single fold is the split that the source has."""
+    if folding.num_folds == 1:
+        return source
+    present = {fact.id: [value for value, _ in fact.mask_counts if value] for fact in source.facts}
+    cases = make_fold(source.cases.cases, fold, folding, options.split_seed, options.val_fraction, present)
+    return replace(source, cases=replace(source.cases, cases=tuple(leave_out_copies(cases, source.copies))))
+
+
+def write_cases(path: Path, source: Source, fold: int = 0) -> None:
+    """Save who is in which part: id, patient, split, fold and content hash; raise if the file there says otherwise."""
+    if path.exists():
+        check_cases(path, source, fold)
+    else:
+        write_table(path, case_rows(source, fold))
+
+
+def check_cases(path: Path, source: Source, fold: int) -> None:
+    """Raise if the cases that a folder was begun with, or their parts, are not those of the source."""
+    ours, theirs = ({tuple(row.items()) for row in table} for table in (case_rows(source, fold), read_table(path)))
+    changed = sorted(dict(row)["id"] for row in ours ^ theirs)
+    if changed:
+        raise UserError(
+            f"{path.parent} was begun with other images, another split or another --folds (first difference: case "
+            f"{changed[0]!r}, see {path.name}): choose another --out, or restore what was changed."
+        )
+
+
+def case_rows(source: Source, fold: int = 0) -> list[dict[str, str]]:
+    """Return the rows of `cases.csv`."""
+    hashes = source.hashes
+    return [
+        {
+            "id": case.id,
+            "patient": case.patient,
+            "split": case.split,
+            "fold": str(fold),
+            "hash": hashes.get(case.id, ""),
+        }
+        for case in source.cases.cases
+    ]
+
+
+def count_splits(cases: Cases) -> dict[str, dict[str, int]]:
+    """Return cases and patients of each part of the split."""
+    parts = {split: cases.part(split) for split in SPLITS}
+    return {split: {"cases": len(part), "patients": len(patients_of(part))} for split, part in parts.items() if part}

@@ -1,0 +1,182 @@
+"""Combinations of a sweep: settings from the command line, their recipes, and which of them a training depends on."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from selfmae.display import Display
+from selfmae.errors import UserError
+from selfmae.files import read_json
+from selfmae.options import OptimOptions, Recipe
+from selfmae.recipe import as_content, flat, make_recipe, overlay, parse_sets
+from selfmae.results.formatting import number
+
+Settings = Mapping[str, Any]  # "mask.ratio": 0.5
+
+# All combinations are trained and tested on the same cases: what decides them is no setting to sweep.
+FIXED = (
+    *("data.source", "data.layout", "data.channels", "data.patient_pattern", "data.splits"),
+    *("data.test_fraction", "data.val_fraction", "data.split", "data.split_seed"),
+)
+UNUSED_IN_PRETRAINING = ("fit.", "predict.", "data.fraction")
+UNUSED_WITHOUT_PRETRAINING = ("pretrain.", "mask.", "moco.", "probe.", "start.pretrain", "data.pretrain_on")
+
+
+FEWEST = 3  # values worth a round
+FINALISTS = 2
+
+Scores = Mapping[str, float | None]  # of each combination by its name; None where none is defined
+Score = Callable[[Sequence[Settings], float, int], tuple[Scores, Mapping[str, str]]]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round: the share of the steps, val scores, the names of those that went on, and trainings that failed."""
+
+    number: int
+    share: float
+    scores: Scores
+    kept: tuple[str, ...]
+    failed: Mapping[str, str]
+
+
+def parse_axes(words: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the values of each swept key, from words like mask.ratio=0.25,0.5."""
+    axes: dict[str, list[Any]] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not key or not equals or not text:
+            raise UserError(f"{word!r} must look like key=value,value, for example mask.ratio=0.25,0.5,0.75.")
+        if key in axes:
+            raise UserError(f"{key} is given twice: put all its values behind one {key}=.")
+        if key in FIXED or key.startswith("target."):
+            raise UserError(f"{key} decides the cases, which all of a sweep must share: make one run for each value.")
+        axes[key] = next(iter(flat(parse_sets([f"{key}=[{text}]"])).values()))
+        texts = [_text(value) for value in axes[key]]
+        twice = next((value for value in texts if texts.count(value) > 1), None)
+        if twice is not None:
+            raise UserError(f"{key} has the value {twice} twice: give each value once.")
+    if not axes:
+        raise UserError("A sweep needs a key and its values, for example mask.ratio=0.25,0.5,0.75: name one.")
+    return axes
+
+
+def combine(axes: Mapping[str, Sequence[Any]]) -> list[Settings]:
+    """Return every combination of the values, the last key changing fastest."""
+    return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+
+def name_of(settings: Settings) -> str:
+    """Return the name of a combination's folder: "mask.ratio=0.5,fit.steps=400", or "base" without settings."""
+    return ",".join(f"{key}={_text(value)}" for key, value in settings.items()) or "base"
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return text.replace("/", "_").replace("\\", "_")
+
+
+def recipe_of(base: Recipe, settings: Settings, share: float = 1.0) -> Recipe:
+    """Return the recipe with the settings over it, and with this share of the steps of both stages."""
+    content = as_content(base)
+    for key, value in settings.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        content = overlay(content, value)
+    recipe = make_recipe(content, name_of(settings))
+    if share == 1:
+        return recipe
+    probe = replace(recipe.probe, every=_shorter(recipe.probe.every, share))
+    return replace(recipe, fit=_shorten(recipe.fit, share), pretrain=_shorten(recipe.pretrain, share), probe=probe)
+
+
+def _shorten(options: OptimOptions, share: float) -> OptimOptions:
+    """Return a training of a share of its steps; warm-up and looks come as much earlier."""
+    return replace(
+        options,
+        steps=_shorter(options.steps, share),
+        warmup_steps=round(options.warmup_steps * share),
+        validate_every=_shorter(options.validate_every, share),
+    )
+
+
+def _shorter(steps: int, share: float) -> int:
+    return max(1, round(steps * share)) if steps else 0
+
+
+def settings_of_pretraining(settings: Settings, recipe: Recipe) -> Settings:
+    """Return the settings that a pre-training depends on; `recipe` has all of them."""
+    asks_labels = bool(recipe.probe.every) and recipe.probe.kind == "labels"
+    return {
+        key: value
+        for key, value in settings.items()
+        if not key.startswith(UNUSED_IN_PRETRAINING) or (asks_labels and key == "data.fraction")
+    }
+
+
+def settings_without_pretraining(settings: Settings) -> Settings:
+    """Return the settings that a fine-tuning depends on which has nothing from a pre-training of the sweep."""
+    return {key: value for key, value in settings.items() if not key.startswith(UNUSED_WITHOUT_PRETRAINING)}
+
+
+def check_halving(axes: Mapping[str, Sequence[Any]]) -> None:
+    """Raise where there is nothing to halve."""
+    if len(axes) != 1 or len(next(iter(axes.values()))) < FEWEST:
+        counts = ", ".join(f"{key} with {len(values)}" for key, values in axes.items())
+        raise UserError(
+            f"--halving chooses among {FEWEST} or more values of one key, but came with {counts}: give one key and its "
+            "values, or leave --halving out."
+        )
+
+
+def halve(combinations: Sequence[Settings], score: Score, display: Display) -> tuple[list[Settings], list[Round]]:
+    """Return the combinations that are worth the whole budget, in their order, and the rounds that chose them.
+
+    `score` trains combinations with a share of the steps in a numbered round and returns their val scores, and what
+    failed. The last round has half of the steps, the one before a quarter, and so on. Raises `UserError` where a round
+    has no score to choose by.
+    """
+    left, rounds = list(combinations), list[Round]()
+    num_rounds = count_rounds(len(left))
+    for turn in range(1, num_rounds + 1):
+        share = 0.5 ** (num_rounds + 1 - turn)
+        scores, failed = score(left, share, turn)
+        if all(value is None for value in scores.values()):
+            raise UserError(
+                f"--halving chooses by val scores, but in round {turn} none is defined: give the split more val "
+                "cases, or leave --halving out."
+            )
+        best = sorted(left, key=lambda settings: _order(scores[name_of(settings)]), reverse=True)[: ceil(len(left) / 2)]
+        left = [settings for settings in left if settings in best]
+        rounds.append(Round(turn, share, scores, tuple(map(name_of, left)), failed))
+        found = ", ".join(f"{name}: {number(value, 4)}" for name, value in scores.items())
+        display.say(
+            f"Halving, round {turn} of {num_rounds}: with {share:g} of the steps and one seed, val scores (test "
+            f"cases are not looked at) are {found}; "
+            f"{', '.join(map(name_of, left))} go on."
+        )
+    return left, rounds
+
+
+def _order(score: float | None) -> float:
+    """Return what scores are ordered by: an undefined one comes last."""
+    return float("-inf") if score is None else score
+
+
+def count_rounds(count: int) -> int:
+    """Return how many halvings leave at most `FINALISTS` of `count`."""
+    rounds = 0
+    while count > FINALISTS:
+        count, rounds = (count + 1) // 2, rounds + 1
+    return rounds
+
+
+def val_score(folder: Path, metric: str) -> float | None:
+    """Return the mean val score of the cells of a combination's folder; None if none is defined."""
+    found = [read_json(path)["metrics"][metric] for path in folder.glob("*/fold*/seed*/summary-val.json")]
+    known = [value for value in found if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,217 @@
+"""Example cases for the report: best, median and worst test case of a cell, as slices and small volumes.
+
+Shapes: S spatial axes of the file, K layers (overlapping regions, or one layer of exclusive labels), H, W of a plane.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfmae.data.case import Case
+from selfmae.data.files.images import Image, read_image
+from selfmae.data.files.masks import read_mask
+from selfmae.data.sampling.views import draw_at
+from selfmae.data.source import Source
+from selfmae.files import write_arrays
+from selfmae.methods.mae import Reconstruct
+from selfmae.models.mae import MaskedAutoencoder
+from selfmae.models.vit import draw_visible, num_visible, unpatchify
+from selfmae.options import DataOptions, TargetOptions
+from selfmae.seeds import generator
+from selfmae.tasks.base import Row, Task
+
+FIGURE = Path("figures") / "examples.npz"
+PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that each plane cuts, in RAS order
+LARGEST_PICTURE = 512  # pixels of the longer side
+LARGEST_VOLUME = 128  # voxels of the longest side of a volume that the page turns
+PERCENTILES = (0.5, 99.5)  # of the image that are shown black and white, where the recipe has no window
+
+Arrays = dict[str, np.ndarray]
+
+
+NUM_IMAGES = 4
+RATIOS = (0.25, 0.5, 0.75, 0.9)
+Z_SCORES = (-2.0, 3.0)  # shown black and white where images are normalised to zero mean and unit deviation
+HIDDEN = 128  # the grey of a hidden patch
+
+
+@torch.no_grad()
+def save_examples(folder: Path, task: Task, model: nn.Module, cases: Sequence[Case], rows: Sequence[Row]) -> None:
+    """Save pictures of the best, the median and the worst of these cases; masks are predicted once more for it."""
+    arrays: Arrays = {}
+    for name, place in choose_examples(rows, task.recipe.target.kind).items():
+        case = cases[place]
+        found = _mask_example(task, model, case) if isinstance(case.target, Path) else _plain_example(task, case)
+        arrays |= {f"{name}_{key}": array for key, array in found.items()} | {f"{name}_id": np.array(case.id)}
+    write_arrays(folder / FIGURE, arrays)
+
+
+def choose_examples(rows: Sequence[Row], kind: str) -> dict[str, int]:
+    """Return the places of the "best", "median" and "worst" row by `score_of`; two rows have no median, one is best.
+
+    Of equal rows the earlier one counts as better; rows without a score are never chosen.
+    """
+    scores = [score_of(row, kind) for row in rows]
+    ranked = sorted(
+        (place for place, score in enumerate(scores) if score is not None),
+        key=lambda place: -(scores[place] or 0.0),
+    )
+    names = {0: (), 1: ("best",), 2: ("best", "worst")}.get(len(ranked), ("best", "median", "worst"))
+    places = {"best": 0, "median": len(ranked) // 2, "worst": -1}
+    return {name: ranked[places[name]] for name in names}
+
+
+def score_of(row: Row, kind: str) -> float | None:
+    """Return how well a case was predicted: Dice, the true class's probability, or minus the mean squared error."""
+    if kind == "mask":
+        return row["dice"]
+    names = [column.removeprefix("truth_") for column in row if column.startswith("truth_")]
+    truth, probability = (np.array([row[f"{what}_{name}"] for name in names]) for what in ("truth", "probability"))
+    return float(probability[truth.argmax()]) if kind == "classes" else -float(np.mean((truth - probability) ** 2))
+
+
+def _mask_example(task: Task, model: nn.Module, case: Case) -> Arrays:
+    """Return the planes with the largest true sections, and a small volume; pictures are a plane of their own."""
+    assert isinstance(case.target, Path)
+    image, mask = read_image(case.images), read_mask(case.target).array
+    predicted = task.predict(model, task.store.image(case), mask.shape, task.store.box(case))
+    layers = {"truth": _true_layers(mask, task.recipe.target), "predicted": _predicted_layers(predicted, mask.ndim)}
+    shades = shade(image.array[0], task.recipe.data)
+    if mask.ndim == 2:
+        return _plane("picture", shades, layers, image.spacing_mm)
+    marked = next((np.any(part, axis=0) for part in layers.values() if part.any()), None)
+    return _planes(shades, layers, image, marked) | _small_volume(shades, layers, image)
+
+
+def _plain_example(task: Task, case: Case) -> Arrays:
+    """Return a picture of a case without mask, or the middle planes of a volume."""
+    image = read_image(case.images)
+    shades = shade(image.array[0], task.recipe.data)
+    return _planes(shades, {}, image, None) if shades.ndim == 3 else _plane("picture", shades, {}, image.spacing_mm)
+
+
+def shade(values: np.ndarray, data: DataOptions) -> np.ndarray:
+    """Return an image [*S] as uint8 between the ends of the recipe's window, or else low and high percentiles."""
+    finite = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    some = finite.ravel()[:: finite.size // 2**20 + 1]
+    low, high = data.window if data.intensity == "window" else (float(end) for end in np.percentile(some, PERCENTILES))
+    return ((finite - low) / max(high - low, 1e-9) * 255).clip(0, 255).round().astype(np.uint8)
+
+
+def _true_layers(mask: np.ndarray, target: TargetOptions) -> np.ndarray:
+    """Return the layers [K, *S] uint8 of a mask of file values: 1 + the place of the label or region, 0 elsewhere."""
+    if target.regions:
+        regions = enumerate(target.regions.values(), start=1)
+        return np.stack([np.isin(mask, values) * np.uint8(place) for place, values in regions])
+    layer = np.zeros((1, *mask.shape), dtype=np.uint8)
+    for place, value in enumerate(target.values, start=1):
+        layer[0][mask == value] = place
+    return layer
+
+
+def _predicted_layers(prediction: np.ndarray, num_axes: int) -> np.ndarray:
+    """Return the same layers of a task's prediction: label places [*S], or bool regions [K, *S]."""
+    if prediction.ndim == num_axes:
+        return prediction[None]
+    return np.stack([region * np.uint8(place) for place, region in enumerate(prediction, 1)])
+
+
+def _planes(shades: np.ndarray, layers: Mapping[str, np.ndarray], image: Image, marked: np.ndarray | None) -> Arrays:
+    """Return the three planes that hold most of the marked voxels, without any the middle ones; front or head up."""
+    arrays: Arrays = {}
+    for name, axis in PLANES.items():
+        others = tuple(other for other in range(3) if other != axis)
+        place = shades.shape[axis] // 2 if marked is None else int(marked.sum(axis=others).argmax())
+        cut = {what: part.take(place, axis=axis + 1).swapaxes(1, 2)[:, ::-1] for what, part in layers.items()}
+        spacing = (image.spacing_mm[others[1]], image.spacing_mm[others[0]]) if image.spacing_mm else ()
+        arrays |= _plane(name, shades.take(place, axis=axis).T[::-1], cut, spacing)
+    return arrays
+
+
+def _plane(name: str, picture: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: Sequence[float]) -> Arrays:
+    """Return a picture [H, W], its layers [K, H, W] and the size of a pixel, all made smaller if need be."""
+    step = -(-max(picture.shape) // LARGEST_PICTURE)
+    arrays = {f"{name}_image": shrink(picture, (step, step))}
+    arrays |= {f"{name}_{what}": thin(part, (step, step)) for what, part in layers.items()}
+    return arrays | {f"{name}_mm": np.array(spacing_mm or (1.0, 1.0))}
+
+
+def _small_volume(shades: np.ndarray, layers: Mapping[str, np.ndarray], image: Image) -> Arrays:
+    """Return a volume of at most `LARGEST_VOLUME` voxels a side, its label maps, and its affine.
+
+    Where regions overlap, the smaller ones lie on top.
+    """
+    steps = [-(-extent // LARGEST_VOLUME) for extent in shades.shape]
+    arrays = {"volume_image": shrink(shades, steps)}
+    for what, part in layers.items():
+        small = thin(part, steps)
+        order = np.argsort([-np.count_nonzero(layer) for layer in small], kind="stable")
+        merged = np.zeros(small.shape[1:], dtype=np.uint8)
+        for layer in small[order]:
+            merged[layer > 0] = layer[layer > 0]
+        arrays[f"volume_{what}"] = merged
+    scale = np.diag([*steps, 1.0])
+    scale[:3, 3] = (np.array(steps) - 1) / 2
+    return arrays | {"volume_affine": (np.eye(4) if image.affine is None else image.affine) @ scale}
+
+
+def shrink(picture: np.ndarray, steps: Sequence[int]) -> np.ndarray:
+    """Return the means [*S] uint8 of blocks of `steps` voxels; blocks at the far end may be smaller."""
+    pool = torch.nn.functional.avg_pool2d if picture.ndim == 2 else torch.nn.functional.avg_pool3d
+    values = torch.from_numpy(picture.astype(np.float32))[None, None]
+    return pool(values, tuple(steps), ceil_mode=True)[0, 0].round().byte().numpy()
+
+
+def thin(layers: np.ndarray, steps: Sequence[int]) -> np.ndarray:
+    """Return the middle voxels of the same blocks of layers [K, *S]."""
+    extents = zip(layers.shape[1:], steps, strict=True)
+    places = [np.minimum(np.arange(-(-extent // step)) * step + step // 2, extent - 1) for extent, step in extents]
+    return layers[np.ix_(np.arange(len(layers)), *places)]
+
+
+@torch.no_grad()
+def save_reconstructions(path: Path, task: Reconstruct, model: MaskedAutoencoder, source: Source) -> None:
+    """Save slices of a few val images as uint8: "original" [B, H, W], "masked" and "reconstructed" [R, B, H, W]."""
+    cases = source.cases.part("val")[:NUM_IMAGES] or source.cases.part("train")[:NUM_IMAGES]
+    draws = [draw_at([case], 0, place) for place, case in enumerate(cases)]
+    images = torch.stack([task.sample(draw)["image"] for draw in draws]).to(next(model.parameters()).device)
+    ratios = sorted({*RATIOS, task.recipe.mask.ratio})
+    pictures = [fill_in(model, images, ratio, [draw.seed for draw in draws], task.recipe.data) for ratio in ratios]
+    masked, reconstructed = zip(*pictures, strict=True)
+    figures = {"masked": np.stack(masked), "reconstructed": np.stack(reconstructed)}
+    figures |= {"original": to_shades(images, task.recipe.data), "ids": np.array([case.id for case in cases])}
+    write_arrays(path, figures | {"ratios": np.array(ratios), "ratio": np.array(task.recipe.mask.ratio)})
+
+
+def fill_in(
+    model: MaskedAutoencoder, images: Tensor, ratio: float, seeds: Sequence[int], data: DataOptions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return slices [B, H, W] uint8 with the hidden patches grey and with them filled in; one seed an image.
+
+    What is visible at a ratio is visible at every smaller one too.
+    """
+    num_patches, patch = model.encoder.num_patches, model.encoder.patch
+    orders = [draw_visible(num_patches, ratio, generator(seed, "mask")) for seed in seeds]
+    order = torch.from_numpy(np.stack(orders)).to(images.device)
+    _, filled = model.reconstruct(images, order, ratio)
+    seen = order[:, : num_visible(num_patches, ratio), None]
+    covered = torch.ones(len(images), num_patches, 1, device=images.device).scatter(1, seen, 0.0)
+    hidden = unpatchify(covered.expand(-1, -1, prod(patch)), model.encoder.grid, patch)
+    masked = np.where(_slices(hidden) > 0, np.uint8(HIDDEN), to_shades(images, data))
+    return masked, to_shades(filled, data)
+
+
+def to_shades(images: Tensor, data: DataOptions) -> np.ndarray:
+    """Return the shown slices of prepared images [B, C, *S] as uint8, on a grey scale that no image decides."""
+    low, high = ((end - data.mean) / data.std for end in (Z_SCORES if data.intensity.startswith("zscore") else (0, 1)))
+    return ((_slices(images) - low) / (high - low) * 255).clip(0, 255).round().astype(np.uint8)
+
+
+def _slices(images: Tensor) -> np.ndarray:
+    """Return pictures [B, H, W] of the first channel: volumes give their middle axial slice, front up."""
+    first = images[:, 0].float().cpu().numpy()
+    return first if first.ndim == 3 else first[..., first.shape[3] // 2].swapaxes(1, 2)[:, ::-1]

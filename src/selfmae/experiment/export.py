@@ -1,0 +1,208 @@
+"""Export: a trained model for timm, MONAI or ONNX, with a JSON file beside it that says how to feed and read it."""
+
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from selfmae.display import Display
+from selfmae.errors import UserError, did_you_mean
+from selfmae.experiment.evaluate import load_model
+from selfmae.files import write_text
+from selfmae.networks.registry import VIT
+from selfmae.options import Recipe
+from selfmae.results.exposure import Seen
+from selfmae.results.run_folder import no_model, read_recipe
+from selfmae.weights.exports import Export, is_classifier, to_monai, to_timm
+from selfmae.weights.file import read_weights, write_tensors
+
+TOOLS: dict[str, Callable[..., Export]] = {"timm": to_timm, "monai": to_monai}
+SEEN_KEYS = tuple(Seen().as_content())
+ENDINGS = {"timm": (".safetensors", ".pth", ".pt"), "monai": (".pth", ".pt", ".safetensors"), "onnx": (".onnx",)}
+
+
+def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
+    """Write the model of a run folder for another tool, and `<out>.json` beside it; return both paths."""
+    if to not in ENDINGS:
+        raise UserError(f"--to {to!r} is no format that models are exported to.{did_you_mean(to, ENDINGS)}")
+    if out.suffix not in ENDINGS[to]:
+        raise UserError(f"--out {out} must end with {' or '.join(ENDINGS[to])} for --to {to}.")
+    side = out.with_name(f"{out.name}.json")
+    taken = [path for path in (out, side) if path.exists()]
+    if taken:
+        raise UserError(f"{taken[0]} exists already, and an export overwrites nothing: choose another --out.")
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise no_model(folder, "name the folder of a finished training")
+    weights, contract = read_weights(path)
+    recipe, kind = read_recipe(folder / "recipe.yaml"), str(contract.get("kind", ""))
+    if to != "onnx" and recipe.model.network != VIT:
+        raise UserError(
+            f"--to {to} is for Vision Transformers, but model.network is {recipe.model.network}: use --to onnx, or "
+            "load model.safetensors: its tensors have timm's or MONAI's names, some behind `encoder.` or `network.`."
+        )
+    if to == "onnx":
+        described = _write_onnx(folder, out, recipe, kind)
+    else:
+        exported = TOOLS[to](weights, recipe, kind)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _write_state(exported, out)
+        described = {"model": exported.model, "arguments": exported.arguments, "after_building": exported.advice}
+        if is_classifier(recipe, kind) or exported.model.endswith("UNETR"):
+            described |= {"output": output_of(recipe)}
+        if exported.model.endswith("nets.ViT"):
+            described |= {"returns": "(output, hidden states of the blocks)"}
+    # How to use the model comes first; what it has seen, thousands of lines for a large set, last.
+    contract = dict(sorted(contract.items(), key=lambda item: (item[0] in SEEN_KEYS, item[0])))
+    described = {"input": input_of(recipe)} | described | {"contract": contract}
+    write_text(side, json.dumps(described, indent=2) + "\n")
+    display.say(f"Written: {out} and {side.name} beside it, which says how to build, feed and read it.")
+    return [out, side]
+
+
+def _write_state(exported: Export, out: Path) -> None:
+    if out.suffix == ".safetensors":
+        write_tensors(out, exported.state, {"format": "pt"})
+    else:
+        torch.save({name: tensor.contiguous() for name, tensor in exported.state.items()}, out)
+
+
+def _write_onnx(folder: Path, out: Path, recipe: Recipe, kind: str) -> dict[str, Any]:
+    """Write the network as ONNX, batch of any size, with what is before and after it as metadata; return that."""
+    if kind != "finetune":
+        raise UserError(
+            f"{folder} holds a pre-trained encoder, but --to onnx is for models that predict: fine-tune it."
+        )
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise UserError(f'--to onnx needs {" and ".join(missing)}: run `pip install "selfmae[onnx]"`.')
+    import onnx
+
+    model = load_model(folder)[1].cpu().float()
+    described = {"input": input_of(recipe), "output": output_of(recipe)}
+    program = trace(model, recipe)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    program.save(str(out), external_data=False)
+    graph = onnx.load(str(out))
+    onnx.helper.set_model_props(graph, {key: json.dumps(value, sort_keys=True) for key, value in described.items()})
+    onnx.save(graph, str(out))
+    return described
+
+
+def trace(model: nn.Module, recipe: Recipe) -> Any:
+    """Return the ONNX program of a model: "images" [batch, C, *crop] to "logits"."""
+    images = torch.zeros(2, len(recipe.data.channels), *recipe.data.crop)
+    batch = torch.export.Dim("batch", min=1)
+    with torch.no_grad():
+        return torch.onnx.export(
+            model.eval(),
+            (images,),
+            input_names=["images"],
+            output_names=["logits"],
+            dynamo=True,
+            dynamic_shapes=({0: batch},),
+            verbose=False,
+        )
+
+
+def input_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what a model wants to see: shape, channels, and how an image is prepared, step by step."""
+    data = recipe.data
+    return {
+        "name": "images",
+        "shape": ["batch", len(data.channels), *data.crop],
+        "dtype": "float32",
+        "channels": list(data.channels),
+        "preparation": [*_steps_to_store(recipe), *_steps_to_model(recipe)],
+        "interpolation": _interpolation(recipe),
+    }
+
+
+def _steps_to_store(recipe: Recipe) -> list[str]:
+    """Return in words what `data.preparation.prepare.prepare_image` does."""
+    data = recipe.data
+    volumes = (
+        "bring the axes into the order and directions nearest to RAS (nibabel.as_closest_canonical), channel first"
+    )
+    grid = f"resample to a spacing of {list(data.spacing_mm)} mm: round(size * old spacing / new spacing) voxels"
+    scaled = "divide each channel by the mean of its absolute values"
+    return [
+        volumes if len(data.crop) == 3 else "take the values as they are in the file, axes channel, row, column",
+        *(["equalise each channel: its cumulated histogram (256 bins, linear in a bin)"] if data.equalise else []),
+        *([f"resample to {list(data.size)}"] if data.size else [grid] if data.spacing_mm else []),
+        scaled if data.normalise_crops and data.intensity == "zscore_nonzero" else _intensity_step(recipe),
+        "round to float16, as in training, and go on in float32",
+    ]
+
+
+def _steps_to_model(recipe: Recipe) -> list[str]:
+    """Return in words what becomes of a stored image: `find_box`, `finish`, and how it gets the size of the crop."""
+    data = recipe.data
+    shown = "not 0" if data.intensity == "zscore_nonzero" else "above the lowest value of their channel"
+    pad = "pad with zeros where smaller than the crop (missing // 2 before, the rest behind)"
+    sized = [f"take the middle {list(data.crop)}, from (size - crop) // 2", pad]
+    masks = recipe.target.kind == "mask"
+    return [
+        *([f"keep the box of all voxels that are {shown}, in any channel"] if data.crop_foreground else []),
+        *([] if masks else sized),
+        *([_intensity_step(recipe)] if data.normalise_crops else []),
+        *([f"subtract {data.mean}, divide by {data.std}"] if (data.mean, data.std) != (0.0, 1.0) else []),
+        *([pad] if masks else []),
+    ]
+
+
+def _interpolation(recipe: Recipe) -> str:
+    """Return how images are resampled, in words that another tool's user can follow."""
+    data = recipe.data
+    flat = len(data.crop) == 2
+    how = "cubic spline" if data.interpolation == "spline" else "linear, anti-aliased" if flat else "linear"
+    coarse = (
+        f"; where one axis alone of the file (else of the new grid) is more than {data.anisotropy:g} times as coarse "
+        "as the finest, the others first, then that one by nearest neighbour"
+    )
+    resampled_alone = data.spacing_mm and not data.size and data.anisotropy
+    return f"{how}, edges aligned (align_corners=False){coarse if resampled_alone else ''}"
+
+
+def _intensity_step(recipe: Recipe) -> str:
+    data = recipe.data
+    steps = {
+        "zscore": "subtract each channel's mean and divide by its deviation (over n), of all values",
+        "zscore_nonzero": "subtract mean and divide by deviation (over n) of each channel's values but 0; zeros stay",
+        "percentile": "map each channel's percentiles 0.5 and 99.5 to 0 and 1, clip beyond",
+        "window": f"map {list(data.window)} to 0 and 1, clip beyond",
+        "range": "map each channel's lowest and highest value to 0 and 1",
+    }
+    return steps[data.intensity]
+
+
+def output_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what a model gives: names of the outputs, and how logits become a prediction."""
+    target = recipe.target
+    if target.kind != "mask":
+        function = "softmax" if target.kind == "classes" else "sigmoid"
+        return {"name": "logits", "names": list(target.output_names), "function": function, "steps": [function]}
+    names = list(target.output_names) if target.regions else ["background", *target.output_names]
+    values = {} if target.regions else {"values": [0, *target.values]}
+    function = "sigmoid" if target.regions else "softmax"
+    return {"name": "logits", "names": names, "function": function, "steps": _steps_to_mask(recipe)} | values
+
+
+def _steps_to_mask(recipe: Recipe) -> list[str]:
+    """Return in words what `tasks.segment.Segment.predict` does after the model, and how its masks are written."""
+    predict, boxed = recipe.predict, recipe.data.crop_foreground
+    return [
+        f"slide the crop over the prepared image, overlap {predict.overlap}, {predict.blend} weights, mean of logits "
+        "(monai.inferers.sliding_window_inference, sigma_scale 0.125), and cut off what was padded",
+        *(["around the box of the preparation repeat the logits of its border"] if boxed else []),
+        "resample the logits linearly (align_corners=False) to the size of the file's grid",
+        "above 0 is inside the region"
+        if recipe.target.regions
+        else "the largest output is the label, `values` its number",
+        *(["background where the centre of a voxel lies outside that box"] if boxed else []),
+        *(["bring the axes back into the order of the file"] if len(recipe.data.crop) == 3 else []),
+    ]

@@ -1,0 +1,120 @@
+"""Fine-tuning from a start: scratch, self pre-training, ImageNet, or a file of weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from selfmae.data.case import Case
+from selfmae.data.folds import labelled_part
+from selfmae.data.source import Source, check_crop, check_fits, load_cases, look_at, write_cases
+from selfmae.display import Display
+from selfmae.errors import UserError
+from selfmae.experiment.evaluate import evaluate_cell, score_cases
+from selfmae.experiment.initialization import Start, find_start, say_start, start_report
+from selfmae.experiment.metadata import make_contract, record_metrics
+from selfmae.files import read_json
+from selfmae.options import Recipe
+from selfmae.results.exposure import check_unseen, say_leakage, seen_of
+from selfmae.results.run_folder import check_place, open_folder, timed, where
+from selfmae.tasks import make_task
+from selfmae.tasks.base import Task
+from selfmae.train.launch import Job, launch
+
+
+def finetune(recipe: Recipe, start: str, folder: Path, display: Display, transductive: bool = False) -> dict[str, Any]:
+    """Fine-tune as the recipe says, evaluate on val and test; a folder that holds part of the run is continued.
+
+    Raises `UserError` where the start knows val or test cases, unless `transductive` allows it.
+    """
+    check_place(folder, "training")
+    cases = load_cases(recipe.data)
+    check_fits(recipe, cases)
+    origin = find_start(start, recipe)
+    source = replace(look_at(cases, masks=True, display=display), transductive=transductive)
+    check_crop(recipe, source)
+    for note in source.cases.notes:
+        display.say(f"Note: {note}")
+    summary = finetune_cell(recipe, source, origin, folder, 0, display)
+    say_leakage(summary.get("leakage", ()), display)
+    display.say(f"The model is in {folder / 'model.safetensors'}.")
+    return summary
+
+
+def finetune_cell(
+    recipe: Recipe, source: Source, start: Start, folder: Path, fold: int, display: Display
+) -> dict[str, Any]:
+    """Fine-tune on the train part, choose the checkpoint on val, evaluate; return the summary of the test part.
+
+    A finished cell stays as it is: its test cases are evaluated once.
+    """
+    check_unseen(source, start.seen, start.name)
+    cases = labelled_part(source.cases.part("train"), recipe.data.fraction, recipe.seed)
+    val = source.cases.part("val")
+    if not val and recipe.data.val_fraction:
+        raise UserError(
+            "There is no val case to choose the checkpoint on: give the source or data.splits a val part, or set "
+            "data.val_fraction=0 to keep the last weights."
+        )
+    task, finished = make_task(recipe), folder / "summary-test.json"
+    # Weights that do not fit must raise before the folder is made.
+    report = {} if finished.exists() else start_report(task, start)
+    with open_folder(folder, recipe):
+        check_same_start(folder, start)
+        write_cases(folder / "cases.csv", source, fold)
+        if finished.exists():
+            record_metrics(folder)
+            summary: dict[str, Any] = read_json(finished)
+            return summary
+        say_start(report["start"], display)
+        facts = where(recipe) | report
+        seen = seen_of(source, cases, val)
+        contract = make_contract("finetune", recipe, start, seen, facts, report["start"])
+        with display.stage("preparing images", len(cases) + len(val)) as stage:
+            masks = recipe.target.kind == "mask"
+            places = masks and recipe.fit.augment.foreground > 0
+            task.store.prepare([*cases, *val], masks, lambda done, total: stage.update(done), places)
+        job = Job(
+            f"fine-tuning from {start.kind}",
+            recipe.fit,
+            folder,
+            cases,
+            contract,
+            start.weights,
+            validate=Validation(task, val) if val else None,
+        )
+        with timed(folder, facts):
+            model = launch(recipe, task, job, display)
+        if val:
+            evaluate_cell(recipe, source, "val", folder, model, display)
+        summary = evaluate_cell(recipe, source, "test", folder, model, display)
+        record_metrics(folder)
+        return summary
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Scores a model on the val part; an object rather than a closure, so that it can be sent to other processes."""
+
+    task: Task
+    cases: Sequence[Case]
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """Return the headline metric of the val part; an undefined one chooses no checkpoint over another."""
+        rows = score_cases(self.task, model, self.cases, distances=False)
+        score = self.task.summary(rows)["metrics"][self.task.headline]
+        return {"score": float("-inf") if score is None else float(score)}
+
+
+def check_same_start(folder: Path, start: Start) -> None:
+    """Raise if the folder's run began from another start, or from other weights of the same name."""
+    path = folder / "where.json"
+    if not path.exists():
+        return
+    before = read_json(path)["start"]
+    if before["name"] != start.name:
+        raise UserError(f"{folder} was started from {before['name']}, not from {start.name}: choose another --out.")
+    if before.get("digest", start.digest) != start.digest:  # random weights have none
+        raise UserError(f"{folder} was started from other weights than {start.name} has now: choose another --out.")

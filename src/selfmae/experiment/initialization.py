@@ -1,0 +1,206 @@
+"""Starts: where an encoder's first weights come from, fitted to the recipe, and the report of what became of them."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from selfmae.display import Display
+from selfmae.errors import UserError
+from selfmae.models.conv_classifiers import fit_own_weights, fit_weights, imagenet_weights
+from selfmae.models.moco import check_lightly
+from selfmae.networks.registry import CLASSIFIERS, PRETRAININGS, VIT
+from selfmae.options import Recipe
+from selfmae.results.exposure import Seen, seen_in_file
+from selfmae.results.run_folder import models_below
+from selfmae.tasks.base import Trainable
+from selfmae.weights.adaptation import Transfer, transfer
+from selfmae.weights.checkpoint_formats import licence_of
+from selfmae.weights.file import Weights, load_encoder, read_contract, read_weights
+from selfmae.weights.imagenet import check_heads, imagenet_name, timm_weights
+
+KINDS = "scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an existing file of weights"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an encoder's first weights come from."""
+
+    kind: str  # scratch, mae, moco, imagenet, timm or file
+    name: str  # as typed
+    transfer: Transfer | None = None
+    seen: Seen = field(default_factory=Seen)
+    licence: str = ""  # of the weights
+
+    @property
+    def digest(self) -> str:
+        """A hash of the encoder's tensors, which tells other weights of the same name; "" for random ones."""
+        found = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted((self.weights or {}).items()):
+            found.update(name.encode())
+            found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # reshaped, as counters have no axis
+        return found.hexdigest() if self.weights else ""
+
+    @property
+    def weights(self) -> Weights | None:
+        """The encoder's tensors, None for random ones."""
+        return self.transfer.weights if self.transfer else None
+
+
+def find_start(text: str, recipe: Recipe, flag: str = "--start") -> Start:
+    """Return the start that `flag` names, its weights fitted to the recipe; raise where there is none or it misfits."""
+    if text == "scratch":
+        return Start("scratch", text)
+    if recipe.model.network != VIT:
+        return _baseline_start(text, recipe, flag)
+    kind, _, place = text.partition(":")
+    if text == "imagenet" or (kind == "timm" and place):
+        name = imagenet_name(recipe.model) if text == "imagenet" else place
+        weights, licence = timm_weights(name)
+        check_heads(name, recipe.model)
+        return Start(kind, text, transfer(weights, {}, recipe, text), licence=f"{licence} ({name})")
+    if kind == "mae" and place:
+        path = _pretrained_file(place, f"{flag} {text}")
+    elif Path(text).is_file():
+        kind, path = "file", Path(text)
+    else:
+        raise UserError(f"{flag} {text!r} must be {KINDS}.")
+    weights, contract = read_weights(path)
+    fitted = transfer(weights, contract, recipe, text)
+    return Start(kind, text, fitted, seen_in_file(path, contract), str(contract.get("licence", licence_of(weights))))
+
+
+def _pretrained_file(folder: str, flag: str) -> Path:
+    """Return the weights in the folder of a pre-training; raise if there are none, or they are not the last."""
+    path = Path(folder) / "model.safetensors"
+    contract = read_contract(path) if path.is_file() else {}
+    if contract.get("kind") == "finetune":
+        raise UserError(f"{flag}: {folder} holds a fine-tuned model, no pre-training: give its file, {path}.")
+    if not contract.get("metrics"):  # written last
+        below = [str(model) for model in models_below(Path(folder)) if "pretrain" in model.parts]
+        if below:
+            raise UserError(f"{flag}: {folder} is no folder of a pre-training, but holds some: give mae:{below[0]}.")
+        raise UserError(
+            f"{flag}: {folder} holds no finished pre-training: run `selfmae pretrain RECIPE --out {folder}` to its "
+            "end first."
+        )
+    return path
+
+
+def _baseline_start(text: str, recipe: Recipe, flag: str) -> Start:
+    """Return the start of a network other than the ViT: ImageNet weights, a pre-training, a file of timm or SelfMAE."""
+    network = recipe.model.network
+    kind, _, place = text.partition(":")
+    if network in CLASSIFIERS and text == "imagenet":
+        fitted, licence = imagenet_weights(recipe)
+        return Start("imagenet", text, fitted, licence=licence)
+    known = network in CLASSIFIERS and len(recipe.data.crop) == 2
+    if known and ((kind == "moco" and place) or Path(text).is_file()):
+        path = Path(text) if Path(text).is_file() else _pretrained_file(place, f"{flag} {text}")
+        weights, contract = read_weights(path)
+        seen = seen_in_file(path, contract)
+        if not contract:
+            return Start("file", text, fit_weights(weights, recipe, text), seen, licence="not stated")
+        fitted = fit_own_weights(weights, contract, recipe, text)
+        kind = "file" if Path(text).is_file() else kind
+        return Start(kind, text, fitted, seen, str(contract.get("licence", "not stated")))
+    choices = f"scratch, imagenet, moco:DIR or an existing file of timm's {network}" if known else "scratch"
+    raise UserError(f"{flag} {text!r} is no start of model.network {network}: give {choices}.")
+
+
+def check_pretrainable(recipe: Recipe, flag: str, kind: str = "") -> None:
+    """Raise if the network is none that can be self pre-trained, or not in the way `kind` (mae, moco; "" is any)."""
+    network = recipe.model.network
+    own = PRETRAININGS.get(network, "")
+    if own == "moco" and kind != "mae":
+        _check_contrastive(recipe, flag)
+    elif kind == "moco":
+        raise UserError(
+            f"{flag} pre-trains {' and '.join(CLASSIFIERS)}, but model.network is {network}: give --starts "
+            f"{'scratch,mae' if own else 'scratch'}, or --set model.network={CLASSIFIERS[0]}."
+        )
+    elif own != "mae":
+        starts = f"scratch,{own}" if own and len(recipe.data.crop) == 2 else "scratch"
+        raise UserError(
+            f"{flag} pre-trains a Vision Transformer, but model.network is {network}, which hides no patches: give "
+            f"--starts {starts}."
+        )
+
+
+def _check_contrastive(recipe: Recipe, flag: str) -> None:
+    """Raise if MoCo cannot pre-train as the recipe says."""
+    pretrain, num_axes = recipe.pretrain, len(recipe.data.crop)
+    if num_axes != 2:
+        raise UserError(
+            f"{flag} would pre-train {recipe.model.network} with MoCo, which is for pictures here, but data.crop has "
+            f"{num_axes} axes: give --starts scratch."
+        )
+    if recipe.probe.every:
+        raise UserError(
+            f"{flag} pre-trains with MoCo, but probe.every {recipe.probe.every} looks at masked autoencoders: set "
+            "probe.every=0."
+        )
+    if pretrain.augment.min_scale == 1:
+        raise UserError(
+            f"{flag} pre-trains with MoCo, which compares two views, but pretrain.augment.min_scale 1.0 makes them "
+            "alike: set it below 1 (0.2 in Chen et al. 2020)."
+        )
+    share = pretrain.batch // (pretrain.accumulate * recipe.device.devices)
+    if share < 2:
+        raise UserError(
+            f"{flag} pre-trains {recipe.model.network}, but pretrain.batch gives its batch norms {share} sample at "
+            "once: they need 2 at least."
+        )
+    check_lightly(flag)
+
+
+def start_report(task: Trainable, start: Start) -> dict[str, Any]:
+    """Return what became of the start's tensors and how large the model is, for `where.json`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = task.build()
+    return {"start": report_transfer(model, start), "num_parameters": count(model)}
+
+
+def count(model: nn.Module) -> int:
+    """Return how many numbers a model learns."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def report_transfer(model: nn.Module, start: Start) -> dict[str, Any]:
+    """Return kind, name and layout of a start and its tensors: loaded, adapted, fresh, new (all else), unused."""
+    report: dict[str, Any] = {"kind": start.kind, "name": start.name}
+    if start.transfer is not None:
+        new = load_encoder(model, start.transfer.weights)
+        report |= {
+            "layout": start.transfer.layout,
+            "digest": start.digest,
+            "loaded": len(start.transfer.weights),
+            "adapted": start.transfer.adapted,
+            "fresh": start.transfer.fresh,
+            "new": list(new),
+            "unused": list(start.transfer.unused),
+        }
+    return report
+
+
+def say_start(report: Mapping[str, Any], display: Display) -> None:
+    """Print in one sentence what became of a start's tensors; nothing for random ones."""
+    if "loaded" not in report:
+        return
+    groups: dict[str, int] = {}
+    for name, how in (*report["adapted"].items(), *report["fresh"].items()):
+        last = name if name in ("patch_embed.proj.weight", "pos_embed", "cls_token") else name.rpartition(".")[0]
+        kind = "attn.qkv.bias" if name.endswith("attn.qkv.bias") else last
+        groups[f"{kind}: {how}"] = groups.get(f"{kind}: {how}", 0) + 1
+    details = "; ".join(f"{text} ({number} tensors)" if number > 1 else text for text, number in groups.items())
+    display.say(
+        f"Start {report['name']} ({report['layout']}): {report['loaded'] - len(report['adapted'])} tensors of the "
+        f"encoder loaded as they are, {len(report['adapted'])} adapted, {len(report['fresh'])} fresh"
+        f"{f' ({details})' if details else ''}; {len(report['new']) - len(report['fresh'])} new beside the encoder, "
+        f"{len(report['unused'])} of the file not used."
+    )

@@ -1,0 +1,102 @@
+"""The contract of a weight file: everything that another person needs to use it, written into `model.safetensors`."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfmae.experiment.initialization import Start
+from selfmae.files import read_json
+from selfmae.models.vit import grid_of
+from selfmae.networks.registry import PRETRAININGS, VIT
+from selfmae.options import Recipe
+from selfmae.recipe import as_content
+from selfmae.results.exposure import Seen
+from selfmae.weights.file import read_contract, read_weights, save_weights
+
+PLACES = ("source", "splits", "cache", "licence")  # keys of `data` that change nothing but where files are, and papers
+INTENSITY = ("intensity", "window", "mean", "std", "equalise", "normalise_crops")
+
+
+def make_contract(
+    kind: str, recipe: Recipe, start: Start, seen: Seen, facts: Mapping[str, Any], report: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the contract of weights of a kind ("pretrain" or "finetune"); `facts` are those of `where`.
+
+    What the start has seen joins `seen`. `report` is what became of the start. The scores come in later
+    (`record_metrics`).
+    """
+    data, model = recipe.data, recipe.model
+    return {
+        "kind": kind,
+        "architecture": _architecture(kind, recipe),
+        "crop": list(data.crop),
+        "grid": list(grid_of(data.crop, model.patch)) if model.network == VIT else [],
+        "channels": list(data.channels),
+        "size": list(data.size),
+        "spacing_mm": list(data.spacing_mm),
+        "orientation": "RAS" if len(data.crop) == 3 else "rows, columns",
+        "intensity": {key: value for key, value in as_content(recipe)["data"].items() if key in INTENSITY},
+        "target": {} if kind == "pretrain" else as_content(recipe)["target"],
+        "recipe": as_content(recipe),
+        "recipe_hash": recipe_hash(recipe),
+        **(start.seen | seen).as_content(),
+        "start": start.name,
+        "start_layout": report.get("layout", ""),
+        "versions": facts["versions"],
+        "licence": _licence(data.licence, start.licence),
+        "metrics": {},
+    }
+
+
+def _architecture(kind: str, recipe: Recipe) -> dict[str, Any]:
+    """Return what builds the model, besides crop, channels and target."""
+    model = recipe.model
+    if model.network != VIT:
+        head = {"head": PRETRAININGS[model.network]} if kind == "pretrain" else {}
+        return {"network": model.network, "axes": len(recipe.data.crop), "features": model.features} | head
+    return {
+        "encoder": "Vision Transformer",
+        "axes": len(model.patch),
+        "patch": list(model.patch),
+        "width": model.width,
+        "depth": model.depth,
+        "heads": model.heads,
+        "mlp_ratio": model.mlp_ratio,
+        "class_token": model.class_token,
+        "norm_eps": model.norm_eps,
+        "head": "mae" if kind == "pretrain" else "unetr" if recipe.target.kind == "mask" else "linear",
+    }
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """Return the SHA-256 of what decides the weights: the recipe without the places of files and the device."""
+    content = as_content(recipe)
+    content["data"] = {key: value for key, value in content["data"].items() if key not in PLACES}
+    del content["device"]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _licence(images: str, start: str) -> str:
+    """Return what is known of the licence: that of the images, and of the weights that training began from."""
+    return f"images: {images or 'not stated'}" + (f"; start: {start}" if start else "")
+
+
+def record_metrics(folder: Path) -> None:
+    """Write the scores of the summaries, or the last loss of a pre-training, into the folder's weights; once."""
+    path = folder / "model.safetensors"
+    metrics = _metrics_of(folder)
+    if read_contract(path).get("metrics") == metrics:
+        return
+    weights, contract = read_weights(path)
+    save_weights(path, weights, contract | {"metrics": metrics})
+
+
+def _metrics_of(folder: Path) -> dict[str, Any]:
+    summaries = {part: folder / f"summary-{part}.json" for part in ("val", "test")}
+    found = {part: read_json(path)["metrics"] for part, path in summaries.items() if path.exists()}
+    if found:
+        return found
+    steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    return {"train": {"loss": next((step["loss"] for step in reversed(steps) if "loss" in step), None)}}

@@ -1,0 +1,135 @@
+"""Self pre-training, as the recipe's network has it, on the training images of a source, without its labels."""
+
+from dataclasses import replace
+from operator import itemgetter
+from pathlib import Path
+
+from selfmae.data.folds import labelled_part
+from selfmae.data.source import Source, check_crop, load_cases, look_at, write_cases
+from selfmae.display import Display
+from selfmae.errors import UserError
+from selfmae.experiment.examples import save_reconstructions
+from selfmae.experiment.initialization import check_pretrainable, find_start, say_start, start_report
+from selfmae.experiment.metadata import make_contract, record_metrics
+from selfmae.methods.mae import Reconstruct
+from selfmae.models.mae import MaskedAutoencoder
+from selfmae.networks.registry import VIT
+from selfmae.options import Recipe
+from selfmae.results.exposure import check_unseen, seen_of
+from selfmae.results.formatting import plural
+from selfmae.results.run_folder import check_place, open_folder, timed, where
+from selfmae.tasks import make_pretraining
+from selfmae.tasks.probe import Probe
+from selfmae.train.launch import Job, launch
+from selfmae.train.loop import read_log
+from selfmae.weights.file import read_contract
+
+FIGURE = Path("figures") / "reconstructions.npz"
+
+
+def pretrain(recipe: Recipe, folder: Path, display: Display) -> None:
+    """Pre-train as the recipe says; a folder that holds part of the run is continued."""
+    check_pretrainable(recipe, "selfmae pretrain")
+    check_place(folder, "training")
+    source = look_at(load_cases(recipe.data), masks=False, display=display)
+    check_crop(recipe, source)
+    for note in (*source.cases.notes, *probe_notes(recipe)):
+        display.say(f"Note: {note}")
+    pretrain_cell(recipe, source, folder, 0, display)
+    display.say(f"The pre-trained encoder is in {folder / 'model.safetensors'}.")
+
+
+def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, display: Display) -> None:
+    """Pre-train on the parts that `data.pretrain_on` names and write the files; a finished cell stays as it is."""
+    cases = source.cases.part(*recipe.data.pretrain_on)
+    if not cases:
+        raise UserError(
+            f"data.pretrain_on names {list(recipe.data.pretrain_on)}, but the source has no such case: add 'train'."
+        )
+    probe = make_probe(recipe, source)
+    task, start = make_pretraining(recipe), find_start(recipe.start.pretrain, recipe, "start.pretrain")
+    check_unseen(source, start.seen, start.name)
+    with open_folder(folder, recipe):
+        write_cases(folder / "cases.csv", source, fold)
+        if is_finished(folder):
+            return
+        report = start_report(task, start)
+        say_start(report["start"], display)
+        facts = where(recipe) | report | {"num_seen": len(cases)}
+        facts |= {"probe": probe.facts()} if probe else {}
+        seen = seen_of(source, cases, probe.held_out if probe else ())
+        contract = make_contract("pretrain", recipe, start, seen, facts, report["start"])
+        with display.stage("preparing images", len(cases)) as stage:
+            places = recipe.pretrain.augment.foreground > 0
+            task.store.prepare(cases, masks=False, progress=lambda done, total: stage.update(done), places=places)
+        options = replace(recipe.pretrain, validate_every=recipe.probe.every, patience=recipe.probe.patience)
+        job = Job("pre-training", options, folder, cases, contract, start.weights, probe)
+        with timed(folder, facts):
+            model = launch(recipe, task, job, display)
+        if isinstance(task, Reconstruct):
+            assert isinstance(model, MaskedAutoencoder)
+            save_reconstructions(folder / FIGURE, task, model, source)
+        record_metrics(folder)
+        if probe:
+            display.say(_kept(folder, recipe))
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a pre-training is: its weights have their metrics, which are written last."""
+    path = folder / "model.safetensors"
+    return path.exists() and bool(read_contract(path)["metrics"])
+
+
+def steps_taken(folder: Path) -> int:
+    """Return how many steps a finished pre-training took: fewer than planned where its probe ended it."""
+    return max(int(line["step"]) for line in read_log(folder / "steps.jsonl"))
+
+
+def make_probe(recipe: Recipe, source: Source) -> Probe | None:
+    """Return the probe that the recipe asks for, None if it asks for none; raise where its cases lack."""
+    if not recipe.probe.every:
+        return None
+    if recipe.model.network != VIT:
+        raise UserError(
+            f"probe.every looks at a masked autoencoder, but model.network is {recipe.model.network}: set "
+            "probe.every=0."
+        )
+    val = source.cases.part("val")
+    labelled = labelled_part(source.cases.part("train"), recipe.data.fraction, recipe.seed)
+    if recipe.probe.kind == "reconstruction" and not val:
+        raise UserError("probe.kind reconstruction looks at val images, but the split has none: set probe.every=0.")
+    if recipe.probe.kind == "labels" and not labelled:
+        raise UserError(
+            "probe.kind labels reads the labels of training cases, but the source has none: set "
+            "probe.kind=reconstruction."
+        )
+    return Probe(recipe, val, labelled if recipe.probe.kind == "labels" else ())
+
+
+def _kept(folder: Path, recipe: Recipe) -> str:
+    """Return which step's weights the probe kept, and where pre-training ended, as a sentence."""
+    looks = [line for line in read_log(folder / "steps.jsonl") if "score" in line]
+    best = max((look for look in looks if look["score"] is not None), key=itemgetter("score"), default=looks[-1])
+    taken, planned = steps_taken(folder), recipe.pretrain.steps
+    early = f", where it ended early: {plural(recipe.probe.patience, 'look')} without a better score"
+    return (
+        f"The probe kept the weights of step {best['step']:,}; pre-training took {taken:,} of {planned:,} steps"
+        f"{early if taken < planned else ''}."
+    )
+
+
+def probe_notes(recipe: Recipe) -> list[str]:
+    """Return which looks choose the weights of a pre-training, as a sentence; none where the last ones are kept."""
+    probe = recipe.probe
+    if not probe.every:
+        return []
+    best = {
+        "reconstruction": "that reconstruct hidden patches of validation images best",
+        "labels": "from whose frozen features a linear model reads the labels of training cases best",
+    }[probe.kind]
+    stop = (
+        f", and pre-training stops after {plural(probe.patience, 'look')} without a better one"
+        if probe.patience
+        else ""
+    )
+    return [f"The probe looks every {probe.every} steps of pre-training and keeps the weights {best}{stop}."]

@@ -1,0 +1,318 @@
+"""Where the pieces of a grid are done: one after the other, side by side in processes, or on a Ray cluster."""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.context import ForkServerProcess
+from types import ModuleType
+from typing import Any, Protocol
+
+import torch
+
+from selfmae.data.memory import num_cores
+from selfmae.display import Display
+from selfmae.errors import UserError, did_you_mean
+from selfmae.train.signals import term_interrupts
+
+KINDS = ("local", "ray")
+
+
+# A fork of this process would copy the locks of torch's threads; one of a server that only imports is clean, and spares
+# each process the seconds that the imports take.
+CONTEXT = get_context("forkserver")
+
+
+RETRIES = 3  # of work whose process or machine died; an error of the work itself is not tried again
+SECONDS_TO_SAVE = 60.0  # that interrupted work has to write its checkpoint
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of work: `do` can be sent to another process, leaves its results in a folder, and may be done again.
+
+    It raises, or returns why it failed. `after` names the work that must be done before it.
+    """
+
+    name: str
+    do: Callable[[Display], str | None]
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Where work is done, and how much of it at a time; `num_jobs` 0 is one on this machine, no limit on a cluster.
+
+    `num_cpus` and `num_gpus` are what Ray sets apart for one piece of work.
+    """
+
+    kind: str = "local"
+    num_jobs: int = 0
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+
+    @property
+    def is_apart(self) -> bool:
+        """Return whether work is done in other processes than this one."""
+        return self.kind != "local" or self.num_jobs > 1
+
+    @property
+    def is_beside(self) -> bool:
+        """Return whether several pieces share this machine."""
+        return self.kind == "local" and self.num_jobs > 1
+
+
+class Pool(Protocol):
+    """Something that does work apart from this process."""
+
+    def start(self, work: Work, display: Display) -> None:
+        """Begin a piece of work."""
+        ...
+
+    def wait(self) -> tuple[str, str]:
+        """Wait until one of those begun has ended; return its name and its error, "" if there was none."""
+        ...
+
+    def stop(self) -> None:
+        """Ask all that was begun to save its state and end, and wait until it has."""
+        ...
+
+
+class Processes:
+    """Up to `num_jobs` processes, which share the cores of this machine."""
+
+    def __init__(self, num_jobs: int) -> None:
+        self.threads = max(1, num_cores() // num_jobs)
+        self.running: dict[str, tuple[ForkServerProcess, connection.Connection]] = {}
+
+    def start(self, work: Work, display: Display) -> None:
+        """Begin a piece of work in a process of its own."""
+        receiver, sender = CONTEXT.Pipe(duplex=False)
+        process = CONTEXT.Process(target=work_apart, args=(work, display, self.threads, sender))
+        mask = hold_interrupt()  # the new process lets it through once it can act on it
+        try:
+            process.start()
+            self.running[work.name] = (process, receiver)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        sender.close()
+
+    def wait(self) -> tuple[str, str]:
+        """Wait until one process has ended; return the name of its work and its error.
+
+        A pipe closes when its process is gone. `Process.sentinel` says so too early where a signal to the whole group
+        has ended the server that the processes are forked from.
+        """
+        ended = connection.wait([receiver for _, receiver in self.running.values()])
+        name = next(name for name, (_, receiver) in self.running.items() if receiver in ended)
+        process, receiver = self.running[name]
+        try:
+            error = receiver.recv()
+            process.join()
+        except EOFError:
+            process.join()
+            error = f"its process ended with exit code {process.exitcode} (was it out of memory, or killed?)"
+        del self.running[name]
+        receiver.close()
+        return name, error
+
+    def stop(self) -> None:
+        """Interrupt every process once and wait until it has saved its state; a second Ctrl-C ends them at once."""
+        for process, _ in self.running.values():
+            with suppress(ProcessLookupError):
+                os.kill(process.pid or 0, signal.SIGINT)
+        try:
+            for _, receiver in self.running.values():
+                with suppress(EOFError):
+                    while True:
+                        receiver.recv()
+        finally:
+            for process, _ in self.running.values():
+                process.kill()
+            self.running.clear()
+
+
+class Cluster:
+    """The Ray cluster that this machine is part of (RAY_ADDRESS names another), or else this machine alone."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.ray = load_ray()
+        self.ray.init(ignore_reinit_error=True, log_to_driver=True, logging_level="WARNING")
+        self._check_resources(executor)
+        resources = {"num_cpus": executor.num_cpus, "num_gpus": executor.num_gpus}
+        self.task = self.ray.remote(**resources, max_retries=RETRIES)(work_on_node)
+        self.threads = max(1, int(executor.num_cpus))
+        self.running: dict[Any, str] = {}
+
+    def _check_resources(self, executor: Executor) -> None:
+        """Raise if no machine has what one piece of work takes: Ray would wait for one for ever."""
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        wanted = {"CPU": executor.num_cpus, "GPU": executor.num_gpus}
+        if not any(all(node.get(name, 0) >= number for name, number in wanted.items()) for node in nodes):
+            most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in wanted}
+            raise UserError(
+                f"--cell-cpus {executor.num_cpus:g} and --cell-gpus {executor.num_gpus:g} were asked for one cell, but "
+                f"no machine of the Ray cluster has both (most: {most['CPU']:g} CPUs, {most['GPU']:g} GPUs): ask for "
+                "less."
+            )
+
+    def start(self, work: Work, display: Display) -> None:
+        """Hand a piece of work to the cluster."""
+        self.running[self.task.remote(work, display, self.threads, os.getcwd())] = work.name
+
+    def wait(self) -> tuple[str, str]:
+        """Wait until one task has ended; return the name of its work and its error."""
+        ended, _ = self.ray.wait(list(self.running), num_returns=1)
+        name = self.running.pop(ended[0])
+        try:
+            return name, self.ray.get(ended[0])
+        except self.ray.exceptions.RayError as error:
+            return name, str(error).strip()
+
+    def stop(self) -> None:
+        """Interrupt every task and wait a while for its checkpoint."""
+        for task in self.running:
+            self.ray.cancel(task, force=False, recursive=False)
+        if self.running:
+            self.ray.wait(list(self.running), num_returns=len(self.running), timeout=SECONDS_TO_SAVE)
+        self.running.clear()
+
+
+HERE = Executor()
+
+
+def check_executor(executor: Executor) -> None:
+    """Raise before anything is begun if there is no such executor, or it could do nothing."""
+    if executor.kind not in KINDS:
+        raise UserError(f"--executor {executor.kind!r} is not known.{did_you_mean(executor.kind, KINDS)}")
+    if executor.num_jobs < 0:
+        raise UserError(f"--jobs {executor.num_jobs} must be at least 1; leave it out for one cell at a time.")
+    if executor.num_cpus <= 0 or executor.num_gpus < 0:
+        raise UserError(
+            f"--cell-cpus {executor.num_cpus:g} must be above 0 and --cell-gpus {executor.num_gpus:g} at least 0."
+        )
+    if executor.kind == "ray":
+        load_ray()
+
+
+def carry_out(works: Sequence[Work], executor: Executor, display: Display) -> dict[str, str]:
+    """Do all the work and return what failed: name and error. One that fails stops only those that come after it.
+
+    An interruption, SIGTERM too, stops all; nothing is lost, since the same work goes on where it stopped.
+    """
+    if not executor.is_apart:
+        return _one_by_one(works, display)
+    limit = executor.num_jobs or len(works)
+    with term_interrupts():
+        pool = _make_pool(executor)
+        try:
+            return _side_by_side(works, pool, limit, display)
+        finally:
+            pool.stop()
+
+
+def _make_pool(executor: Executor) -> Pool:
+    if executor.kind == "ray":
+        return Cluster(executor)
+
+    return Processes(executor.num_jobs)
+
+
+def _one_by_one(works: Sequence[Work], display: Display) -> dict[str, str]:
+    failures: dict[str, str] = {}
+    for work in works:
+        error = f"{work.after} failed" if work.after in failures else attempt(work, display)
+        if error:
+            failures[work.name] = error
+            display.say(f"{work.name} failed: {error}")
+    return failures
+
+
+def attempt(work: Work, display: Display) -> str:
+    """Do the work and return its error, "" if there was none; of a mistake of ours, the traceback."""
+    try:
+        return work.do(display) or ""
+    except UserError as error:
+        return str(error)
+    except Exception:
+        return traceback.format_exc().strip()
+
+
+def _side_by_side(works: Sequence[Work], pool: Pool, limit: int, display: Display) -> dict[str, str]:
+    waiting, running, failures = list(works), 0, dict[str, str]()
+    left = {work.name for work in works}
+    while left:
+        for work in [work for work in waiting if work.after in failures]:
+            waiting.remove(work)
+            left.discard(work.name)
+            failures[work.name] = f"{work.after} failed"
+        for work in [work for work in waiting if work.after not in left][: limit - running]:
+            waiting.remove(work)
+            pool.start(work, display.labelled(work.name))
+            running += 1
+        if running:
+            name, error = pool.wait()
+            running -= 1
+            left.discard(name)
+            if error:
+                failures[name] = error
+            display.say(f"{name} {f'failed: {error}' if error else 'is done'}; {len(left)} of {len(works)} left.")
+    return failures
+
+
+def first_of(failures: Mapping[str, str]) -> str:
+    """Return the first failure as a clause of a sentence: whose it is, and the last line of its error."""
+    name, error = next(iter(failures.items()))
+    return f"{name}: {error.splitlines()[-1]}"
+
+
+CONTEXT.set_forkserver_preload(["selfmae.experiment.train"])
+
+
+def hold_interrupt() -> set[signal.Signals]:
+    """Hold Ctrl-C back from this thread and the processes it starts; return the mask of before."""
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}))  # type: ignore[arg-type]
+
+
+def work_apart(work: Work, display: Display, threads: int, sender: connection.Connection) -> None:
+    """Do the work in this process and send its error; nothing is sent where it was interrupted."""
+    os.setsid()  # Ctrl-C in the terminal goes to the command only, which passes it on once
+    threading.Thread(target=_follow_command, daemon=True).start()
+    torch.set_num_threads(threads)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        sender.send(attempt(work, display))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _follow_command() -> None:
+    """Interrupt this process when the command that started it is gone, however it ended."""
+    command = parent_process()
+    assert command is not None
+    command.join()
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def load_ray() -> ModuleType:
+    """Return the library Ray; raise `UserError` with the command that installs it where it is missing."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's behaviour to come, without its warning
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError('--executor ray needs Ray: pip install "selfmae[ray]".') from error
+    module: ModuleType = ray
+    return module
+
+
+def work_on_node(work: Work, display: Display, threads: int, folder: str) -> str:
+    """Do the work in the folder where the command runs, which all machines share, and return its error."""
+    os.chdir(folder)
+    torch.set_num_threads(threads)
+    return attempt(work, display)

@@ -1,0 +1,174 @@
+"""Short measurements on this machine: seconds of a step, of a case's preparation and scoring, memory of a step."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from selfmae.data.case import Case
+from selfmae.data.memory import num_cores
+from selfmae.data.preparation.store import Store
+from selfmae.data.sampling.views import Sample, collate, draw_at
+from selfmae.experiment.evaluate import score_cases
+from selfmae.networks.registry import CLASSIFIERS
+from selfmae.options import OptimOptions, Recipe
+from selfmae.tasks import make_pretraining
+from selfmae.tasks.base import Task, Trainable
+from selfmae.tasks.probe import Probe
+from selfmae.train.device import make_fabric, one_device, tune_attention
+from selfmae.train.launch import Job, launch
+
+FEWEST, MOST = 3, 10  # steps that are timed, after a first one that warms up
+ENOUGH_SECONDS = 1.0  # of each measurement, once there are the fewest
+OPTIMISER_BYTES = 16  # a parameter: value, gradient and the two moments of AdamW, float32
+BACKWARD = 1.5  # peak of a backward pass in units of the activations kept for it: 1.4 to 1.6 in six runs on a CPU
+
+
+class KnownPace(Exception):  # noqa: N818 - it ends a measurement and is no error
+    """Ends a training whose pace is known."""
+
+
+class Clock:
+    """Stands for the display of a training: notes when each step ends, and ends all after a few."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator["Clock"]:
+        """Open a stage, which is the clock itself."""
+        yield self
+
+    def update(self, done: int, loss: float | None = None) -> None:
+        """Note the end of a step."""
+        self.ends.append(time.monotonic())
+        timed = len(self.ends) - 1
+        if timed >= FEWEST and (timed >= MOST or self.ends[-1] - self.ends[0] > ENOUGH_SECONDS):
+            raise KnownPace
+
+    def pace(self) -> float:
+        """Return the median seconds of a step."""
+        return median(end - start for start, end in zip(self.ends, self.ends[1:], strict=False))
+
+
+def time_steps(recipe: Recipe, task: Trainable, options: OptimOptions, cases: Sequence[Case], folder: Path) -> float:
+    """Return the seconds of one training step, on real samples of these cases; `folder` receives the log of the steps.
+
+    Of several devices one is timed, with its share of the batch.
+    """
+    alone = replace(recipe, device=one_device(recipe.device))
+    options = replace(options, steps=1000, validate_every=0, batch=options.batch // recipe.device.devices)
+    folder.mkdir(parents=True, exist_ok=True)
+    clock = Clock()
+    with suppress(KnownPace):
+        launch(alone, task, Job("timing", options, folder, cases, {}), clock)
+    return clock.pace()
+
+
+def time_scoring(recipe: Recipe, task: Task, case: Case) -> float:
+    """Return the seconds that prediction and scoring of one case take, with random weights."""
+    fabric = make_fabric(one_device(recipe.device))
+    model = build(task).to(fabric.device).eval()
+    with fabric.autocast():
+        return time_repeated(lambda: score_cases(task, model, [case]))
+
+
+def time_probe(recipe: Recipe, cases: Sequence[Case], num_held_out: int, num_labelled: int) -> float:
+    """Return the seconds of a look of the probe at so many cases, from looks at a few with random weights.
+
+    `cases` are a few labelled ones; the time is taken to grow with their number.
+    """
+    fabric, seconds = make_fabric(one_device(recipe.device)), 0.0
+    model = build(make_pretraining(recipe)).to(fabric.device).eval()
+    unlabelled = replace(recipe, probe=replace(recipe.probe, kind="reconstruction"))
+    looks = [(num_held_out, Probe(unlabelled, cases)), (num_labelled, Probe(recipe, (), cases))]
+    for number, look in looks:
+        if number:
+            with torch.no_grad(), fabric.autocast():
+                seconds += time_repeated(partial(look, model)) * number / len(cases)
+    return seconds
+
+
+def time_repeated(work: Callable[[], object]) -> float:
+    """Return the median seconds of some work, which is done once beforehand to warm up."""
+    clock = Clock()
+    with suppress(KnownPace):
+        while True:
+            work()
+            clock.update(0)
+    return clock.pace()
+
+
+def time_preparation(store: Store, cases: Sequence[Case], masks: bool, places: bool) -> tuple[float, list[Case]]:
+    """Prepare the first cases in an empty store; return the seconds that each of the last took, and all prepared.
+
+    It begins with one for each core and goes on with twice as many until the measurement is long enough.
+    """
+    done, count = 0, num_cores()
+    while True:
+        batch = cases[done : done + count]
+        begin = time.monotonic()
+        store.prepare(batch, masks, places=places)
+        seconds = time.monotonic() - begin
+        done, count = done + len(batch), count * 2
+        if seconds > ENOUGH_SECONDS / 2 or len(cases) - done < count:
+            return seconds / len(batch), list(cases[:done])
+
+
+def step_bytes(recipe: Recipe, task: Trainable, options: OptimOptions, case: Case) -> int:
+    """Return about how much memory one training step takes on a device: weights, gradients, AdamW and activations.
+
+    The activations kept for the backward pass are counted for one sample and for two; the batch follows from these.
+    Where a single sample is too few (`fewest_samples`) it is two and three.
+    """
+    fewest = fewest_samples(recipe)
+    model = build(task)
+    share = options.batch // (options.accumulate * recipe.device.devices)
+    samples = [task.sample(draw_at([case], recipe.seed, place)) for place in range(fewest + 1)]
+    few, more = (kept_bytes(recipe, task, model, collate(samples[:count])) for count in (fewest, fewest + 1))
+    weights = num_parameters(task) * OPTIMISER_BYTES
+    return weights + round(BACKWARD * (few + (share - fewest) * max(0, more - few)))
+
+
+def fewest_samples(recipe: Recipe) -> int:
+    """Return how many samples a training step must have at least: batch norms take no single one."""
+    return 2 if recipe.model.network in CLASSIFIERS else 1
+
+
+def kept_bytes(recipe: Recipe, task: Trainable, model: nn.Module, batch: Sample) -> int:
+    """Return the bytes of all tensors that a forward pass keeps for the backward pass, parameters left out."""
+    fabric = make_fabric(one_device(recipe.device))
+    model = model.to(fabric.device).train()
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), fabric.autocast():
+        loss = task.loss(model, fabric.to_device(batch))  # it holds the tensors, so that no address comes twice
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    del loss
+    return sum(size for place, size in kept.items() if place not in own)
+
+
+def build(task: Trainable) -> nn.Module:
+    """Return a new model of a task, with random weights that leave the random state alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = task.build()
+    tune_attention(model, task.recipe.device)
+    return model
+
+
+def num_parameters(task: Trainable) -> int:
+    """Return how many numbers a task's model learns."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in task.build().parameters())

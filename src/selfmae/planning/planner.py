@@ -1,0 +1,228 @@
+"""The planner: values of a recipe from the source's fingerprint and the machine's budget, each with its reason."""
+
+from math import ceil, floor, log2, prod
+from typing import Any
+
+from selfmae.data.case import Cases
+from selfmae.data.doctor.duplicates import Fingerprint, take_fingerprint
+from selfmae.data.source import Source
+from selfmae.errors import UserError
+from selfmae.networks.registry import PRETRAININGS, VIT, fit_crop
+from selfmae.options import DeviceOptions
+from selfmae.planning.budget import CPU, GPU, OFTEN, SCHEDULES, TUNED, USED, Budget, Schedule
+from selfmae.recipe import Content, flat, overlay
+from selfmae.train.device import resolve_accelerator
+
+TRAINING = ({reason for schedule in SCHEDULES for _, reason in schedule.values()} | {TUNED, USED}) - {OFTEN}
+CHEN = "Chen et al. 2020 (MoCo v2)"
+
+
+class Plan:
+    """Keys ("model.patch") with their values and reasons; what the user gave is never planned over."""
+
+    def __init__(self, given: Content) -> None:
+        self.given = given
+        self.values = flat(given)
+        self.reasons = dict.fromkeys(self.values, "given")
+
+    def put(self, key: str, value: Any, reason: str) -> Any:
+        """Set one key unless it was given, and return the value it has."""
+        if key not in self.values:
+            self.values[key] = list(value) if isinstance(value, tuple) else value
+            self.reasons[key] = reason
+        return self.values[key]
+
+    def content(self) -> Content:
+        """Return all keys as nested mappings, ready for `make_recipe`."""
+        content: Content = {}
+        for key, value in self.values.items():
+            for part in reversed(key.split(".")):
+                value = {part: value}
+            content = overlay(content, value)
+        return overlay(content, self.given)
+
+
+def make_plan(source: Source, device: DeviceOptions, given: Content) -> Plan:
+    """Plan what was not given of a recipe for a source on this machine."""
+    cases = source.cases
+    fingerprint = take_fingerprint(cases, source.facts)
+    budget = CPU if resolve_accelerator(device) == "cpu" else GPU
+    plan = Plan(given)
+    _plan_source(plan, cases)
+    _check_axes(plan, len(fingerprint.median_shape))
+    if cases.labels.kind == "mask":
+        _plan_volume(plan, fingerprint, budget)
+    else:
+        _plan_whole(plan, fingerprint, budget)
+    _plan_model(plan, budget)
+    if _is_contrastive(plan):
+        _plan_contrast(plan, cases)
+    _plan_training(plan, cases, budget)
+    if network_of(plan) != VIT:
+        _say_idle(plan)
+    return plan
+
+
+def _check_axes(plan: Plan, num_axes: int) -> None:
+    """Raise if a size was given for images of another number of axes."""
+    for key in ("model.patch", "data.crop", "data.size", "data.spacing_mm"):
+        value = plan.values.get(key) or ()
+        if len(value) not in (0, num_axes):
+            raise UserError(
+                f"{key} {value} has {len(value)} values, but the images have {num_axes} axes: give {num_axes}."
+            )
+
+
+def network_of(plan: Plan) -> str:
+    """Return the name of the network that is planned for."""
+    return str(plan.values.get("model.network", VIT))
+
+
+def _is_contrastive(plan: Plan) -> bool:
+    """Return whether MoCo can pre-train the network."""
+    return PRETRAININGS.get(network_of(plan)) == "moco" and len(plan.values["data.crop"]) == 2
+
+
+def _say_idle(plan: Plan) -> None:
+    """Give what a network other than the ViT does not look at the reason that says so."""
+    network = network_of(plan)
+    used = ("model.width", "model.heads") if network == "monai-unetr" else ()
+    sections = ("model.", "mask.", *(() if _is_contrastive(plan) else ("pretrain.",)))
+    for key, reason in plan.reasons.items():
+        idle = key.startswith(sections) or key in ("fit.layer_decay", "fit.drop_path")
+        if reason != "given" and idle and key not in used:
+            plan.reasons[key] = f"plays no part in {network}"
+        elif reason in TRAINING:
+            plan.reasons[key] = f"as for the Vision Transformer; not tuned for {network}"
+
+
+def _plan_source(plan: Plan, cases: Cases) -> None:
+    labels = cases.labels
+    plan.put("data.source", str(cases.source), "as given")
+    plan.put("data.layout", cases.layout, "recognised")
+    plan.put("data.channels", cases.channels, "found in the source")
+    plan.put("target.kind", labels.kind, "found in the source")
+    plan.put("target.names", labels.names, "found in the source")
+    plan.put("target.values", labels.values, "found in the source")
+
+
+def _plan_volume(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
+    """Plan the grid and the crop of a segmentation."""
+    shape = fingerprint.median_shape
+    if fingerprint.spacing_varies:
+        reason = "median spacing, since spacings differ between images"
+    elif fingerprint.spacing_mm:
+        reason = "that of all images; a new one of another spacing is resampled to it"
+    else:
+        reason = "the images have no spacing; nothing is resampled"
+    plan.put("data.spacing_mm", fingerprint.spacing_mm, reason)
+    limit = budget.voxels if len(shape) == 3 else budget.voxels ** (2 / 3) * 4
+    sixth = tuple(_power_of_two(min(extent, limit ** (1 / len(shape)) * 1.3) / 6) for extent in shape)
+    patch = plan.put("model.patch", sixth, f"powers of two near a sixth of the median image {list(shape)}")
+    crop = [ceil(extent / step) * step for extent, step in zip(shape, patch, strict=True)]
+    while prod(crop) > limit:
+        # Cut the axis with most patches: the crop keeps the proportions of the image as far as it can.
+        axis = max(range(len(crop)), key=lambda place: crop[place] / patch[place])
+        if crop[axis] <= patch[axis]:
+            break
+        crop[axis] -= patch[axis]
+    plan.put(
+        "data.crop",
+        fit_crop(network_of(plan), crop, plan.values["data.spacing_mm"]),
+        f"the median image {list(shape)} in whole patches, at most {round(limit):,} voxels on {budget.name}"
+        f"{'' if network_of(plan) == VIT else f', enlarged where {network_of(plan)} must'}",
+    )
+    if fingerprint.looks_like_ct:
+        plan.put("data.intensity", "window", "values below -500: Hounsfield units")
+        plan.put("data.window", (-175.0, 250.0), "soft tissue, as in Zhou et al. 2023")
+    else:
+        plan.put("data.intensity", "zscore", "no Hounsfield units: each image gets mean 0 and deviation 1")
+
+
+def _plan_whole(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
+    """Plan the size of the whole images or volumes that a classifier looks at."""
+    shape = fingerprint.median_shape
+    limit = budget.pixels if len(shape) == 2 else round(budget.voxels ** (1 / 3))
+    largest = max(shape)
+    size = [min(1.0, limit / largest) * extent for extent in shape]
+    tokens = budget.patches[len(shape) - 2]
+    some = tuple(_power_of_two(extent / tokens) for extent in size)
+    patch = plan.put("model.patch", some, f"powers of two that make about {tokens} patches along an axis")
+    whole = tuple(max(step, round(extent / step) * step) for extent, step in zip(size, patch, strict=True))
+    reason = f"the median image {list(shape)} with at most {limit} along an axis on {budget.name}"
+    crop = plan.put("data.crop", fit_crop(network_of(plan), whole, ()), reason)
+    plan.put("data.size", crop, "whole images are resized to the crop")
+    plan.put("data.intensity", "zscore", "each image gets mean 0 and deviation 1")
+
+
+def _plan_model(plan: Plan, budget: Budget) -> None:
+    size = f"affordable on {budget.name}"
+    width = int(plan.put("model.width", budget.width, size))
+    plan.put("model.depth", budget.depth, size)
+    plan.put("model.heads", *_heads(width, 64))
+    decoder_width = int(plan.put("mask.decoder_width", width // 2, "half of the encoder's"))
+    plan.put("mask.decoder_depth", budget.decoder_depth, size)
+    plan.put("mask.decoder_heads", *_heads(decoder_width, 32))
+
+
+def _heads(width: int, wanted: int) -> tuple[int, str]:
+    """Return the number of heads that have `wanted` values each, or the next one that divides the width."""
+    num_heads = next(count for count in range(max(1, width // wanted), 0, -1) if width % count == 0)
+    return num_heads, f"{width // num_heads} values a head"
+
+
+def _plan_training(plan: Plan, cases: Cases, budget: Budget) -> None:
+    if cases.labels.kind == "mask":
+        _plan_segmentation(plan, budget)
+    else:
+        _plan_classification(plan, budget)
+    for stage in ("pretrain", "fit"):
+        plan.put(f"{stage}.warmup_steps", int(plan.values[f"{stage}.steps"]) // 20, "a twentieth of the steps")
+    plan.put("fit.drop_path", 0.1, "Zhou et al. 2023")
+    plan.put("fit.clip", 1.0, "keeps single bad batches from spoiling a run")
+
+
+def _plan_segmentation(plan: Plan, budget: Budget) -> None:
+    plan.put("mask.ratio", 0.5, USED)
+    _put_all(plan, budget.segmentation)
+    plan.put("model.tap_norm", "instance", "hidden states of a pre-trained encoder are many times as large")
+    for stage in ("pretrain", "fit"):
+        reason = TUNED if stage == "fit" else "as in fine-tuning"  # the three were compared together, there
+        plan.put(f"{stage}.augment.rotate_degrees", 15.0, reason)
+        plan.put(f"{stage}.augment.zoom", 0.15, reason)
+        plan.put(f"{stage}.augment.intensity", 0.2, reason)
+    plan.put("model.decoder_features", budget.features, f"affordable on {budget.name}")
+    plan.put("fit.augment.foreground", 0.5, "half of the crops show a label for sure")
+
+
+def _plan_classification(plan: Plan, budget: Budget) -> None:
+    plan.put("mask.ratio", 0.75, "He et al. 2021, and Zhou et al. 2023 for radiographs")
+    _put_all(plan, budget.classification)
+    plan.put("pretrain.augment.min_scale", 0.5, "random resized crops, as He et al. 2021")
+    plan.put("fit.augment.min_scale", 0.7, "random resized crops")
+
+
+def _plan_contrast(plan: Plan, cases: Cases) -> None:
+    """Plan MoCo v2 as in its paper, for fewer pictures and steps."""
+    batch = plan.put("pretrain.batch", 32, USED)
+    if "pretrain.lr" not in plan.values and plan.values.get("pretrain.optimizer", "sgd") == "sgd":
+        plan.put("pretrain.optimizer", "sgd", CHEN)
+        plan.put("pretrain.lr", 0.03 * batch / 256, f"0.03 for a batch of 256, {CHEN}")
+        plan.put("pretrain.weight_decay", 1e-4, CHEN)
+    for key, value in (("min_scale", 0.2), ("flip_axes", (1,)), ("intensity", 0.4), ("blur", 0.5)):
+        plan.put(f"pretrain.augment.{key}", value, CHEN)
+    num_images = len(cases.part(*plan.values.get("data.pretrain_on", ("train", "unlabelled"))))
+    half = 2 ** floor(log2(max(2, num_images / 2)))
+    plan.put("moco.queue", min(65536, max(batch, half)), "at most half of the images, so that few are in it twice")
+    if int(plan.values.get("pretrain.steps", 2000)) < 10000:
+        plan.put("moco.momentum", 0.99, "0.999 would look back on 1,000 steps, too many of so few")
+
+
+def _put_all(plan: Plan, schedule: Schedule) -> None:
+    for key, (value, reason) in schedule.items():
+        plan.put(key, value, reason)
+
+
+def _power_of_two(value: float) -> int:
+    """Return the power of two nearest to `value` in ratio, from 2 to 16."""
+    return int(2 ** min(4, max(1, round(log2(max(value, 1))))))

@@ -1,0 +1,164 @@
+"""The trainings that a run consists of, and what each kind of them takes of memory and time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+from pathlib import Path
+
+from selfmae.data.case import Case
+from selfmae.data.folds import Folding
+from selfmae.data.memory import num_cores, resident_bytes, size_text
+from selfmae.data.preparation.prepare import prepared_shape
+from selfmae.data.source import Source, fold_of
+from selfmae.experiment.pretrain import make_probe
+from selfmae.networks.registry import EQUAL, SELF_STARTS
+from selfmae.options import OptimOptions, Recipe
+from selfmae.planning.budget import equal_compute
+from selfmae.planning.measure import num_parameters, step_bytes, time_probe, time_scoring, time_steps
+from selfmae.results.formatting import plural
+from selfmae.tasks import make_pretraining, make_task
+from selfmae.tasks.base import Trainable
+from selfmae.train.device import resolve_accelerator
+
+CHECKPOINT_BYTES = 16  # a parameter: model.safetensors, and last.ckpt with the weights and two moments
+FLOAT_BYTES = 4
+PROBED = 16  # cases of a look of the probe that is timed
+IMAGES_AT_WORK = 3  # copies of an image that its preparation holds at once, as float32
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """How often a run trains, over all folds and seeds, and how many cases each fine-tuning scores."""
+
+    num_pretrainings: int
+    num_finetunings: int
+    num_val: int
+    num_test: int
+    num_equal: int = 0  # of the fine-tunings: of `scratch+`, which have more steps
+    num_held_out: int = 0  # images, and labelled cases, that each look of a probe of pre-training is at
+    num_labelled: int = 0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One amount and what it rests on: bytes for the kinds "disk" and "memory", seconds for "time"."""
+
+    kind: str
+    name: str
+    amount: float
+    basis: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of training of a run, the cases that are at hand to measure it, and how often it is done."""
+
+    name: str
+    key: str  # section of the recipe
+    task: Trainable
+    options: OptimOptions
+    cases: Sequence[Case]
+    count: int
+    more_steps: int = 0  # of each training of `scratch+`
+    probed: Sequence[Case] = ()  # labelled ones, to measure the probe of a pre-training
+
+
+def count_trainings(
+    source: Source, recipe: Recipe, folding: Folding, starts: Sequence[str], num_seeds: int
+) -> Trainings:
+    """Return the trainings of a run; the cases to score are those of its first fold."""
+    cases, num_cells = fold_of(source, 0, folding, recipe.data).cases, folding.num_folds * num_seeds
+    num_val, num_test = len(cases.part("val")), len(cases.part("test"))
+    num_pretrainings = num_cells * sum(start in SELF_STARTS for start in starts)
+    probe = make_probe(recipe, fold_of(source, 0, folding, recipe.data)) if num_pretrainings else None
+    looked = (len(probe.filled_in), len(probe.read_out)) if probe else (0, 0)
+    counts = (num_pretrainings, num_cells * len(starts), num_val, num_test, num_cells * starts.count(EQUAL))
+    return Trainings(*counts, *looked)
+
+
+def make_stages(recipe: Recipe, source: Source, trainings: Trainings, prepared: Sequence[Case]) -> list[Stage]:
+    """Return the stages that a run has; fine-tuning is measured on the labelled case of median size."""
+    voxels = prepared_voxels(source, recipe)
+    labelled = sorted(source.cases.part("train"), key=lambda case: voxels[case.id])
+    middle = labelled[len(labelled) // 2 :][:1]
+    probed = labelled[max(0, (len(labelled) - PROBED) // 2) :][:PROBED] if recipe.probe.every else []
+    more = equal_compute(recipe, middle[0]).steps - recipe.fit.steps if trainings.num_equal and middle else 0
+    stages = [Stage("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, trainings.num_finetunings, more)]
+    if trainings.num_pretrainings:
+        task, count = make_pretraining(recipe), trainings.num_pretrainings
+        stages.insert(0, Stage("pre-training", "pretrain", task, recipe.pretrain, prepared, count, probed=probed))
+    return [stage for stage in stages if stage.count and stage.cases]
+
+
+def prepared_voxels(source: Source, recipe: Recipe) -> dict[str, int]:
+    """Return how many voxels the prepared image of each case has, all channels together."""
+    return {
+        fact.id: prod(prepared_shape(fact.shape, fact.spacing_mm, recipe.data)) * fact.num_channels
+        for fact in source.facts
+    }
+
+
+def models_line(stages: Sequence[Stage]) -> Line:
+    """Return what the files of the models take in the folder of the run."""
+    size = sum(num_parameters(stage.task) * CHECKPOINT_BYTES * stage.count for stage in stages)
+    num_models = sum(stage.count for stage in stages)
+    return Line("disk", "models", size, f"weights and last checkpoint of {plural(num_models, 'model')}")
+
+
+def memory_lines(stages: Sequence[Stage], recipe: Recipe, source: Source) -> list[Line]:
+    """Return the peak memory of each stage, on a CPU with that of the program itself."""
+    largest = max(prod(fact.shape) * fact.num_channels for fact in source.facts) * FLOAT_BYTES
+    base, workers = resident_bytes(), min(num_cores(), len(source.facts))
+    program = f"the program itself ({size_text(base)})"
+    copies = f"{IMAGES_AT_WORK} copies of the largest image ({size_text(largest)}) in each of {workers} threads"
+    lines = [Line("memory", "preparation", base + IMAGES_AT_WORK * workers * largest, f"{program} and {copies}")]
+    parts = "weights, gradients, AdamW and activations of a batch"
+    for stage in stages:
+        size = step_bytes(recipe, stage.task, stage.options, stage.cases[0])
+        if resolve_accelerator(recipe.device) == "cpu":
+            lines.append(Line("memory", stage.name, base + size, f"{program}, {parts}"))
+        else:
+            lines.append(Line("memory", stage.name, size, f"{parts}, on each device"))
+    return lines
+
+
+def time_lines(recipe: Recipe, stages: Sequence[Stage], trainings: Trainings, folder: Path) -> list[Line]:
+    """Return the seconds of every stage over all trainings, and of the scoring of val and test cases."""
+    lines = []
+    for stage in stages:
+        pace = time_steps(recipe, stage.task, stage.options, stage.cases, folder / stage.key)
+        most = "at most " if stage.key == "pretrain" and recipe.probe.ends_early else ""
+        basis = f"{most}{stage.options.steps:,} steps of {pace:.2g} s, {plural(stage.count, 'training')}"
+        if stage.more_steps:
+            basis += f", {trainings.num_equal:,} of them {EQUAL} with {stage.more_steps:,} steps more"
+        num_steps = stage.count * stage.options.steps + trainings.num_equal * stage.more_steps
+        lines.append(Line("time", stage.name, num_steps * pace, basis))
+        if stage.probed:
+            lines.append(_probe_line(recipe, stage, trainings))
+        if stage.key == "fit":
+            lines.append(_scoring_line(recipe, stage, trainings))
+    return lines
+
+
+def _probe_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Line:
+    """Return the seconds of all looks of the probe: every so many steps of pre-training, and at the last one."""
+    looks = ceil(recipe.pretrain.steps / recipe.probe.every)
+    pace = time_probe(recipe, stage.probed, trainings.num_held_out, trainings.num_labelled)
+    most = "at most " if recipe.probe.ends_early else ""
+    basis = f"{most}{plural(looks, 'look')} of {pace:.2g} s, {plural(stage.count, 'training')}"
+    return Line("time", "probe", stage.count * looks * pace, basis)
+
+
+def _scoring_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Line:
+    """Return the seconds of scoring: val at each look and once more at the end, test once."""
+    every, num_val, num_test = recipe.fit.validate_every, trainings.num_val, trainings.num_test
+    looks, longer = (
+        (ceil(steps / every) if every else 1) + 1 for steps in (recipe.fit.steps, recipe.fit.steps + stage.more_steps)
+    )
+    pace = time_scoring(recipe, make_task(recipe), stage.cases[0])
+    scored = f"{plural(num_val, 'val case')} {looks:,} times and {plural(num_test, 'test case')}"
+    num_scored = trainings.num_finetunings * (looks * num_val + num_test)
+    num_scored += trainings.num_equal * (longer - looks) * num_val
+    return Line(
+        "time", "scoring", num_scored * pace, f"{pace:.2g} s for a case, {scored}, {plural(stage.count, 'training')}"
+    )

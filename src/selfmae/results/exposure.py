@@ -1,0 +1,226 @@
+"""What weights have seen: the images and patients trained on, those that chose the checkpoint, and what leaks of them.
+
+Images are known by the hash of their voxels, patients and data sets by a digest of their name, so that a weight file
+names nobody. Other data sets name patients 1, 2, 3 too: an equal name counts as the same patient only within a data
+set, which is known again by the name of its folder or by an image in common.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selfmae.data.case import Case
+from selfmae.data.source import Source, case_rows
+from selfmae.display import Display
+from selfmae.errors import UserError
+from selfmae.files import read_table
+from selfmae.results.formatting import plural
+
+STAMP = "TRANSDUCTIVE"
+NUM_KEPT = 64  # hashes of images by which a data set is known again
+SET_KEYS = ("images", "patients", "chosen_on_patients")
+NUM_NAMED = 3  # cases that a sentence names
+HINT = "train again with this split, or give --allow-transductive, which stamps every result TRANSDUCTIVE"
+WAYS = {
+    "image": "The weights of {origin} were trained on {images} of this split's val or test part ({named})",
+    "patient": "The weights of {origin} were trained on images of the patients of {cases} of this split's val or "
+    "test part ({named})",
+    "choice": "The checkpoint of {origin} was chosen on {images} of this split's test part ({named})",
+    "choice_patient": "The checkpoint of {origin} was chosen on images of the patients of {cases} of this "
+    "split's test part ({named})",
+}
+NOTHING: frozenset[str] = frozenset()
+
+Row = Mapping[str, str]
+Leaks = dict[str, list[str]]  # way: ids
+
+
+@dataclass(frozen=True)
+class SeenSet:
+    """What was seen of one data set: digests of patients, and the smallest hashes of images, to know the set again."""
+
+    images: frozenset[str] = NOTHING
+    patients: frozenset[str] = NOTHING
+    choice_patients: frozenset[str] = NOTHING
+
+    def __or__(self, other: "SeenSet") -> "SeenSet":
+        """Return what both have seen of the set."""
+        images = frozenset(sorted(self.images | other.images)[:NUM_KEPT])
+        return SeenSet(images, self.patients | other.patients, self.choice_patients | other.choice_patients)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Hashes of the images trained on and of those that chose the checkpoint, and what is known of each data set.
+
+    `unlisted` names the weight files that training began from and that do not list what they have seen.
+    """
+
+    images: frozenset[str] = NOTHING
+    choice_images: frozenset[str] = NOTHING
+    sets: Mapping[str, SeenSet] = field(default_factory=dict)
+    unlisted: frozenset[str] = NOTHING
+
+    def __or__(self, other: "Seen") -> "Seen":
+        """Return what both have seen, as a model has seen what its start saw."""
+        names = self.sets.keys() | other.sets.keys()
+        sets = {name: self.sets.get(name, SeenSet()) | other.sets.get(name, SeenSet()) for name in names}
+        choice_images = self.choice_images | other.choice_images
+        return Seen(self.images | other.images, choice_images, sets, self.unlisted | other.unlisted)
+
+    def as_content(self) -> dict[str, Any]:
+        """Return the keys of a contract."""
+        sets = {
+            name: {key: sorted(value) for key, value in zip(SET_KEYS, vars(found).values(), strict=True)}
+            for name, found in self.sets.items()
+        }
+        images = {"seen": sorted(self.images), "chosen_on": sorted(self.choice_images)}
+        return images | {"seen_sets": sets, "unlisted": sorted(self.unlisted)}
+
+
+def seen_in(contract: Mapping[str, Any]) -> Seen:
+    """Return what a contract lists; files of other tools and of older versions list less, or nothing."""
+    sets = {
+        name: SeenSet(*(frozenset(found.get(key, ())) for key in SET_KEYS))
+        for name, found in contract.get("seen_sets", {}).items()
+    }
+    images, choice_images, unlisted = (frozenset(contract.get(key, ())) for key in ("seen", "chosen_on", "unlisted"))
+    return Seen(images, choice_images, sets, unlisted)
+
+
+def seen_in_file(path: Path, contract: Mapping[str, Any]) -> Seen:
+    """Return what the contract of a file of weights lists, or that the file has none."""
+    return seen_in(contract) if contract else Seen(unlisted=frozenset({path.name}))
+
+
+def seen_of(source: Source, trained: Iterable[Case], chosen: Iterable[Case]) -> Seen:
+    """Return what a training on some cases of a source, with its checkpoint chosen on others, has seen."""
+    trained, chosen, hashes = list(trained), list(chosen), source.hashes
+    images, choice_images = (frozenset(hashes[case.id] for case in cases) for cases in (trained, chosen))
+    patients, choice_patients = (frozenset(digest(case.patient) for case in cases) for cases in (trained, chosen))
+    found = SeenSet(frozenset(sorted(images)[:NUM_KEPT]), patients, choice_patients)
+    return Seen(images, choice_images, {digest(set_name(source.cases.source)): found})
+
+
+def digest(name: str) -> str:
+    """Return 16 hexadecimal digits for a name, of which the name cannot be read."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def set_name(source: Path) -> str:
+    """Return the name of a data set: of its folder, but of an archive its own."""
+    source = source.absolute()
+    is_table = source.name.lower().endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz", ".json"))
+    return source.parent.name if is_table else source.stem
+
+
+def find_leaks(seen: Seen, rows: Sequence[Row], name: str) -> Leaks:
+    """Return how weights know cases that are held out: the ids of these cases for each of `WAYS` that occurs.
+
+    Nothing of val and test may have been trained on, and test cases may not have chosen the checkpoint either. `rows`
+    are all cases of the data set called `name`, with id, patient, split and hash.
+    """
+    hashes = {row["hash"] for row in rows}
+    related = [found for key, found in seen.sets.items() if key == digest(name) or found.images & hashes]
+    patients = frozenset[str]().union(*(found.patients for found in related))
+    choice_patients = frozenset[str]().union(*(found.choice_patients for found in related))
+    found: Leaks = {}
+    for row in rows:
+        if row["split"] in ("val", "test"):
+            ways = {
+                "image": row["hash"] in seen.images,
+                "patient": digest(row["patient"]) in patients,
+                "choice": row["split"] == "test" and row["hash"] in seen.choice_images,
+                "choice_patient": row["split"] == "test" and digest(row["patient"]) in choice_patients,
+            }
+            way = next((way for way in WAYS if ways[way]), "")
+            if way:
+                found.setdefault(way, []).append(row["id"])
+    return found
+
+
+def tell_leaks(leaks: Leaks, origin: str) -> list[str]:
+    """Return one sentence, without its full stop, for each way in which weights know cases that are held out."""
+    sentences = []
+    for way in (way for way in WAYS if way in leaks):
+        ids = sorted(set(leaks[way]))
+        named = ", ".join(ids[:NUM_NAMED]) + (", ..." if len(ids) > NUM_NAMED else "")
+        counts = {"images": plural(len(ids), "image"), "cases": plural(len(ids), "case")}
+        sentences.append(WAYS[way].format(origin=origin, named=named, **counts))
+    return sentences
+
+
+def check_unseen(source: Source, seen: Seen, origin: str) -> list[str]:
+    """Return how weights know cases of the source's val or test part; raise if they do and the source forbids it."""
+    sentences = tell_leaks(find_leaks(seen, case_rows(source), set_name(source.cases.source)), origin)
+    return allow(sentences, source.transductive)
+
+
+def check_models(folders: Mapping[str, Sequence[Path]], allowed: bool) -> list[str]:
+    """Return how models of these fine-tuning folders, by start, know the cases they are evaluated on; or raise.
+
+    What a model's start had seen counts as seen by the model.
+    """
+    sentences: list[str] = []
+    for start, paths in folders.items():
+        known: Leaks = {}
+        for path in paths:
+            contract = read_header(path / "model.safetensors")
+            source = Path(contract.get("recipe", {}).get("data", {}).get("source", ""))
+            leaks = find_leaks(seen_in(contract), read_table(path / "cases.csv"), set_name(source))
+            for way, ids in leaks.items():
+                known.setdefault(way, []).extend(ids)
+        sentences += tell_leaks(known, start)
+    return allow(sentences, allowed)
+
+
+def unlisted_in(folders: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
+    """Return the files that the models of each start began from and that do not list what they have seen."""
+    found = {
+        start: sorted({name for path in paths for name in seen_in(read_header(path / "model.safetensors")).unlisted})
+        for start, paths in folders.items()
+    }
+    return {start: names for start, names in found.items() if names}
+
+
+def models_in(folder: Path) -> dict[str, list[Path]]:
+    """Return the folders of the evaluated models in a run folder, by start, or the folder of a single one.
+
+    Scored masks of another tool are no model: what it has seen is not known.
+    """
+    if (folder / "summary-test.json").exists():
+        return {folder.resolve().name: [folder]} if (folder / "recipe.yaml").exists() else {}
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*/fold*/seed*/summary-test.json")):
+        found.setdefault(path.parts[-4], []).append(path.parent)
+    return found
+
+
+def allow(sentences: Sequence[str], allowed: bool) -> list[str]:
+    """Return the sentences with full stops if leaks are allowed; raise them as one error if not."""
+    if sentences and not allowed:
+        raise UserError(f"{'; '.join(sentences)}: the score would be too good; {HINT}.")
+    return [f"{text}." for text in sentences]
+
+
+def say_leakage(sentences: Sequence[str], display: Display) -> str:
+    """Print how models know the cases they were evaluated on; return the stamp for the titles of tables, or ""."""
+    for text in sentences:
+        display.say(f"{STAMP}: {text}")
+    return f"{STAMP}: " if sentences else ""
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the contract of a safetensors file without torch, which `report` need not wait for; {} if it has none."""
+    if not path.is_file():
+        raise UserError(f"Weights were expected in {path}, but there is no such file: check the path.")
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        contract: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("contract", "{}"))
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
+        raise UserError(f"{path} could not be read as safetensors: the file is damaged; copy it again.") from error
+    return contract

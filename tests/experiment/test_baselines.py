@@ -1,0 +1,205 @@
+"""Baselines in the commands: the same folds, budget and report; names that tell them apart; starts they have not."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import Tensor
+
+from selfmae.data.source import load_cases
+from selfmae.errors import UserError
+from selfmae.experiment.initialization import find_start
+from selfmae.models import conv_classifiers as classifiers
+from selfmae.recipe import load_recipe
+from selfmae.results.verdict import compare
+from selfmae.tasks import make_task
+from selfmae.train.device import make_fabric
+from selfmae.train.loop import Optimisation
+from selfmae.train.signals import Interrupted
+from selfmae.weights.file import read_contract
+
+Call = Callable[..., int]
+DYNUNET = ("--set", "model.network=dynunet", "--set", "model.features=4")
+
+
+@pytest.fixture(scope="session")
+def dynunet_run(shared: Path, volumes: Path, small_volumes: list[str], call: Call) -> Path:
+    """Return the folder of a finished run of a U-Net from scratch, on the split of `volume_run`."""
+    assert call("run", volumes, "--out", shared / "dynunet-run", "--starts", "scratch", *small_volumes, *DYNUNET) == 0
+    return shared / "dynunet-run"
+
+
+def test_a_baseline_runs_as_the_vit_does_and_its_report_names_it(dynunet_run: Path, volume_run: Path) -> None:
+    cells = [run / "scratch" / "fold0" / "seed0" for run in (dynunet_run, volume_run)]
+    assert (cells[0] / "cases.csv").read_bytes() == (cells[1] / "cases.csv").read_bytes()
+    assert json.loads((dynunet_run / "verdict.json").read_text())["starts"].keys() == {"scratch"}
+    contract = read_contract(cells[0] / "model.safetensors")
+    assert contract["architecture"] == {"network": "dynunet", "axes": 3, "features": 4}
+    assert contract["grid"] == []
+    page = (dynunet_run / "report.html").read_text()
+    assert "The network is dynunet of MONAI. The model was trained from scratch" in page
+    assert "UNETR decoder was added" not in page
+
+
+def test_networks_of_two_runs_are_told_apart_in_a_comparison(dynunet_run: Path, volume_run: Path) -> None:
+    verdict = compare([volume_run, dynunet_run])
+    assert list(verdict["starts"]) == ["scratch (vit)", "scratch (dynunet)", "mae"]
+    pair = next(pair for pair in verdict["pairs"] if pair["b"] == "scratch (dynunet)")
+    means = {
+        name: json.loads((run / "verdict.json").read_text())["starts"]["scratch"]["mean"]
+        for name, run in (("vit", volume_run), ("dynunet", dynunet_run))
+    }
+    assert pair["a"] == "scratch (vit)"
+    assert pair["difference"] == pytest.approx(means["dynunet"] - means["vit"])
+
+
+def test_one_network_twice_is_still_refused(dynunet_run: Path) -> None:
+    with pytest.raises(UserError, match="2 of the folders hold the start scratch with fold 0 and seed 0"):
+        compare([dynunet_run, dynunet_run])
+
+
+def test_a_baseline_predicts_new_images(dynunet_run: Path, volumes: Path, tmp_path: Path, call: Call) -> None:
+    images = sorted((volumes / "imagesTs").iterdir())
+    assert call("predict", dynunet_run / "scratch" / "fold0" / "seed0", *images, "--out", tmp_path / "masks") == 0
+    assert len(list((tmp_path / "masks").iterdir())) == len(images)
+
+
+def test_mae_is_no_start_of_a_baseline(
+    volumes: Path, tmp_path: Path, small_volumes: list[str], call: Call, error_line: Callable[[], str]
+) -> None:
+    assert call("run", volumes, "--out", tmp_path / "run", *small_volumes, *DYNUNET) == 2
+    assert error_line() == (
+        "Error: --starts mae pre-trains a Vision Transformer, but model.network is dynunet, which hides no patches: "
+        "give --starts scratch."
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_baseline_is_not_pre_trained(
+    volume_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
+) -> None:
+    assert call("pretrain", volume_recipe, "--out", tmp_path / "mae", *DYNUNET) == 2
+    assert "selfmae pretrain pre-trains a Vision Transformer, but model.network is dynunet" in error_line()
+
+
+@pytest.mark.parametrize("start", ["imagenet", "mae:somewhere", "timm:vit_base_patch16_224.mae"])
+def test_other_starts_of_the_vit_are_refused_too(volume_recipe: Path, start: str) -> None:
+    recipe = load_recipe(str(volume_recipe), ["model.network=dynunet"])
+    with pytest.raises(UserError, match=f"--start '{start}' is no start of model.network dynunet: give scratch."):
+        find_start(start, recipe)
+
+
+def test_a_misspelt_file_is_no_start(picture_recipe: Path) -> None:
+    recipe = load_recipe(str(picture_recipe), ["model.network=resnet50"])
+    with pytest.raises(UserError) as error:
+        find_start("resnet50.pht", recipe)
+    assert str(error.value) == (
+        "--start 'resnet50.pht' is no start of model.network resnet50: give scratch, imagenet, moco:DIR or an existing "
+        "file of timm's resnet50."
+    )
+
+
+def test_imagenet_is_no_start_of_a_classifier_of_volumes(volume_recipe: Path) -> None:
+    sets = ("model.network=resnet50", "data.crop=[32,32,32]", "target={kind: findings, names: [ill]}")
+    recipe = load_recipe(str(volume_recipe), list(sets))
+    with pytest.raises(UserError, match=r"imagenet has weights of model\.network resnet50 for 2-D images only"):
+        find_start("imagenet", recipe)
+
+
+def test_a_planned_recipe_serves_a_baseline_whatever_it_plans_for_the_vit(
+    volume_recipe: Path, tmp_path: Path, call: Call
+) -> None:
+    settings = ("--set", "fit.layer_decay=0.5", "--set", "fit.drop_path=0.3", *DYNUNET)
+    assert call("finetune", volume_recipe, "--out", tmp_path / "unet", *settings) == 0
+    steps = [json.loads(line) for line in (tmp_path / "unet" / "steps.jsonl").read_text().splitlines()]
+    assert max(step.get("lr", 0.0) for step in steps) == load_recipe(str(volume_recipe)).fit.lr
+
+
+def test_the_plan_says_what_plays_no_part_and_enlarges_the_crop(
+    volumes: Path, tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    assert (
+        call("plan", volumes, "--out", plan, "--set", "model.network=attentionunet", "--set", "model.features=4") == 0
+    )
+    lines = {line.strip().split(":")[0]: line for line in plan.read_text().splitlines()}
+    assert lines["layer_decay"].endswith("# plays no part in attentionunet")
+    assert "crop: [32, 16, 16]" in lines["crop"]
+    assert "enlarged where attentionunet must" in lines["crop"]
+    assert lines["validate_every"].endswith("# often enough to catch the best")
+    out = capsys.readouterr().out
+    assert "with the start scratch, one fold and one seed" in out
+    assert "time, pre-training" not in out
+
+
+def test_strides_are_planned_from_the_spacing_of_all_images(volumes: Path, tmp_path: Path, call: Call) -> None:
+    assert call("plan", volumes, "--out", tmp_path / "plan.yaml", *DYNUNET) == 0
+    assert load_recipe(str(tmp_path / "plan.yaml")).data.spacing_mm == (1.5, 1.5, 2.0)
+
+
+def test_imagenet_fills_the_encoder_of_a_classifier(
+    picture_recipe: Path,
+    tmp_path: Path,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = timm.create_model("resnet50", pretrained=False).state_dict()
+    monkeypatch.setattr(classifiers, "timm_weights", lambda name: (weights, "apache-2.0"))
+    words = ("--start", "imagenet", "--set", "model.network=resnet50", "--set", "fit.steps=1")
+    assert call("finetune", picture_recipe, "--out", tmp_path / "tuned", *words) == 0
+    assert "317 tensors of the encoder loaded as they are, 1 adapted" in capsys.readouterr().err
+    where = json.loads((tmp_path / "tuned" / "where.json").read_text())
+    assert where["start"]["new"] == ["head.weight", "head.bias"]
+    contract = read_contract(tmp_path / "tuned" / "model.safetensors")
+    assert contract["licence"].endswith("start: apache-2.0 (resnet50.a1_in1k)")
+
+
+def test_a_file_of_timm_is_a_start_too(picture_recipe: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(timm.create_model("resnet50", pretrained=False).state_dict(), tmp_path / "own.safetensors")
+    recipe = load_recipe(str(picture_recipe), ["model.network=resnet50"])
+    start = find_start(str(tmp_path / "own.safetensors"), recipe)
+    assert start.weights is not None
+    assert len(start.weights) == 318
+
+
+def test_a_baseline_is_exported_as_onnx_only(
+    dynunet_run: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
+) -> None:
+    cell = dynunet_run / "scratch" / "fold0" / "seed0"
+    assert call("export", cell, "--to", "monai", "--out", tmp_path / "unet.pth") == 2
+    assert "--to monai is for Vision Transformers, but model.network is dynunet" in error_line()
+
+
+def test_a_forecast_gives_batch_norms_more_than_one_sample(
+    radiographs: Path, tmp_path: Path, small_pictures: list[str], call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--out", tmp_path / "plan.yaml", *small_pictures, "--set", "model.network=densenet121")
+    assert call("plan", radiographs, *words) == 0
+    assert "memory, fine-tuning" in capsys.readouterr().out
+
+
+def test_a_network_with_batch_norms_that_was_interrupted_ends_bit_identical(
+    picture_recipe: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(str(picture_recipe), ["model.network=resnet50"])
+    cases = load_cases(recipe.data).part("train")[:4]
+
+    def optimise(name: str, watch: Callable[[int, float], None] | None = None) -> dict[str, Tensor]:
+        (tmp_path / name).mkdir(exist_ok=True)
+        optimisation = Optimisation(make_fabric(recipe.device), make_task(recipe), recipe.fit, tmp_path / name)
+        return optimisation.run(cases, {}, None, watch).state_dict()
+
+    whole = optimise("whole")
+    with pytest.raises(Interrupted):
+        optimise("cut", lambda step, loss: os.kill(os.getpid(), signal.SIGINT) if step == 2 else None)
+    cut = optimise("cut")
+    assert "encoder.bn1.running_mean" in whole
+    assert [name for name in whole if not torch.equal(whole[name], cut[name])] == []

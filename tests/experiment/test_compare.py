@@ -1,0 +1,253 @@
+"""Comparison: only like with like, never a model that saw what it is tested on."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from selfmae.errors import UserError
+from selfmae.files import write_table
+from selfmae.metrics.statistics import holm
+from selfmae.results.training_run import find_evaluations
+from selfmae.results.verdict import compare
+from selfmae.weights.file import read_contract, save_weights
+
+Call = Callable[..., int]
+
+
+@pytest.fixture
+def run(volume_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(volume_run, tmp_path / "run"))
+
+
+def cell(run: Path, start: str) -> Path:
+    return run / start / "fold0" / "seed0"
+
+
+def test_comparing_again_gives_the_same_verdict(run: Path) -> None:
+    before = (run / "verdict.json").read_bytes()
+    (run / "verdict.json").unlink()
+    verdict = compare([run])
+    assert (run / "verdict.json").read_bytes() == before
+    assert json.loads(before) == json.loads(json.dumps(verdict))
+
+
+def test_single_models_compare_as_in_a_run_and_nothing_is_written(
+    run: Path, bytes_of: Callable[..., dict[str, bytes]]
+) -> None:
+    before = bytes_of(run)
+    verdict = compare([cell(run, "scratch"), cell(run, "mae")])
+    assert json.loads(json.dumps(verdict)) == json.loads((run / "verdict.json").read_text())
+    assert bytes_of(run) == before
+
+
+def test_the_difference_is_second_minus_first(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (cell(run, "mae") / "rows-test.csv").read_text().splitlines()
+    column = rows[0].split(",").index("dice")
+    better = [rows[0]]
+    for row in rows[1:]:
+        values = row.split(",")
+        values[column] = "1.0"
+        better.append(",".join(values))
+    (cell(run, "mae") / "rows-test.csv").write_text("\n".join(better) + "\n")
+    pair = compare([run])["pairs"][0]
+    scratch = compare([run])["starts"]["scratch"]["mean"]
+    assert pair["difference"] == pytest.approx(1 - scratch)
+    assert call("compare", run) == 0
+    out = capsys.readouterr().out
+    assert "mae against scratch: " in out
+    assert "2 test cases of 2 patients, 1 seed)" in out
+    assert "Each start was trained with one seed only, so the interval does not cover training noise" in out
+    assert "95 % intervals: bootstrap over patients, the same for all starts" in out
+
+
+def test_other_test_cases_are_refused(run: Path) -> None:
+    path = cell(run, "mae") / "rows-test.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(
+        UserError, match="scratch and mae were not evaluated on the same test cases: give runs with one"
+    ):
+        compare([run])
+
+
+def test_a_seed_without_some_test_cases_is_refused(run: Path) -> None:
+    other = Path(shutil.copytree(cell(run, "mae"), run / "mae" / "fold0" / "seed1"))
+    rows = (other / "rows-test.csv").read_text().splitlines()
+    (other / "rows-test.csv").write_text("\n".join(rows[:-1]) + "\n")
+    with pytest.raises(UserError, match="The seeds of mae were not evaluated on the same test cases: let every fold"):
+        compare([run])
+
+
+def test_starts_without_a_common_seed_are_refused(run: Path) -> None:
+    (run / "mae" / "fold0" / "seed0").rename(run / "mae" / "fold0" / "seed3")
+    with pytest.raises(UserError, match="scratch and mae have no seed in common: train both with the same seeds"):
+        compare([run])
+
+
+def test_seeds_are_averaged(run: Path) -> None:
+    for start in ("scratch", "mae"):
+        shutil.copytree(cell(run, start), run / start / "fold0" / "seed1")
+    alone = json.loads((run / "verdict.json").read_text())
+    verdict = compare([run])
+    assert verdict["pairs"][0]["num_seeds"] == 2
+    assert verdict["pairs"][0]["num_cases"] == alone["pairs"][0]["num_cases"]
+    assert verdict["starts"]["mae"]["mean"] == pytest.approx(alone["starts"]["mae"]["mean"])
+
+
+def test_a_model_that_saw_a_test_image_is_refused(run: Path) -> None:
+    folder = cell(run, "mae")
+    row = next(row for row in (folder / "cases.csv").read_text().splitlines() if ",test," in row)
+    name, digest = row.split(",")[0], row.split(",")[-1]
+    contract = read_contract(folder / "model.safetensors")
+    contract["seen"].append(digest)
+    save_weights(folder / "model.safetensors", load_file(folder / "model.safetensors"), contract)
+    with pytest.raises(UserError, match=rf"weights of mae were trained on 1 image .*\({name}\)"):
+        compare([run])
+
+
+def test_a_finished_run_is_found_whole_and_shows_no_leak(volume_run: Path) -> None:
+    cells = find_evaluations(volume_run)
+    assert [(item.start, item.fold, item.seed) for item in cells] == [("mae", 0, 0), ("scratch", 0, 0)]
+    assert compare([volume_run])["leakage"] == []
+
+
+def test_a_folder_without_a_run_is_named_beside_finished_ones(volume_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        compare([volume_run, tmp_path / "no"])
+    assert str(error.value).startswith(f"{tmp_path / 'no'}: no finished run was found (summary-test.json)")
+
+
+def test_folders_without_a_finished_run_are_an_error(
+    tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("compare", tmp_path) == 2
+    assert f"{tmp_path}: no finished run was found (summary-test.json): run `selfmae run" in capsys.readouterr().err
+
+
+def copy_fold(run: Path, start: str, fold: int, change: Callable[[float], float]) -> None:
+    """Make another fold of the first one, with changed Dice, as a further repeat has it."""
+    other = Path(shutil.copytree(cell(run, start), run / start / f"fold{fold}" / "seed0"))
+    with (other / "rows-test.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["dice"] = str(change(float(row["dice"])))
+    write_table(other / "rows-test.csv", rows)
+
+
+def test_a_case_counts_once_however_often_it_was_tested_and_its_repeats_are_averaged(run: Path) -> None:
+    before = compare([run])
+    for start, step in (("scratch", 0.0), ("mae", 0.3)):
+        copy_fold(run, start, 1, lambda dice, step=step: dice + step)  # type: ignore[misc]
+    verdict = compare([run])
+    counts = {key: verdict["pairs"][0][key] for key in ("num_cases", "num_patients", "num_seeds")}
+    assert counts == {key: before["pairs"][0][key] for key in counts}
+    assert verdict["starts"]["scratch"]["mean"] == pytest.approx(before["starts"]["scratch"]["mean"])
+    assert verdict["starts"]["mae"]["mean"] == pytest.approx(before["starts"]["mae"]["mean"] + 0.15)
+
+
+def test_repeats_that_agree_do_not_narrow_the_interval(run: Path) -> None:
+    before = compare([run])["pairs"][0]["ci95"]
+    for start in ("scratch", "mae"):
+        for fold in (1, 2):
+            copy_fold(run, start, fold, lambda dice: dice)
+    assert compare([run])["pairs"][0]["ci95"] == pytest.approx(before)
+
+
+def test_an_unfinished_repeat_is_refused(run: Path) -> None:
+    for start in ("scratch", "mae"):
+        copy_fold(run, start, 1, lambda dice: dice)
+    rows = run / "mae" / "fold1" / "seed0" / "rows-test.csv"
+    rows.write_text("\n".join(rows.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(UserError, match="The seeds of mae were not evaluated on the same test cases: let every fold"):
+        compare([run])
+
+
+def test_auc_compares_cases_of_one_fold_only(picture_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(picture_run, tmp_path / "run"))
+    shutil.copytree(run / "mae" / "fold0", run / "mae" / "fold1")
+    for fold, (high, low) in enumerate(((0.9, 0.8), (0.2, 0.1))):
+        path = run / "mae" / f"fold{fold}" / "seed0" / "rows-test.csv"
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            row["id"] = f"{row['id']}-{fold}"
+            for name in [key for key in row if key.startswith("truth_")]:
+                row[name.replace("truth", "probability")] = str(high if float(row[name]) else low)
+        write_table(path, rows)
+    shutil.rmtree(run / "scratch")
+    assert compare([run])["starts"]["mae"]["mean"] == pytest.approx(1.0)
+
+
+def test_one_model_given_twice_is_refused(run: Path) -> None:
+    text = (
+        "2 of the folders hold the start (mae|scratch) with fold 0 and seed 0, but each model may be there once: leave"
+    )
+    with pytest.raises(UserError, match=text):
+        compare([run, cell(run, "mae"), cell(run, "scratch")])
+
+
+def test_the_effect_on_every_label_is_that_of_the_report(picture_run: Path) -> None:
+    from selfmae.report.intervals import effects_table
+    from selfmae.results.formatting import interval, number
+    from selfmae.results.training_logs import read_results
+
+    labels = json.loads((picture_run / "verdict.json").read_text())["labels"]
+    table = effects_table(read_results(picture_run))
+    assert [pair["label"] for pair in labels] == [row[0] for row in table.rows]
+    for (*_, shown), pair in zip(table.rows, labels, strict=True):
+        assert (pair["a"], pair["b"]) == ("scratch", "mae")
+        bounds = f" ({interval(pair['ci95'], sign=True)})" if pair["ci95"] else ""
+        assert shown == number(pair["difference"], sign=True) + bounds
+
+
+def test_the_dice_of_a_label_differs_by_the_mean_over_cases_that_have_it(run: Path) -> None:
+    rows = {}
+    for start in ("scratch", "mae"):
+        with (cell(run, start) / "rows-test.csv").open(newline="") as file:
+            rows[start] = [float(row["dice_liver"] or "nan") for row in csv.DictReader(file)]
+    expected = np.nanmean(rows["mae"]) - np.nanmean(rows["scratch"])
+    assert {row["label"]: row["difference"] for row in compare([run])["labels"]}["liver"] == pytest.approx(expected)
+
+
+def test_several_starts_are_corrected_for_their_number(run: Path) -> None:
+    for start, step in (("better", 0.002), ("third", 0.0)):
+        shutil.copytree(run / "mae", run / start)
+        copy_fold(run, start, 1, lambda dice, step=step: dice + step * (1 + dice))  # type: ignore[misc]
+        shutil.rmtree(run / start / "fold0")
+        (run / start / "fold1").rename(run / start / "fold0")
+    pairs = compare([run])["pairs"]
+    assert len(pairs) == 6
+    assert [pair["p_holm"] for pair in pairs] == holm([pair["p"] for pair in pairs])
+    assert [pair["verdict"] for pair in pairs if not pair["ci95"]] == ["cannot tell"]  # third is mae, of two patients
+    clear = [pair for pair in pairs if pair["ci95"] and (pair["ci95"][0] > 0 or pair["ci95"][1] < 0)]
+    assert len(clear) >= 2
+    assert all((pair["verdict"] == "cannot tell") == (pair["p_holm"] >= 0.05) for pair in clear)
+
+
+def test_what_is_not_told_says_what_it_would_take(run: Path) -> None:
+    pair = compare([run])["pairs"][0]
+    assert (pair["to_tell"] is None) == (pair["verdict"] != "cannot tell")
+
+
+def test_a_table_without_subgroups_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--table t\.csv is for --subgroups, which was not given: name columns of it"):
+        compare([run], table=Path("t.csv"))
+
+
+def test_other_images_under_the_same_ids_are_not_paired(run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    for path in other.rglob("cases.csv"):
+        rows = list(csv.DictReader(path.open(newline="")))
+        write_table(path, [{**row, "hash": row["hash"][::-1]} for row in rows])
+    with pytest.raises(UserError, match=r"have different images for the case '.*': compare runs on the same data"):
+        compare([cell(run, "scratch"), cell(other, "mae")])
+
+
+def test_a_folder_without_results_is_told_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no finished run was found \(summary-test\.json\): "):
+        compare([tmp_path])

@@ -1,0 +1,201 @@
+"""Work one by one and side by side: order, failures, labels, interruption."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from selfmae.display import Display
+from selfmae.errors import UserError
+from selfmae.experiment.schedule import Executor, Pool, Processes, Work, attempt, carry_out, check_executor, first_of
+
+Call = Callable[..., int]
+SECONDS = 120
+
+
+class Noted:
+    """Does work at once, in this process, and notes how much was begun and not yet waited for."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, str]] = []
+        self.most = 0
+        self.order: list[str] = []
+
+    def start(self, work: Work, display: Display) -> None:
+        self.order.append(work.name)
+        self.ended.append((work.name, attempt(work, display)))
+        self.most = max(self.most, len(self.ended))
+
+    def wait(self) -> tuple[str, str]:
+        return self.ended.pop(0)
+
+    def stop(self) -> None:
+        self.order.append("stop")
+
+
+def nothing(display: Display) -> None:
+    display.say("working")
+
+
+def fail(text: str, display: Display) -> None:
+    raise UserError(text)
+
+
+def break_down(display: Display) -> None:
+    raise ZeroDivisionError("of ours")
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Noted:
+    noted = Noted()
+    monkeypatch.setattr("selfmae.experiment.schedule._make_pool", lambda executor: noted)
+    return noted
+
+
+WORKS = [
+    Work("first", nothing),
+    Work("second", partial(fail, "expected x, came y, do z.")),
+    Work("third", nothing, after="second"),
+    Work("fourth", nothing, after="first"),
+]
+
+
+@pytest.mark.parametrize("executor", [Executor(), Executor(num_jobs=2)])
+def test_a_failure_stops_only_what_comes_after_it(executor: Executor, pool: Pool) -> None:
+    failures = carry_out(WORKS, executor, Display(quiet=True))
+    assert failures == {"second": "expected x, came y, do z.", "third": "second failed"}
+
+
+def test_no_more_is_begun_at_a_time_than_asked(pool: Noted) -> None:
+    carry_out([Work(str(number), nothing) for number in range(7)], Executor(num_jobs=3), Display(quiet=True))
+    assert pool.most == 3
+    assert pool.order == [*"0123456", "stop"]
+
+
+def test_what_waits_is_begun_after_what_it_waits_for(pool: Noted) -> None:
+    works = [Work("b", nothing, after="a"), Work("a", nothing)]
+    assert carry_out(works, Executor(num_jobs=2), Display(quiet=True)) == {}
+    assert pool.order == ["a", "b", "stop"]
+
+
+def test_a_returned_reason_is_a_failure_and_a_mistake_of_ours_has_its_traceback() -> None:
+    assert attempt(Work("x", lambda display: "why"), Display(quiet=True)) == "why"
+    found = attempt(Work("x", break_down), Display(quiet=True))
+    assert found.startswith("Traceback")
+    assert first_of({"x": found}) == "x: ZeroDivisionError: of ours"
+
+
+@pytest.mark.parametrize(
+    ("executor", "text"),
+    [
+        (Executor("rays"), "--executor 'rays' is not known. Did you mean 'ray'?"),
+        (Executor(num_jobs=-1), "--jobs -1 must be at least 1; leave it out for one cell at a time."),
+        (Executor(num_cpus=0), "--cell-cpus 0 must be above 0 and --cell-gpus 0 at least 0."),
+    ],
+)
+def test_an_executor_that_cannot_work_is_said(executor: Executor, text: str) -> None:
+    with pytest.raises(UserError) as error:
+        check_executor(executor)
+    assert str(error.value) == text
+
+
+def write_pid(folder: Path, display: Display) -> None:
+    import torch
+
+    display.say(f"{torch.get_num_threads()} threads")
+    (folder / str(os.getpid())).touch()
+
+
+def die(display: Display) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let other processes import this file, which is no module of a package."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setitem(sys.modules, Path(__file__).stem, sys.modules[__name__])
+    for function in (write_pid, die, fail):
+        monkeypatch.setattr(function, "__module__", Path(__file__).stem)
+
+
+def test_a_process_that_dies_takes_no_other_with_it(
+    tmp_path: Path, importable: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfmae.experiment.schedule.num_cores", lambda: 6)
+    works = [Work("dies", die), Work("fails", partial(fail, "why")), Work("works", partial(write_pid, tmp_path))]
+    failures = carry_out(works, Executor(num_jobs=2), Display())
+    killed = "its process ended with exit code -9 (was it out of memory, or killed?)"
+    assert failures == {"dies": killed, "fails": "why"}
+    (pid,) = tmp_path.iterdir()
+    assert int(pid.name) != os.getpid()
+    said = capfd.readouterr().err
+    assert "[works] 3 threads" in said
+    assert f"dies failed: {killed}" in said
+
+
+def test_cells_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfmae.experiment.schedule.num_cores", lambda: 8)
+    assert [Processes(number).threads for number in (1, 2, 3, 16)] == [8, 4, 2, 1]
+
+
+def test_ray_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r'--executor ray needs Ray: pip install "selfmae\[ray\]".'):
+        check_executor(Executor("ray"))
+
+
+def test_a_run_side_by_side_has_the_same_bytes(
+    tmp_path: Path, picture_run: Path, radiographs: Path, call: Call, small_pictures: list[str], bytes_of: Callable
+) -> None:
+    assert call("run", radiographs, "--out", tmp_path / "out", "--jobs", 2, *small_pictures) == 0
+    names = ("model.safetensors", "rows-val.csv", "rows-test.csv", "steps.jsonl", "verdict.json", "run.json")
+    assert bytes_of(tmp_path / "out", *names) == bytes_of(picture_run, *names)
+
+
+def has_begun(out: Path, num_lines: int) -> bool:
+    logs = list(out.glob("*/fold0/seed0/steps.jsonl"))
+    return len(logs) == 2 and all(log.read_text().count("\n") >= num_lines for log in logs)
+
+
+def heed_interrupt() -> None:
+    """Act on Ctrl-C also where the tests run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.parametrize(("send", "number"), [(os.kill, signal.SIGINT), (os.killpg, signal.SIGTERM)])
+def test_an_interruption_ends_all_and_the_same_command_continues(
+    tmp_path: Path,
+    radiographs: Path,
+    call: Call,
+    small_pictures: list[str],
+    bytes_of: Callable,
+    send: Callable,
+    number: int,
+) -> None:
+    long = ["--set", "fit.steps=600", "--set", "pretrain.steps=600"]
+    words = [*("run", str(radiographs), "--jobs", "2"), *small_pictures, *long, "--out"]
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    command = [sys.executable, "-m", "selfmae", *words, str(stopped)]
+    log = tmp_path / "log.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stderr=file, preexec_fn=heed_interrupt, start_new_session=True)
+        end = time.monotonic() + SECONDS
+        while not has_begun(stopped, 5) and process.poll() is None:
+            assert time.monotonic() < end, "the command does not train"
+            time.sleep(0.01)
+        send(process.pid, number)
+        assert process.wait(timeout=SECONDS) == 130, log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert len(list(stopped.glob("*/fold0/seed0/last.ckpt"))) == 2
+    assert not list(stopped.glob("*/fold0/seed0/summary-test.json"))
+    assert call(*words, stopped) == call(*words, whole) == 0
+    assert bytes_of(stopped, "model.safetensors", "rows-test.csv") == bytes_of(
+        whole, "model.safetensors", "rows-test.csv"
+    )

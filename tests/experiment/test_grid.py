@@ -1,0 +1,227 @@
+"""The grid: a failed cell stops no other, its verdict says what lacks, and scratch can have equal compute."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from selfmae.data.folds import Folding
+from selfmae.data.source import load_cases
+from selfmae.display import Display
+from selfmae.errors import UserError
+from selfmae.experiment import train as grid
+from selfmae.experiment.finetune import finetune_cell
+from selfmae.experiment.pretrain import steps_taken
+from selfmae.experiment.run import waits_for
+from selfmae.experiment.train import Grid, Place, name_starts, places_of
+from selfmae.options import Recipe
+from selfmae.planning.budget import count_operations, equal_compute
+from selfmae.recipe import load_recipe
+from selfmae.tasks import make_task
+
+Call = Callable[..., int]
+Error = Callable[[], str]
+
+
+def break_cells(monkeypatch: pytest.MonkeyPatch, broken: Callable[[Path], bool], error: Exception) -> None:
+    """Let the fine-tuning of some cells fail, by their folder."""
+
+    def finetune(recipe: Recipe, source: object, start: object, folder: Path, fold: int, display: Display) -> object:
+        if broken(folder):
+            raise error
+        return finetune_cell(recipe, source, start, folder, fold, display)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(grid, "finetune_cell", finetune)
+
+
+def verdict_of(out: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((out / "verdict.json").read_text())
+    return content
+
+
+def test_cells_are_ordered_by_seed_then_fold_then_start() -> None:
+    places = places_of({"scratch": "scratch", "ours": "x/ours.pth"}, Folding(2), 2)
+    assert [str(place.folder) for place in places[:3]] == [
+        "scratch/fold0/seed0",
+        "ours/fold0/seed0",
+        "scratch/fold1/seed0",
+    ]
+    assert (len(places), places[1].start, places[-1].seed) == (8, "x/ours.pth", 1)
+
+
+def test_a_file_may_be_given_the_name_of_a_start(tmp_path: Path) -> None:
+    (tmp_path / "vit.pth").touch()
+    texts = ("scratch", f"imagenet={tmp_path / 'vit.pth'}", str(tmp_path / "vit.pth"), "timm:x")
+    assert name_starts(Grid(texts)) == {
+        "scratch": "scratch",
+        "imagenet": str(tmp_path / "vit.pth"),
+        "vit": str(tmp_path / "vit.pth"),
+        "x": "timm:x",
+    }
+
+
+@pytest.mark.parametrize("text", ["{}/scratch.pth", "{}/mae.safetensors", "mae={}/scratch.pth"])
+def test_a_file_cannot_pass_for_a_start_of_our_own(tmp_path: Path, text: str) -> None:
+    for name in ("scratch.pth", "mae.safetensors"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        UserError, match=r"would be named '(scratch|mae)', which is a start of SelfMAE's own: give it an"
+    ):
+        name_starts(Grid(starts=(text.format(tmp_path),)))
+
+
+def test_a_name_of_timm_makes_one_folder() -> None:
+    assert name_starts(Grid(starts=("timm:hf-hub:org/model",))) == {"hf-hub_org_model": "timm:hf-hub:org/model"}
+
+
+@pytest.mark.parametrize("text", ["a/b={}", "..={}", "={}", "imagenet={}.gone", "imagenet="])
+def test_other_names_of_files_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "vit.pth").touch()
+    with pytest.raises(UserError, match=r"or NAME=FILE \(imagenet=FILE where there is no network\)\.$"):
+        name_starts(Grid((text.format(tmp_path / "vit.pth"),)))
+
+
+def test_a_failed_training_stops_no_other_and_the_next_command_trains_only_it(
+    tmp_path: Path,
+    radiographs: Path,
+    small_pictures: list[str],
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    error_line: Error,
+) -> None:
+    out, words = tmp_path / "out", ("--seeds", 2, *small_pictures)
+    with monkeypatch.context() as patch:
+        break_cells(patch, lambda folder: folder == out / "scratch/fold0/seed0", RuntimeError("out of memory"))
+        assert call("run", radiographs, "--out", out, *words) == 2
+    assert error_line() == (
+        "Error: Of the trainings 1 failed, and the verdict lacks them (first: scratch, fold 0, seed 0: RuntimeError: "
+        "out of memory): mend the cause and give the same command again."
+    )
+    assert "Traceback" in (out / "failures" / "scratch-fold0-seed0.txt").read_text()
+    verdict = verdict_of(out)
+    assert verdict["missing"] == [{"start": "scratch", "fold": 0, "seed": 0}]
+    assert verdict["pairs"][0]["num_seeds"] == 1  # type: ignore[index]
+    text = "1 training of this run did not finish (scratch, fold 0, seed 0): the verdict rests on the folds and seeds"
+    assert text in (out / "report.html").read_text()
+    assert call("run", radiographs, "--out", out, *words) == 0
+    assert verdict_of(out)["missing"] == []
+    assert verdict_of(out)["pairs"][0]["num_seeds"] == 2  # type: ignore[index]
+
+
+def test_a_fold_that_a_start_lacks_is_left_out_for_all(
+    tmp_path: Path,
+    radiographs: Path,
+    small_pictures: list[str],
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    error_line: Error,
+) -> None:
+    out = tmp_path / "out"
+    break_cells(
+        monkeypatch, lambda folder: folder == out / "mae/fold1/seed0", UserError("The disk is full: free some.")
+    )
+    assert call("run", radiographs, "--out", out, "--folds", 3, *small_pictures) == 2
+    assert "(first: mae, fold 1, seed 0: The disk is full: free some): mend" in error_line()
+    tested = [len((out / f"scratch/fold{fold}/seed0/rows-test.csv").read_text().splitlines()) - 1 for fold in range(3)]
+    assert sum(tested) == 30
+    assert verdict_of(out)["pairs"][0]["num_cases"] == 30 - tested[1]  # type: ignore[index]
+
+
+def test_where_every_training_fails_the_first_reason_is_told(
+    tmp_path: Path,
+    radiographs: Path,
+    small_pictures: list[str],
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    error_line: Error,
+) -> None:
+    break_cells(monkeypatch, lambda folder: True, UserError("The disk is full: free some."))
+    assert call("run", radiographs, "--out", tmp_path / "out", *small_pictures) == 2
+    assert error_line() == "Error: The disk is full: free some."
+
+
+def test_an_interruption_is_no_failure(
+    tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_cells(monkeypatch, lambda folder: True, KeyboardInterrupt())  # type: ignore[arg-type]
+    assert call("run", radiographs, "--out", tmp_path / "out", *small_pictures) == 130
+
+
+def test_scratch_with_equal_compute_trains_longer_and_says_why(
+    tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert call("run", radiographs, "--out", out, "--equal-compute", *small_pictures) == 0
+    run = json.loads((out / "run.json").read_text())
+    steps, reason = run["equal_compute"]["steps"], run["equal_compute"]["reason"]
+    assert f"Equal compute: {reason}" in capsys.readouterr().err
+    assert f"scratch+ trains {steps} steps: the 4 steps of every start and {steps - 4} more" in reason
+    last = json.loads((out / "scratch+/fold0/seed0/steps.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == steps > 4
+    names = [(pair["a"], pair["b"]) for pair in verdict_of(out)["pairs"]]  # type: ignore[attr-defined]
+    assert names == [("scratch", "mae"), ("scratch", "scratch+"), ("mae", "scratch+")]
+    text = (out / "report.html").read_text()
+    assert "from scratch with equal compute" in text
+    assert "Self pre-training cost 4 steps and " in text
+
+
+def test_scratch_with_equal_compute_waits_for_the_steps_that_pretraining_took(
+    tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, words = tmp_path / "out", ("probe.every=1", "probe.patience=1", "pretrain.steps=40", "pretrain.lr=1.0")
+    given = [*small_pictures, *(word for value in words for word in ("--set", value))]
+    assert call("run", radiographs, "--out", out, "--starts", "scratch+,scratch,mae", *given) == 0
+    recipe = load_recipe(str(out / "recipe.yaml"))
+    taken = steps_taken(out / "pretrain/fold0/seed0")
+    steps = equal_compute(recipe, load_cases(recipe.data).part("train")[0], taken).steps
+    assert steps_taken(out / "scratch+/fold0/seed0") == steps
+    assert steps < json.loads((out / "run.json").read_text())["equal_compute"]["steps"]
+    told = f"pre-training took {taken} of 40 steps, where it ended early: 1 look without a better score."
+    assert told in capsys.readouterr().err
+    text = (out / "report.html").read_text()
+    assert f"Self pre-training cost {taken} steps (40 were planned; the probe ended it early) and" in text
+    assert "scratch+ of that fold and seed has fewer, by the steps that were taken." in text
+
+
+def test_equal_compute_of_an_unknown_number_of_steps_is_refused(
+    tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, error_line: Error
+) -> None:
+    words = ("--set", "probe.every=1", "--set", "probe.patience=1", *small_pictures)
+    assert call("run", radiographs, "--out", tmp_path / "out", "--starts", "scratch,scratch+", *words) == 2
+    assert error_line() == (
+        "Error: --equal-compute needs the steps that pre-training takes, which probe.patience leaves open, and no "
+        "start of this run pre-trains: add mae to --starts, or set probe.patience=0."
+    )
+
+
+def test_only_an_early_end_makes_equal_compute_wait(picture_recipe: Path) -> None:
+    probed = load_recipe(str(picture_recipe), ["probe.every=1", "probe.patience=1"])
+    place, names = Place("scratch+", "scratch+", 2, 1), {"scratch+": "scratch+", "mae": "mae"}
+    assert waits_for(place, probed, names) == "mae, fold 2, seed 1"
+    assert waits_for(place, load_recipe(str(picture_recipe), ["probe.every=1"]), names) == ""
+    assert waits_for(Place("mae", "mae", 2, 1), probed, names) == ""
+
+
+def test_operations_of_a_step_are_three_times_those_of_the_forward_pass(picture_recipe: Path) -> None:
+    recipe = load_recipe(str(picture_recipe))
+    case, task = load_cases(recipe.data).part("train")[0], make_task(recipe)
+    task.store.prepare([case], masks=False)
+    # By hand: 17 tokens (16 patches of 8 x 8 pixels and one for the class), width 48, depth 2, MLP 4 times as wide.
+    tokens, width = 17, 48
+    block = 2 * tokens * (12 * width * width) + 4 * tokens * tokens * width
+    forward = 2 * block + 2 * 16 * 64 * width + 2 * width * len(recipe.target.names)
+    assert count_operations(task, recipe.fit, case) == pytest.approx(3 * forward * recipe.fit.batch, rel=0.1)
+
+
+def test_equal_compute_grows_with_the_steps_of_pretraining(picture_recipe: Path) -> None:
+    def steps(pretraining: int) -> int:
+        recipe = load_recipe(str(picture_recipe), [f"pretrain.steps={pretraining}"])
+        return equal_compute(recipe, load_cases(recipe.data).part("train")[0]).steps - recipe.fit.steps
+
+    assert steps(40) == pytest.approx(10 * steps(4), abs=10)
+    assert steps(4) > 0
+
+
+def test_a_place_is_a_folder() -> None:
+    assert Place("mae", "mae", 3, 1).folder == Path("mae/fold3/seed1")

@@ -1,0 +1,223 @@
+"""MoCo in the commands: planned, pre-trained without labels, resumed to the bit, started from, told and refused."""
+
+import csv
+import json
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import Tensor
+
+from selfmae.data.source import load_cases
+from selfmae.errors import UserError
+from selfmae.experiment.combinations import settings_without_pretraining
+from selfmae.experiment.initialization import check_pretrainable, find_start
+from selfmae.experiment.pretrain import is_finished
+from selfmae.recipe import load_recipe
+from selfmae.tasks import make_pretraining
+from selfmae.train.device import make_fabric
+from selfmae.train.loop import Optimisation
+from selfmae.train.signals import Interrupted
+from selfmae.weights.file import read_contract, read_weights, save_weights
+
+pytest.importorskip("lightly", reason='lightly is not installed: pip install "selfmae[moco]"')
+
+Call = Callable[..., int]
+RESNET = ("--set", "model.network=resnet50")
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_resnet() -> Iterator[None]:
+    """Let timm's smallest network stand for ResNet-50."""
+    make = timm.create_model
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timm, "create_model", lambda name, **how: make(name.replace("resnet50", "test_resnet"), **how))
+        yield
+
+
+@pytest.fixture(scope="module")
+def moco_recipe(shared: Path, radiographs: Path, small_pictures: list[str], call: Call, tiny_resnet: None) -> Path:
+    words = (*small_pictures, *RESNET, "--set", "pretrain.batch=4", "--set", "data.crop=[32,32]")
+    assert call("plan", radiographs, "--out", shared / "moco.yaml", *words) == 0
+    return shared / "moco.yaml"
+
+
+@pytest.fixture(scope="module")
+def moco_run(shared: Path, radiographs: Path, moco_recipe: Path, call: Call) -> Path:
+    """Return the folder of a finished run with the starts scratch, moco and scratch+."""
+    words = ("--recipe", moco_recipe, "--starts", "scratch,moco", "--equal-compute")
+    assert call("run", radiographs, "--out", shared / "moco-run", *words) == 0
+    return shared / "moco-run"
+
+
+def cell(run: Path, name: str) -> Path:
+    return run / name / "fold0" / "seed0"
+
+
+def test_the_plan_has_the_papers_settings_and_a_queue_for_few_images(moco_recipe: Path) -> None:
+    recipe = load_recipe(str(moco_recipe))
+    pretrain, augment = recipe.pretrain, recipe.pretrain.augment
+    assert (pretrain.optimizer, pretrain.lr, pretrain.weight_decay) == ("sgd", 0.03 * 4 / 256, 1e-4)
+    assert (augment.min_scale, augment.flip_axes, augment.intensity, augment.blur) == (0.2, (1,), 0.4, 0.5)
+    assert (recipe.moco.temperature, recipe.moco.momentum, recipe.moco.queue) == (0.2, 0.99, 8)
+    lines = [line for line in moco_recipe.read_text().splitlines() if "plays no part in resnet50" in line]
+    assert {line.split(":")[0].strip() for line in lines} >= {"ratio", "layer_decay", "drop_path"}
+    assert "# 0.03 for a batch of 256, Chen et al. 2020 (MoCo v2)" in moco_recipe.read_text()
+
+
+def test_a_run_pretrains_and_compares_and_its_report_says_how(moco_run: Path) -> None:
+    verdict = json.loads((moco_run / "verdict.json").read_text())
+    assert verdict["starts"].keys() == {"scratch", "moco", "scratch+"}
+    start = json.loads((cell(moco_run, "moco") / "where.json").read_text())["start"]
+    assert (start["kind"], start["layout"], start["new"]) == ("moco", "SelfMAE resnet50", ["head.weight", "head.bias"])
+    page = (moco_run / "report.html").read_text()
+    assert "It was pre-trained with MoCo v2 (Chen et al. 2020; 8 keys in the queue) on " in page
+    assert "with SGD (learning rate 0.00046875, batch 4), and learned from no label" in page
+    assert "Self pre-training cost 4 steps and " in page
+    assert "masked autoencoder (He" not in page
+
+
+def test_fine_tuning_begins_with_the_pretrained_encoder(moco_run: Path) -> None:
+    recipe = load_recipe(str(moco_run / "recipe.yaml"))
+    trained, _ = read_weights(cell(moco_run, "pretrain") / WEIGHTS)
+    start = find_start(f"moco:{cell(moco_run, 'pretrain')}", recipe)
+    assert start.weights is not None
+    assert all(torch.equal(tensor, trained[f"encoder.{name}"]) for name, tensor in start.weights.items())
+
+
+def test_equal_compute_counts_what_moco_costs(moco_run: Path) -> None:
+    equal = json.loads((moco_run / "run.json").read_text())["equal_compute"]
+    # A step of pre-training shows 4 samples twice, once without a gradient; one of fine-tuning shows 2 samples once.
+    assert 4 + 4 * 2 < equal["steps"] <= 4 + 4 * 4
+
+
+def test_the_contract_lists_the_images_seen_and_what_it_is(moco_run: Path) -> None:
+    contract = read_contract(cell(moco_run, "pretrain") / WEIGHTS)
+    with (cell(moco_run, "pretrain") / "cases.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert contract["architecture"] == {"network": "resnet50", "axes": 2, "features": 0, "head": "moco"}
+    assert contract["seen"] == sorted({row["hash"] for row in rows if row["split"] in ("train", "unlabelled")})
+    assert set(contract["seen"]) <= set(read_contract(cell(moco_run, "moco") / WEIGHTS)["seen"])
+
+
+def test_a_pretraining_that_saw_the_test_part_is_refused(
+    moco_run: Path, moco_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
+) -> None:
+    start, words = f"moco:{cell(moco_run, 'pretrain')}", ("--set", "data.split_seed=3")
+    assert call("finetune", moco_recipe, "--out", tmp_path / "leak", "--start", start, *words) == 2
+    assert "were trained on" in error_line()
+
+
+def test_a_finished_pretraining_is_known_as_one(moco_run: Path, tmp_path: Path) -> None:
+    folder = cell(moco_run, "pretrain")
+    assert is_finished(folder)
+    weights, contract = read_weights(folder / WEIGHTS)
+    save_weights(tmp_path / WEIGHTS, weights, contract | {"metrics": {}})
+    assert not is_finished(tmp_path)
+
+
+def test_other_labels_change_no_weight(
+    moco_run: Path, moco_recipe: Path, radiographs: Path, tmp_path: Path, call: Call
+) -> None:
+    head, *lines = radiographs.read_text().splitlines()
+    names = set(load_recipe(str(moco_recipe)).target.names)
+    places = [place for place, name in enumerate(head.split(",")) if name in names]
+    flipped = [line.split(",") for line in lines]
+    for row in flipped:
+        for place in places:
+            row[place] = {"0": "1", "1": "0"}.get(row[place], row[place])
+    table = radiographs.with_name("flipped.csv")
+    table.write_text("\n".join([head, *(",".join(row) for row in flipped)]) + "\n")
+    splits = ("--set", f"data.splits={cell(moco_run, 'pretrain') / 'cases.csv'}", "--set", f"data.source={table}")
+    assert len(places) == len(names)
+    assert call("pretrain", moco_recipe, "--out", tmp_path / "out", *splits) == 0
+    ours, theirs = (read_weights(path / WEIGHTS)[0] for path in (cell(moco_run, "pretrain"), tmp_path / "out"))
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_an_interrupted_pretraining_ends_bit_identical(moco_recipe: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(moco_recipe))
+    cases = load_cases(recipe.data).part("train")[:6]
+
+    def optimise(name: str, watch: Callable[[int, float], None] | None = None) -> dict[str, Tensor]:
+        (tmp_path / name).mkdir(exist_ok=True)
+        task = make_pretraining(recipe)
+        return (
+            Optimisation(make_fabric(recipe.device), task, recipe.pretrain, tmp_path / name)
+            .run(cases, {}, None, watch)
+            .state_dict()
+        )
+
+    whole = optimise("whole")
+    with pytest.raises(Interrupted):
+        optimise("cut", lambda step, loss: os.kill(os.getpid(), signal.SIGINT) if step == 2 else None)
+    cut = optimise("cut")
+    assert "contrast.memory_bank.bank" in whole
+    assert [name for name in whole if not torch.equal(whole[name], cut[name])] == []
+
+
+def test_a_sweep_of_its_options_trains_scratch_once(
+    moco_recipe: Path, tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("moco.temperature=0.1,0.2", "--starts", "scratch,moco")
+    assert call("sweep", moco_recipe, "--out", tmp_path / "sweep", *words) == 0
+    assert "2 combinations, 4 cells: 2 pre-trainings and 3 fine-tunings" in capsys.readouterr().err
+    assert (tmp_path / "sweep" / "moco.temperature=0.1" / "pretrain" / "fold0").is_dir()
+    assert settings_without_pretraining({"moco.queue": 8, "fit.lr": 1.0}) == {"fit.lr": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("setting", "kind", "text"),
+    [
+        ("model.network=resnet50", "mae", "which hides no patches: give --starts scratch,moco."),
+        ("model.network=vit", "moco", "but model.network is vit: give --starts scratch,mae, or --set model.network="),
+        ("probe.every=5", "moco", "probe.every 5 looks at masked autoencoders: set probe.every=0."),
+        ("pretrain.augment.min_scale=1.0", "moco", "set it below 1 (0.2 in Chen et al. 2020)."),
+        ("pretrain.batch=1", "moco", "gives its batch norms 1 sample at once: they need 2 at least."),
+    ],
+)
+def test_what_cannot_be_pretrained_is_said(moco_recipe: Path, setting: str, kind: str, text: str) -> None:
+    with pytest.raises(UserError, match=re.escape(text)):
+        check_pretrainable(load_recipe(str(moco_recipe), [setting]), f"--starts {kind}", kind)
+
+
+def test_volumes_are_refused(volume_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]) -> None:
+    words = ("target.kind=classes", "target.values=[]", "data.crop=[32,32,32]", "model.network=resnet50")
+    recipe = load_recipe(str(volume_recipe), words)
+    with pytest.raises(UserError, match=r"MoCo, which is for pictures here, but data.crop has 3 axes: give --starts"):
+        check_pretrainable(recipe, "--starts moco", "moco")
+
+
+def test_a_missing_lightly_is_said_before_any_training(
+    radiographs: Path,
+    moco_recipe: Path,
+    tmp_path: Path,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    error_line: Callable[[], str],
+) -> None:
+    monkeypatch.setattr("selfmae.models.moco.find_spec", lambda name: None)
+    words = ("--recipe", moco_recipe, "--starts", "scratch,moco", "--out", tmp_path / "run")
+    assert call("run", radiographs, *words) == 2
+    assert error_line() == 'Error: --starts moco needs lightly: run `pip install "selfmae[moco]"`.'
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("model.network=densenet121", "are of model.network resnet50, but the recipe's is densenet121"),
+        ("data.channels=[film]", "are for the channels"),
+    ],
+)
+def test_a_pretraining_of_another_network_or_channels_is_no_start(
+    moco_run: Path, moco_recipe: Path, setting: str, text: str
+) -> None:
+    with pytest.raises(UserError, match=text):
+        find_start(f"moco:{cell(moco_run, 'pretrain')}", load_recipe(str(moco_recipe), [setting]))

@@ -1,0 +1,110 @@
+"""The plan: every value with a reason, what the user gave stands, and the file is a recipe."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selfmae.data.generated.sets import write_volumes
+from selfmae.display import Display
+from selfmae.errors import UserError
+from selfmae.experiment.plan import resolve
+from selfmae.recipe import load_recipe
+
+Call = Callable[..., int]
+
+
+def test_the_file_is_the_recipe_that_a_run_uses(volume_recipe: Path, volume_run: Path) -> None:
+    assert load_recipe(str(volume_recipe)) == load_recipe(str(volume_run / "recipe.yaml"))
+
+
+def test_the_file_gives_reasons(volume_recipe: Path) -> None:
+    text = volume_recipe.read_text()
+    assert "width: 48  # given" in text
+    assert "intensity: window  # values below -500: Hounsfield units" in text
+
+
+@pytest.mark.parametrize("source", ["volumes", "radiographs"])
+def test_a_plan_without_any_setting_is_valid_and_has_a_reason_for_what_it_sets(
+    request: pytest.FixtureRequest, source: str
+) -> None:
+    path = request.getfixturevalue(source)
+    recipe, reasons, _ = resolve(str(path), "", (), Display(quiet=True))
+    assert all(crop % patch == 0 for crop, patch in zip(recipe.data.crop, recipe.model.patch, strict=True))
+    assert {"model.patch", "data.crop", "pretrain.steps", "fit.steps", "mask.ratio"} <= set(reasons)
+    assert all(reasons.values())
+
+
+def test_what_was_given_stands_and_what_depends_on_it_follows(volumes: Path) -> None:
+    recipe, reasons, _ = resolve(str(volumes), "", ["model.patch=[4, 8, 16]", "fit.steps=60"], Display(quiet=True))
+    assert recipe.model.patch == (4, 8, 16)
+    assert reasons["model.patch"] == "given"
+    assert recipe.fit.warmup_steps == 3
+    assert recipe.data.crop == (16, 16, 16)
+
+
+def test_the_one_spacing_of_all_volumes_is_held_so_that_new_images_are_resampled_to_it(tmp_path: Path) -> None:
+    write_volumes(tmp_path / "volumes", 8, 0, (16, 16, 16), spacing_mm=(2.0, 2.0, 3.0))
+    recipe, reasons, _ = resolve(str(tmp_path / "volumes"), "", (), Display(quiet=True))
+    assert recipe.data.spacing_mm == (2.0, 2.0, 3.0)
+    assert reasons["data.spacing_mm"].startswith("that of all images")
+
+
+def test_settings_go_over_a_recipe_and_a_recipe_over_the_plan(tmp_path: Path, volumes: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("fit: {steps: 50, batch: 3}\n")
+    recipe, _, _ = resolve(str(volumes), str(tmp_path / "mine.yaml"), ["fit.batch=2"], Display(quiet=True))
+    assert (recipe.fit.steps, recipe.fit.batch) == (50, 2)
+
+
+def test_nothing_is_written_over(tmp_path: Path, volumes: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.yaml").write_text("keep")
+    assert call("plan", volumes, "--out", tmp_path / "mine.yaml") == 2
+    assert "exists already, and a plan overwrites nothing: choose another file." in capsys.readouterr().err
+    assert (tmp_path / "mine.yaml").read_text() == "keep"
+
+
+def test_the_plan_is_printed(volumes: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("plan", volumes) == 0
+    out = capsys.readouterr().out
+    assert "model.patch" in out
+    assert "recognised" in out
+
+
+def test_where_no_label_was_found_the_columns_are_named_before_the_error(
+    tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.npy", "b.npy"):
+        np.save(tmp_path / name, np.random.default_rng(0).random((4, 4)))
+    (tmp_path / "list.csv").write_text("image,dx_code\na.npy,melanoma\nb.npy,nevus\n")
+    assert call("plan", tmp_path) == 2
+    out, error = capsys.readouterr()
+    assert "Note: No column of labels was found ('dx_code': " in out
+    assert error.splitlines()[-1].startswith(
+        f"Error: {tmp_path} has no labelled case, but a plan needs some: add masks"
+    )
+
+
+@pytest.mark.parametrize("source", ["volumes", "radiographs"])
+def test_a_gpu_is_given_the_length_of_training_of_the_paper(request: pytest.FixtureRequest, source: str) -> None:
+    path = request.getfixturevalue(source)
+    recipe, reasons, _ = resolve(str(path), "", ["device.accelerator=cuda"], Display(quiet=True))
+    assert (recipe.model.width, recipe.model.depth, recipe.model.heads) == (768, 12, 12)
+    assert (recipe.mask.decoder_width, recipe.mask.decoder_heads) == (384, 12)
+    assert (recipe.pretrain.lr, recipe.fit.layer_decay) == (1.5e-4, 0.75)
+    assert recipe.pretrain.steps >= 20000
+    assert recipe.fit.steps >= 4000
+    assert "Zhou et al. 2023" in reasons["fit.steps"]
+    assert "not run here" in reasons["pretrain.steps"]
+
+
+def test_heads_follow_the_width_that_was_given(volumes: Path) -> None:
+    sets = ["model.width=384", "mask.decoder_width=80"]
+    recipe, reasons, _ = resolve(str(volumes), "", sets, Display(quiet=True))
+    assert (recipe.model.heads, reasons["model.heads"]) == (6, "64 values a head")
+    assert (recipe.mask.decoder_heads, reasons["mask.decoder_heads"]) == (2, "40 values a head")
+
+
+def test_a_patch_for_images_of_another_number_of_axes_is_refused(volumes: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.patch \[8, 8\] has 2 values, but the images have 3 axes: give 3\."):
+        resolve(str(volumes), "", ["model.patch=[8,8]"], Display(quiet=True))
