@@ -35,7 +35,7 @@ from selfmae.metrics.scores import mean_score
 from selfmae.metrics.statistics import compare_paired
 from selfmae.results.verdict import compare
 from selfmae.seeds import generator
-from selfmae.weights.file import read_contract, save_weights
+from selfmae.weights.file import read_metadata, save_weights
 
 NUM_CASES, NUM_HELPFUL = 160, 1500
 SHIFT_OF_B = 1000  # of the seeds of b
@@ -96,7 +96,7 @@ def make_destroyed(out: Path, helper: Path) -> Path:
         name: tensor.flatten()[torch.randperm(tensor.numel(), generator=random)].reshape(tensor.shape)
         for name, tensor in load_file(helper).items()
     }
-    save_weights(path, weights, read_contract(helper))
+    save_weights(path, weights, read_metadata(helper))
     return path
 
 

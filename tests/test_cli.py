@@ -1,4 +1,4 @@
-"""The command line as a contract: names, options, exit codes, one line for an error, no model loaded for help."""
+"""The command line as a metadata: names, options, exit codes, one line for an error, no model loaded for help."""
 
 import errno
 import re

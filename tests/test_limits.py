@@ -88,7 +88,10 @@ def error_of(*settings: str) -> str:
         ("target.regions={none: []}", "target.regions.none [] must be some of the mask values [1, 6]"),
         ("model.mlp_ratio=0", "model.mlp_ratio is 0.0, but must be above 0"),
         ("model.decoder_features=-3", "model.decoder_features is -3, but must be at least 1"),
-        ("model.taps=[99, 1]", "model.taps [99, 1] must name 2 of the blocks 0 to 1 for model.patch [8, 8, 4], or be"),
+        (
+            "model.out_indices=[99, 1]",
+            "model.out_indices [99, 1] must name 2 of the blocks 0 to 1 for model.patch [8, 8, 4], or be",
+        ),
         ("fit.betas=[2.0, 0.5]", "fit.betas is 2.0, but must be at least 0 and below 1"),
         ("fit.patience=2", "fit.patience means nothing without fit.validate_every: set it too"),
         ("probe.patience=2", "probe.patience means nothing without probe.every: set it too"),

@@ -158,11 +158,11 @@ def _network_problems(recipe: Recipe) -> Iterator[str]:
         multiple = "0" if network in CLASSIFIERS else f"0 or a multiple of {step}"
         yield f"model.features is {model.features}, but must be {multiple} for model.network {network}"
     if len(data.crop) in (2, 3) and min(data.crop) > 0:
-        fitting = fit_crop(network, data.crop, data.spacing_mm)
-        if fitting != data.crop:
+        adaptation = fit_crop(network, data.crop, data.spacing_mm)
+        if adaptation != data.crop:
             yield (
                 f"data.crop {list(data.crop)} does not fit model.network {network}, which halves it several times: "
-                f"set for example {list(fitting)}"
+                f"set for example {list(adaptation)}"
             )
 
 
@@ -174,10 +174,13 @@ def _unetr_problems(recipe: Recipe) -> Iterator[str]:
     if any(step & (step - 1) for step in model.patch) or max(model.patch) == 1:
         yield f"model.patch {list(model.patch)} must be powers of two for UNETR, at least one of them above 1"
         return
-    num_taps = max(model.patch).bit_length() - 2
-    if model.taps and (len(model.taps) != num_taps or any(not 0 <= tap < model.depth for tap in model.taps)):
+    num_states = max(model.patch).bit_length() - 2
+    if model.out_indices and (
+        len(model.out_indices) != num_states or any(not 0 <= index < model.depth for index in model.out_indices)
+    ):
         yield (
-            f"model.taps {list(model.taps)} must name {num_taps} of the blocks 0 to {model.depth - 1} for model.patch "
+            f"model.out_indices {list(model.out_indices)} must name {num_states} of the blocks 0 to "
+            f"{model.depth - 1} for model.patch "
             f"{list(model.patch)}, or be empty"
         )
 

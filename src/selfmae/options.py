@@ -100,8 +100,8 @@ class ModelOptions(Section):
     class_token: bool = True  # False: patches only, as in MONAI's UNETR; a classifier then averages them
     norm_eps: float = 1e-6  # of the encoder's layer norms, as in timm and He et al.; MONAI's models have 1e-5
     decoder_features: int = 16  # channels of UNETR's finest level
-    taps: tuple[int, ...] = ()  # blocks, counted from 0, whose output feeds UNETR; () spreads them evenly
-    tap_norm: Literal["none", "instance"] = "none"  # of what feeds UNETR; the paper and MONAI have none
+    out_indices: tuple[int, ...] = ()  # blocks, counted from 0, whose output feeds UNETR; () spreads them evenly
+    out_norm: Literal["none", "instance"] = "none"  # of what feeds UNETR; the paper and MONAI have none
     # Others than the ViT are baselines from timm and MONAI: all above plays no part in them (MONAI's
     # UNETR has width, heads and mlp_ratio), nor do layer_decay and drop_path of `fit`.
     network: Literal[

@@ -153,7 +153,7 @@ def test_a_folder_with_other_files_is_left_alone(
             ("--set", "target.regions={all: [1, 77]}"),
             "target.regions.all [1, 77] must be some of the mask values [1, 2",
         ),
-        (("--set", "model.taps=[0, 7]"), "model.taps [0, 7] must name"),
+        (("--set", "model.out_indices=[0, 7]"), "model.out_indices [0, 7] must name"),
     ],
 )
 def test_what_cannot_be_run_is_said_before_any_training(

@@ -21,7 +21,7 @@ from selfmae.tasks import make_task
 from selfmae.train.device import make_fabric
 from selfmae.train.loop import Optimisation
 from selfmae.train.signals import Interrupted
-from selfmae.weights.file import read_contract
+from selfmae.weights.file import read_metadata
 
 Call = Callable[..., int]
 DYNUNET = ("--set", "model.network=dynunet", "--set", "model.features=4")
@@ -38,9 +38,9 @@ def test_a_baseline_runs_as_the_vit_does_and_its_report_names_it(dynunet_run: Pa
     cells = [run / "scratch" / "fold0" / "seed0" for run in (dynunet_run, volume_run)]
     assert (cells[0] / "cases.csv").read_bytes() == (cells[1] / "cases.csv").read_bytes()
     assert json.loads((dynunet_run / "verdict.json").read_text())["starts"].keys() == {"scratch"}
-    contract = read_contract(cells[0] / "model.safetensors")
-    assert contract["architecture"] == {"network": "dynunet", "axes": 3, "features": 4}
-    assert contract["grid"] == []
+    metadata = read_metadata(cells[0] / "model.safetensors")
+    assert metadata["architecture"] == {"network": "dynunet", "axes": 3, "features": 4}
+    assert metadata["grid"] == []
     page = (dynunet_run / "report.html").read_text()
     assert "The network is dynunet of MONAI. The model was trained from scratch" in page
     assert "UNETR decoder was added" not in page
@@ -154,10 +154,10 @@ def test_imagenet_fills_the_encoder_of_a_classifier(
     words = ("--start", "imagenet", "--set", "model.network=resnet50", "--set", "fit.steps=1")
     assert call("finetune", picture_recipe, "--out", tmp_path / "tuned", *words) == 0
     assert "317 tensors of the encoder loaded as they are, 1 adapted" in capsys.readouterr().err
-    where = json.loads((tmp_path / "tuned" / "where.json").read_text())
+    where = json.loads((tmp_path / "tuned" / "environment.json").read_text())
     assert where["start"]["new"] == ["head.weight", "head.bias"]
-    contract = read_contract(tmp_path / "tuned" / "model.safetensors")
-    assert contract["licence"].endswith("start: apache-2.0 (resnet50.a1_in1k)")
+    metadata = read_metadata(tmp_path / "tuned" / "model.safetensors")
+    assert metadata["licence"].endswith("start: apache-2.0 (resnet50.a1_in1k)")
 
 
 def test_a_file_of_timm_is_a_start_too(picture_recipe: Path, tmp_path: Path) -> None:

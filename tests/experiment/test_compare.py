@@ -15,7 +15,7 @@ from selfmae.files import write_table
 from selfmae.metrics.statistics import holm
 from selfmae.results.training_run import find_evaluations
 from selfmae.results.verdict import compare
-from selfmae.weights.file import read_contract, save_weights
+from selfmae.weights.file import read_metadata, save_weights
 
 Call = Callable[..., int]
 
@@ -103,9 +103,9 @@ def test_a_model_that_saw_a_test_image_is_refused(run: Path) -> None:
     folder = cell(run, "mae")
     row = next(row for row in (folder / "cases.csv").read_text().splitlines() if ",test," in row)
     name, digest = row.split(",")[0], row.split(",")[-1]
-    contract = read_contract(folder / "model.safetensors")
-    contract["seen"].append(digest)
-    save_weights(folder / "model.safetensors", load_file(folder / "model.safetensors"), contract)
+    metadata = read_metadata(folder / "model.safetensors")
+    metadata["seen"].append(digest)
+    save_weights(folder / "model.safetensors", load_file(folder / "model.safetensors"), metadata)
     with pytest.raises(UserError, match=rf"weights of mae were trained on 1 image .*\({name}\)"):
         compare([run])
 

@@ -96,8 +96,8 @@ def test_weights_that_do_not_fit_the_recipe_beside_them_are_an_error(
 
 def forget_metrics(folder: Path) -> None:
     """Make a finished training one whose last step was not reached."""
-    weights, contract = read_weights(folder / "model.safetensors")
-    save_weights(folder / "model.safetensors", weights, contract | {"metrics": {}})
+    weights, metadata = read_weights(folder / "model.safetensors")
+    save_weights(folder / "model.safetensors", weights, metadata | {"metrics": {}})
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])

@@ -33,10 +33,10 @@ def test_timm_loads_the_file_and_gives_equal_logits(tmp_path: Path, picture_run:
     recipe, ours = load_model(cell(picture_run))
     images = torch.randn(2, 1, *recipe.data.crop)
     torch.testing.assert_close(theirs.eval()(images), ours(images), rtol=1e-4, atol=1e-4)
-    assert side["contract"]["kind"] == "finetune"
+    assert side["metadata"]["kind"] == "finetune"
     assert next(iter(side)) == "input"
-    assert [*side][-1] == "contract"
-    assert [*side["contract"]][-4:] == ["chosen_on", "seen", "seen_sets", "unlisted"]  # long lists stand last
+    assert [*side][-1] == "metadata"
+    assert [*side["metadata"]][-4:] == ["chosen_on", "seen", "seen_sets", "unlisted"]  # long lists stand last
 
 
 def test_monai_loads_a_torch_file(tmp_path: Path, picture_run: Path, call: Call) -> None:

@@ -21,9 +21,9 @@ from selfmae.errors import UserError
 from selfmae.experiment.finetune import Validation, finetune_cell
 from selfmae.experiment.initialization import Start, find_start
 from selfmae.recipe import load_recipe
-from selfmae.results.exposure import Seen
+from selfmae.results.exposure import ExposureLog
 from selfmae.tasks.classify import Classify
-from selfmae.weights.file import read_contract, save_weights
+from selfmae.weights.file import read_metadata, save_weights
 
 Call = Callable[..., int]
 
@@ -34,7 +34,7 @@ def pretrained(volume_run: Path) -> Path:
 
 
 def start_of(folder: Path) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((folder / "where.json").read_text())["start"]
+    report: dict[str, Any] = json.loads((folder / "environment.json").read_text())["start"]
     return report
 
 
@@ -86,7 +86,7 @@ def test_a_scratch_start_reports_no_tensor(volume_run: Path) -> None:
 def test_what_the_start_saw_counts_as_seen(volume_run: Path) -> None:
     def seen(start: str) -> set[str]:
         with safe_open(volume_run / start / "fold0" / "seed0" / "model.safetensors", framework="np") as file:
-            return set(json.loads(file.metadata()["contract"])["seen"])
+            return set(json.loads(file.metadata()["metadata"])["seen"])
 
     assert seen("mae") == seen("scratch") | seen("pretrain")
     assert seen("pretrain") - seen("scratch")  # the unlabelled ones
@@ -168,7 +168,7 @@ def test_other_weights_of_the_same_name_are_refused(
 ) -> None:
     weights, file, out = load_file(pretrained / "model.safetensors"), tmp_path / "ours.safetensors", tmp_path / "out"
     words = ("finetune", volume_recipe, "--out", out, "--start", file, "--set", "fit.steps=1")
-    metadata = {"contract": json.dumps(read_contract(pretrained / "model.safetensors"))}
+    metadata = {"metadata": json.dumps(read_metadata(pretrained / "model.safetensors"))}
     for error, text in ((0, ""), (0, ""), (2, f"{out} was started from other weights than {file} has now: choose")):
         weights["encoder.norm.bias"] = weights["encoder.norm.bias"] + (error > 0)
         save_file(weights, file, metadata)
@@ -212,7 +212,7 @@ def test_a_recipe_for_other_channels_is_an_error(
 def test_a_foreign_file_of_weights_lists_nothing(tmp_path: Path, volume_recipe: Path, pretrained: Path) -> None:
     save_file(load_file(pretrained / "model.safetensors"), tmp_path / "plain.safetensors")
     start = find_start(str(tmp_path / "plain.safetensors"), load_recipe(str(volume_recipe)))
-    assert (start.kind, start.seen) == ("file", Seen(unlisted=frozenset({"plain.safetensors"})))
+    assert (start.kind, start.seen) == ("file", ExposureLog(unlisted=frozenset({"plain.safetensors"})))
 
 
 def test_an_undefined_validation_score_is_the_worst(picture_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,10 +132,10 @@ def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_seconds_of_several_commands_are_added(tmp_path: Path) -> None:
-    write_json(tmp_path / "where.json", {"seconds": 100.0})
+    write_json(tmp_path / "environment.json", {"seconds": 100.0})
     with pytest.raises(KeyboardInterrupt), timed(tmp_path, {"device": "cpu"}):
         raise KeyboardInterrupt
-    content = json.loads((tmp_path / "where.json").read_text())
+    content = json.loads((tmp_path / "environment.json").read_text())
     assert content["device"] == "cpu"
     assert 100 <= content["seconds"] < 101
     assert content["peak_bytes"] is None or content["peak_bytes"] > 10**7

@@ -20,7 +20,7 @@ from selfmae.planning import forecast as forecast_job
 from selfmae.planning.budget import equal_compute
 from selfmae.planning.forecast import Forecast, check_space, find_missing, forecast, show_forecast
 from selfmae.planning.measure import time_probe
-from selfmae.planning.trainings import Line, Trainings, count_trainings
+from selfmae.planning.trainings import Estimate, Trainings, count_trainings
 from selfmae.recipe import load_recipe
 
 Call = Callable[..., int]
@@ -219,7 +219,7 @@ def test_a_plan_without_space_warns_and_writes_the_recipe(
 
 
 def test_the_table_names_amounts_and_what_they_rest_on(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = (Line("disk", "prepared images", 1.25 * GB, "3 cases"), Line("time", "all", 720.0, "measured"))
+    lines = (Estimate("disk", "prepared images", 1.25 * GB, "3 cases"), Estimate("time", "all", 720.0, "measured"))
     show_forecast(Forecast(lines, no_memory=("Too little.",)), Display(stdout=True))
     out = capsys.readouterr().out
     assert "disk, prepared images   1.2 GB" in out

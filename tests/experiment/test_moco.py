@@ -23,7 +23,7 @@ from selfmae.tasks import make_pretraining
 from selfmae.train.device import make_fabric
 from selfmae.train.loop import Optimisation
 from selfmae.train.signals import Interrupted
-from selfmae.weights.file import read_contract, read_weights, save_weights
+from selfmae.weights.file import read_metadata, read_weights, save_weights
 
 pytest.importorskip("lightly", reason='lightly is not installed: pip install "selfmae[moco]"')
 
@@ -74,7 +74,7 @@ def test_the_plan_has_the_papers_settings_and_a_queue_for_few_images(moco_recipe
 def test_a_run_pretrains_and_compares_and_its_report_says_how(moco_run: Path) -> None:
     verdict = json.loads((moco_run / "verdict.json").read_text())
     assert verdict["starts"].keys() == {"scratch", "moco", "scratch+"}
-    start = json.loads((cell(moco_run, "moco") / "where.json").read_text())["start"]
+    start = json.loads((cell(moco_run, "moco") / "environment.json").read_text())["start"]
     assert (start["kind"], start["layout"], start["new"]) == ("moco", "SelfMAE resnet50", ["head.weight", "head.bias"])
     page = (moco_run / "report.html").read_text()
     assert "It was pre-trained with MoCo v2 (Chen et al. 2020; 8 keys in the queue) on " in page
@@ -98,12 +98,12 @@ def test_equal_compute_counts_what_moco_costs(moco_run: Path) -> None:
 
 
 def test_the_contract_lists_the_images_seen_and_what_it_is(moco_run: Path) -> None:
-    contract = read_contract(cell(moco_run, "pretrain") / WEIGHTS)
+    metadata = read_metadata(cell(moco_run, "pretrain") / WEIGHTS)
     with (cell(moco_run, "pretrain") / "cases.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert contract["architecture"] == {"network": "resnet50", "axes": 2, "features": 0, "head": "moco"}
-    assert contract["seen"] == sorted({row["hash"] for row in rows if row["split"] in ("train", "unlabelled")})
-    assert set(contract["seen"]) <= set(read_contract(cell(moco_run, "moco") / WEIGHTS)["seen"])
+    assert metadata["architecture"] == {"network": "resnet50", "axes": 2, "features": 0, "head": "moco"}
+    assert metadata["seen"] == sorted({row["hash"] for row in rows if row["split"] in ("train", "unlabelled")})
+    assert set(metadata["seen"]) <= set(read_metadata(cell(moco_run, "moco") / WEIGHTS)["seen"])
 
 
 def test_a_pretraining_that_saw_the_test_part_is_refused(
@@ -117,8 +117,8 @@ def test_a_pretraining_that_saw_the_test_part_is_refused(
 def test_a_finished_pretraining_is_known_as_one(moco_run: Path, tmp_path: Path) -> None:
     folder = cell(moco_run, "pretrain")
     assert is_finished(folder)
-    weights, contract = read_weights(folder / WEIGHTS)
-    save_weights(tmp_path / WEIGHTS, weights, contract | {"metrics": {}})
+    weights, metadata = read_weights(folder / WEIGHTS)
+    save_weights(tmp_path / WEIGHTS, weights, metadata | {"metrics": {}})
     assert not is_finished(tmp_path)
 
 

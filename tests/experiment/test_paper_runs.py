@@ -22,11 +22,11 @@ from selfmae.recipe import find_recipe, read_reasons
 
 Call = Callable[..., int]
 
-# The smallest encoder that still has the taps of UNETR's four levels.
+# The smallest encoder that still has the out_indices of UNETR's four levels.
 MODEL = {"model.width": 24, "model.depth": 4, "model.heads": 2, "mask.decoder_width": 24, "mask.decoder_depth": 1}
 STEPS = {"mask.decoder_heads": 2, "pretrain.steps": 2, "pretrain.batch": 4, "fit.steps": 2, "fit.batch": 4}
 SHORT = {"steps": 2, "batch": 1, "warmup_steps": 0}
-VOLUME = {"data.crop": [32, 32, 32], "model.taps": [1, 2, 3], "model.decoder_features": 4}
+VOLUME = {"data.crop": [32, 32, 32], "model.out_indices": [1, 2, 3], "model.decoder_features": 4}
 RUNS = ("btcv:released", "btcv:fixed", "brats:released", "brats:fixed", "chestxray14:released", "chestxray14:fixed")
 
 
@@ -186,7 +186,7 @@ def test_a_recipe_runs_at_full_model_size(
     cells = {
         place: tmp_path / "out" / place / "fold0" / "seed0" for place in ("pretrain", "scratch", "imagenet", "mae")
     }
-    where = {place: json.loads((cell / "where.json").read_text()) for place, cell in cells.items()}
+    where = {place: json.loads((cell / "environment.json").read_text()) for place, cell in cells.items()}
     assert where["mae"]["num_parameters"] / 1e6 == pytest.approx(millions, abs=5e-4)
     assert (where["mae"]["start"]["loaded"], where["mae"]["start"]["adapted"]) == (150, {})
     assert "patch_embed.proj.weight" in where["imagenet"]["start"]["adapted"]

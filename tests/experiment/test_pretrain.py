@@ -57,10 +57,10 @@ def test_the_command_makes_the_weights_that_a_run_makes(
 
 def test_only_training_and_unlabelled_images_are_seen(pretrained: Path) -> None:
     with safe_open(pretrained / WEIGHTS, framework="np") as file:
-        contract = json.loads(file.metadata()["contract"])
+        metadata = json.loads(file.metadata()["metadata"])
     rows = splits_of(pretrained).values()
-    assert contract["kind"] == "pretrain"
-    assert contract["seen"] == sorted(row["hash"] for row in rows if row["split"] in ("train", "unlabelled"))
+    assert metadata["kind"] == "pretrain"
+    assert metadata["seen"] == sorted(row["hash"] for row in rows if row["split"] in ("train", "unlabelled"))
     assert {row["split"] for row in rows} == {"train", "val", "test", "unlabelled"}
 
 
@@ -130,7 +130,7 @@ def test_a_finished_pretraining_stays_as_it_is(
 def test_the_unlabelled_images_can_be_left_out(tmp_path: Path, volume_recipe: Path, call: Call) -> None:
     words = ("pretrain", volume_recipe, "--out", tmp_path / "out", "--set", "data.pretrain_on=[train]")
     assert call(*words) == 0
-    assert json.loads((tmp_path / "out" / "where.json").read_text())["num_seen"] == 6
+    assert json.loads((tmp_path / "out" / "environment.json").read_text())["num_seen"] == 6
 
 
 def test_a_part_without_images_is_an_error(
@@ -192,7 +192,7 @@ def test_a_probe_of_labels_opens_none_of_val_and_test_cases(
     sets = (word for text in words for word in ("--set", text))
     assert call("pretrain", volume_recipe, "--out", tmp_path / "out", *sets) == 0
     assert all(0 <= look["probe"] <= 1 for look in looks_of(tmp_path / "out"))
-    counts = json.loads((tmp_path / "out" / "where.json").read_text())["probe"]
+    counts = json.loads((tmp_path / "out" / "environment.json").read_text())["probe"]
     numbers = {part: list(parts.values()).count(part) for part in ("train", "val")}
     assert counts == dict(zip(("num_held_out", "num_labelled"), (numbers["val"], numbers["train"]), strict=True)) | {
         "num_held_out_patients": numbers["val"],

@@ -18,7 +18,7 @@ from selfmae.data.generated.sets import write_volumes
 Call = Callable[..., int]
 Bytes = Callable[..., dict[str, bytes]]
 
-COMMON = {"recipe.yaml", "cases.csv", "where.json", "steps.jsonl", "last.ckpt", "model.safetensors"}
+COMMON = {"recipe.yaml", "cases.csv", "environment.json", "steps.jsonl", "last.ckpt", "model.safetensors"}
 SCORED = {"rows-val.csv", "rows-test.csv", "summary-val.json", "summary-test.json"}
 PREDICTED = {"figures/examples.npz"}
 RESULTS = ("model.safetensors", "rows-val.csv", "rows-test.csv", "summary-val.json", "summary-test.json")
@@ -32,7 +32,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def seen_by(folder: Path) -> set[str]:
     with safe_open(folder / "model.safetensors", framework="np") as file:
-        return set(json.loads(file.metadata()["contract"])["seen"])
+        return set(json.loads(file.metadata()["metadata"])["seen"])
 
 
 def check_folder(run: Path, files: dict[str, bytes], scored: set[str]) -> None:
@@ -66,7 +66,7 @@ def check_verdict(run: Path, metric: str) -> None:
         "p_holm",
         "num_cases",
         "num_patients",
-        "num_deciding",
+        "effective_n",
         "num_seeds",
         "verdict",
         "mean_a",
@@ -247,7 +247,7 @@ def test_a_file_of_weights_is_a_start_named_by_its_stem(
     words = ("--starts", f"scratch, {weights}", *small_volumes)
     assert call("run", volumes, "--out", tmp_path / "out", *words) == 0
     assert list(json.loads((tmp_path / "out" / "verdict.json").read_text())["starts"]) == ["ours", "scratch"]
-    report = json.loads((tmp_path / "out/ours/fold0/seed0/where.json").read_text())["start"]
+    report = json.loads((tmp_path / "out/ours/fold0/seed0/environment.json").read_text())["start"]
     assert (report["kind"], report["name"]) == ("file", "ours")
 
 

@@ -51,9 +51,9 @@ def test_scores_are_those_that_overlap_says_in_the_files_of_a_model(masks: tuple
     ]
     assert summary["metrics"]["dice_per_case"] == 0.875
     assert json.loads((tmp_path / "tool" / "summary-test.json").read_text()) == summary
-    where = json.loads((tmp_path / "tool" / "where.json").read_text())
+    where = json.loads((tmp_path / "tool" / "environment.json").read_text())
     assert where["start"] == {"kind": "score", "name": "tool"}
-    assert str(tmp_path) not in (tmp_path / "tool" / "where.json").read_text()
+    assert str(tmp_path) not in (tmp_path / "tool" / "environment.json").read_text()
 
 
 def test_predictions_of_our_own_model_get_the_scores_of_its_evaluation(
@@ -110,7 +110,7 @@ def test_masks_are_paired_with_the_first_seed_of_a_run(volume_run: Path, tmp_pat
     tool.mkdir()
     for name in ("rows-test.csv", "summary-test.json"):
         shutil.copy(cell / name, tool)
-    (tool / "where.json").write_text(json.dumps({"start": {"kind": "score", "name": "scratch"}}))
+    (tool / "environment.json").write_text(json.dumps({"start": {"kind": "score", "name": "scratch"}}))
     verdict = compare([run, tool])
     assert list(verdict["starts"]) == ["scratch (vit)", "scratch (masks)"]
     assert verdict["pairs"][0]["num_seeds"] == 1

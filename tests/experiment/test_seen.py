@@ -19,19 +19,19 @@ from selfmae.recipe import load_recipe
 from selfmae.report.sweep import build_sweep_page
 from selfmae.results.exposure import (
     NUM_KEPT,
-    Seen,
-    SeenSet,
+    ExposureLog,
+    SetExposure,
     check_unseen,
     digest,
+    exposure_in,
+    exposure_of,
     find_leaks,
     read_header,
-    seen_in,
-    seen_of,
     set_name,
 )
 from selfmae.results.sweep_results import gather, save_sweep, show_sweep
 from selfmae.results.verdict import compare
-from selfmae.weights.file import read_contract, save_weights
+from selfmae.weights.file import read_metadata, save_weights
 
 Call = Callable[..., int]
 
@@ -52,20 +52,22 @@ def run(volume_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(volume_run, tmp_path / "run"))
 
 
-def known(images: str = "", patients: str = "", choice: str = "", choice_patients: str = "", name: str = "") -> Seen:
+def known(
+    images: str = "", patients: str = "", choice: str = "", choice_patients: str = "", name: str = ""
+) -> ExposureLog:
     """Return what was seen of one data set, each as names between spaces."""
     digests = [frozenset(map(digest, text.split())) for text in (patients, choice_patients)]
-    found = SeenSet(frozenset(images.split()), *digests)
-    return Seen(frozenset(images.split()), frozenset(choice.split()), {digest(name): found})
+    found = SetExposure(frozenset(images.split()), *digests)
+    return ExposureLog(frozenset(images.split()), frozenset(choice.split()), {digest(name): found})
 
 
 def add_to_contract(folder: Path, key: str, value: str) -> None:
     """Let a model have seen something: an image under "seen" or "chosen_on", a patient under a key of its set."""
     path = folder / "model.safetensors"
-    contract = read_contract(path)
-    place = contract if key in contract else next(iter(contract["seen_sets"].values()))
+    metadata = read_metadata(path)
+    place = metadata if key in metadata else next(iter(metadata["seen_sets"].values()))
     place[key] = [*place[key], value]
-    save_weights(path, load_file(path), contract)
+    save_weights(path, load_file(path), metadata)
 
 
 def row_of(folder: Path, split: str) -> dict[str, str]:
@@ -83,7 +85,7 @@ def row_of(folder: Path, split: str) -> dict[str, str]:
         (known(choice_patients="p2 p3", name="set"), {"choice_patient": ["c"]}),
     ],
 )
-def test_held_out_cases_are_known_by_image_and_by_patient(seen: Seen, leaks: dict[str, list[str]]) -> None:
+def test_held_out_cases_are_known_by_image_and_by_patient(seen: ExposureLog, leaks: dict[str, list[str]]) -> None:
     assert find_leaks(seen, ROWS, "set") == leaks
 
 
@@ -115,21 +117,21 @@ def test_a_data_set_is_named_by_its_folder_or_its_archive(source: str, name: str
 
 def test_weights_may_know_training_images_but_no_others(source: Source) -> None:
     train, test = source.cases.part("train"), source.cases.part("test")[0]
-    assert check_unseen(source, seen_of(source, train, source.cases.part("val")), "x") == []
+    assert check_unseen(source, exposure_of(source, train, source.cases.part("val")), "x") == []
     with pytest.raises(UserError, match=rf"weights of x were trained on 1 image .* \({test.id}\): the score would be"):
-        check_unseen(source, Seen(frozenset([source.hashes[test.id]])), "x")
+        check_unseen(source, ExposureLog(frozenset([source.hashes[test.id]])), "x")
 
 
 def test_what_is_allowed_is_told(source: Source) -> None:
     val = source.cases.part("val")
-    (sentence,) = check_unseen(replace(source, transductive=True), seen_of(source, val, ()), "x")
+    (sentence,) = check_unseen(replace(source, transductive=True), exposure_of(source, val, ()), "x")
     assert sentence.startswith("The weights of x were trained on ")
     assert sentence.endswith(f"({', '.join(case.id for case in val[:3])}).")
 
 
 def test_a_contract_lists_patients_without_naming_them(volume_run: Path) -> None:
     folder = volume_run / "mae" / "fold0" / "seed0"
-    seen = seen_in(read_header(folder / "model.safetensors"))
+    seen = exposure_in(read_header(folder / "model.safetensors"))
     rows = read_table(folder / "cases.csv")
     (found,) = seen.sets.values()
     assert found.patients == {digest(row["patient"]) for row in rows if row["split"] in ("train", "unlabelled")}
@@ -139,7 +141,7 @@ def test_a_contract_lists_patients_without_naming_them(volume_run: Path) -> None
 
 def test_the_contract_reads_the_same_without_torch(volume_run: Path) -> None:
     path = volume_run / "mae" / "fold0" / "seed0" / "model.safetensors"
-    assert read_header(path) == read_contract(path)
+    assert read_header(path) == read_metadata(path)
 
 
 @pytest.mark.parametrize("key", ["patients", "chosen_on_patients"])

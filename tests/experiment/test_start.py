@@ -14,8 +14,8 @@ from selfmae.display import Display
 from selfmae.experiment import initialization as start_module
 from selfmae.experiment.initialization import Start, find_start, say_start
 from selfmae.recipe import load_recipe
-from selfmae.results.exposure import Seen
-from selfmae.weights.file import read_contract
+from selfmae.results.exposure import ExposureLog
+from selfmae.weights.file import read_metadata
 
 Call = Callable[..., int]
 
@@ -30,7 +30,7 @@ def vit(tmp_path: Path) -> Path:
 
 
 def report_of(folder: Path) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((folder / "where.json").read_text())["start"]
+    report: dict[str, Any] = json.loads((folder / "environment.json").read_text())["start"]
     return report
 
 
@@ -51,8 +51,8 @@ def test_pretraining_continues_from_weights_of_images(
     for name, tensor in load_file(vit).items():
         if name.startswith("blocks"):
             torch.testing.assert_close(ours[f"encoder.{name}"], tensor, atol=1e-6, rtol=0)
-    contract = read_contract(tmp_path / "out" / "model.safetensors")
-    assert (contract["start"], contract["unlisted"]) == (str(vit), ["vit.safetensors"])
+    metadata = read_metadata(tmp_path / "out" / "model.safetensors")
+    assert (metadata["start"], metadata["unlisted"]) == (str(vit), ["vit.safetensors"])
 
 
 def test_what_a_file_of_another_tool_has_seen_stays_unknown_for_all_that_begins_from_it(
@@ -119,8 +119,8 @@ def test_pretraining_refuses_weights_that_saw_a_test_image(
 
     folder = picture_run / "pretrain" / "fold0" / "seed0"
     row = next(row for row in (folder / "cases.csv").read_text().splitlines() if ",test," in row)
-    weights, contract = read_weights(folder / "model.safetensors")
-    save_weights(tmp_path / "leaky.safetensors", weights, contract | {"seen": [row.split(",")[-1]]})
+    weights, metadata = read_weights(folder / "model.safetensors")
+    save_weights(tmp_path / "leaky.safetensors", weights, metadata | {"seen": [row.split(",")[-1]]})
     words = ("--start", tmp_path / "leaky.safetensors")
     assert call("pretrain", picture_recipe, "--out", tmp_path / "out", *words) == 2
     assert "were trained on 1 image of this split's val or test part" in error_line()
@@ -150,7 +150,7 @@ def test_timms_weights_bring_their_licence(
     sets = ("model.width=192", "model.depth=12", "model.heads=3")
     start = find_start(text, load_recipe(str(picture_recipe), sets))
     assert asked[0].startswith(name)
-    assert (start.kind, start.seen) == (text.partition(":")[0], Seen())
+    assert (start.kind, start.seen) == (text.partition(":")[0], ExposureLog())
     assert start.licence == f"some-licence ({asked[0]})"
 
 

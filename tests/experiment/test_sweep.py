@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from selfmae.experiment import pretrain, sweep
-from selfmae.weights.file import read_contract, read_weights
+from selfmae.weights.file import read_metadata, read_weights
 
 Call = Callable[..., int]
 Bytes = Callable[..., dict[str, bytes]]
@@ -110,7 +110,7 @@ def test_a_pretraining_is_shared_by_shares_of_the_labels_and_val_and_test_never_
     assert len({(cell / "cases.csv").read_bytes() for cell in cells}) == 1
     with (cells[0] / "cases.csv").open(newline="") as file:
         parts = {row["hash"]: row["split"] for row in csv.DictReader(file)}
-    seen = [set(read_contract(cell / "model.safetensors")["seen"]) for cell in cells]
+    seen = [set(read_metadata(cell / "model.safetensors")["seen"]) for cell in cells]
     assert all(parts[item] in ("train", "unlabelled", "val") for item in seen[0])
     steps = [(cell / "model.safetensors").read_bytes() for cell in cells]
     assert len(set(steps)) == 3

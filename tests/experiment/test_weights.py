@@ -1,4 +1,4 @@
-"""`selfmae weights`: the contract of our own files, the layout of foreign ones, and no code of a file is run."""
+"""`selfmae weights`: the metadata of our own files, the layout of foreign ones, and no code of a file is run."""
 
 import json
 import stat
@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from selfmae.experiment.metadata import recipe_hash
 from selfmae.recipe import as_content, load_recipe
-from selfmae.weights.file import read_contract
+from selfmae.weights.file import read_metadata
 
 Call = Callable[..., int]
 CONTRACT = {
@@ -58,10 +58,10 @@ def cell(run: Path, start: str) -> Path:
 
 def test_a_fine_tuned_model_explains_itself(volume_run: Path, told: Callable[..., Any]) -> None:
     folder = cell(volume_run, "mae")
-    contract, recipe = told(folder / "model.safetensors")["contract"], load_recipe(str(folder / "recipe.yaml"))
-    assert set(contract) == CONTRACT
-    assert contract["kind"] == "finetune"
-    assert contract["architecture"] == {
+    metadata, recipe = told(folder / "model.safetensors")["metadata"], load_recipe(str(folder / "recipe.yaml"))
+    assert set(metadata) == CONTRACT
+    assert metadata["kind"] == "finetune"
+    assert metadata["architecture"] == {
         "encoder": "Vision Transformer",
         "axes": 3,
         "patch": [8, 8, 8],
@@ -73,30 +73,30 @@ def test_a_fine_tuned_model_explains_itself(volume_run: Path, told: Callable[...
         "norm_eps": 1e-06,
         "head": "unetr",
     }
-    assert (contract["crop"], contract["grid"], contract["orientation"]) == ([16, 16, 16], [2, 2, 2], "RAS")
-    assert contract["channels"] == list(recipe.data.channels)
-    assert contract["spacing_mm"] == list(recipe.data.spacing_mm)
-    assert contract["intensity"]["intensity"] == recipe.data.intensity
-    assert contract["target"]["names"] == list(recipe.target.names)
-    assert contract["recipe"] == as_content(recipe)
-    assert contract["recipe_hash"] == recipe_hash(recipe)
-    assert contract["start_layout"] == "SelfMAE"
-    assert contract["versions"] == json.loads((folder / "where.json").read_text())["versions"]
+    assert (metadata["crop"], metadata["grid"], metadata["orientation"]) == ([16, 16, 16], [2, 2, 2], "RAS")
+    assert metadata["channels"] == list(recipe.data.channels)
+    assert metadata["spacing_mm"] == list(recipe.data.spacing_mm)
+    assert metadata["intensity"]["intensity"] == recipe.data.intensity
+    assert metadata["target"]["names"] == list(recipe.target.names)
+    assert metadata["recipe"] == as_content(recipe)
+    assert metadata["recipe_hash"] == recipe_hash(recipe)
+    assert metadata["start_layout"] == "SelfMAE"
+    assert metadata["versions"] == json.loads((folder / "environment.json").read_text())["versions"]
 
 
 @pytest.mark.parametrize("start", ["scratch", "mae"])
 def test_the_scores_of_both_parts_stand_in_the_weights(picture_run: Path, start: str) -> None:
     folder = cell(picture_run, start)
     metrics = {part: json.loads((folder / f"summary-{part}.json").read_text())["metrics"] for part in ("val", "test")}
-    assert read_contract(folder / "model.safetensors")["metrics"] == metrics
+    assert read_metadata(folder / "model.safetensors")["metrics"] == metrics
 
 
 def test_a_pretrained_encoder_holds_its_last_loss_and_no_label(volume_run: Path) -> None:
     folder = cell(volume_run, "pretrain")
-    contract = read_contract(folder / "model.safetensors")
+    metadata = read_metadata(folder / "model.safetensors")
     last = json.loads((folder / "steps.jsonl").read_text().splitlines()[-1])
-    assert contract["metrics"] == {"train": {"loss": last["loss"]}}
-    assert (contract["target"], contract["architecture"]["head"]) == ({}, "mae")
+    assert metadata["metrics"] == {"train": {"loss": last["loss"]}}
+    assert (metadata["target"], metadata["architecture"]["head"]) == ({}, "mae")
 
 
 def test_scores_that_an_interruption_kept_out_are_added(
@@ -108,9 +108,9 @@ def test_scores_that_an_interruption_kept_out_are_added(
         patch.setattr(finetune, "record_metrics", lambda folder: None)
         assert call("finetune", picture_recipe, "--out", tmp_path / "out") == 0
     path = tmp_path / "out" / "model.safetensors"
-    assert read_contract(path)["metrics"] == {}
+    assert read_metadata(path)["metrics"] == {}
     assert call("finetune", picture_recipe, "--out", tmp_path / "out") == 0
-    assert set(read_contract(path)["metrics"]) == {"val", "test"}
+    assert set(read_metadata(path)["metrics"]) == {"val", "test"}
 
 
 def test_the_recipes_hash_depends_on_what_decides_the_weights_only(picture_recipe: Path) -> None:
@@ -125,9 +125,9 @@ def test_the_recipes_hash_depends_on_what_decides_the_weights_only(picture_recip
 def test_the_licence_names_what_is_known(tmp_path: Path, picture_recipe: Path, call: Call) -> None:
     assert call("finetune", picture_recipe, "--out", tmp_path / "a", "--set", "data.licence=CC BY 4.0") == 0
     weights = tmp_path / "a" / "model.safetensors"
-    assert read_contract(weights)["licence"] == "images: CC BY 4.0"
+    assert read_metadata(weights)["licence"] == "images: CC BY 4.0"
     assert call("finetune", picture_recipe, "--out", tmp_path / "b", "--start", weights) == 0
-    licence = read_contract(tmp_path / "b" / "model.safetensors")["licence"]
+    licence = read_metadata(tmp_path / "b" / "model.safetensors")["licence"]
     assert licence == "images: not stated; start: images: CC BY 4.0"
 
 
@@ -163,7 +163,7 @@ def test_a_foreign_file_is_recognised(tmp_path: Path, told: Callable[..., Any], 
     path = tmp_path / f"vit.{ending}"
     (torch.save if ending == "pth" else save_file)(weights, path)
     found = told(path)
-    assert (found["layout"], found["written_by"], found["contract"]) == ("timm ViT", "another tool", {})
+    assert (found["layout"], found["written_by"], found["metadata"]) == ("timm ViT", "another tool", {})
     assert found["num_tensors"] == len(weights) == len(found["tensors"])
     assert found["num_parameters"] == sum(tensor.numel() for tensor in weights.values())
     assert found["tensors"]["patch_embed.proj.weight"] == ["float32", 48, 3, 4, 4]

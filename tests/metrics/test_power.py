@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from selfmae.metrics.power import MOST_PATIENTS, Errors, half_width, what_it_takes
+from selfmae.metrics.power import MAX_PATIENTS, StandardErrors, half_width, what_it_takes
 from selfmae.metrics.scores import mean_score
 from selfmae.metrics.statistics import Comparison, compare_paired
 
@@ -17,8 +17,8 @@ def draw(num_patients: int, num_seeds: int, difference: float, seed: int = 0) ->
     return compare_paired(a, [mean_score(x) for x in changes], [f"p{i}" for i in range(num_patients)], seed=0)
 
 
-def errors_of(found: Comparison) -> Errors:
-    return Errors(found.patient_error, found.seed_error, found.num_patients, found.num_seeds)
+def errors_of(found: Comparison) -> StandardErrors:
+    return StandardErrors(found.patient_error, found.seed_error, found.num_patients, found.num_seeds)
 
 
 def test_the_errors_are_those_of_patients_and_of_seeds() -> None:
@@ -36,7 +36,7 @@ def test_the_foreseen_interval_is_as_wide_as_the_computed_one(num_patients: int,
 
 
 def test_with_as_many_more_it_can_be_told_and_with_one_less_not() -> None:
-    errors = Errors(patients=0.01, seeds=0.004, num_patients=25, num_seeds=3)
+    errors = StandardErrors(patients=0.01, seeds=0.004, num_patients=25, num_seeds=3)
     seeds, patients = what_it_takes(0.024, errors)
     assert seeds is not None
     assert patients is not None
@@ -55,24 +55,24 @@ def test_what_the_advice_says_happens() -> None:
 
 
 def test_more_of_one_kind_cannot_mend_the_noise_of_the_other() -> None:
-    assert what_it_takes(0.01, Errors(patients=0.02, seeds=0.001, num_patients=25, num_seeds=3))[0] is None
-    assert what_it_takes(0.01, Errors(patients=0.001, seeds=0.02, num_patients=25, num_seeds=3))[1] is None
+    assert what_it_takes(0.01, StandardErrors(patients=0.02, seeds=0.001, num_patients=25, num_seeds=3))[0] is None
+    assert what_it_takes(0.01, StandardErrors(patients=0.001, seeds=0.02, num_patients=25, num_seeds=3))[1] is None
 
 
 def test_of_one_seed_nothing_is_known_about_more_seeds() -> None:
-    seeds, patients = what_it_takes(0.01, Errors(patients=0.01, seeds=0.0, num_patients=25, num_seeds=1))
+    seeds, patients = what_it_takes(0.01, StandardErrors(patients=0.01, seeds=0.0, num_patients=25, num_seeds=1))
     assert seeds is None
     assert patients == pytest.approx(25 * 3, abs=5)  # twice as narrow: four times as many in all
 
 
 def test_no_number_tells_of_no_difference() -> None:
-    assert what_it_takes(0.0, Errors(0.01, 0.01, 25, 3)) == (None, None)
-    assert what_it_takes(1e-6, Errors(0.01, 0.01, 25, 3)) == (None, None)
-    assert MOST_PATIENTS > 25
+    assert what_it_takes(0.0, StandardErrors(0.01, 0.01, 25, 3)) == (None, None)
+    assert what_it_takes(1e-6, StandardErrors(0.01, 0.01, 25, 3)) == (None, None)
+    assert MAX_PATIENTS > 25
 
 
 def test_a_stricter_level_takes_more() -> None:
-    errors = Errors(patients=0.01, seeds=0.001, num_patients=25, num_seeds=3)
+    errors = StandardErrors(patients=0.01, seeds=0.001, num_patients=25, num_seeds=3)
     loose, strict = what_it_takes(0.015, errors)[1], what_it_takes(0.015, errors, 0.05 / 3)[1]
     assert loose is not None
     assert strict is not None

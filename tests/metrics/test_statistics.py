@@ -199,7 +199,7 @@ def test_few_positive_cases_among_many_do_not_tell_equally_good_models_apart(num
 
 def test_a_single_positive_patient_gives_an_auc_no_interval() -> None:
     done = compare_paired(*one_finding(1, 30, np.random.default_rng(0)), names(31), 0, 200)
-    assert (done.num_deciding, done.ci95, done.p, done.verdict) == (1, None, None, "cannot tell")
+    assert (done.effective_n, done.ci95, done.p, done.verdict) == (1, None, None, "cannot tell")
 
 
 def test_the_patients_that_have_a_label_decide_its_score_not_all() -> None:

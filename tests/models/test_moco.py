@@ -127,8 +127,8 @@ def test_the_encoder_reaches_resnet50_whole(make_recipe: MakeRecipe) -> None:
         make_recipe((32, 32), (8, 8), network="resnet50"), target=TargetOptions("classes", ("well", "ill"))
     )
     trained = MomentumContrast("resnet50", 1, OPTIONS, 0.9)
-    contract = {"recipe": {"model": {"network": "resnet50"}}, "channels": ["c0"]}
-    fitted = fit_own_weights(trained.state_dict(), contract, recipe, "moco")
+    metadata = {"recipe": {"model": {"network": "resnet50"}}, "channels": ["c0"]}
+    fitted = fit_own_weights(trained.state_dict(), metadata, recipe, "moco")
     model = build_network(recipe)
     assert load_encoder(model, fitted.weights) == ("head.weight", "head.bias")
     ours, theirs = model.encoder.state_dict(), trained.encoder.state_dict()  # type: ignore[union-attr]

@@ -20,7 +20,7 @@ class EncoderOfOurs(nn.Module):
         super().__init__()
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        features = self.encoder(images, taps=range(12))
+        features = self.encoder(images, out_indices=range(12))
         return features.tokens[:, 1:], [state[:, 1:] for state in features.hidden]
 
 
@@ -90,25 +90,25 @@ def test_skip_paths_grow_from_the_patch_grid_to_their_level_coarse_first() -> No
     patch = (4, 2, 8)
     model = UNETR(ModelOptions(patch, width=24, depth=2, heads=2, decoder_features=2), 1, (8, 4, 16), 2)
     strides = level_strides(patch)
-    for level, skip in enumerate(model.skips, start=1):
-        grown = [part.stride for part in skip.modules() if isinstance(part, nn.ConvTranspose3d)]
+    for level, drop_path_scale in enumerate(model.skip_connections, start=1):
+        grown = [part.stride for part in drop_path_scale.modules() if isinstance(part, nn.ConvTranspose3d)]
         assert grown == strides[level:][::-1]
 
 
 def test_taps_follow_the_released_code_unless_named() -> None:
     options = ModelOptions((16, 16), width=48, heads=3)
-    assert UNETR(options, 1, (32, 32), 2).taps == (3, 6, 9)
-    paper = ModelOptions((16, 16), width=48, heads=3, taps=(2, 5, 8))
-    assert UNETR(paper, 1, (32, 32), 2).taps == (2, 5, 8)
+    assert UNETR(options, 1, (32, 32), 2).out_indices == (3, 6, 9)
+    paper = ModelOptions((16, 16), width=48, heads=3, out_indices=(2, 5, 8))
+    assert UNETR(paper, 1, (32, 32), 2).out_indices == (2, 5, 8)
 
 
 def test_the_first_tap_feeds_the_finest_skip() -> None:
-    model = UNETR(ModelOptions((4, 4), width=48, depth=2, heads=3, decoder_features=4, taps=(0,)), 1, (8, 8), 2)
+    model = UNETR(ModelOptions((4, 4), width=48, depth=2, heads=3, decoder_features=4, out_indices=(0,)), 1, (8, 8), 2)
     seen: list[Tensor] = []
-    model.skips[0].register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    model.skip_connections[0].register_forward_hook(lambda _, given, __: seen.append(given[0]))
     images = torch.randn(1, 1, 8, 8)
     model(images)
-    first = model.encoder(images, taps=(0,)).hidden[0]
+    first = model.encoder(images, out_indices=(0,)).hidden[0]
     assert torch.equal(seen[0], first[:, 1:].transpose(1, 2).reshape(1, 48, 2, 2))
 
 
@@ -135,18 +135,19 @@ def test_a_patch_that_is_no_power_of_two_is_named(patch: tuple[int, ...]) -> Non
     )
 
 
-@pytest.mark.parametrize("taps", [(1,), (0, 1, 4), (-1, 0, 1)])
-def test_taps_that_do_not_fit_are_named(taps: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("out_indices", [(1,), (0, 1, 4), (-1, 0, 1)])
+def test_taps_that_do_not_fit_are_named(out_indices: tuple[int, ...]) -> None:
     with pytest.raises(UserError) as error:
-        UNETR(ModelOptions((16, 16), width=48, depth=4, heads=3, taps=taps), 1, (32, 32), 2)
+        UNETR(ModelOptions((16, 16), width=48, depth=4, heads=3, out_indices=out_indices), 1, (32, 32), 2)
     assert str(error.value) == (
-        f"model.taps {list(taps)} must name 3 of the blocks 0 to 3 for model.patch [16, 16]: name as many, or leave it "
+        f"model.out_indices {list(out_indices)} must name 3 of the blocks 0 to 3 for model.patch [16, 16]: name "
+        "as many, or leave it "
         "empty."
     )
 
 
 def test_normed_taps_do_not_depend_on_the_size_of_the_hidden_states() -> None:
-    options = ModelOptions((4, 4, 4), width=24, depth=2, heads=2, decoder_features=4, tap_norm="instance")
+    options = ModelOptions((4, 4, 4), width=24, depth=2, heads=2, decoder_features=4, out_norm="instance")
     model = UNETR(options, 1, (8, 8, 8), 2).eval()
     tokens = torch.randn(2, 9, 24)
     grid = model._as_grid(tokens)

@@ -23,7 +23,7 @@ def test_the_encoder_gives_the_features_of_timm_with_timms_weights() -> None:
     ours = Encoder(SMALL, 3, (16, 24))
     ours.load_state_dict(theirs.state_dict(), strict=True)
     images = torch.randn(2, 3, 16, 24)
-    features = ours(images, taps=(0, 2))
+    features = ours(images, out_indices=(0, 2))
     torch.testing.assert_close(features.tokens, theirs.forward_features(images), rtol=1e-4, atol=1e-5)
     hidden = theirs.get_intermediate_layers(images, n=[0, 2], return_prefix_tokens=True)
     for own, (patches, first) in zip(features.hidden, hidden, strict=True):
@@ -121,17 +121,17 @@ def test_taps_come_in_the_order_asked_for_even_twice() -> None:
 def test_factors_of_one_change_nothing_and_of_zero_skip_every_branch() -> None:
     blocks = make_blocks(48, 2, 3)
     tokens = torch.randn(2, 5, 48)
-    kept, _ = run_blocks(blocks, tokens, skip=torch.ones(2, 2, 2))
+    kept, _ = run_blocks(blocks, tokens, drop_path_scale=torch.ones(2, 2, 2))
     torch.testing.assert_close(kept, run_blocks(blocks, tokens)[0])
-    assert torch.equal(run_blocks(blocks, tokens, skip=torch.zeros(2, 2, 2))[0], tokens)
+    assert torch.equal(run_blocks(blocks, tokens, drop_path_scale=torch.zeros(2, 2, 2))[0], tokens)
 
 
 def test_drop_path_acts_on_its_own_sample_block_and_branch() -> None:
     blocks = make_blocks(48, 2, 3)
     tokens = torch.randn(2, 5, 48)
-    skip = torch.ones(2, 2, 2)
-    skip[1, 0, 0] = 0  # the second sample skips the attention of the first block
-    out, _ = run_blocks(blocks, tokens, skip=skip)
+    drop_path_scale = torch.ones(2, 2, 2)
+    drop_path_scale[1, 0, 0] = 0  # the second sample skips the attention of the first block
+    out, _ = run_blocks(blocks, tokens, drop_path_scale=drop_path_scale)
     torch.testing.assert_close(out[0], run_blocks(blocks, tokens)[0][0])
     expected = tokens[1:] + blocks[0].mlp(blocks[0].norm2(tokens[1:]))
     torch.testing.assert_close(out[1:], blocks[1](expected))
@@ -143,8 +143,8 @@ def test_drop_path_keeps_the_mean_of_a_branch() -> None:
     rate, count = 0.25, 4
     # Three of four equal samples keep the attention, which is the rate itself; the MLP is off.
     attention = torch.tensor([1.0, 1.0, 1.0, 0.0]) / (1 - rate)
-    skip = torch.stack([attention, torch.zeros(count)], dim=1)[:, None]
-    mean = run_blocks(blocks, tokens.expand(count, -1, -1), skip=skip)[0].mean(dim=0)
+    drop_path_scale = torch.stack([attention, torch.zeros(count)], dim=1)[:, None]
+    mean = run_blocks(blocks, tokens.expand(count, -1, -1), drop_path_scale=drop_path_scale)[0].mean(dim=0)
     torch.testing.assert_close(mean, (tokens + blocks[0].attn(blocks[0].norm1(tokens)))[0])
 
 

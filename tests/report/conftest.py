@@ -106,7 +106,7 @@ def finding_rows(gain: float, seed: int) -> list[dict[str, Any]]:
 def write_cell(folder: Path, start: str, seed: int, kind: str) -> dict[str, Any]:
     """Write a fine-tuning folder and return its summary."""
     write_log(folder, seed, scored=True)
-    write_json(folder / "where.json", where(start))
+    write_json(folder / "environment.json", where(start))
     gain = {"scratch": 0.0, "mae": 0.06}.get(start, 0.03)
     rows = mask_rows(gain, seed) if kind == "mask" else finding_rows(gain, seed)
     found = summarise_masks(rows, LABELS) if kind == "mask" else summarise_findings(rows, FINDINGS)
@@ -152,7 +152,7 @@ def write_cases(folder: Path) -> None:
 
 def write_pretraining(folder: Path, seed: int) -> None:
     write_log(folder, seed, scored=False)
-    write_json(folder / "where.json", where("scratch") | {"num_seen": 20})
+    write_json(folder / "environment.json", where("scratch") | {"num_seen": 20})
     (folder / "figures").mkdir(exist_ok=True)
     picture = np.outer(np.linspace(0, 255, 48), np.linspace(0, 1, 48)).astype(np.uint8)
     masked = np.where(np.kron(generator(seed).random((6, 6)) > 0.25, np.ones((8, 8))) > 0, 128, picture).astype(

@@ -1,7 +1,7 @@
 from selfmae.report.sentences import (
     compute_sentences,
     noise_sentences,
-    outlook_sentences,
+    power_sentences,
     unknown_sentences,
     unlisted_sentences,
 )
@@ -12,7 +12,7 @@ PAIR = {"a": "scratch", "b": "mae", "verdict": "cannot tell", "ci95": [-0.01, 0.
 def test_what_it_would_take_to_tell_is_said_in_seeds_and_patients() -> None:
     def advice(seeds: int | None, patients: int | None, num_seeds: int = 3) -> str:
         pair = {"verdict": "cannot tell", "ci95": [-0.01, 0.03], "num_seeds": num_seeds}
-        return outlook_sentences(pair | {"to_tell": {"seeds": seeds, "patients": patients}})[-1]
+        return power_sentences(pair | {"to_tell": {"seeds": seeds, "patients": patients}})[-1]
 
     both = "If the difference stays as it is, about 3 more seeds or 25 more test patients would be enough to tell."
     assert advice(3, 25) == both
@@ -23,12 +23,12 @@ def test_what_it_would_take_to_tell_is_said_in_seeds_and_patients() -> None:
 
 
 def test_a_verdict_that_is_clear_needs_no_advice() -> None:
-    assert outlook_sentences({"verdict": "helps", "ci95": [0.01, 0.03], "to_tell": None, "num_seeds": 3}) == []
+    assert power_sentences({"verdict": "helps", "ci95": [0.01, 0.03], "to_tell": None, "num_seeds": 3}) == []
 
 
 def test_an_open_verdict_of_two_seeds_asks_for_a_third() -> None:
-    assert outlook_sentences(PAIR) == []
-    assert outlook_sentences(PAIR | {"num_seeds": 2})[0].endswith("so the interval is very wide: add a third.")
+    assert power_sentences(PAIR) == []
+    assert power_sentences(PAIR | {"num_seeds": 2})[0].endswith("so the interval is very wide: add a third.")
 
 
 def test_the_noise_of_training_is_left_open_by_one_seed_and_by_scored_masks() -> None:

@@ -149,7 +149,7 @@ def test_the_captions_say_how_hidden_patches_are_shown(make_run: Make) -> None:
         "run.json",
         "verdict.json",
         "recipe.yaml",
-        "*/fold0/seed0/where.json",
+        "*/fold0/seed0/environment.json",
         "*/fold0/seed*/summary-test.json",
         "*/fold0/seed*/rows-test.csv",
         "*/fold0/seed*/steps.jsonl",

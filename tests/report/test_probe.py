@@ -26,8 +26,8 @@ def probe(folder: Path, looks: list[dict[str, Any]]) -> Path:
     cell = folder / "pretrain" / "fold0" / "seed0"
     with (cell / "steps.jsonl").open("a") as file:
         file.writelines(json.dumps(line) + "\n" for line in looks)
-    where = json.loads((cell / "where.json").read_text())
-    (cell / "where.json").write_text(json.dumps(where | {"probe": FACTS}))
+    where = json.loads((cell / "environment.json").read_text())
+    (cell / "environment.json").write_text(json.dumps(where | {"probe": FACTS}))
     return folder
 
 

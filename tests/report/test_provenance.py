@@ -63,7 +63,7 @@ def test_what_was_not_measured_is_said(make_run: Make) -> None:
 
 def test_the_memory_of_a_training_is_told(make_run: Make) -> None:
     folder = make_run(num_seeds=1)
-    path = folder / "mae" / "fold0" / "seed0" / "where.json"
+    path = folder / "mae" / "fold0" / "seed0" / "environment.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"peak_bytes": 3_400_000_000}))
     rows = {row[0]: row for row in machines_table(read_results(folder)).rows}
     assert rows["mae, fold 0, seed 0"][-1] == "3.4 GB"

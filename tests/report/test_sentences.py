@@ -122,7 +122,7 @@ def test_a_start_alone_counts_seeds_and_cases_of_all_folds_and_has_its_interval(
 
 def test_scored_masks_are_better_or_worse_and_help_nobody(make_run: Make) -> None:
     folder = change_pair(make_run(num_seeds=1), num_seeds=1, mean_a=0.8, mean_b=0.9)
-    path = folder / "mae" / "fold0" / "seed0" / "where.json"
+    path = folder / "mae" / "fold0" / "seed0" / "environment.json"
     path.write_text(json.dumps({"start": {"kind": "score", "name": "mae"}}))
     found = sentences(folder)
     assert found[0].startswith(

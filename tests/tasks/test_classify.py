@@ -34,7 +34,7 @@ class Fixed(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
-    def forward(self, image: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, drop_path_scale: torch.Tensor | None = None) -> torch.Tensor:
         self.image = image
         return LOGITS
 
@@ -55,7 +55,7 @@ def test_probabilities_of_findings_are_independent_and_of_classes_sum_to_one() -
 
 def test_losses_are_those_of_torch() -> None:
     target = torch.tensor([[1.0, 0.0, 0.0]])
-    batch = {"image": torch.zeros(1, 1, 8, 8), "target": target, "skip": torch.ones(1, 2, 2)}
+    batch = {"image": torch.zeros(1, 1, 8, 8), "target": target, "drop_path_scale": torch.ones(1, 2, 2)}
     assert torch.equal(make_task("classes").loss(Fixed(), batch), F.cross_entropy(LOGITS, torch.tensor([0])))
     whole = F.binary_cross_entropy_with_logits(LOGITS, target)
     assert torch.equal(make_task("findings").loss(Fixed(), batch), whole)
@@ -82,7 +82,7 @@ def test_without_augmentation_a_sample_is_what_the_evaluation_sees(case: Case) -
     sample = task.sample(Draw(case, 5))
     assert torch.equal(sample["image"], model.image[0])
     assert sample["target"].tolist() == [1, 0, 0]
-    assert sample["skip"].shape == (2, 2)
+    assert sample["drop_path_scale"].shape == (2, 2)
 
 
 def test_images_are_resized_to_the_size_of_the_recipe(tmp_path: Path) -> None:

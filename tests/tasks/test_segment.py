@@ -173,7 +173,7 @@ def dice_loss(probability: np.ndarray, truth: np.ndarray) -> float:
 
 def fixed(logits: torch.Tensor) -> nn.Module:
     class Fixed(nn.Module):
-        def forward(self, image: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        def forward(self, image: torch.Tensor, drop_path_scale: torch.Tensor) -> torch.Tensor:
             return logits
 
     return Fixed()
@@ -183,7 +183,7 @@ def fixed(logits: torch.Tensor) -> nn.Module:
 def batch() -> dict[str, torch.Tensor]:
     rng = np.random.default_rng(0)
     target = torch.from_numpy(rng.integers(0, 3, (1, 1, 4, 4, 4), dtype=np.uint8))
-    return {"image": torch.zeros(1, 1, 4, 4, 4), "target": target, "skip": torch.ones(1, 2, 2)}
+    return {"image": torch.zeros(1, 1, 4, 4, 4), "target": target, "drop_path_scale": torch.ones(1, 2, 2)}
 
 
 def test_the_loss_of_labels_is_dice_with_background_plus_cross_entropy(batch: dict[str, torch.Tensor]) -> None:

@@ -32,10 +32,10 @@ def test_the_weights_kept_are_those_of_the_best_look(tmp_path: Path) -> None:
 
 def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
     fake.optimisation_in(tmp_path).run(CASES, {"kind": "pretrain"})
-    saved, contract = read_weights(tmp_path / "model.safetensors")
+    saved, metadata = read_weights(tmp_path / "model.safetensors")
     last = torch.load(tmp_path / "last.ckpt", weights_only=True)["model"]
     assert all(torch.equal(saved[name], last[name]) for name in last)
-    assert contract == {"kind": "pretrain"}
+    assert metadata == {"kind": "pretrain"}
 
 
 def test_patience_stops_early(tmp_path: Path) -> None:

@@ -295,46 +295,46 @@ def own(recipe: Recipe) -> tuple[MaskedAutoencoder, dict[str, Any]]:
 
 
 def test_sine_cosine_positions_of_our_own_are_made_anew_for_another_grid(make_recipe: Make) -> None:
-    model, contract = own(make_recipe((8, 8), (4, 4), width=48))
-    fitted = transfer(model.state_dict(), contract, make_recipe((16, 8), (4, 4)), "mae:run")
+    model, metadata = own(make_recipe((8, 8), (4, 4), width=48))
+    fitted = transfer(model.state_dict(), metadata, make_recipe((16, 8), (4, 4)), "mae:run")
     assert fitted.fresh == {"pos_embed": "sine-cosine values of 4x2 patches instead of 2x2"}
 
 
 def test_other_positions_of_our_own_are_interpolated(make_recipe: Make) -> None:
-    model, contract = own(make_recipe((8, 12), (4, 4)))
+    model, metadata = own(make_recipe((8, 12), (4, 4)))
     nn.init.normal_(model.encoder.pos_embed)
-    fitted = transfer(model.state_dict(), contract, make_recipe((16, 8), (4, 4)), "mae:run")
+    fitted = transfer(model.state_dict(), metadata, make_recipe((16, 8), (4, 4)), "mae:run")
     assert torch.equal(fitted.weights["pos_embed"], resize_positions(model.encoder.pos_embed, (2, 3), (4, 2)))
 
 
 def test_channels_are_taken_by_their_names(make_recipe: Make) -> None:
-    model, contract = own(make_recipe((8, 8), (4, 4), 3))
-    contract["recipe"]["data"]["channels"] = ["c1", "c9", "c0"]
-    fitted = transfer(model.state_dict(), contract, make_recipe((8, 8), (4, 4), 2), "mae:run")
+    model, metadata = own(make_recipe((8, 8), (4, 4), 3))
+    metadata["recipe"]["data"]["channels"] = ["c1", "c9", "c0"]
+    fitted = transfer(model.state_dict(), metadata, make_recipe((8, 8), (4, 4), 2), "mae:run")
     assert fitted.adapted == {"patch_embed.proj.weight": "channels c1, c9, c0 to c0, c1 by name"}
     weight = model.encoder.patch_embed.proj.weight
     assert torch.equal(fitted.weights["patch_embed.proj.weight"], weight[:, [2, 0]])
 
 
 def test_channels_of_other_names_are_taken_in_their_order_and_told(make_recipe: Make) -> None:
-    model, contract = own(make_recipe((8, 8), (4, 4), 2))
-    contract["recipe"]["data"]["channels"] = ["T1", "c0"]
-    fitted = transfer(model.state_dict(), contract, make_recipe((8, 8), (4, 4), 2), "mae:run")
+    model, metadata = own(make_recipe((8, 8), (4, 4), 2))
+    metadata["recipe"]["data"]["channels"] = ["T1", "c0"]
+    fitted = transfer(model.state_dict(), metadata, make_recipe((8, 8), (4, 4), 2), "mae:run")
     assert fitted.adapted == {"patch_embed.proj.weight": "channels T1, c0 taken as c0, c1"}
 
 
 @pytest.mark.parametrize("ours", [True, False])
 def test_norms_of_another_epsilon_are_told(make_recipe: Make, ours: bool) -> None:
-    model, contract = own(make_recipe((8, 8), (4, 4)))
+    model, metadata = own(make_recipe((8, 8), (4, 4)))
     weights = model.state_dict() if ours else timm_model(8).state_dict()
-    fitted = transfer(weights, contract if ours else {}, make_recipe((8, 8), (4, 4), norm_eps=1e-5), "weights")
+    fitted = transfer(weights, metadata if ours else {}, make_recipe((8, 8), (4, 4), norm_eps=1e-5), "weights")
     assert fitted.adapted == {"norm.weight": "from norms with an epsilon of 1e-06, as model.norm_eps may be"}
 
 
 def test_another_number_of_heads_is_refused(make_recipe: Make) -> None:
-    model, contract = own(make_recipe((8, 8), (4, 4)))
+    model, metadata = own(make_recipe((8, 8), (4, 4)))
     with pytest.raises(UserError) as error:
-        transfer(model.state_dict(), contract, make_recipe((8, 8), (4, 4), heads=2), "mae:run")
+        transfer(model.state_dict(), metadata, make_recipe((8, 8), (4, 4), heads=2), "mae:run")
     assert str(error.value) == (
         "The weights of mae:run were trained with 3 heads, but model.heads is 2: set model.heads=3."
     )

@@ -138,12 +138,13 @@ def test_an_encoder_with_a_class_token_that_classifies_nothing_is_none_of_monais
 
 
 def test_every_reason_why_a_model_is_not_monais_unetr_is_named(make_recipe: Make) -> None:
-    recipe = make_recipe((16, 16, 16), (8, 8, 16), taps=(0, 1, 1), tap_norm="instance")
+    recipe = make_recipe((16, 16, 16), (8, 8, 16), out_indices=(0, 1, 1), out_norm="instance")
     with pytest.raises(UserError) as error:
         to_monai({}, recipe, "finetune")
     assert str(error.value) == (
         "--to monai: the model is not MONAI's UNETR (model.patch [8, 8, 16] is not 16 on every axis; model.depth is 2, "
-        "not 12; model.taps [0, 1, 1] is not [3, 6, 9]; model.tap_norm is instance, not none; model.class_token is "
+        "not 12; model.out_indices [0, 1, 1] is not [3, 6, 9]; model.out_norm is instance, not none; "
+        "model.class_token is "
         "true): train one that is, or use --to onnx."
     )
 

@@ -15,7 +15,7 @@ from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.unetr import UNETR
 from selfmae.models.vit import Classifier
 from selfmae.options import MaskOptions, ModelOptions
-from selfmae.weights.file import load_encoder, load_whole, read_contract, read_weights, save_weights
+from selfmae.weights.file import load_encoder, load_whole, read_metadata, read_weights, save_weights
 
 OPTIONS = ModelOptions((4, 4), width=48, depth=2, heads=3, decoder_features=4)
 MASK = MaskOptions(decoder_width=24, decoder_depth=1, decoder_heads=2)
@@ -41,10 +41,10 @@ def classifier(options: ModelOptions = OPTIONS) -> Classifier:
 
 def test_tensors_and_contract_come_back_from_the_file(tmp_path: Path) -> None:
     path, weights = tmp_path / "model.safetensors", autoencoder().state_dict()
-    contract = {"channels": ["CT"], "recipe": {"seed": 3}}
-    save_weights(path, weights, contract)
+    metadata = {"channels": ["CT"], "recipe": {"seed": 3}}
+    save_weights(path, weights, metadata)
     again, read = read_weights(path)
-    assert read == contract
+    assert read == metadata
     assert again.keys() == weights.keys()
     assert all(torch.equal(again[name], weights[name]) for name in weights)
     assert list(tmp_path.iterdir()) == [path]
@@ -61,10 +61,10 @@ def test_a_safetensors_file_of_another_tool_has_an_empty_contract(tmp_path: Path
 def test_a_torch_file_gives_its_tensors_wherever_they_lie(tmp_path: Path, key: str | None) -> None:
     tensors = {"w": torch.ones(2)}
     torch.save({key: tensors, "epoch": 3} if key else tensors, tmp_path / "model.pth")
-    weights, contract = read_weights(tmp_path / "model.pth")
+    weights, metadata = read_weights(tmp_path / "model.pth")
     assert list(weights) == ["w"]
     assert torch.equal(weights["w"], torch.ones(2))
-    assert contract == {}
+    assert metadata == {}
 
 
 def test_the_arguments_of_a_script_may_lie_beside_the_tensors(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert str(error.value) == expected
 
 
-@pytest.mark.parametrize("read", [read_weights, read_contract])
+@pytest.mark.parametrize("read", [read_weights, read_metadata])
 @pytest.mark.parametrize("content", [b"", b"no header at all"])
 def test_a_damaged_safetensors_file_is_named(tmp_path: Path, content: bytes, read: Callable[[Path], object]) -> None:
     path = tmp_path / "model.safetensors"

@@ -10,14 +10,14 @@ from selfmae.errors import UserError
 from selfmae.seeds import generator
 
 LABELLED = ("train", "val", "test")
-FEWEST_PATIENTS = 3  # one to train on, one to choose the checkpoint on, one to test
+MIN_PATIENTS = 3  # one to train on, one to choose the checkpoint on, one to test
 
 # Up to this many patients each is tested alone: a fifth of them would be one or two patients more to learn from, and
 # ten trainings cost no more than the repeats below.
-MOST_LEFT_OUT = 10
+MAX_LEFT_OUT = 10
 # Up to this many, repeats average out the chance of how patients were dealt (repeated against single cross-validation:
 # Kim 2009, Comput. Stat. Data Anal. 53:3735). Above it they cost three times the trainings for little.
-MOST_REPEATED = 50
+MAX_REPEATED = 50
 NUM_PARTS, NUM_REPEATS = 5, 3
 
 
@@ -60,33 +60,33 @@ def choose_folding(cases: Sequence[Case], asked: int | None) -> Folding:
                 "give fewer folds, or --folds auto."
             )
         return Folding(asked)
-    if num_patients < FEWEST_PATIENTS:
+    if num_patients < MIN_PATIENTS:
         raise UserError(
-            f"--folds auto needs at least {FEWEST_PATIENTS} labelled patients, but there are {num_patients}: "
+            f"--folds auto needs at least {MIN_PATIENTS} labelled patients, but there are {num_patients}: "
             "one to train on, one to choose the checkpoint on and one to test; label more."
         )
     return _suit(num_patients)
 
 
 def _suit(num_patients: int) -> Folding:
-    if num_patients <= MOST_LEFT_OUT:
+    if num_patients <= MAX_LEFT_OUT:
         return Folding(
             num_patients,
             reason=f"Folds: each of the {num_patients} labelled patients is tested alone (leave-one-out), since "
-            f"with at most {MOST_LEFT_OUT} patients training needs all the others.",
+            f"with at most {MAX_LEFT_OUT} patients training needs all the others.",
         )
-    if num_patients <= MOST_REPEATED:
+    if num_patients <= MAX_REPEATED:
         return Folding(
             NUM_PARTS,
             NUM_REPEATS,
             reason=f"Folds: {NUM_PARTS} folds are dealt {NUM_REPEATS} times from the {num_patients} labelled patients, "
-            f"since with at most {MOST_REPEATED} patients the result depends on how they are dealt, which repeats "
+            f"since with at most {MAX_REPEATED} patients the result depends on how they are dealt, which repeats "
             "average out.",
         )
     return Folding(
         NUM_PARTS,
         reason=f"Folds: {NUM_PARTS} folds are dealt once from the {num_patients} labelled patients; with more than "
-        f"{MOST_REPEATED} patients repeats cost more than they add.",
+        f"{MAX_REPEATED} patients repeats cost more than they add.",
     )
 
 

@@ -18,7 +18,7 @@ PACKED = 16  # the same for formats that compress
 UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
-class Room:
+class MemoryGate:
     """Places for `NUM_THREADS` threads."""
 
     def __init__(self) -> None:

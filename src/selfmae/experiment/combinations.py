@@ -26,7 +26,7 @@ UNUSED_IN_PRETRAINING = ("fit.", "predict.", "data.fraction")
 UNUSED_WITHOUT_PRETRAINING = ("pretrain.", "mask.", "moco.", "probe.", "start.pretrain", "data.pretrain_on")
 
 
-FEWEST = 3  # values worth a round
+MIN_VALUES = 3  # values worth a round
 FINALISTS = 2
 
 Scores = Mapping[str, float | None]  # of each combination by its name; None where none is defined
@@ -125,10 +125,11 @@ def settings_without_pretraining(settings: Settings) -> Settings:
 
 def check_halving(axes: Mapping[str, Sequence[Any]]) -> None:
     """Raise where there is nothing to halve."""
-    if len(axes) != 1 or len(next(iter(axes.values()))) < FEWEST:
+    if len(axes) != 1 or len(next(iter(axes.values()))) < MIN_VALUES:
         counts = ", ".join(f"{key} with {len(values)}" for key, values in axes.items())
         raise UserError(
-            f"--halving chooses among {FEWEST} or more values of one key, but came with {counts}: give one key and its "
+            f"--halving chooses among {MIN_VALUES} or more values of one key, but came with {counts}: give one "
+            "key and its "
             "values, or leave --halving out."
         )
 

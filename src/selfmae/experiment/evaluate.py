@@ -16,7 +16,7 @@ from selfmae.errors import UserError
 from selfmae.experiment.examples import save_examples
 from selfmae.files import read_json, write_json, write_table
 from selfmae.options import Recipe
-from selfmae.results.exposure import check_models, check_unseen, read_header, say_leakage, seen_in
+from selfmae.results.exposure import check_models, check_unseen, exposure_in, read_header, say_leakage
 from selfmae.results.formatting import metric_title
 from selfmae.results.run_folder import no_model, open_folder, read_recipe
 from selfmae.tasks import make_task
@@ -72,10 +72,10 @@ def load_model(folder: Path) -> tuple[Recipe, nn.Module]:
     path = folder / "model.safetensors"
     if not path.is_file():
         raise no_model(folder, "run `selfmae finetune` first")
-    weights, contract = read_weights(path)
-    if contract.get("kind") != "finetune":
+    weights, metadata = read_weights(path)
+    if metadata.get("kind") != "finetune":
         raise UserError(f"{folder} holds a pre-trained encoder, not a model that predicts: fine-tune it first.")
-    if not contract["metrics"]:  # written last
+    if not metadata["metrics"]:  # written last
         raise UserError(f"The training in {folder} has not ended: give the command that began it again.")
     recipe = read_recipe(folder / "recipe.yaml")
     model = make_task(recipe).build()
@@ -92,8 +92,8 @@ def evaluate_cell(
     cases = source.cases.part(split)
     if not cases:
         raise UserError(f"--split {split}: the source has no such case.")
-    contract = read_header(folder / "model.safetensors")
-    leakage = check_unseen(source, seen_in(contract), str(contract["start"]))
+    metadata = read_header(folder / "model.safetensors")
+    leakage = check_unseen(source, exposure_in(metadata), str(metadata["start"]))
     task = make_task(recipe)
     fabric = make_fabric(device_here(recipe.device))
     with display.stage(f"scoring {split}", len(cases)) as stage, fabric.autocast():

@@ -15,13 +15,13 @@ from selfmae.experiment.evaluate import load_model
 from selfmae.files import write_text
 from selfmae.networks.registry import VIT
 from selfmae.options import Recipe
-from selfmae.results.exposure import Seen
+from selfmae.results.exposure import ExposureLog
 from selfmae.results.run_folder import no_model, read_recipe
 from selfmae.weights.exports import Export, is_classifier, to_monai, to_timm
 from selfmae.weights.file import read_weights, write_tensors
 
 TOOLS: dict[str, Callable[..., Export]] = {"timm": to_timm, "monai": to_monai}
-SEEN_KEYS = tuple(Seen().as_content())
+SEEN_KEYS = tuple(ExposureLog().as_content())
 ENDINGS = {"timm": (".safetensors", ".pth", ".pt"), "monai": (".pth", ".pt", ".safetensors"), "onnx": (".onnx",)}
 
 
@@ -38,8 +38,8 @@ def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
     path = folder / "model.safetensors"
     if not path.is_file():
         raise no_model(folder, "name the folder of a finished training")
-    weights, contract = read_weights(path)
-    recipe, kind = read_recipe(folder / "recipe.yaml"), str(contract.get("kind", ""))
+    weights, metadata = read_weights(path)
+    recipe, kind = read_recipe(folder / "recipe.yaml"), str(metadata.get("kind", ""))
     if to != "onnx" and recipe.model.network != VIT:
         raise UserError(
             f"--to {to} is for Vision Transformers, but model.network is {recipe.model.network}: use --to onnx, or "
@@ -57,8 +57,8 @@ def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
         if exported.model.endswith("nets.ViT"):
             described |= {"returns": "(output, hidden states of the blocks)"}
     # How to use the model comes first; what it has seen, thousands of lines for a large set, last.
-    contract = dict(sorted(contract.items(), key=lambda item: (item[0] in SEEN_KEYS, item[0])))
-    described = {"input": input_of(recipe)} | described | {"contract": contract}
+    metadata = dict(sorted(metadata.items(), key=lambda item: (item[0] in SEEN_KEYS, item[0])))
+    described = {"input": input_of(recipe)} | described | {"metadata": metadata}
     write_text(side, json.dumps(described, indent=2) + "\n")
     display.say(f"Written: {out} and {side.name} beside it, which says how to build, feed and read it.")
     return [out, side]

@@ -14,10 +14,10 @@ from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.evaluate import evaluate_cell, score_cases
 from selfmae.experiment.initialization import Start, find_start, say_start, start_report
-from selfmae.experiment.metadata import make_contract, record_metrics
+from selfmae.experiment.metadata import make_metadata, record_metrics
 from selfmae.files import read_json
 from selfmae.options import Recipe
-from selfmae.results.exposure import check_unseen, say_leakage, seen_of
+from selfmae.results.exposure import check_unseen, exposure_of, say_leakage
 from selfmae.results.run_folder import check_place, open_folder, timed, where
 from selfmae.tasks import make_task
 from selfmae.tasks.base import Task
@@ -70,8 +70,8 @@ def finetune_cell(
             return summary
         say_start(report["start"], display)
         facts = where(recipe) | report
-        seen = seen_of(source, cases, val)
-        contract = make_contract("finetune", recipe, start, seen, facts, report["start"])
+        seen = exposure_of(source, cases, val)
+        metadata = make_metadata("finetune", recipe, start, seen, facts, report["start"])
         with display.stage("preparing images", len(cases) + len(val)) as stage:
             masks = recipe.target.kind == "mask"
             places = masks and recipe.fit.augment.foreground > 0
@@ -81,7 +81,7 @@ def finetune_cell(
             recipe.fit,
             folder,
             cases,
-            contract,
+            metadata,
             start.weights,
             validate=Validation(task, val) if val else None,
         )
@@ -110,7 +110,7 @@ class Validation:
 
 def check_same_start(folder: Path, start: Start) -> None:
     """Raise if the folder's run began from another start, or from other weights of the same name."""
-    path = folder / "where.json"
+    path = folder / "environment.json"
     if not path.exists():
         return
     before = read_json(path)["start"]

@@ -15,12 +15,12 @@ from selfmae.models.conv_classifiers import fit_own_weights, fit_weights, imagen
 from selfmae.models.moco import check_lightly
 from selfmae.networks.registry import CLASSIFIERS, PRETRAININGS, VIT
 from selfmae.options import Recipe
-from selfmae.results.exposure import Seen, seen_in_file
+from selfmae.results.exposure import ExposureLog, exposure_in_file
 from selfmae.results.run_folder import models_below
 from selfmae.tasks.base import Trainable
 from selfmae.weights.adaptation import Transfer, transfer
 from selfmae.weights.checkpoint_formats import licence_of
-from selfmae.weights.file import Weights, load_encoder, read_contract, read_weights
+from selfmae.weights.file import Weights, load_encoder, read_metadata, read_weights
 from selfmae.weights.imagenet import check_heads, imagenet_name, timm_weights
 
 KINDS = "scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an existing file of weights"
@@ -33,7 +33,7 @@ class Start:
     kind: str  # scratch, mae, moco, imagenet, timm or file
     name: str  # as typed
     transfer: Transfer | None = None
-    seen: Seen = field(default_factory=Seen)
+    seen: ExposureLog = field(default_factory=ExposureLog)
     licence: str = ""  # of the weights
 
     @property
@@ -69,18 +69,20 @@ def find_start(text: str, recipe: Recipe, flag: str = "--start") -> Start:
         kind, path = "file", Path(text)
     else:
         raise UserError(f"{flag} {text!r} must be {KINDS}.")
-    weights, contract = read_weights(path)
-    fitted = transfer(weights, contract, recipe, text)
-    return Start(kind, text, fitted, seen_in_file(path, contract), str(contract.get("licence", licence_of(weights))))
+    weights, metadata = read_weights(path)
+    fitted = transfer(weights, metadata, recipe, text)
+    return Start(
+        kind, text, fitted, exposure_in_file(path, metadata), str(metadata.get("licence", licence_of(weights)))
+    )
 
 
 def _pretrained_file(folder: str, flag: str) -> Path:
     """Return the weights in the folder of a pre-training; raise if there are none, or they are not the last."""
     path = Path(folder) / "model.safetensors"
-    contract = read_contract(path) if path.is_file() else {}
-    if contract.get("kind") == "finetune":
+    metadata = read_metadata(path) if path.is_file() else {}
+    if metadata.get("kind") == "finetune":
         raise UserError(f"{flag}: {folder} holds a fine-tuned model, no pre-training: give its file, {path}.")
-    if not contract.get("metrics"):  # written last
+    if not metadata.get("metrics"):  # written last
         below = [str(model) for model in models_below(Path(folder)) if "pretrain" in model.parts]
         if below:
             raise UserError(f"{flag}: {folder} is no folder of a pre-training, but holds some: give mae:{below[0]}.")
@@ -101,13 +103,13 @@ def _baseline_start(text: str, recipe: Recipe, flag: str) -> Start:
     known = network in CLASSIFIERS and len(recipe.data.crop) == 2
     if known and ((kind == "moco" and place) or Path(text).is_file()):
         path = Path(text) if Path(text).is_file() else _pretrained_file(place, f"{flag} {text}")
-        weights, contract = read_weights(path)
-        seen = seen_in_file(path, contract)
-        if not contract:
+        weights, metadata = read_weights(path)
+        seen = exposure_in_file(path, metadata)
+        if not metadata:
             return Start("file", text, fit_weights(weights, recipe, text), seen, licence="not stated")
-        fitted = fit_own_weights(weights, contract, recipe, text)
+        fitted = fit_own_weights(weights, metadata, recipe, text)
         kind = "file" if Path(text).is_file() else kind
-        return Start(kind, text, fitted, seen, str(contract.get("licence", "not stated")))
+        return Start(kind, text, fitted, seen, str(metadata.get("licence", "not stated")))
     choices = f"scratch, imagenet, moco:DIR or an existing file of timm's {network}" if known else "scratch"
     raise UserError(f"{flag} {text!r} is no start of model.network {network}: give {choices}.")
 
@@ -159,7 +161,7 @@ def _check_contrastive(recipe: Recipe, flag: str) -> None:
 
 
 def start_report(task: Trainable, start: Start) -> dict[str, Any]:
-    """Return what became of the start's tensors and how large the model is, for `where.json`."""
+    """Return what became of the start's tensors and how large the model is, for `environment.json`."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = task.build()

@@ -1,4 +1,4 @@
-"""The contract of a weight file: everything that another person needs to use it, written into `model.safetensors`."""
+"""The metadata of a weight file: everything that another person needs to use it, written into `model.safetensors`."""
 
 import hashlib
 import json
@@ -12,17 +12,17 @@ from selfmae.models.vit import grid_of
 from selfmae.networks.registry import PRETRAININGS, VIT
 from selfmae.options import Recipe
 from selfmae.recipe import as_content
-from selfmae.results.exposure import Seen
-from selfmae.weights.file import read_contract, read_weights, save_weights
+from selfmae.results.exposure import ExposureLog
+from selfmae.weights.file import read_metadata, read_weights, save_weights
 
 PLACES = ("source", "splits", "cache", "licence")  # keys of `data` that change nothing but where files are, and papers
 INTENSITY = ("intensity", "window", "mean", "std", "equalise", "normalise_crops")
 
 
-def make_contract(
-    kind: str, recipe: Recipe, start: Start, seen: Seen, facts: Mapping[str, Any], report: Mapping[str, Any]
+def make_metadata(
+    kind: str, recipe: Recipe, start: Start, seen: ExposureLog, facts: Mapping[str, Any], report: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the contract of weights of a kind ("pretrain" or "finetune"); `facts` are those of `where`.
+    """Return the metadata of weights of a kind ("pretrain" or "finetune"); `facts` are those of `where`.
 
     What the start has seen joins `seen`. `report` is what became of the start. The scores come in later
     (`record_metrics`).
@@ -87,10 +87,10 @@ def record_metrics(folder: Path) -> None:
     """Write the scores of the summaries, or the last loss of a pre-training, into the folder's weights; once."""
     path = folder / "model.safetensors"
     metrics = _metrics_of(folder)
-    if read_contract(path).get("metrics") == metrics:
+    if read_metadata(path).get("metrics") == metrics:
         return
-    weights, contract = read_weights(path)
-    save_weights(path, weights, contract | {"metrics": metrics})
+    weights, metadata = read_weights(path)
+    save_weights(path, weights, metadata | {"metrics": metrics})
 
 
 def _metrics_of(folder: Path) -> dict[str, Any]:

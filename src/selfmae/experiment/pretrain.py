@@ -10,19 +10,19 @@ from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.examples import save_reconstructions
 from selfmae.experiment.initialization import check_pretrainable, find_start, say_start, start_report
-from selfmae.experiment.metadata import make_contract, record_metrics
+from selfmae.experiment.metadata import make_metadata, record_metrics
 from selfmae.methods.mae import Reconstruct
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.networks.registry import VIT
 from selfmae.options import Recipe
-from selfmae.results.exposure import check_unseen, seen_of
+from selfmae.results.exposure import check_unseen, exposure_of
 from selfmae.results.formatting import plural
 from selfmae.results.run_folder import check_place, open_folder, timed, where
 from selfmae.tasks import make_pretraining
 from selfmae.tasks.probe import Probe
 from selfmae.train.launch import Job, launch
 from selfmae.train.loop import read_log
-from selfmae.weights.file import read_contract
+from selfmae.weights.file import read_metadata
 
 FIGURE = Path("figures") / "reconstructions.npz"
 
@@ -57,13 +57,13 @@ def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, displ
         say_start(report["start"], display)
         facts = where(recipe) | report | {"num_seen": len(cases)}
         facts |= {"probe": probe.facts()} if probe else {}
-        seen = seen_of(source, cases, probe.held_out if probe else ())
-        contract = make_contract("pretrain", recipe, start, seen, facts, report["start"])
+        seen = exposure_of(source, cases, probe.held_out if probe else ())
+        metadata = make_metadata("pretrain", recipe, start, seen, facts, report["start"])
         with display.stage("preparing images", len(cases)) as stage:
             places = recipe.pretrain.augment.foreground > 0
             task.store.prepare(cases, masks=False, progress=lambda done, total: stage.update(done), places=places)
         options = replace(recipe.pretrain, validate_every=recipe.probe.every, patience=recipe.probe.patience)
-        job = Job("pre-training", options, folder, cases, contract, start.weights, probe)
+        job = Job("pre-training", options, folder, cases, metadata, start.weights, probe)
         with timed(folder, facts):
             model = launch(recipe, task, job, display)
         if isinstance(task, Reconstruct):
@@ -77,7 +77,7 @@ def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, displ
 def is_finished(folder: Path) -> bool:
     """Return whether a pre-training is: its weights have their metrics, which are written last."""
     path = folder / "model.safetensors"
-    return path.exists() and bool(read_contract(path)["metrics"])
+    return path.exists() and bool(read_metadata(path)["metrics"])
 
 
 def steps_taken(folder: Path) -> int:

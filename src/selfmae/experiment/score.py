@@ -18,14 +18,14 @@ from selfmae.recipe import read_content
 
 Labels = Mapping[str, tuple[int, ...]]
 NUM_NAMED = 50  # files that a sentence names
-MOST_SHIFT = 0.1  # of a voxel, between the corners of two grids that count as one
+MAX_SHIFT = 0.1  # of a voxel, between the corners of two grids that count as one
 
 
 def score(pred: Path, truth: Path, labels_file: Path | None, out: Path | None, display: Display) -> dict[str, Any]:
     """Score the masks of `pred` against those of `truth` that have the same names; return the summary.
 
     Without `labels_file` the labels are the values found in `truth`. `out` gets rows-test.csv, summary-test.json and
-    where.json, as a fine-tuned model has them; its name is that of the start in a comparison.
+    environment.json, as a fine-tuned model has them; its name is that of the start in a comparison.
     """
     if out is not None and (out.is_file() or (out.exists() and any(out.iterdir()))):
         problem = "is a file" if out.is_file() else "holds files already"
@@ -56,7 +56,7 @@ def score(pred: Path, truth: Path, labels_file: Path | None, out: Path | None, d
     if out is not None:
         write_table(out / "rows-test.csv", rows)
         write_json(out / "summary-test.json", summary)
-        write_json(out / "where.json", _where(out, labels))
+        write_json(out / "environment.json", _where(out, labels))
     show_summary(summary, display)
     return summary
 
@@ -129,7 +129,7 @@ def grid_problem(prediction: Mask, truth: Mask) -> str:
         return f"its spacing is {_rounded(steps[0])} mm, that of the truth {_rounded(steps[1])} mm"
     corners = np.array([[0, 0, 0, 1], [*(extent - 1 for extent in truth.array.shape), 1]]).T
     shift = np.abs(prediction.affine @ corners - truth.affine @ corners).max()
-    if shift > MOST_SHIFT * steps[1].min():
+    if shift > MAX_SHIFT * steps[1].min():
         return f"it lies {shift:.3g} mm beside the truth"
     return ""
 

@@ -50,7 +50,7 @@ CELLS = "cells"  # the folder of all trainings; those of the combinations point 
 
 
 @dataclass(frozen=True)
-class Bench:
+class SweepContext:
     """What all trainings of a sweep share; `share` is that of the recipe's steps."""
 
     base: Recipe
@@ -91,18 +91,18 @@ def sweep(base: Recipe, design: Design, out: Path, display: Display) -> dict[str
         check_halving(design.axes)
     check_place(out, "sweep")
     combinations = combine(design.axes)
-    bench = _set_up(base, design, combinations, display)
-    if design.halving and not bench.fold(0).cases.part("val"):
+    context = _set_up(base, design, combinations, display)
+    if design.halving and not context.fold(0).cases.part("val"):
         raise UserError("--halving chooses by val scores, but the split has no val case: set data.val_fraction.")
     with open_folder(out, base, kind="sweep"):
         rounds: list[Round] = []
         if design.halving:
-            combinations, rounds = halve(combinations, partial(_score_round, bench, out, display), display)
+            combinations, rounds = halve(combinations, partial(_score_round, context, out, display), display)
         failures = {name: error for item in rounds for name, error in item.failed.items()}
-        failures |= train(bench, combinations, out, display)
+        failures |= train(context, combinations, out, display)
         for settings in combinations:
-            link_cells(bench, settings, out)
-        facts = run_facts(bench.source, base, bench.folding, bench.num_seeds, bench.names)
+            link_cells(context, settings, out)
+        facts = run_facts(context.source, base, context.folding, context.num_seeds, context.names)
         content = gather(combinations, facts, out, design.grid.transductive) | {
             "axes": {key: list(values) for key, values in design.axes.items()},
             "failed": {name: error.splitlines()[-1] for name, error in failures.items()},  # a traceback has paths
@@ -120,7 +120,7 @@ def sweep(base: Recipe, design: Design, out: Path, display: Display) -> dict[str
     return content
 
 
-def _set_up(base: Recipe, design: Design, combinations: Sequence[Settings], display: Display) -> Bench:
+def _set_up(base: Recipe, design: Design, combinations: Sequence[Settings], display: Display) -> SweepContext:
     """Look at the source and check every combination before any training."""
     names = name_starts(design.grid)
     recipes = [recipe_of(base, settings) for settings in combinations]
@@ -128,28 +128,28 @@ def _set_up(base: Recipe, design: Design, combinations: Sequence[Settings], disp
     check_fits(base, cases)
     looked = replace(look_at(cases, masks=True, display=display), transductive=design.grid.transductive)
     folding = choose_folding(looked.cases.cases, design.grid.num_folds)
-    bench = Bench(base, looked, names, folding, design.grid.num_seeds, design.grid.executor)
-    folds = [bench.fold(fold) for fold in range(folding.num_folds)]
+    context = SweepContext(base, looked, names, folding, design.grid.num_seeds, design.grid.executor)
+    folds = [context.fold(fold) for fold in range(folding.num_folds)]
     for recipe in recipes:
         check_crop(recipe, looked)
         check_starts(names, recipe, folds)
-    return bench
+    return context
 
 
-def train(bench: Bench, combinations: Sequence[Settings], out: Path, display: Display) -> dict[str, str]:
+def train(context: SweepContext, combinations: Sequence[Settings], out: Path, display: Display) -> dict[str, str]:
     """Train what is missing of all combinations; return what failed, raise if all did."""
-    works = list_works(bench, combinations, out)
-    num_cells = len(combinations) * len(bench.places)
+    works = list_works(context, combinations, out)
+    num_cells = len(combinations) * len(context.places)
     num_pretrainings = sum(work.name.startswith(PRETRAIN) for work in works)
     display.say(
         f"{plural(len(combinations), 'combination')}, {plural(num_cells, 'cell')}: "
         f"{plural(num_pretrainings, 'pre-training')} and {plural(len(works) - num_pretrainings, 'fine-tuning')}, the "
         "others are shared."
     )
-    if bench.executor.is_beside:
-        for recipe in {bench.recipe(settings).data: bench.recipe(settings) for settings in combinations}.values():
-            prepare_all(recipe, bench.source, display)
-    failures = carry_out(works, bench.executor, display)
+    if context.executor.is_beside:
+        for recipe in {context.recipe(settings).data: context.recipe(settings) for settings in combinations}.values():
+            prepare_all(recipe, context.source, display)
+    failures = carry_out(works, context.executor, display)
     if len(failures) == len(works):
         raise UserError(
             f"Every training of the sweep failed (first: {first_of(failures).rstrip('.')}): mend the cause and give "
@@ -158,27 +158,27 @@ def train(bench: Bench, combinations: Sequence[Settings], out: Path, display: Di
     return failures
 
 
-def list_works(bench: Bench, combinations: Sequence[Settings], out: Path) -> list[Work]:
+def list_works(context: SweepContext, combinations: Sequence[Settings], out: Path) -> list[Work]:
     """Return all trainings that the combinations need, each once, a pre-training before what starts from it."""
     works: dict[str, Work] = {}
-    folds = {place.fold: bench.fold(place.fold) for place in bench.places}
-    for place in bench.places:
+    folds = {place.fold: context.fold(place.fold) for place in context.places}
+    for place in context.places:
         for settings in combinations:
-            for work in _works_of(bench, settings, place, folds[place.fold], out):
+            for work in _works_of(context, settings, place, folds[place.fold], out):
                 works.setdefault(work.name, work)
     return list(works.values())
 
 
-def _works_of(bench: Bench, settings: Settings, place: Place, source: Source, out: Path) -> list[Work]:
+def _works_of(context: SweepContext, settings: Settings, place: Place, source: Source, out: Path) -> list[Work]:
     """Return the training of one cell, and before it the pre-training that it starts from, if it does."""
     own = settings_of_start(settings, place.start)
-    recipe, folder = bench.recipe(own), out / CELLS / name_of(own)
+    recipe, folder = context.recipe(own), out / CELLS / name_of(own)
     if not needs_pretraining(place.start, recipe):
         return [Work(_label(own, place), partial(try_cell, recipe, source, folder, place))]
     before = settings_of_pretraining(settings, recipe)
     first, place_before = out / CELLS / name_of(before), replace(place, name=PRETRAIN)
     pretraining = Work(
-        _label(before, place_before), partial(pretrain_place, bench.recipe(before), source, first, place_before)
+        _label(before, place_before), partial(pretrain_place, context.recipe(before), source, first, place_before)
     )
     started = replace(place, pretrained=first / place_before.folder)
     return [pretraining, Work(_label(own, place), partial(try_cell, recipe, source, folder, started), pretraining.name)]
@@ -199,11 +199,11 @@ def pretrain_place(recipe: Recipe, source: Source, out: Path, place: Place, disp
     pretrain_cell(recipe, source, out / place.folder, place.fold, display)
 
 
-def link_cells(bench: Bench, settings: Settings, out: Path) -> None:
+def link_cells(context: SweepContext, settings: Settings, out: Path) -> None:
     """Make the folder of a combination look like that of a run: its starts are links to where they were trained."""
-    folder, recipe = out / name_of(settings), bench.recipe(settings)
+    folder, recipe = out / name_of(settings), context.recipe(settings)
     with open_folder(folder, recipe, kind="run"):
-        for name, start in bench.names.items():
+        for name, start in context.names.items():
             link(folder / name, out / CELLS / name_of(settings_of_start(settings, start)) / name)
             if start in SELF_STARTS:
                 link(folder / PRETRAIN, out / CELLS / name_of(settings_of_pretraining(settings, recipe)) / PRETRAIN)
@@ -222,13 +222,13 @@ def link(path: Path, target: Path) -> None:
 
 
 def _score_round(
-    bench: Bench, out: Path, display: Display, combinations: Sequence[Settings], share: float, number: int
+    context: SweepContext, out: Path, display: Display, combinations: Sequence[Settings], share: float, number: int
 ) -> tuple[Scores, dict[str, str]]:
     """Train the combinations with a share of the steps and one seed; return their val scores by name, what failed."""
-    folder, short = out / "halving" / f"round{number}", replace(bench, num_seeds=1, share=share)
+    folder, short = out / "halving" / f"round{number}", replace(context, num_seeds=1, share=share)
     failures = train(short, combinations, folder, display)
     for settings in combinations:
         link_cells(short, settings, folder)
-    metric = HEADLINES[bench.base.target.kind]
+    metric = HEADLINES[context.base.target.kind]
     scores = {name_of(settings): val_score(folder / name_of(settings), metric) for settings in combinations}
     return scores, {f"round {number} of halving, {name}": error for name, error in failures.items()}

@@ -1,4 +1,4 @@
-"""What a weight file holds: its contract if SelfMAE wrote it, else its layout, and its tensors either way."""
+"""What a weight file holds: its metadata if SelfMAE wrote it, else its layout, and its tensors either way."""
 
 import json
 from collections.abc import Mapping
@@ -18,26 +18,26 @@ SEEN = {
     "seen": "images seen",
     "chosen_on": "images that chose the checkpoint",
 }
-FIRST = ("kind", "architecture", "metrics", "channels", "target")  # of a contract
+FIRST = ("kind", "architecture", "metrics", "channels", "target")  # of a metadata
 UNKNOWN = "unknown: not of a tool that SelfMAE reads"
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Return what a file holds, ready for JSON: file, layout, encoder, contract, parameters, tensors with shape."""
+    """Return what a file holds, ready for JSON: file, layout, encoder, metadata, parameters, tensors with shape."""
     path = path / "model.safetensors" if path.is_dir() else path
-    weights, contract = read_weights(path)
+    weights, metadata = read_weights(path)
     layout = find_layout(strip_wrapper(weights))
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
-        "written_by": "SelfMAE" if contract else "another tool",
+        "written_by": "SelfMAE" if metadata else "another tool",
         "layout": layout.name if layout else UNKNOWN,
         "hindrance": layout.hindrance if layout else "",
-        "licence": contract.get("licence") or licence_of(weights),
+        "licence": metadata.get("licence") or licence_of(weights),
         "num_tensors": len(weights),
         "num_parameters": sum(tensor.numel() for tensor in weights.values()),
         "encoder": _encoder(strip_wrapper(weights)),
-        "contract": contract,
+        "metadata": metadata,
         "tensors": {
             name: [str(tensor.dtype).removeprefix("torch."), *tensor.shape] for name, tensor in weights.items()
         },
@@ -68,8 +68,8 @@ def show_weights(found: Mapping[str, Any], display: Display) -> None:
     """Print what a file holds: a table of facts, and what its tensors are grouped by module."""
     facts = {key: found[key] for key in ("file", "written_by", "layout", "num_tensors", "num_parameters")}
     facts |= {"not readable": found["hindrance"]} if found["hindrance"] else {}
-    if found["contract"]:
-        facts |= _readable(found["contract"])
+    if found["metadata"]:
+        facts |= _readable(found["metadata"])
     else:
         facts["licence"] = found["licence"]
         facts |= {f"encoder {key}": value for key, value in found["encoder"].items() if value is not None}
@@ -80,10 +80,10 @@ def show_weights(found: Mapping[str, Any], display: Display) -> None:
     display.table(("tensors", "number", "parameters"), _modules(found["tensors"]))
 
 
-def _readable(contract: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the contract's facts as rows; the recipe, which is long, by its hash, images seen by their number."""
+def _readable(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata's facts as rows; the recipe, which is long, by its hash, images seen by their number."""
     rows: dict[str, Any] = {}
-    for key, value in sorted(contract.items(), key=lambda item: (item[0] not in FIRST, item[0])):
+    for key, value in sorted(metadata.items(), key=lambda item: (item[0] not in FIRST, item[0])):
         if key in SEEN:
             shown = f" ({', '.join(item[:12] for item in value[:NUM_SEEN])}...)" if value else ""
             rows[SEEN[key]] = f"{len(value)}{shown}"

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t
 
-MOST_SEEDS = 100  # more in all is no advice
-MOST_PATIENTS = 100_000
+MAX_SEEDS = 100  # more in all is no advice
+MAX_PATIENTS = 100_000
 NUM_QUANTILES = 400
 
 
 @dataclass(frozen=True)
-class Errors:
+class StandardErrors:
     """Standard errors of a difference: of the patients tested and of the seeds trained, with the numbers of both.
 
     `seeds` is 0 where one seed was trained: its part is not known then.
@@ -23,14 +23,14 @@ class Errors:
     num_patients: int
     num_seeds: int
 
-    def of(self, num_patients: int, num_seeds: int) -> "Errors":
+    def of(self, num_patients: int, num_seeds: int) -> "StandardErrors":
         """Return the errors to expect with other numbers."""
         patients = self.patients * (self.num_patients / num_patients) ** 0.5
         seeds = self.seeds * (self.num_seeds / num_seeds) ** 0.5
-        return Errors(patients, seeds, num_patients, num_seeds)
+        return StandardErrors(patients, seeds, num_patients, num_seeds)
 
 
-def half_width(errors: Errors, level: float = 0.05) -> float:
+def half_width(errors: StandardErrors, level: float = 0.05) -> float:
     """Return about half the interval that `compare_paired` gives: of a sum of two Student's t, each of its freedom."""
     quantiles = (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES
     draws = errors.patients * t.ppf(quantiles, max(1, errors.num_patients - 1))
@@ -39,10 +39,10 @@ def half_width(errors: Errors, level: float = 0.05) -> float:
     return float(np.quantile(draws, 1 - level / 2))
 
 
-def what_it_takes(difference: float, errors: Errors, level: float = 0.05) -> tuple[int | None, int | None]:
+def what_it_takes(difference: float, errors: StandardErrors, level: float = 0.05) -> tuple[int | None, int | None]:
     """Return how many more seeds, or how many more test patients, would tell if the difference and the spreads stay.
 
-    None where that alone would not do, or takes more than `MOST_SEEDS` or `MOST_PATIENTS`; for seeds also where one
+    None where that alone would not do, or takes more than `MAX_SEEDS` or `MAX_PATIENTS`; for seeds also where one
     was trained, since how they differ is not known then. The other number stays as it is.
     """
 
@@ -51,8 +51,8 @@ def what_it_takes(difference: float, errors: Errors, level: float = 0.05) -> tup
 
     seeds = None
     if errors.num_seeds > 1:
-        seeds = _fewest(lambda number: tells(errors.num_patients, number), errors.num_seeds, MOST_SEEDS)
-    patients = _fewest(lambda number: tells(number, errors.num_seeds), errors.num_patients, MOST_PATIENTS)
+        seeds = _fewest(lambda number: tells(errors.num_patients, number), errors.num_seeds, MAX_SEEDS)
+    patients = _fewest(lambda number: tells(number, errors.num_seeds), errors.num_patients, MAX_PATIENTS)
     return (
         None if seeds is None else seeds - errors.num_seeds,
         None if patients is None else patients - errors.num_patients,

@@ -13,7 +13,7 @@ from selfmae.seeds import generator
 WEIGHTS_AT_ONCE = 2**22  # 32 MB
 ROUNDING = 1e-9  # smaller differences of scores are none
 VERDICT_RESAMPLES, LABEL_RESAMPLES = 2000, 1000
-FEWEST_ALIKE = 6  # patients that all differ by the same amount and tell: 5 would all agree by chance with p 2 / 2**5
+MIN_ALIKE = 6  # patients that all differ by the same amount and tell: 5 would all agree by chance with p 2 / 2**5
 
 
 LEVEL = 0.05  # of all comparisons together
@@ -26,7 +26,7 @@ class Comparison:
     """Scores of A and B averaged over training seeds, and their difference B - A with 95 % intervals.
 
     None stands for what the test cases do not define: a score without both outcomes, an interval from one patient, or
-    from few without any spread. `num_deciding` patients have cases that limit how well the score is known (`Score`).
+    from few without any spread. `effective_n` patients have cases that limit how well the score is known (`Score`).
     With `num_seeds` 1 the intervals hold for these two trained models, not for the two ways to train.
     """
 
@@ -39,7 +39,7 @@ class Comparison:
     p: float | None
     num_cases: int
     num_patients: int
-    num_deciding: int
+    effective_n: int
     num_seeds: int
     verdict: str
     patient_error: float = 0.0  # standard errors of the difference: of the patients tested,
@@ -76,13 +76,13 @@ def compare_paired(
     """
     assert len(a) == len(b) > 0, "A and B need one score for each training seed, the same seeds for both"
     rng = generator(seed, "bootstrap")
-    num_deciding = _count_deciding((*a, *b), patients)
+    effective_n = _count_deciding((*a, *b), patients)
     points_a, points_b, resampled_a, resampled_b = _score_resamples(a, b, patients, num_resamples, rng)
-    chances = _draw_chances(num_deciding, len(a), num_resamples, rng)
+    chances = _draw_chances(effective_n, len(a), num_resamples, rng)
     low, high = limits
     changes = resampled_b - resampled_a
     differences = _draws(points_b - points_a, changes, *chances).clip(low - high, high - low)
-    if _is_chance(changes, num_deciding):
+    if _is_chance(changes, effective_n):
         differences[:] = np.nan
     ci95 = _interval(differences)
     return Comparison(
@@ -95,10 +95,10 @@ def compare_paired(
         p=_p_value(differences),
         num_cases=len(patients),
         num_patients=len(set(patients)),
-        num_deciding=num_deciding,
+        effective_n=effective_n,
         num_seeds=len(a),
         verdict=judge(ci95, None, num_pairs=1),
-        patient_error=_patient_error(changes, num_deciding),
+        patient_error=_patient_error(changes, effective_n),
         seed_error=_seed_error(points_b - points_a),
     )
 
@@ -164,7 +164,7 @@ def _patient_error(resampled: np.ndarray, num_patients: int) -> float:
 def _is_chance(changes: np.ndarray, num_patients: int) -> bool:
     """Return whether all resamples differ by the same amount, which is no spread to go by if patients are few."""
     finite = changes[np.isfinite(changes)]
-    return num_patients < FEWEST_ALIKE and len(finite) > 0 and bool(np.ptp(finite) < ROUNDING)
+    return num_patients < MIN_ALIKE and len(finite) > 0 and bool(np.ptp(finite) < ROUNDING)
 
 
 def _interval(draws: np.ndarray) -> Interval:

@@ -31,8 +31,8 @@ class ConvClassifier(nn.Module):
         self.encoder = encoder
         self.head = nn.Linear(encoder.num_features, num_outputs)
 
-    def forward(self, images: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Return logits [B, F] of images [B, C, *S]; `skip` is for transformer blocks and plays no part."""
+    def forward(self, images: Tensor, drop_path_scale: Tensor | None = None) -> Tensor:
+        """Return logits [B, F] of images [B, C, *S]; `drop_path_scale` is for transformer blocks and plays no part."""
         return self.head(self.encoder(images))
 
 
@@ -43,8 +43,8 @@ class VolumeClassifier(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Return logits [B, F] of volumes [B, C, *S]; `skip` is for transformer blocks and plays no part."""
+    def forward(self, images: Tensor, drop_path_scale: Tensor | None = None) -> Tensor:
+        """Return logits [B, F] of volumes [B, C, *S]; `drop_path_scale` is for transformer blocks and plays no part."""
         return self.network(images)
 
 
@@ -97,18 +97,18 @@ def fit_weights(weights: Weights, recipe: Recipe, source: str) -> Transfer:
     return Transfer(f"timm {network}", given, adapted, {}, unused)
 
 
-def fit_own_weights(weights: Weights, contract: Mapping[str, Any], recipe: Recipe, source: str) -> Transfer:
+def fit_own_weights(weights: Weights, metadata: Mapping[str, Any], recipe: Recipe, source: str) -> Transfer:
     """Return the encoder tensors of a file that SelfMAE wrote; raise if it is of another network or other channels."""
     network, channels = recipe.model.network, list(recipe.data.channels)
-    theirs = contract["recipe"]["model"].get("network", VIT)
+    theirs = metadata["recipe"]["model"].get("network", VIT)
     if theirs != network:
         raise UserError(
             f"The weights of {source} are of model.network {theirs}, but the recipe's is {network}: set "
             f"model.network={theirs}, or give others."
         )
-    if contract["channels"] != channels:
+    if metadata["channels"] != channels:
         raise UserError(
-            f"The weights of {source} are for the channels {contract['channels']}, but data.channels is {channels}: "
+            f"The weights of {source} are for the channels {metadata['channels']}, but data.channels is {channels}: "
             "give images with the same channels, in this order."
         )
     return replace(

@@ -15,7 +15,7 @@ from selfmae.errors import UserError
 from selfmae.options import MocoOptions
 
 HIDDEN, EMBEDDING = 2048, 128  # of the head, as in the paper
-MOST_GROUPS = 4  # of a batch; the paper has one on each of 8 GPUs
+MAX_GROUPS = 4  # of a batch; the paper has one on each of 8 GPUs
 
 
 class MomentumContrast(nn.Module):
@@ -53,7 +53,7 @@ class MomentumContrast(nn.Module):
         """
         if self.training:
             self._update_key_encoder()
-        num_groups = max(1, min(MOST_GROUPS, len(queries) // 2))
+        num_groups = max(1, min(MAX_GROUPS, len(queries) // 2))
         embedded = torch.cat([self.head(self.encoder(part)) for part in queries.tensor_split(num_groups)])
         with torch.no_grad():
             embedded_keys = self._embed_keys(keys, num_groups)

@@ -26,8 +26,11 @@ class Segmenter(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Return logits [B, K, *S] of images [B, C, *S]; `skip` is for our transformer blocks and plays no part."""
+    def forward(self, images: Tensor, drop_path_scale: Tensor | None = None) -> Tensor:
+        """Return logits [B, K, *S] of images [B, C, *S].
+
+        `drop_path_scale` is for our transformer blocks and plays no part.
+        """
         return self.network(images)
 
 

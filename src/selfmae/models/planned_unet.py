@@ -36,10 +36,10 @@ class PlannedUNet(DynUNet):
         self.num_extra = num_extra
         del self.skip_layers
 
-    def forward(self, images: Tensor, skip: Tensor | None = None) -> Tensor | list[Tensor]:
+    def forward(self, images: Tensor, drop_path_scale: Tensor | None = None) -> Tensor | list[Tensor]:
         """Return logits [B, K, *S] of images [B, C, *S]; in training also those of coarser resolutions, finest first.
 
-        `skip` is for transformer blocks and plays no part.
+        `drop_path_scale` is for transformer blocks and plays no part.
         """
         states = [self.input_block(images)]
         for block in self.downsamples:

@@ -48,20 +48,23 @@ class UNETR(nn.Module):
     def __init__(self, options: ModelOptions, channels: int, crop: Sequence[int], num_outputs: int) -> None:
         super().__init__()
         self.encoder = Encoder(options, channels, crop)
-        self.tap_norm = options.tap_norm
+        self.out_norm = options.out_norm
         strides = level_strides(options.patch)
         num_levels, num_axes, base = len(strides), len(crop), options.decoder_features
-        self.taps = options.taps or tuple(options.depth * (i + 1) // num_levels for i in range(num_levels - 1))
-        if len(self.taps) != num_levels - 1 or any(not 0 <= tap < options.depth for tap in self.taps):
+        self.out_indices = options.out_indices or tuple(
+            options.depth * (i + 1) // num_levels for i in range(num_levels - 1)
+        )
+        if len(self.out_indices) != num_levels - 1 or any(not 0 <= index < options.depth for index in self.out_indices):
             raise UserError(
-                f"model.taps {list(self.taps)} must name {num_levels - 1} of the blocks 0 to {options.depth - 1} "
+                f"model.out_indices {list(self.out_indices)} must name {num_levels - 1} of the blocks 0 to "
+                f"{options.depth - 1} "
                 f"for model.patch {list(options.patch)}: name as many, or leave it empty."
             )
         self.input_skip = UnetrBasicBlock(
             num_axes, channels, base, kernel_size=3, stride=1, norm_name="instance", res_block=True
         )
         # Level j has base * 2^j features; a skip path climbs from the patch grid through the strides above its level.
-        self.skips = nn.ModuleList(
+        self.skip_connections = nn.ModuleList(
             SkipBlock(options.width, base * 2**level, strides[: level - 1 : -1]) for level in range(1, num_levels)
         )
         self.ups = nn.ModuleList(
@@ -78,13 +81,15 @@ class UNETR(nn.Module):
         )
         self.out = UnetOutBlock(num_axes, base, num_outputs)
 
-    def forward(self, images: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Return logits [B, num_outputs, *S] of images [B, C, *S]; `skip` is DropPath as in `run_blocks`."""
-        features = self.encoder(images, taps=self.taps, skip=skip)
-        skips = [self.input_skip(images)]
-        skips += [block(self._as_grid(state)) for block, state in zip(self.skips, features.hidden, strict=True)]
+    def forward(self, images: Tensor, drop_path_scale: Tensor | None = None) -> Tensor:
+        """Return logits [B, num_outputs, *S] of images [B, C, *S]; `drop_path_scale` is DropPath as in `run_blocks`."""
+        features = self.encoder(images, out_indices=self.out_indices, drop_path_scale=drop_path_scale)
+        skip_connections = [self.input_skip(images)]
+        skip_connections += [
+            block(self._as_grid(state)) for block, state in zip(self.skip_connections, features.hidden, strict=True)
+        ]
         out = self._as_grid(features.tokens)
-        for up, lateral in zip(reversed(self.ups), reversed(skips), strict=True):
+        for up, lateral in zip(reversed(self.ups), reversed(skip_connections), strict=True):
             out = up(out, lateral)
         return self.out(out)
 
@@ -92,11 +97,11 @@ class UNETR(nn.Module):
         """Return tokens [B, 1 + N, D] without the class token as a feature map [B, D, *grid].
 
         The hidden states of a pre-trained ViT are up to ten times as large as those of a new one, most of it the same
-        for all tokens (measured on Hippocampus, LOG.md), and drown the decoder's other path. `tap_norm` "instance"
+        for all tokens (measured on Hippocampus, LOG.md), and drown the decoder's other path. `out_norm` "instance"
         gives every channel mean 0 and deviation 1 over the patches of an image, as the decoder does after each layer.
         """
         grid = tokens[:, self.encoder.num_prefix :].transpose(1, 2).reshape(tokens.shape[0], -1, *self.encoder.grid)
-        return F.instance_norm(grid) if self.tap_norm == "instance" else grid
+        return F.instance_norm(grid) if self.out_norm == "instance" else grid
 
 
 def level_strides(patch: Sequence[int]) -> list[Stride]:

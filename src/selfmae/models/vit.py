@@ -75,12 +75,12 @@ class Encoder(nn.Module):
         self,
         images: Tensor,
         visible: Tensor | None = None,
-        taps: Sequence[int] = (),
-        skip: Tensor | None = None,
+        out_indices: Sequence[int] = (),
+        drop_path_scale: Tensor | None = None,
     ) -> Features:
         """Encode images [B, C, *S]; `visible` [B, V] names the only patches to look at; the others are never read.
 
-        `taps` are the blocks, counted from 0, whose output is returned too; `skip` see `run_blocks`.
+        `out_indices` are the blocks, counted from 0, whose output is returned too; `drop_path_scale` see `run_blocks`.
         """
         patches = patchify(images, self.patch)
         positions = self.pos_embed[:, -self.num_patches :]
@@ -93,7 +93,7 @@ class Encoder(nn.Module):
             if self.pos_embed.shape[1] > self.num_patches:
                 first = first + self.pos_embed[:, :1]
             tokens = torch.cat([first.expand(images.shape[0], -1, -1), tokens], dim=1)
-        tokens, hidden = run_blocks(self.blocks, tokens, taps, skip)
+        tokens, hidden = run_blocks(self.blocks, tokens, out_indices, drop_path_scale)
         return Features(self.norm(tokens), hidden)
 
 
@@ -119,9 +119,9 @@ class Classifier(nn.Module):
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, images: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Return logits [B, F] of images [B, C, *S]; `skip` is DropPath as in `run_blocks`."""
-        tokens = self.encoder(images, skip=skip).tokens
+    def forward(self, images: Tensor, drop_path_scale: Tensor | None = None) -> Tensor:
+        """Return logits [B, F] of images [B, C, *S]; `drop_path_scale` is DropPath as in `run_blocks`."""
+        tokens = self.encoder(images, drop_path_scale=drop_path_scale).tokens
         return self.head(tokens[:, 0] if self.encoder.num_prefix else tokens.mean(dim=1))
 
 
@@ -146,19 +146,19 @@ def init_linear(module: nn.Module) -> None:
 
 
 def run_blocks(
-    blocks: nn.ModuleList, tokens: Tensor, taps: Sequence[int] = (), skip: Tensor | None = None
+    blocks: nn.ModuleList, tokens: Tensor, out_indices: Sequence[int] = (), drop_path_scale: Tensor | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Send tokens [B, N, D] through the blocks; return the last output and those of `taps`, in their order.
+    """Send tokens [B, N, D] through the blocks; return the last output and those of `out_indices`, in their order.
 
-    `skip` [B, depth, 2] is DropPath decided beforehand (attention, MLP): 0 where a sample skips the branch, otherwise
-    1 / (1 - probability). It comes with the sample, so that a resumed run draws the same.
+    `drop_path_scale` [B, depth, 2] is DropPath decided beforehand (attention, MLP): 0 where a sample skips the branch,
+    otherwise 1 / (1 - probability). It comes with the sample, so that a resumed run draws the same.
     """
     outputs = {}
     for number, block in enumerate(blocks):
-        tokens = block(tokens, None if skip is None else skip[:, number])
-        if number in taps:
+        tokens = block(tokens, None if drop_path_scale is None else drop_path_scale[:, number])
+        if number in out_indices:
             outputs[number] = tokens
-    return tokens, [outputs[tap] for tap in taps]
+    return tokens, [outputs[index] for index in out_indices]
 
 
 def grid_of(size: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:

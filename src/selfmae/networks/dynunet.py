@@ -5,7 +5,7 @@ from math import ceil, prod
 from typing import NamedTuple
 
 SMALLEST_EDGE = 4  # of nnU-Net's coarsest features, on axes that were halved
-FEWEST_HALVINGS = 2  # of MONAI's DynUNet
+MIN_HALVINGS = 2  # of MONAI's DynUNet
 
 
 class Topology(NamedTuple):
@@ -53,7 +53,7 @@ def _fit_dynunet(crop: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int,
     fitted = list(crop)
     while True:
         topology = plan_topology(fitted, spacing_mm)
-        if len(topology.strides) > FEWEST_HALVINGS:
+        if len(topology.strides) > MIN_HALVINGS:
             break
         fitted[fitted.index(min(fitted))] += 1
     return tuple(ceil(extent / step) * step for extent, step in zip(fitted, topology.multiples, strict=True))

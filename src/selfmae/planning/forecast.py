@@ -14,7 +14,7 @@ from selfmae.errors import UserError
 from selfmae.options import Recipe
 from selfmae.planning.measure import time_preparation
 from selfmae.planning.trainings import (
-    Line,
+    Estimate,
     Stage,
     Trainings,
     make_stages,
@@ -35,7 +35,7 @@ TAKING_PART = ("train", "val", "test", "unlabelled")
 class Forecast:
     """What a run will take, and sentences on what this machine has too little of."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[Estimate, ...]
     no_space: tuple[str, ...] = ()
     no_memory: tuple[str, ...] = ()
 
@@ -65,7 +65,7 @@ def forecast(recipe: Recipe, source: Source, trainings: Trainings, out: Path | N
     return Forecast(tuple(lines), tuple(_lacking_space(lines, recipe, out)), no_memory)
 
 
-def _store_lines(recipe: Recipe, short: Recipe, source: Source) -> tuple[list[Line], list[Case]]:
+def _store_lines(recipe: Recipe, short: Recipe, source: Source) -> tuple[list[Estimate], list[Case]]:
     """Return disk and time of what is not prepared yet, and the cases that were prepared for `short` to measure it."""
     masks, missing = recipe.target.kind == "mask", find_missing(recipe, source)
     places = max(recipe.pretrain.augment.foreground, recipe.fit.augment.foreground) > 0
@@ -75,7 +75,10 @@ def _store_lines(recipe: Recipe, short: Recipe, source: Source) -> tuple[list[Li
     size = written * _stored_bytes(missing, recipe, source) / _stored_bytes(prepared, recipe, source)
     number = f"{plural(len(missing), 'case')} of {len(source.cases.part(*TAKING_PART)):,} not prepared yet"
     seconds = f"{plural(len(missing), 'case')}, {pace:.2g} s each with {plural(num_cores(), 'core')}"
-    lines = [Line("disk", "prepared images", size, number), Line("time", "preparation", pace * len(missing), seconds)]
+    lines = [
+        Estimate("disk", "prepared images", size, number),
+        Estimate("time", "preparation", pace * len(missing), seconds),
+    ]
     return lines, prepared
 
 
@@ -93,12 +96,12 @@ def check_space(found: Forecast) -> None:
         raise UserError(" ".join(found.no_space))
 
 
-def amount_text(line: Line) -> str:
+def amount_text(line: Estimate) -> str:
     """Return "1.2 GB" or "3 min"."""
     return duration(line.amount) if line.kind == "time" else size_text(line.amount)
 
 
-def _lacking_memory(lines: Sequence[Line], stages: Sequence[Stage], recipe: Recipe) -> list[str]:
+def _lacking_memory(lines: Sequence[Estimate], stages: Sequence[Stage], recipe: Recipe) -> list[str]:
     """Return a sentence for each training that this machine has too little memory for."""
     memory = total_memory(resolve_accelerator(recipe.device))
     needed = {line.name: line.amount for line in lines if line.kind == "memory"}
@@ -110,7 +113,7 @@ def _lacking_memory(lines: Sequence[Line], stages: Sequence[Stage], recipe: Reci
     ]
 
 
-def _lacking_space(lines: Sequence[Line], recipe: Recipe, out: Path | None) -> list[str]:
+def _lacking_space(lines: Sequence[Estimate], recipe: Recipe, out: Path | None) -> list[str]:
     """Return a sentence for each folder that has too little space for what is to be written there."""
     places = {"prepared images": (Store(recipe.data).folder, "name another folder in data.cache")}
     if out is not None:
@@ -147,7 +150,9 @@ def _stored_bytes(cases: Sequence[Case], recipe: Recipe, source: Source) -> floa
     return sum(voxels[case.id] * (2 + isinstance(case.target, Path) / channels) for case in cases)
 
 
-def _total(lines: Sequence[Line], recipe: Recipe) -> Line:
+def _total(lines: Sequence[Estimate], recipe: Recipe) -> Estimate:
     seconds = sum(line.amount for line in lines if line.kind == "time")
     machine = f"{resolve_accelerator(recipe.device)} in {resolve_precision(recipe.device)}"
-    return Line("time", "all", seconds, f"measured just now on this machine ({machine}); other work on it changes it")
+    return Estimate(
+        "time", "all", seconds, f"measured just now on this machine ({machine}); other work on it changes it"
+    )

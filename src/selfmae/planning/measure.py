@@ -24,7 +24,7 @@ from selfmae.tasks.probe import Probe
 from selfmae.train.device import make_fabric, one_device, tune_attention
 from selfmae.train.launch import Job, launch
 
-FEWEST, MOST = 3, 10  # steps that are timed, after a first one that warms up
+MIN_STEPS, MAX_STEPS = 3, 10  # steps that are timed, after a first one that warms up
 ENOUGH_SECONDS = 1.0  # of each measurement, once there are the fewest
 OPTIMISER_BYTES = 16  # a parameter: value, gradient and the two moments of AdamW, float32
 BACKWARD = 1.5  # peak of a backward pass in units of the activations kept for it: 1.4 to 1.6 in six runs on a CPU
@@ -49,7 +49,7 @@ class Clock:
         """Note the end of a step."""
         self.ends.append(time.monotonic())
         timed = len(self.ends) - 1
-        if timed >= FEWEST and (timed >= MOST or self.ends[-1] - self.ends[0] > ENOUGH_SECONDS):
+        if timed >= MIN_STEPS and (timed >= MAX_STEPS or self.ends[-1] - self.ends[0] > ENOUGH_SECONDS):
             raise KnownPace
 
     def pace(self) -> float:

@@ -185,7 +185,7 @@ def _plan_training(plan: Plan, cases: Cases, budget: Budget) -> None:
 def _plan_segmentation(plan: Plan, budget: Budget) -> None:
     plan.put("mask.ratio", 0.5, USED)
     _put_all(plan, budget.segmentation)
-    plan.put("model.tap_norm", "instance", "hidden states of a pre-trained encoder are many times as large")
+    plan.put("model.out_norm", "instance", "hidden states of a pre-trained encoder are many times as large")
     for stage in ("pretrain", "fit"):
         reason = TUNED if stage == "fit" else "as in fine-tuning"  # the three were compared together, there
         plan.put(f"{stage}.augment.rotate_degrees", 15.0, reason)

@@ -40,7 +40,7 @@ class Trainings:
 
 
 @dataclass(frozen=True)
-class Line:
+class Estimate:
     """One amount and what it rests on: bytes for the kinds "disk" and "memory", seconds for "time"."""
 
     kind: str
@@ -98,31 +98,31 @@ def prepared_voxels(source: Source, recipe: Recipe) -> dict[str, int]:
     }
 
 
-def models_line(stages: Sequence[Stage]) -> Line:
+def models_line(stages: Sequence[Stage]) -> Estimate:
     """Return what the files of the models take in the folder of the run."""
     size = sum(num_parameters(stage.task) * CHECKPOINT_BYTES * stage.count for stage in stages)
     num_models = sum(stage.count for stage in stages)
-    return Line("disk", "models", size, f"weights and last checkpoint of {plural(num_models, 'model')}")
+    return Estimate("disk", "models", size, f"weights and last checkpoint of {plural(num_models, 'model')}")
 
 
-def memory_lines(stages: Sequence[Stage], recipe: Recipe, source: Source) -> list[Line]:
+def memory_lines(stages: Sequence[Stage], recipe: Recipe, source: Source) -> list[Estimate]:
     """Return the peak memory of each stage, on a CPU with that of the program itself."""
     largest = max(prod(fact.shape) * fact.num_channels for fact in source.facts) * FLOAT_BYTES
     base, workers = resident_bytes(), min(num_cores(), len(source.facts))
     program = f"the program itself ({size_text(base)})"
     copies = f"{IMAGES_AT_WORK} copies of the largest image ({size_text(largest)}) in each of {workers} threads"
-    lines = [Line("memory", "preparation", base + IMAGES_AT_WORK * workers * largest, f"{program} and {copies}")]
+    lines = [Estimate("memory", "preparation", base + IMAGES_AT_WORK * workers * largest, f"{program} and {copies}")]
     parts = "weights, gradients, AdamW and activations of a batch"
     for stage in stages:
         size = step_bytes(recipe, stage.task, stage.options, stage.cases[0])
         if resolve_accelerator(recipe.device) == "cpu":
-            lines.append(Line("memory", stage.name, base + size, f"{program}, {parts}"))
+            lines.append(Estimate("memory", stage.name, base + size, f"{program}, {parts}"))
         else:
-            lines.append(Line("memory", stage.name, size, f"{parts}, on each device"))
+            lines.append(Estimate("memory", stage.name, size, f"{parts}, on each device"))
     return lines
 
 
-def time_lines(recipe: Recipe, stages: Sequence[Stage], trainings: Trainings, folder: Path) -> list[Line]:
+def time_lines(recipe: Recipe, stages: Sequence[Stage], trainings: Trainings, folder: Path) -> list[Estimate]:
     """Return the seconds of every stage over all trainings, and of the scoring of val and test cases."""
     lines = []
     for stage in stages:
@@ -132,7 +132,7 @@ def time_lines(recipe: Recipe, stages: Sequence[Stage], trainings: Trainings, fo
         if stage.more_steps:
             basis += f", {trainings.num_equal:,} of them {EQUAL} with {stage.more_steps:,} steps more"
         num_steps = stage.count * stage.options.steps + trainings.num_equal * stage.more_steps
-        lines.append(Line("time", stage.name, num_steps * pace, basis))
+        lines.append(Estimate("time", stage.name, num_steps * pace, basis))
         if stage.probed:
             lines.append(_probe_line(recipe, stage, trainings))
         if stage.key == "fit":
@@ -140,16 +140,16 @@ def time_lines(recipe: Recipe, stages: Sequence[Stage], trainings: Trainings, fo
     return lines
 
 
-def _probe_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Line:
+def _probe_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Estimate:
     """Return the seconds of all looks of the probe: every so many steps of pre-training, and at the last one."""
     looks = ceil(recipe.pretrain.steps / recipe.probe.every)
     pace = time_probe(recipe, stage.probed, trainings.num_held_out, trainings.num_labelled)
     most = "at most " if recipe.probe.ends_early else ""
     basis = f"{most}{plural(looks, 'look')} of {pace:.2g} s, {plural(stage.count, 'training')}"
-    return Line("time", "probe", stage.count * looks * pace, basis)
+    return Estimate("time", "probe", stage.count * looks * pace, basis)
 
 
-def _scoring_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Line:
+def _scoring_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Estimate:
     """Return the seconds of scoring: val at each look and once more at the end, test once."""
     every, num_val, num_test = recipe.fit.validate_every, trainings.num_val, trainings.num_test
     looks, longer = (
@@ -159,6 +159,6 @@ def _scoring_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Line:
     scored = f"{plural(num_val, 'val case')} {looks:,} times and {plural(num_test, 'test case')}"
     num_scored = trainings.num_finetunings * (looks * num_val + num_test)
     num_scored += trainings.num_equal * (longer - looks) * num_val
-    return Line(
+    return Estimate(
         "time", "scoring", num_scored * pace, f"{pace:.2g} s for a case, {scored}, {plural(stage.count, 'training')}"
     )

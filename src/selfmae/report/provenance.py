@@ -29,7 +29,7 @@ FILES = (
     ("Pictures and volumes of cases", "<start>/fold<k>/seed<n>/figures/examples.npz"),
     (
         "Versions, device, precision, parameters, seconds, peak memory, start report",
-        "<start>/fold<k>/seed<n>/where.json",
+        "<start>/fold<k>/seed<n>/environment.json",
     ),
     ("Parts of the split and content digests", "<start>/fold<k>/seed<n>/cases.csv"),
     ("Counts, split notes, findings of the data", "run.json"),

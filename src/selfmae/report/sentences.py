@@ -20,8 +20,8 @@ from selfmae.results.formatting import (
 from selfmae.results.training_logs import Cell, Results, mean_of
 
 Pair = Mapping[str, Any]
-FEWEST_SEEDS = 2  # of which an interval covers the noise of training: Student's t of 12.7, with three 4.3
-MOST_NAMED = 3  # trainings that a sentence names
+MIN_SEEDS = 2  # of which an interval covers the noise of training: Student's t of 12.7, with three 4.3
+MAX_NAMED = 3  # trainings that a sentence names
 INTERVALS = (
     "95 % intervals: bootstrap over patients, the same for all starts, and over training seeds where there are "
     "several, widened to Student's t for few of either. p is two-sided, of the same bootstrap."
@@ -130,10 +130,10 @@ def _limits(results: Results, pair: Pair) -> list[str]:
         )
     if not ci95:
         sentences.append(
-            f"{pair.get('num_deciding', 0):,} of the test patients decide the score (with the structure, or with the "
+            f"{pair.get('effective_n', 0):,} of the test patients decide the score (with the structure, or with the "
             "rarer outcome): too few, or too much alike, for an interval."
         )
-    sentences += outlook_sentences(pair)
+    sentences += power_sentences(pair)
     sentences += noise_sentences(pair, results.scored)
     return sentences + compute_sentences(pair, results.verdict.get("starts", {}))
 
@@ -173,7 +173,7 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def outlook_sentences(pair: Pair) -> list[str]:
+def power_sentences(pair: Pair) -> list[str]:
     """Return why an interval without 0 does not suffice, and what it would take to tell; none for a clear verdict."""
     sentences, ci95, p_holm = [], pair.get("ci95"), pair.get("p_holm")
     if pair["verdict"] in ("helps", "hurts") or not ci95:
@@ -183,14 +183,14 @@ def outlook_sentences(pair: Pair) -> list[str]:
             "Taken alone this interval leaves out 0, but several pairs of starts were compared, and corrected for "
             f"their number (Holm) p is {p_value(p_holm)}, not below 0.05."
         )
-    if pair["num_seeds"] == FEWEST_SEEDS:
+    if pair["num_seeds"] == MIN_SEEDS:
         sentences.append("Two seeds tell little of how seeds differ, so the interval is very wide: add a third.")
     if (needed := pair.get("to_tell")) is not None:
-        sentences.append(_outlook(needed, pair["num_seeds"]))
+        sentences.append(_power(needed, pair["num_seeds"]))
     return sentences
 
 
-def _outlook(needed: Mapping[str, int | None], num_seeds: int) -> str:
+def _power(needed: Mapping[str, int | None], num_seeds: int) -> str:
     """Return what it would take to tell, as a sentence."""
     seeds, patients = needed["seeds"], needed["patients"]
     ways = [f"{rounded(seeds)} more seed{'s' if seeds > 1 else ''}"] if seeds else []
@@ -260,8 +260,8 @@ def missing_sentences(verdict: Mapping[str, Any]) -> list[str]:
     missing = verdict.get("missing", [])
     if not missing:
         return []
-    named = [f"{cell['start']}, fold {cell['fold']}, seed {cell['seed']}" for cell in missing[:MOST_NAMED]]
-    more = "; ..." if len(missing) > MOST_NAMED else ""
+    named = [f"{cell['start']}, fold {cell['fold']}, seed {cell['seed']}" for cell in missing[:MAX_NAMED]]
+    more = "; ..." if len(missing) > MAX_NAMED else ""
     return [
         f"{plural(len(missing), 'training')} of this run did not finish ({'; '.join(named)}{more}): the verdict rests "
         "on the folds and seeds that did; the same command trains what is missing."

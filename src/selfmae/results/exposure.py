@@ -39,21 +39,21 @@ Leaks = dict[str, list[str]]  # way: ids
 
 
 @dataclass(frozen=True)
-class SeenSet:
+class SetExposure:
     """What was seen of one data set: digests of patients, and the smallest hashes of images, to know the set again."""
 
     images: frozenset[str] = NOTHING
     patients: frozenset[str] = NOTHING
     choice_patients: frozenset[str] = NOTHING
 
-    def __or__(self, other: "SeenSet") -> "SeenSet":
+    def __or__(self, other: "SetExposure") -> "SetExposure":
         """Return what both have seen of the set."""
         images = frozenset(sorted(self.images | other.images)[:NUM_KEPT])
-        return SeenSet(images, self.patients | other.patients, self.choice_patients | other.choice_patients)
+        return SetExposure(images, self.patients | other.patients, self.choice_patients | other.choice_patients)
 
 
 @dataclass(frozen=True)
-class Seen:
+class ExposureLog:
     """Hashes of the images trained on and of those that chose the checkpoint, and what is known of each data set.
 
     `unlisted` names the weight files that training began from and that do not list what they have seen.
@@ -61,18 +61,18 @@ class Seen:
 
     images: frozenset[str] = NOTHING
     choice_images: frozenset[str] = NOTHING
-    sets: Mapping[str, SeenSet] = field(default_factory=dict)
+    sets: Mapping[str, SetExposure] = field(default_factory=dict)
     unlisted: frozenset[str] = NOTHING
 
-    def __or__(self, other: "Seen") -> "Seen":
+    def __or__(self, other: "ExposureLog") -> "ExposureLog":
         """Return what both have seen, as a model has seen what its start saw."""
         names = self.sets.keys() | other.sets.keys()
-        sets = {name: self.sets.get(name, SeenSet()) | other.sets.get(name, SeenSet()) for name in names}
+        sets = {name: self.sets.get(name, SetExposure()) | other.sets.get(name, SetExposure()) for name in names}
         choice_images = self.choice_images | other.choice_images
-        return Seen(self.images | other.images, choice_images, sets, self.unlisted | other.unlisted)
+        return ExposureLog(self.images | other.images, choice_images, sets, self.unlisted | other.unlisted)
 
     def as_content(self) -> dict[str, Any]:
-        """Return the keys of a contract."""
+        """Return the keys of a metadata."""
         sets = {
             name: {key: sorted(value) for key, value in zip(SET_KEYS, vars(found).values(), strict=True)}
             for name, found in self.sets.items()
@@ -81,28 +81,28 @@ class Seen:
         return images | {"seen_sets": sets, "unlisted": sorted(self.unlisted)}
 
 
-def seen_in(contract: Mapping[str, Any]) -> Seen:
-    """Return what a contract lists; files of other tools and of older versions list less, or nothing."""
+def exposure_in(metadata: Mapping[str, Any]) -> ExposureLog:
+    """Return what a metadata lists; files of other tools and of older versions list less, or nothing."""
     sets = {
-        name: SeenSet(*(frozenset(found.get(key, ())) for key in SET_KEYS))
-        for name, found in contract.get("seen_sets", {}).items()
+        name: SetExposure(*(frozenset(found.get(key, ())) for key in SET_KEYS))
+        for name, found in metadata.get("seen_sets", {}).items()
     }
-    images, choice_images, unlisted = (frozenset(contract.get(key, ())) for key in ("seen", "chosen_on", "unlisted"))
-    return Seen(images, choice_images, sets, unlisted)
+    images, choice_images, unlisted = (frozenset(metadata.get(key, ())) for key in ("seen", "chosen_on", "unlisted"))
+    return ExposureLog(images, choice_images, sets, unlisted)
 
 
-def seen_in_file(path: Path, contract: Mapping[str, Any]) -> Seen:
-    """Return what the contract of a file of weights lists, or that the file has none."""
-    return seen_in(contract) if contract else Seen(unlisted=frozenset({path.name}))
+def exposure_in_file(path: Path, metadata: Mapping[str, Any]) -> ExposureLog:
+    """Return what the metadata of a file of weights lists, or that the file has none."""
+    return exposure_in(metadata) if metadata else ExposureLog(unlisted=frozenset({path.name}))
 
 
-def seen_of(source: Source, trained: Iterable[Case], chosen: Iterable[Case]) -> Seen:
+def exposure_of(source: Source, trained: Iterable[Case], chosen: Iterable[Case]) -> ExposureLog:
     """Return what a training on some cases of a source, with its checkpoint chosen on others, has seen."""
     trained, chosen, hashes = list(trained), list(chosen), source.hashes
     images, choice_images = (frozenset(hashes[case.id] for case in cases) for cases in (trained, chosen))
     patients, choice_patients = (frozenset(digest(case.patient) for case in cases) for cases in (trained, chosen))
-    found = SeenSet(frozenset(sorted(images)[:NUM_KEPT]), patients, choice_patients)
-    return Seen(images, choice_images, {digest(set_name(source.cases.source)): found})
+    found = SetExposure(frozenset(sorted(images)[:NUM_KEPT]), patients, choice_patients)
+    return ExposureLog(images, choice_images, {digest(set_name(source.cases.source)): found})
 
 
 def digest(name: str) -> str:
@@ -117,7 +117,7 @@ def set_name(source: Path) -> str:
     return source.parent.name if is_table else source.stem
 
 
-def find_leaks(seen: Seen, rows: Sequence[Row], name: str) -> Leaks:
+def find_leaks(seen: ExposureLog, rows: Sequence[Row], name: str) -> Leaks:
     """Return how weights know cases that are held out: the ids of these cases for each of `WAYS` that occurs.
 
     Nothing of val and test may have been trained on, and test cases may not have chosen the checkpoint either. `rows`
@@ -153,7 +153,7 @@ def tell_leaks(leaks: Leaks, origin: str) -> list[str]:
     return sentences
 
 
-def check_unseen(source: Source, seen: Seen, origin: str) -> list[str]:
+def check_unseen(source: Source, seen: ExposureLog, origin: str) -> list[str]:
     """Return how weights know cases of the source's val or test part; raise if they do and the source forbids it."""
     sentences = tell_leaks(find_leaks(seen, case_rows(source), set_name(source.cases.source)), origin)
     return allow(sentences, source.transductive)
@@ -168,9 +168,9 @@ def check_models(folders: Mapping[str, Sequence[Path]], allowed: bool) -> list[s
     for start, paths in folders.items():
         known: Leaks = {}
         for path in paths:
-            contract = read_header(path / "model.safetensors")
-            source = Path(contract.get("recipe", {}).get("data", {}).get("source", ""))
-            leaks = find_leaks(seen_in(contract), read_table(path / "cases.csv"), set_name(source))
+            metadata = read_header(path / "model.safetensors")
+            source = Path(metadata.get("recipe", {}).get("data", {}).get("source", ""))
+            leaks = find_leaks(exposure_in(metadata), read_table(path / "cases.csv"), set_name(source))
             for way, ids in leaks.items():
                 known.setdefault(way, []).extend(ids)
         sentences += tell_leaks(known, start)
@@ -180,7 +180,9 @@ def check_models(folders: Mapping[str, Sequence[Path]], allowed: bool) -> list[s
 def unlisted_in(folders: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
     """Return the files that the models of each start began from and that do not list what they have seen."""
     found = {
-        start: sorted({name for path in paths for name in seen_in(read_header(path / "model.safetensors")).unlisted})
+        start: sorted(
+            {name for path in paths for name in exposure_in(read_header(path / "model.safetensors")).unlisted}
+        )
         for start, paths in folders.items()
     }
     return {start: names for start, names in found.items() if names}
@@ -214,13 +216,13 @@ def say_leakage(sentences: Sequence[str], display: Display) -> str:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Return the contract of a safetensors file without torch, which `report` need not wait for; {} if it has none."""
+    """Return the metadata of a safetensors file without torch, which `report` need not wait for; {} if it has none."""
     if not path.is_file():
         raise UserError(f"Weights were expected in {path}, but there is no such file: check the path.")
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        contract: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("contract", "{}"))
+        metadata: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("metadata", "{}"))
     except (OSError, ValueError, OverflowError, MemoryError) as error:
         raise UserError(f"{path} could not be read as safetensors: the file is damaged; copy it again.") from error
-    return contract
+    return metadata

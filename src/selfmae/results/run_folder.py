@@ -120,13 +120,13 @@ def where(recipe: Recipe) -> dict[str, Any]:
 
 @contextmanager
 def timed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
-    """Keep `where.json`: these facts, and the seconds of all the commands that worked here, interrupted ones too.
+    """Keep `environment.json`: these facts, and the seconds of all the commands that worked here, interrupted ones too.
 
     "peak_bytes" is the most memory that the last of these commands had until here (see `peak_bytes`).
     """
     from selfmae.data.memory import peak_bytes  # loads torch, which `inspect` need not wait for
 
-    path = folder / "where.json"
+    path = folder / "environment.json"
     before = read_json(path).get("seconds", 0.0) if path.exists() else 0.0
     write_json(path, {**facts, "seconds": before})
     begin = time.monotonic()

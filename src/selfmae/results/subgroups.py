@@ -16,8 +16,8 @@ from selfmae.metrics.rows import Runs
 from selfmae.options import TargetOptions
 
 SIZES = ("small", "middle", "large")
-FEWEST = 3  # cases of a group; fewer say nothing about others
-MOST_VALUES = 10  # of a column that makes groups
+MIN_CASES = 3  # cases of a group; fewer say nothing about others
+MAX_VALUES = 10  # of a column that makes groups
 KEPT = "subgroups.csv"  # values of every case in the columns that make groups, in the folder of a run
 USUAL = ("sex", "gender", "view", "scanner", "manufacturer", "site", "hospital", "centre", "center")
 
@@ -42,7 +42,7 @@ def size_groups(runs: Runs, target: TargetOptions) -> list[Subgroup]:
     for label in target.reported_names:
         sizes = {row["id"]: int(float(row[f"voxels_true_{label}"] or 0)) for row in rows}
         present = sorted((size, case) for case, size in sizes.items() if size)
-        if len(present) < FEWEST * len(SIZES):
+        if len(present) < MIN_CASES * len(SIZES):
             continue
         for word, places in zip(SIZES, np.array_split(np.arange(len(present)), len(SIZES)), strict=True):
             least, most = present[places[0]][0], present[places[-1]][0]
@@ -69,12 +69,12 @@ def column_groups(runs: Runs, columns: Sequence[str], table: Path) -> list[Subgr
         values: dict[str, set[str]] = {}
         for case, row in found.items():
             values.setdefault(row[column] or "unknown", set()).add(case)
-        if len(values) > MOST_VALUES:
+        if len(values) > MAX_VALUES:
             raise UserError(
                 f"--subgroups {column}: the test cases have {len(values)} different values in {table}, but at most "
-                f"{MOST_VALUES} make groups: make a column with fewer, for example ranges of ages."
+                f"{MAX_VALUES} make groups: make a column with fewer, for example ranges of ages."
             )
-        kept = {value: ids for value, ids in sorted(values.items()) if len(ids) >= FEWEST}
+        kept = {value: ids for value, ids in sorted(values.items()) if len(ids) >= MIN_CASES}
         groups += [Subgroup(f"{column}: {value}", "", frozenset(ids)) for value, ids in kept.items()]
     return groups
 
@@ -88,7 +88,7 @@ def note_columns(folder: Path, cases: Cases) -> None:
     for table in [] if (folder / KEPT).exists() else _tables_of(cases.source):
         found = _match(ids, _rows_in(table))
         columns = [name for name in next(iter(found.values()), {}) if set(USUAL) & set(_words(name))]
-        few = [name for name in columns if 1 < len({row[name] for row in found.values()}) <= MOST_VALUES]
+        few = [name for name in columns if 1 < len({row[name] for row in found.values()}) <= MAX_VALUES]
         if few and len(found) == len(ids):
             keep_columns(folder, ids, few, table)
             return

@@ -188,7 +188,7 @@ def _place(path: Path) -> tuple[str, list[int]]:
 
 def _read_single(folder: Path) -> Cell:
     """Read a folder of one stage, or of scored masks: only pre-training counts the images it saw."""
-    where = _read_json(folder / "where.json")
+    where = _read_json(folder / "environment.json")
     start = where.get("start", {})
     tuned = "num_seen" not in where and ("start" in where or (folder / "summary-test.json").is_file())
     kind = start.get("kind", "model")
@@ -203,7 +203,7 @@ def _read_cell(folder: Path, start: str) -> Cell:
     log = _read_log(folder / "steps.jsonl")
     losses = tuple((int(line["step"]), float(line["loss"])) for line in log if "loss" in line)
     looks = tuple(line for line in log if "score" in line)
-    where, summary = _read_json(folder / "where.json"), _read_json(folder / "summary-test.json")
+    where, summary = _read_json(folder / "environment.json"), _read_json(folder / "summary-test.json")
     rows, cases = (_read_rows(folder / name) for name in ("rows-test.csv", "cases.csv"))
     return Cell(start, fold, seed, folder, losses, looks, where, summary, rows, cases)
 

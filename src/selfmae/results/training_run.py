@@ -41,7 +41,7 @@ def is_scored(folder: Path) -> bool:
 def find_evaluations(folder: Path) -> list[Evaluation]:
     """Return the finished cells of a run folder, or the one of a fine-tuning folder or of scored masks."""
     if (folder / "summary-test.json").exists():
-        start = read_json(folder / "where.json")["start"]["name"]
+        start = read_json(folder / "environment.json")["start"]["name"]
         if is_scored(folder):
             return [Evaluation(start, 0, 0, folder)]
         fold = read_table(folder / "cases.csv")[0]["fold"]

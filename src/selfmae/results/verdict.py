@@ -10,7 +10,7 @@ from typing import Any
 from selfmae.display import Display, interval, number
 from selfmae.errors import UserError
 from selfmae.files import read_json, read_table, write_json
-from selfmae.metrics.power import Errors, what_it_takes
+from selfmae.metrics.power import StandardErrors, what_it_takes
 from selfmae.metrics.rows import Runs, Scorer, compare_runs
 from selfmae.metrics.statistics import LABEL_RESAMPLES, LEVEL, VERDICT_RESAMPLES, Comparison, holm, judge
 from selfmae.options import TargetOptions
@@ -19,7 +19,7 @@ from selfmae.report.sentences import (
     compute_sentences,
     missing_sentences,
     noise_sentences,
-    outlook_sentences,
+    power_sentences,
     unknown_sentences,
     unlisted_sentences,
 )
@@ -138,7 +138,7 @@ def _pair_row(a: str, b: str, result: Comparison, p_holm: float | None, num_pair
         "p_holm": p_holm,
         "num_cases": result.num_cases,
         "num_patients": result.num_patients,
-        "num_deciding": result.num_deciding,  # of these patients; they limit how well the score is known
+        "effective_n": result.effective_n,  # of these patients; they limit how well the score is known
         "num_seeds": result.num_seeds,
         "verdict": verdict,
         "to_tell": _to_tell(result, num_pairs) if verdict == "cannot tell" else None,
@@ -149,9 +149,9 @@ def _to_tell(result: Comparison, num_pairs: int) -> dict[str, int | None] | None
     """Return how many more seeds, or test patients, would tell if the difference stays; None where none is defined."""
     if result.difference is None or result.ci95 is None:
         return None
-    errors = Errors(result.patient_error, result.seed_error, result.num_deciding, result.num_seeds)
+    errors = StandardErrors(result.patient_error, result.seed_error, result.effective_n, result.num_seeds)
     seeds, deciding = what_it_takes(result.difference, errors, LEVEL / num_pairs)
-    patients = None if deciding is None else ceil(deciding * result.num_patients / result.num_deciding)
+    patients = None if deciding is None else ceil(deciding * result.num_patients / result.effective_n)
     return {"seeds": seeds, "patients": patients}
 
 
@@ -201,7 +201,7 @@ def show_verdict(verdict: dict[str, Any], display: Display) -> None:
             f"{number(pair['difference'], sign=True)} (95 % interval {interval(pair['ci95'], sign=True)}, "
             f"{pair['num_cases']} test cases of {pair['num_patients']} patients, {plural(pair['num_seeds'], 'seed')})."
         )
-        open_points = (*outlook_sentences(pair), *noise_sentences(pair, scored))
+        open_points = (*power_sentences(pair), *noise_sentences(pair, scored))
         for sentence in (*open_points, *compute_sentences(pair, verdict["starts"])):
             display.say(sentence)
     unknown = unknown_sentences(scored, alone=len(scored) == len(verdict["starts"]))

@@ -31,7 +31,10 @@ def make_pretraining(recipe: Recipe) -> Pretraining:
 
 
 def build_network(recipe: Recipe) -> nn.Module:
-    """Return a new network of the recipe's `model.network`; it maps images [B, C, *S] (and `skip`) to logits."""
+    """Return a new network of the recipe's `model.network`.
+
+    It maps images [B, C, *S] (and `drop_path_scale`) to logits.
+    """
     if recipe.model.network in CLASSIFIERS:
         from selfmae.models.conv_classifiers import build_classifier
 

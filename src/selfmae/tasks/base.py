@@ -65,7 +65,7 @@ class Task(Trainable, Protocol):
         ...
 
 
-def draw_skips(depth: int, drop_path: float, seed: int) -> Tensor:
+def draw_drop_path_scale(depth: int, drop_path: float, seed: int) -> Tensor:
     """Draw DropPath (Huang et al. 2016) for one sample: factors [depth, 2] of the attention and MLP branches.
 
     The probability of a skip grows linearly from 0 at the first block to `drop_path` at the last.

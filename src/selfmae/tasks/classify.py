@@ -22,7 +22,7 @@ from selfmae.networks.registry import VIT
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 from selfmae.tasks import build_network
-from selfmae.tasks.base import HEADLINES, Row, draw_skips
+from selfmae.tasks.base import HEADLINES, Row, draw_drop_path_scale
 
 
 class Classify:
@@ -43,7 +43,7 @@ class Classify:
         return Classifier(recipe.model, len(recipe.data.channels), recipe.data.crop, recipe.target.num_outputs)
 
     def sample(self, draw: Draw) -> Sample:
-        """Return {"image": [C, *crop], "target": [F], "skip": [depth, 2]}."""
+        """Return {"image": [C, *crop], "target": [F], "drop_path_scale": [depth, 2]}."""
         recipe, rng = self.recipe, generator(draw.seed, "sample")
         options, crop = recipe.fit.augment, recipe.data.crop
         prepared = self.store.image(draw.case)
@@ -57,12 +57,12 @@ class Classify:
         return {
             "image": torch.from_numpy(image),
             "target": torch.tensor(_findings(draw.case), dtype=torch.float32),
-            "skip": draw_skips(recipe.model.depth, recipe.fit.drop_path, draw.seed),
+            "drop_path_scale": draw_drop_path_scale(recipe.model.depth, recipe.fit.drop_path, draw.seed),
         }
 
     def loss(self, model: nn.Module, batch: Sample) -> Tensor:
         """Return cross-entropy over classes, or binary cross-entropy averaged over images and findings."""
-        logits = model(batch["image"], batch["skip"]).float()
+        logits = model(batch["image"], batch["drop_path_scale"]).float()
         if self.exclusive:
             return F.cross_entropy(logits, batch["target"])
         return F.binary_cross_entropy_with_logits(logits, batch["target"])

@@ -26,8 +26,8 @@ from selfmae.models.vit import patchify
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 
-MOST_HELD_OUT = 32  # images whose hidden patches are filled in at each look
-MOST_PROBED = 200  # labelled cases
+MAX_HELD_OUT = 32  # images whose hidden patches are filled in at each look
+MAX_PROBED = 200  # labelled cases
 NUM_FOLDS = 5
 BATCH = 8
 
@@ -60,16 +60,16 @@ class Probe:
     @property
     def filled_in(self) -> Sequence[Case]:
         """Return the held-out cases whose hidden patches are filled in."""
-        return self.held_out[:MOST_HELD_OUT]
+        return self.held_out[:MAX_HELD_OUT]
 
     @property
     def read_out(self) -> list[Case]:
         """Return the labelled cases that are read out, the same at every look."""
-        picked = generator(0, "probe").permutation(len(self.labelled))[:MOST_PROBED]
+        picked = generator(0, "probe").permutation(len(self.labelled))[:MAX_PROBED]
         return [self.labelled[place] for place in sorted(picked)]
 
     def facts(self) -> dict[str, int]:
-        """Return the numbers of cases and patients that the scores are of, for `where.json`."""
+        """Return the numbers of cases and patients that the scores are of, for `environment.json`."""
         parts = {"held_out": self.filled_in, "labelled": self.read_out}
         counts = {f"num_{name}": len(cases) for name, cases in parts.items()}
         return counts | {f"num_{name}_patients": len({case.patient for case in cases}) for name, cases in parts.items()}

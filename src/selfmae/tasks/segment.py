@@ -24,7 +24,7 @@ from selfmae.networks.registry import VIT
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 from selfmae.tasks import build_network
-from selfmae.tasks.base import HEADLINES, Row, draw_skips
+from selfmae.tasks.base import HEADLINES, Row, draw_drop_path_scale
 from selfmae.tasks.sliding_window import (
     clear_outside,
     extend_rows,
@@ -76,7 +76,7 @@ class Segment:
         return UNETR(recipe.model, len(recipe.data.channels), recipe.data.crop, self.target.num_outputs)
 
     def sample(self, draw: Draw) -> Sample:
-        """Return {"image": [C, *crop], "target": [1, *crop] label places, "skip": [depth, 2]}."""
+        """Return {"image": [C, *crop], "target": [1, *crop] label places, "drop_path_scale": [depth, 2]}."""
         recipe, rng = self.recipe, generator(draw.seed, "sample")
         options, crop = recipe.fit.augment, recipe.data.crop
         prepared, labels = self.store.image(draw.case), self.store.mask(draw.case)
@@ -90,12 +90,12 @@ class Segment:
         return {
             "image": torch.from_numpy(image),
             "target": torch.from_numpy(mask)[None],
-            "skip": draw_skips(recipe.model.depth, recipe.fit.drop_path, draw.seed),
+            "drop_path_scale": draw_drop_path_scale(recipe.model.depth, recipe.fit.drop_path, draw.seed),
         }
 
     def loss(self, model: nn.Module, batch: Sample) -> Tensor:
         """Return DiceCE over labels and background, or Dice over regions."""
-        outputs = model(batch["image"], batch["skip"])
+        outputs = model(batch["image"], batch["drop_path_scale"])
         target = batch["target"].long()
         if self.target.regions:
             target = self.regions.to(target.device)[target[:, 0]].movedim(-1, 1)

@@ -47,7 +47,8 @@ class ShardedStrategy(ModelParallelStrategy):
         self._launcher = _MultiProcessingLauncher(self, start_method="spawn")
 
 
-# It says at every call what where.json says once. Set here, as it speaks in a new process before any of our functions.
+# It says at every call what environment.json says once. Set here, as it speaks in a new process before any of our
+# functions.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 

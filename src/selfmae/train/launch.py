@@ -27,13 +27,13 @@ from selfmae.weights.file import Weights, load_encoder, read_weights
 
 @dataclass(frozen=True)
 class Job:
-    """One optimisation: its name for the display, options, folder, training cases, contract of the weights."""
+    """One optimisation: its name for the display, options, folder, training cases, metadata of the weights."""
 
     name: str
     options: OptimOptions
     folder: Path
     cases: Sequence[Case]
-    contract: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     start: Weights | None = None  # encoder weights (`models.transfer`) to start from; None keeps random ones
     validate: Validate | None = None  # can be sent to other processes
 
@@ -122,6 +122,6 @@ def work(fabric: Fabric, task: Trainable, job: Job, display: Stages) -> nn.Modul
     if job.start is not None:
         load_encoder(optimisation.model, job.start)
     if not fabric.is_global_zero:
-        return optimisation.run(job.cases, job.contract, job.validate)
+        return optimisation.run(job.cases, job.metadata, job.validate)
     with display.stage(job.name, job.options.steps) as stage:
-        return optimisation.run(job.cases, job.contract, job.validate, stage.update)
+        return optimisation.run(job.cases, job.metadata, job.validate, stage.update)

@@ -49,7 +49,7 @@ class Optimisation:
     def run(
         self,
         cases: Sequence[Case],
-        contract: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         validate: Validate | None = None,
         watch: Watch | None = None,
     ) -> nn.Module:
@@ -77,7 +77,7 @@ class Optimisation:
                 if watch and fabric.is_global_zero:
                     watch(self.progress.step, loss)
                 if self._look_due():
-                    self._look(validate, contract)
+                    self._look(validate, metadata)
                 stop, save = self._agreed(asked_to_stop.is_set(), time.monotonic() - saved > CHECKPOINT_SECONDS)
                 if stop or save or self._is_over():
                     self._save()
@@ -87,7 +87,7 @@ class Optimisation:
                 if self._is_over():
                     break
         if validate is None:
-            self._keep_weights(contract)
+            self._keep_weights(metadata)
         fabric.barrier()
         load_weights(self.model, read_weights(self.folder / "model.safetensors")[0])
         return self.model.eval()
@@ -168,7 +168,7 @@ class Optimisation:
         step, every = self.progress.step, self.options.validate_every
         return step == self.options.steps or bool(every and step % every == 0)
 
-    def _look(self, validate: Validate | None, contract: Mapping[str, Any]) -> None:
+    def _look(self, validate: Validate | None, metadata: Mapping[str, Any]) -> None:
         """Score the model and keep its weights if they are the best so far."""
         if validate is None:
             return
@@ -187,7 +187,7 @@ class Optimisation:
         # As long as no score is defined every look counts, so that without any the last weights are kept.
         if score > progress.best or progress.best == float("-inf"):
             progress.best, progress.best_step, progress.looks_without_gain = score, progress.step, 0
-            self._keep_weights(contract)
+            self._keep_weights(metadata)
         else:
             progress.looks_without_gain += 1
             progress.stopped = 0 < self.options.patience <= progress.looks_without_gain
@@ -205,10 +205,10 @@ class Optimisation:
         tune_attention(model, self.task.recipe.device)
         return model.to(self.fabric.device)
 
-    def _keep_weights(self, contract: Mapping[str, Any]) -> None:
+    def _keep_weights(self, metadata: Mapping[str, Any]) -> None:
         weights = whole_weights(self.model)
         if self.fabric.is_global_zero:
-            save_weights(self.folder / "model.safetensors", weights, contract)
+            save_weights(self.folder / "model.safetensors", weights, metadata)
 
     def _save(self) -> None:
         save_checkpoint(self.folder / "last.ckpt", self.fabric, self.model, self.optimizer.optimizer, self.progress)

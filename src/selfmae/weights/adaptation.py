@@ -26,7 +26,7 @@ from selfmae.weights.resize import factorise, fold_channels, inflate, resize_ker
 POSITIONS, CLASS = "pos_embed", "cls_token"
 
 
-class Fitting:
+class WeightAdaptation:
     """A file's tensors on their way into the encoder: each step changes `given` and says so."""
 
     def __init__(self, given: dict[str, Tensor], before: Mapping[str, Any], recipe: Recipe, source: str) -> None:
@@ -220,27 +220,27 @@ def _by(sizes: Sequence[int]) -> str:
     return "x".join(map(str, sizes))
 
 
-def transfer(weights: Mapping[str, Tensor], contract: Mapping[str, Any], recipe: Recipe, source: str) -> Transfer:
-    """Return the encoder tensors for the recipe's model from a file's tensors; `contract` is {} for a foreign file.
+def transfer(weights: Mapping[str, Tensor], metadata: Mapping[str, Any], recipe: Recipe, source: str) -> Transfer:
+    """Return the encoder tensors for the recipe's model from a file's tensors; `metadata` is {} for a foreign file.
 
     Raises `UserError` where the layout is unknown, or the encoder cannot be filled whole (unless `start.partial`).
     """
     weights = strip_wrapper(weights)
     layout, names = translate(weights, source)
-    before = contract.get("recipe", {}) if layout == OWN else {}
-    fitting = Fitting({ours: weights[theirs] for ours, theirs in names.items()}, before, recipe, source)
-    fitting.check_heads()
-    num_axes = fitting.fit_embedding(layout)
-    fitting.fit_positions(num_axes, layout)
-    fitting.fill_biases()
+    before = metadata.get("recipe", {}) if layout == OWN else {}
+    adaptation = WeightAdaptation({ours: weights[theirs] for ours, theirs in names.items()}, before, recipe, source)
+    adaptation.check_heads()
+    num_axes = adaptation.fit_embedding(layout)
+    adaptation.fit_positions(num_axes, layout)
+    adaptation.fill_biases()
     if names.get("norm.weight", "").startswith("fc_norm"):
-        fitting.adapted["norm.weight"] = "the norm of averaged patches, now of every token"
+        adaptation.adapted["norm.weight"] = "the norm of averaged patches, now of every token"
     eps = before.get("model", {}).get("norm_eps", MONAI_EPS if layout.startswith("MONAI") else TIMM_EPS)
     if recipe.model.norm_eps != eps:
-        before_it = fitting.adapted.get("norm.weight")
+        before_it = adaptation.adapted.get("norm.weight")
         how = f"from norms with an epsilon of {eps}, as model.norm_eps may be"
-        fitting.adapted["norm.weight"] = f"{before_it}, {how}" if before_it else how
-    fitting.check_whole()
-    used = {names[name] for name in fitting.given if name in names}
+        adaptation.adapted["norm.weight"] = f"{before_it}, {how}" if before_it else how
+    adaptation.check_whole()
+    used = {names[name] for name in adaptation.given if name in names}
     unused = tuple(sorted(name for name in weights if name not in used))
-    return Transfer(layout, fitting.given, fitting.adapted, fitting.fresh, unused)
+    return Transfer(layout, adaptation.given, adaptation.adapted, adaptation.fresh, unused)

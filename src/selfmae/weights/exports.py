@@ -23,7 +23,7 @@ MONAI_NAMES = (
     (r"(blocks\.\d+\.mlp)\.fc([12])\.(.+)", r"\1.linear\2.\3"),
     (r"head\.(.+)", r"classification_head.\1"),
 )
-MONAI_PATCH, MONAI_TAPS, MONAI_DEPTH = 16, (3, 6, 9), 12  # of MONAI's UNETR, which has no others
+MONAI_PATCH, MONAI_OUT_INDICES, MONAI_DEPTH = 16, (3, 6, 9), 12  # of MONAI's UNETR, which has no others
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,11 @@ def _to_unetr(weights: Mapping[str, Tensor], recipe: Recipe) -> Export:
     wanted = (
         (any(step != MONAI_PATCH for step in model.patch), f"model.patch {list(model.patch)} is not 16 on every axis"),
         (model.depth != MONAI_DEPTH, f"model.depth is {model.depth}, not {MONAI_DEPTH}"),
-        (tuple(model.taps) not in ((), MONAI_TAPS), f"model.taps {list(model.taps)} is not {list(MONAI_TAPS)}"),
-        (model.tap_norm != "none", f"model.tap_norm is {model.tap_norm}, not none"),
+        (
+            tuple(model.out_indices) not in ((), MONAI_OUT_INDICES),
+            f"model.out_indices {list(model.out_indices)} is not {list(MONAI_OUT_INDICES)}",
+        ),
+        (model.out_norm != "none", f"model.out_norm is {model.out_norm}, not none"),
         (model.class_token, "model.class_token is true"),
     )
     reasons = [reason for differs, reason in wanted if differs]
@@ -168,10 +171,10 @@ def monai_decoder_name(name: str) -> str:
     part, _, rest = name.partition(".")
     if part == "input_skip":
         return f"encoder1.{rest}"
-    if part not in ("skips", "ups"):
+    if part not in ("skip_connections", "ups"):
         return name
     level, _, rest = rest.partition(".")
-    return f"{'encoder' if part == 'skips' else 'decoder'}{int(level) + 2}.{rest}"
+    return f"{'encoder' if part == 'skip_connections' else 'decoder'}{int(level) + 2}.{rest}"
 
 
 def is_classifier(recipe: Recipe, kind: str) -> bool:

@@ -1,4 +1,4 @@
-"""Weights in files: written with the contract of the model, loaded with a report of every tensor, never in silence."""
+"""Weights in files: written with the metadata of the model, loaded with a report of every tensor, never in silence."""
 
 import argparse
 import json
@@ -26,9 +26,9 @@ HARMLESS: list[Any] = [
 ]
 
 
-def save_weights(path: Path, weights: Weights, contract: Mapping[str, Any]) -> None:
-    """Write tensors and the contract (JSON: recipe, channels, label names) as one safetensors file, at once."""
-    write_tensors(path, weights, {"contract": json.dumps(contract, sort_keys=True)})
+def save_weights(path: Path, weights: Weights, metadata: Mapping[str, Any]) -> None:
+    """Write tensors and the metadata (JSON: recipe, channels, label names) as one safetensors file, at once."""
+    write_tensors(path, weights, {"metadata": json.dumps(metadata, sort_keys=True)})
 
 
 def write_tensors(path: Path, weights: Weights, metadata: Mapping[str, str]) -> None:
@@ -59,27 +59,27 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the contract ({} if another tool wrote the file) of a safetensors or torch file."""
+    """Return the tensors and the metadata ({} if another tool wrote the file) of a safetensors or torch file."""
     if not path.is_file():
         raise UserError(f"Weights were expected in {path}, but there is no such file: check the path.")
     if path.suffix != ".safetensors":
         return _read_torch(path), {}
     try:
         with safe_open(path, framework="pt") as file:
-            contract = json.loads((file.metadata() or {}).get("contract", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, contract  # noqa: SIM118 (not a dict)
+            metadata = json.loads((file.metadata() or {}).get("metadata", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise _damaged(path, error) from error
 
 
-def read_contract(path: Path) -> dict[str, Any]:
-    """Return only the contract of a safetensors file that SelfMAE wrote; its tensors stay on disk."""
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return only the metadata of a safetensors file that SelfMAE wrote; its tensors stay on disk."""
     if not path.is_file():
         raise UserError(f"Weights were expected in {path}, but there is no such file: check the path.")
     try:
         with safe_open(path, framework="pt") as file:
-            contract: dict[str, Any] = json.loads((file.metadata() or {}).get("contract", "{}"))
-            return contract
+            metadata: dict[str, Any] = json.loads((file.metadata() or {}).get("metadata", "{}"))
+            return metadata
     except SafetensorError as error:
         raise _damaged(path, error) from error
 

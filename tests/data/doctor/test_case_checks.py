@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.doctor.case_checks import FEWEST_IMAGES, check_images
+from selfmae.data.doctor.case_checks import MIN_IMAGES, check_images
 from selfmae.data.doctor.findings import Facts, Finding
 from selfmae.data.doctor.survey import survey
 
@@ -78,12 +78,12 @@ def test_a_second_kind_of_size_is_no_outlier() -> None:
 
 
 def test_one_odd_image_of_a_few_is_told() -> None:
-    facts = [replace(fact, shape=(100, 100, 100)) for fact in facts_of(num=FEWEST_IMAGES)]
+    facts = [replace(fact, shape=(100, 100, 100)) for fact in facts_of(num=MIN_IMAGES)]
     assert codes([replace(facts[0], shape=(240, 240, 3)), *facts[1:]]) == [("size_outlier", "warning", ("c00",))]
 
 
 def test_few_images_show_no_usual_size() -> None:
-    facts = facts_of(num=FEWEST_IMAGES - 1)
+    facts = facts_of(num=MIN_IMAGES - 1)
     assert codes([replace(facts[0], shape=(240, 240, 3)), *facts[1:]]) == []
 
 

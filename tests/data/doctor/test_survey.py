@@ -12,7 +12,7 @@ from PIL import Image
 
 from selfmae.data.case import Case
 from selfmae.data.doctor.findings import Facts, Problem
-from selfmae.data.doctor.survey import MOST_VOXELS, hash_voxels, survey
+from selfmae.data.doctor.survey import MAX_VOXELS, hash_voxels, survey
 from selfmae.data.doctor.survey import look as look_at
 
 SHAPE = (5, 6, 7)
@@ -56,7 +56,7 @@ def test_a_picture_has_no_spacing_and_percentiles_of_each_channel(tmp_path: Path
 
 
 def test_percentiles_of_large_images_are_close_to_exact(tmp_path: Path) -> None:
-    large = np.random.default_rng(2).normal(size=(3 * MOST_VOXELS // 1000, 1000)).astype(np.float32)
+    large = np.random.default_rng(2).normal(size=(3 * MAX_VOXELS // 1000, 1000)).astype(np.float32)
     np.save(tmp_path / "i.npy", large)
     np.testing.assert_allclose(
         look(tmp_path / "i.npy")[0].percentiles[0], np.percentile(large, (0.5, 50, 99.5)), atol=0.02

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from selfmae.data.files.file_cache import MOST_STALE, Notebook, key_of
+from selfmae.data.files.file_cache import MAX_STALE, FileCache, key_of
 
 
 def write(path: Path, entries: dict[str, object]) -> None:
-    notebook = Notebook(path)
+    file_cache = FileCache(path)
     for key, entry in entries.items():
-        notebook.add(key, entry)
-    notebook.save()
+        file_cache.add(key, entry)
+    file_cache.save()
 
 
 def write_many(path: Path, name: str) -> None:
@@ -24,8 +24,8 @@ def write_many(path: Path, name: str) -> None:
 def test_what_was_noted_is_known_next_time(tmp_path: Path) -> None:
     write(tmp_path / "sub" / "notes", {"a": [1, 2]})
     write(tmp_path / "sub" / "notes", {"b": {"c": None}})
-    notebook = Notebook(tmp_path / "sub" / "notes")
-    assert (notebook.get("a"), notebook.get("b"), notebook.get("c")) == ([1, 2], {"c": None}, None)
+    file_cache = FileCache(tmp_path / "sub" / "notes")
+    assert (file_cache.get("a"), file_cache.get("b"), file_cache.get("c")) == ([1, 2], {"c": None}, None)
 
 
 def test_a_torn_line_costs_nothing_else(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_torn_line_costs_nothing_else(tmp_path: Path) -> None:
     with (tmp_path / "notes").open("ab") as file:
         file.write(b'["b", {"fac')
     write(tmp_path / "notes", {"c": 3})
-    assert Notebook(tmp_path / "notes").entries == {"a": 1, "c": 3}
+    assert FileCache(tmp_path / "notes").entries == {"a": 1, "c": 3}
 
 
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -43,27 +43,27 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
         writer.start()
     for writer in writers:
         writer.join()
-    assert len(Notebook(tmp_path / "notes").entries) == 100
+    assert len(FileCache(tmp_path / "notes").entries) == 100
 
 
 def test_a_notebook_of_mostly_stale_notes_is_written_anew(tmp_path: Path) -> None:
-    write(tmp_path / "notes", {f"old{place}": 0 for place in range(MOST_STALE + 2)})
-    notebook = Notebook(tmp_path / "notes")
-    notebook.add("new", 1)
-    notebook.save(frozenset(["new"]))
+    write(tmp_path / "notes", {f"old{place}": 0 for place in range(MAX_STALE + 2)})
+    file_cache = FileCache(tmp_path / "notes")
+    file_cache.add("new", 1)
+    file_cache.save(frozenset(["new"]))
     assert [json.loads(line) for line in (tmp_path / "notes").read_text().splitlines()] == [["new", 1]]
 
 
 def test_notes_still_of_use_stay(tmp_path: Path) -> None:
     write(tmp_path / "notes", {"a": 1, "b": 2})
-    Notebook(tmp_path / "notes").save(frozenset(["a"]))
-    assert Notebook(tmp_path / "notes").entries == {"a": 1, "b": 2}
+    FileCache(tmp_path / "notes").save(frozenset(["a"]))
+    assert FileCache(tmp_path / "notes").entries == {"a": 1, "b": 2}
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     write(tmp_path / "file" / "notes", {"a": 1})
-    assert Notebook(tmp_path / "file" / "notes").entries == {}
+    assert FileCache(tmp_path / "file" / "notes").entries == {}
 
 
 @pytest.mark.parametrize("other", [("a", "bc"), ("ab", "c", ""), ("abc",)])

@@ -28,9 +28,9 @@ def write(path: Path, packed: bool, kind: int = SimpleITK.sitkFloat32) -> np.nda
 def test_slabs_in_any_order_are_those_of_the_whole(tmp_path: Path, ending: str, packed: bool, kind: int) -> None:
     whole = write(tmp_path / f"a{ending}", packed, kind)
     assert find_voxels(tmp_path / f"a{ending}")
-    slabs = load_itk(tmp_path / f"a{ending}").dataobj
+    streamed_volume = load_itk(tmp_path / f"a{ending}").dataobj
     for first, last in ((0, 3), (3, 9), (30, 40), (5, 6), (0, 40)):
-        part = slabs[2:7, :, first:last]
+        part = streamed_volume[2:7, :, first:last]
         assert part.dtype == whole.dtype
         assert np.array_equal(part, whole[first:last, :, 2:7].transpose(2, 1, 0))
 

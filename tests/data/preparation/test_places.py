@@ -18,8 +18,8 @@ def test_every_label_present_has_a_row_of_all_its_voxels() -> None:
 def test_many_voxels_are_drawn_evenly_and_always_alike() -> None:
     mask = np.ones((40, 40, 40), dtype=np.uint8)
     table = label_places(mask)
-    assert table.shape == (1, places.MOST_PLACES + 1)
-    assert len(set(table[0, 1:].tolist())) == places.MOST_PLACES
+    assert table.shape == (1, places.MAX_PLACES + 1)
+    assert len(set(table[0, 1:].tolist())) == places.MAX_PLACES
     assert table[0, 1:].mean() == pytest.approx(mask.size / 2, rel=0.02)
     assert np.array_equal(table, label_places(mask))
 

@@ -225,7 +225,7 @@ def test_a_series_in_two_folders_is_a_problem_of_both_cases(dicom: ModuleType, s
 
 
 def test_more_names_than_a_mask_has_values_are_an_error(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "MOST_LABELS", 1)
+    monkeypatch.setattr(layout, "MAX_LABELS", 1)
     assert "Masks can have 1 structures at most, but 2 names are used (liver, tumour)" in error_of(source)
 
 

@@ -14,7 +14,7 @@ SAME_ANGLE = 1e-3  # of direction cosines, which some files give with four digit
 SAME_PLACE_MM = 1e-3
 MISSING = 1.5  # gaps between slices, in usual gaps: a slice fits between
 OFF_GRID = 0.1  # voxels that a slice may lie off an even grid: positions are often rounded to 0.1 mm
-MOST_TILT_DEGREES = 0.5  # below this a stack of 200 mm leans by less than 2 mm
+MAX_TILT_DEGREES = 0.5  # below this a stack of 200 mm leans by less than 2 mm
 
 # code: severity, what mends it (the form of `doctor.REMEDIES`)
 REMEDIES = {
@@ -123,6 +123,6 @@ def _check_steps(ordered: Sequence[Slice], path: Path) -> list[tuple[str, str]]:
         return [("uneven_slices", f"the slices of the series {path} lie up to {off:.2g} voxels off an even grid")]
     step = positions[-1] - positions[0]
     tilt = float(np.degrees(np.arccos(min(1.0, step @ normal / np.linalg.norm(step)))))
-    if tilt > MOST_TILT_DEGREES:
+    if tilt > MAX_TILT_DEGREES:
         return [("gantry_tilt", f"the slices of the series {path} are stacked at {tilt:.2g} degrees to their normal")]
     return []

@@ -26,7 +26,7 @@ TAGS = [
     *("SegmentSequence", "StructureSetROISequence", "ROIContourSequence"),
     *("ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence"),
 ]
-MOST_HEADERS = 100_000  # in memory, about 1.5 kB each
+MAX_HEADERS = 100_000  # in memory, about 1.5 kB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def header_of(path: Path) -> Header | None:
     return _read_header(path, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=MOST_HEADERS)
+@lru_cache(maxsize=MAX_HEADERS)
 def _read_header(path: Path, size: int, changed_ns: int) -> Header | None:
     if path.suffix.lower() != ".dcm" and not _has_mark(path):
         return None

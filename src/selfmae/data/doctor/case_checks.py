@@ -12,21 +12,21 @@ from selfmae.data.files.images import Image
 from selfmae.data.files.masks import Mask
 from selfmae.data.files.nifti import HALF_VOXEL, SAME_PLACE, differing_parts, voxels_apart
 
-FEWEST_IMAGES = 5  # fewer show no usual size
+MIN_IMAGES = 5  # fewer show no usual size
 FAR = 6.0  # deviations (of the median absolute deviation, on a log scale) from the median
-LEAST_FACTOR = 2.0  # a size or spacing that differs by less is ordinary variation
-MOST_ODD = 0.1  # part of the images: more are a second kind, not outliers
+MIN_FACTOR = 2.0  # a size or spacing that differs by less is ordinary variation
+MAX_ODD = 0.1  # part of the images: more are a second kind, not outliers
 
 # Units that intensities tell, by their 0.5 and 99.5 % percentiles. Found by looking: scans of MR have none.
 LOWEST_HU = -500.0  # below this, air: no other unit goes there
 UNIT_INTERVAL = 1.0001
-LEAST_BYTES = 20.0  # an image of 0 to 255 reaches this
-LEAST_16_BIT = 1000.0
+MIN_BYTES = 20.0  # an image of 0 to 255 reaches this
+MIN_16_BIT = 1000.0
 SHIFT_HU = 1024.0  # of CT that is stored without a sign
 NEAR_SHIFT = 400.0  # HU that the usual intensity of two CT may lie apart
 
 
-MOST_VALUES = 256  # of a mask with 255 labels and background
+MAX_VALUES = 256  # of a mask with 255 labels and background
 
 
 def check_images(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
@@ -68,13 +68,13 @@ def _check_outliers(code: str, facts: Sequence[Facts]) -> list[Finding]:
     """Report sizes or spacings that are far from the median along an axis."""
     spacing = code == "spacing_outlier"
     values = {fact.id: fact.spacing_mm if spacing else fact.shape for fact in facts}
-    if len(values) < FEWEST_IMAGES or len({len(value) for value in values.values()}) != 1 or not all(values.values()):
+    if len(values) < MIN_IMAGES or len({len(value) for value in values.values()}) != 1 or not all(values.values()):
         return []
     logs = np.log(np.array(list(values.values())))
     away = np.abs(logs - np.median(logs, axis=0))
-    limit = np.maximum(np.log(LEAST_FACTOR), FAR * 1.4826 * np.median(away, axis=0))
+    limit = np.maximum(np.log(MIN_FACTOR), FAR * 1.4826 * np.median(away, axis=0))
     odd = [name for name, far in zip(values, (away > limit + 1e-9).any(axis=1), strict=True) if far]
-    if not odd or len(odd) > max(1, MOST_ODD * len(values)):
+    if not odd or len(odd) > max(1, MAX_ODD * len(values)):
         return []
     usual = _round(np.exp(np.median(logs, axis=0)))
     unit = "mm" if spacing else "voxels"
@@ -114,9 +114,9 @@ def _unit(fact: Facts, channel: int) -> str:
         return ""
     if high <= UNIT_INTERVAL:
         return "from 0 to 1"
-    if LEAST_BYTES <= high <= 255:
+    if MIN_BYTES <= high <= 255:
         return "from 0 to 255"
-    return "above 1000" if high >= LEAST_16_BIT else ""
+    return "above 1000" if high >= MIN_16_BIT else ""
 
 
 def _contradict(usual: str, others: set[str]) -> bool:
@@ -151,7 +151,7 @@ def _check_undeclared(cases: Cases, masked: Sequence[Facts]) -> list[Finding]:
     for fact in masked:
         values = {value for value, _ in fact.mask_counts} - known
         odd += [fact.id] if values else []
-        if values and len(fact.mask_counts) > MOST_VALUES:
+        if values and len(fact.mask_counts) > MAX_VALUES:
             texts.append(f"{files[fact.id]} holds {len(fact.mask_counts)} different values, as an image does")
         else:
             for value in values:

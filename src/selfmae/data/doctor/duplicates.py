@@ -18,7 +18,7 @@ SIDES = {2: 16, 3: 10}  # blocks along an axis, by the number of axes
 SAME = 0.9995  # correlation of the thumbnails of copies
 NUM_AXES = 24  # of the space in which neighbours are searched: the directions in which thumbnails differ most
 NUM_NEIGHBOURS = 8  # nearest ones that are looked at, so that many copies of one image cost no more than few
-MOST_FITTED = 20_000  # thumbnails that the directions are taken from
+MAX_FITTED = 20_000  # thumbnails that the directions are taken from
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _close(points: np.ndarray) -> list[tuple[int, int]]:
 
     if len(points) < 2:
         return []
-    directions = np.linalg.eigh(np.cov(points[:: max(1, len(points) // MOST_FITTED)].T))[1][:, -NUM_AXES:]
+    directions = np.linalg.eigh(np.cov(points[:: max(1, len(points) // MAX_FITTED)].T))[1][:, -NUM_AXES:]
     # A projection brings points closer, never further apart, so no pair is lost.
     tree = cKDTree(points @ directions.astype(np.float32))
     furthest = float(np.sqrt(2 - 2 * SAME))

@@ -11,9 +11,9 @@ from selfmae.data.doctor.findings import REMEDIES, Facts, Finding, Problem, join
 from selfmae.errors import UserError
 
 PARTS = ("train", "val", "test")
-FEWEST = 2  # positives and negatives of a finding in a part: AUC of a single case is a coin toss
+MIN_CASES = 2  # positives and negatives of a finding in a part: AUC of a single case is a coin toss
 COPY_MARK = re.compile(r"[ _-]*(\(\d+\)|[ _-]copy([ _-]?\(?\d+\)?)?)$", re.IGNORECASE)  # of file managers
-MOST_ALIKE = 3  # names that differ in a copy's mark only; more are numbered that way
+MAX_ALIKE = 3  # names that differ in a copy's mark only; more are numbered that way
 
 
 __all__ = ["REMEDIES", "Finding", "examine", "raise_on_errors"]
@@ -57,7 +57,7 @@ def check_ids(cases: Cases) -> list[Finding]:
         original = _plain(COPY_MARK.sub("", name))
         if original in groups:
             groups[original].add(name)
-    alike = [sorted(names) for names in groups.values() if 1 < len(names) <= MOST_ALIKE]
+    alike = [sorted(names) for names in groups.values() if 1 < len(names) <= MAX_ALIKE]
     if not alike:
         return []
     cause = f"these names are nearly equal: {join([' and '.join(names) for names in alike])}"
@@ -76,7 +76,7 @@ def check_counts(cases: Cases) -> list[Finding]:
         targets = [case.target for case in cases.part(part) if isinstance(case.target, tuple)]
         for place, name in enumerate(cases.labels.names if targets else ()):
             positives = int(sum(target[place] for target in targets))
-            if min(positives, len(targets) - positives) < FEWEST:
+            if min(positives, len(targets) - positives) < MIN_CASES:
                 rare.append(f"{name!r} has {positives} positives among {len(targets)} cases of the {part} part")
     return [make_finding("rare_finding", (), join(rare, len(rare)))] if rare else []
 

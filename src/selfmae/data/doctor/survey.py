@@ -15,11 +15,11 @@ from selfmae.data.dicom.pixels import is_dicom
 from selfmae.data.doctor.case_checks import check_pair
 from selfmae.data.doctor.duplicates import thumbnail
 from selfmae.data.doctor.findings import Facts, Problem, from_content, split_sentence, to_content
-from selfmae.data.files.file_cache import Notebook, key_of
+from selfmae.data.files.file_cache import FileCache, key_of
 from selfmae.data.files.identity import identity
 from selfmae.data.files.images import has_equal_channels, read_image
 from selfmae.data.files.masks import count_values, read_mask
-from selfmae.data.memory import NUM_THREADS, Room, float_bytes
+from selfmae.data.memory import NUM_THREADS, MemoryGate, float_bytes
 from selfmae.errors import UserError
 
 VERSION = "2"  # of what a look finds; a change makes older notes unknown
@@ -29,10 +29,10 @@ Look = tuple[Facts | None, list[Problem]]
 Progress = Callable[[int, int], None]
 
 
-MOST_VOXELS = 1_000_000  # of one channel that percentiles are taken from; evenly spread over larger images
+MAX_VOXELS = 1_000_000  # of one channel that percentiles are taken from; evenly spread over larger images
 PERCENTILES = (0.5, 50, 99.5)
-MOST_LABELS = 20  # different values that an image of which one thinks that it is a mask may have
-LEAST_BACKGROUND = 0.5  # part of such an image that is 0
+MAX_LABELS = 20  # different values that an image of which one thinks that it is a mask may have
+MIN_BACKGROUND = 0.5  # part of such an image that is 0
 
 
 def survey(
@@ -43,33 +43,33 @@ def survey(
     A case whose image cannot be read has a problem but no facts. `progress` is told how many of how many are done.
     With `notes`, a file, what was found is noted there, and files that did not change since are not read again.
     """
-    notebook = Notebook(notes) if notes else None
-    room = Room()
+    file_cache = FileCache(notes) if notes else None
+    memory_gate = MemoryGate()
     facts: list[Facts] = []
     problems: list[Problem] = []
     used: set[str] = set()
 
     def one(case: Case) -> tuple[str, Look]:
-        key = _key(case, masks) if notebook else ""
-        known = notebook.get(key) if notebook and key else None
+        key = _key(case, masks) if file_cache else ""
+        known = file_cache.get(key) if file_cache and key else None
         if known is not None:
             return key, (from_content(known["facts"]), [Problem(**problem) for problem in known["problems"]])
-        with room.take(_most_bytes(case)):
+        with memory_gate.take(_most_bytes(case)):
             return key, look(case, masks)
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         for done, (key, (fact, found)) in enumerate(pool.map(one, cases), start=1):
             facts += [fact] if fact else []
             problems += found
-            if notebook and key:
+            if file_cache and key:
                 used.add(key)
-                _note(notebook, key, fact, found)
-                if len(notebook.added) >= SAVED_EVERY:
-                    notebook.save()
+                _note(file_cache, key, fact, found)
+                if len(file_cache.added) >= SAVED_EVERY:
+                    file_cache.save()
             if progress:
                 progress(done, len(cases))
-    if notebook:
-        notebook.save(frozenset(used))
+    if file_cache:
+        file_cache.save(frozenset(used))
     facts = _settle_pictures(facts)
     return facts, problems + _odd_ones(facts)
 
@@ -83,11 +83,11 @@ def _key(case: Case, masks: bool) -> str:
         return ""
 
 
-def _note(notebook: Notebook, key: str, facts: Facts | None, problems: Sequence[Problem]) -> None:
+def _note(file_cache: FileCache, key: str, facts: Facts | None, problems: Sequence[Problem]) -> None:
     """Note a look, unless something could not be read: the disk or the rights may be better next time."""
     unread = facts is None or any(problem.code.startswith("unreadable") for problem in problems)
-    if facts and not unread and notebook.get(key) is None:
-        notebook.add(key, {"facts": to_content(facts), "problems": [asdict(problem) for problem in problems]})
+    if facts and not unread and file_cache.get(key) is None:
+        file_cache.add(key, {"facts": to_content(facts), "problems": [asdict(problem) for problem in problems]})
 
 
 def _most_bytes(case: Case) -> int:
@@ -204,7 +204,7 @@ def _check_voxels(case: Case, array: np.ndarray) -> list[Problem]:
 def _spread(channel: np.ndarray) -> np.ndarray:
     """Return up to about a million voxels of a channel, evenly spread."""
     values = channel.ravel()
-    spread: np.ndarray = values[:: max(1, values.size // MOST_VOXELS)]
+    spread: np.ndarray = values[:: max(1, values.size // MAX_VOXELS)]
     return spread
 
 
@@ -220,7 +220,7 @@ def _looks_like_mask(array: np.ndarray) -> bool:
     if len(array) != 1:
         return False
     values = _spread(array[0])
-    if np.count_nonzero(values == 0) < LEAST_BACKGROUND * values.size:
+    if np.count_nonzero(values == 0) < MIN_BACKGROUND * values.size:
         return False
     different = np.unique(values)
-    return 2 <= different.size <= MOST_LABELS and bool((different == np.round(different)).all())
+    return 2 <= different.size <= MAX_LABELS and bool((different == np.round(different)).all())

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-MOST_STALE = 4  # times the lines that were of use; a notebook with more is written anew
+MAX_STALE = 4  # times the lines that were of use; a notebook with more is written anew
 
 
 def default_cache() -> Path:
@@ -20,7 +20,7 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfmae"
 
 
-class Notebook:
+class FileCache:
     """Entries by key; `add` keeps them in memory until `save`."""
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +44,7 @@ class Notebook:
         """
         stale = self.num_lines - len(used)
         with suppress(OSError):
-            if used and stale > MOST_STALE * len(used):
+            if used and stale > MAX_STALE * len(used):
                 self._replace({key: entry for key, entry in self.entries.items() if key in used})
             elif self.added:
                 self.path.parent.mkdir(parents=True, exist_ok=True)

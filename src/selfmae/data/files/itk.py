@@ -7,7 +7,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from selfmae.data.files.streamed_volume import Slabs, find_voxels
+from selfmae.data.files.streamed_volume import StreamedVolume, find_voxels
 
 ENDINGS = (".nrrd", ".mha", ".mhd")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's first two axes point the other way
@@ -29,7 +29,7 @@ def load_itk(path: Path) -> Any:
         whole, voxels = None, find_voxels(path)
         if voxels and reader.GetNumberOfComponents() == 1:
             sample = SimpleITK.Image([1, 1, 1], reader.GetPixelID())
-            array: Any = Slabs(voxels, reader.GetSize(), SimpleITK.GetArrayFromImage(sample).dtype)
+            array: Any = StreamedVolume(voxels, reader.GetSize(), SimpleITK.GetArrayFromImage(sample).dtype)
         else:
             whole = reader.Execute()
             array = np.moveaxis(SimpleITK.GetArrayViewFromImage(whole), (0, 1, 2), (2, 1, 0))

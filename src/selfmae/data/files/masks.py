@@ -14,12 +14,12 @@ from nibabel import orientations
 from PIL import Image as Picture
 
 from selfmae.data.dicom.pixels import is_dicom
-from selfmae.data.files.file_cache import Notebook, default_cache, key_of
+from selfmae.data.files.file_cache import FileCache, default_cache, key_of
 from selfmae.data.files.formats import PICTURES, suffix_of
 from selfmae.data.files.identity import identity
 from selfmae.data.files.images import is_volume, load_volume, read_raw
 from selfmae.data.files.itk import ENDINGS, save_itk
-from selfmae.data.memory import NUM_THREADS, Room, float_bytes
+from selfmae.data.memory import NUM_THREADS, MemoryGate, float_bytes
 from selfmae.errors import UserError
 
 
@@ -119,15 +119,15 @@ def values_in(masks: Sequence[Path]) -> set[int]:
     """Return all values that these masks hold, 0 included; of a mask that cannot be read, none: the survey says so."""
     if not masks:
         return set()
-    notebook = Notebook(default_cache() / "masks" / f"{key_of(str(masks[0].parent.absolute()))}.jsonl")
-    room, keys = Room(), [_key(mask) for mask in masks]
-    unknown = {key: mask for key, mask in zip(keys, masks, strict=True) if notebook.get(key) is None}
+    file_cache = FileCache(default_cache() / "masks" / f"{key_of(str(masks[0].parent.absolute()))}.jsonl")
+    memory_gate, keys = MemoryGate(), [_key(mask) for mask in masks]
+    unknown = {key: mask for key, mask in zip(keys, masks, strict=True) if file_cache.get(key) is None}
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        for key, values in zip(unknown, pool.map(partial(_values_of, room), unknown.values()), strict=True):
+        for key, values in zip(unknown, pool.map(partial(_values_of, memory_gate), unknown.values()), strict=True):
             if key and values is not None:
-                notebook.add(key, values)
-    found: set[int] = set().union(*(notebook.get(key) or () for key in keys))
-    notebook.save(frozenset(keys))
+                file_cache.add(key, values)
+    found: set[int] = set().union(*(file_cache.get(key) or () for key in keys))
+    file_cache.save(frozenset(keys))
     return found
 
 
@@ -139,9 +139,9 @@ def _key(mask: Path) -> str:
         return ""
 
 
-def _values_of(room: Room, mask: Path) -> list[int] | None:
+def _values_of(memory_gate: MemoryGate, mask: Path) -> list[int] | None:
     try:
-        with room.take(float_bytes(mask)):
+        with memory_gate.take(float_bytes(mask)):
             return [value for value, _ in count_values(read_mask(mask).array)]
     except UserError:
         return None

@@ -67,7 +67,7 @@ def _fields(header: bytes) -> dict[str, str]:
     }
 
 
-class Slabs:
+class StreamedVolume:
     """The voxels of a volume, [X, Y, Z], of which an index reads the slabs along z that it names.
 
     nibabel takes it for an array. Packed voxels are unpacked from the front on: slabs in rising order cost no more.

@@ -27,13 +27,13 @@ from selfmae.options import DataOptions
 from selfmae.seeds import generator
 
 VERSION = 2  # of the preparation; a change makes old files unknown
-MOST_THREADS = 16  # each holds a whole image
-MOST_OPEN = 256  # files a process keeps open; reading the header again takes longer than many a crop
+MAX_THREADS = 16  # each holds a whole image
+MAX_OPEN = 256  # files a process keeps open; reading the header again takes longer than many a crop
 
 Progress = Callable[[int, int], None]
 
 
-MOST_PLACES = 10_000  # of one row
+MAX_PLACES = 10_000  # of one row
 NUM_TRIES = 2**17  # voxels of an image that are looked at
 SEPARATES = 0.7  # share of the variance that lies between the two sides; a single normal distribution gives 0.64
 
@@ -112,7 +112,7 @@ class Store:
             elif places:
                 self.tissue_places(case)
 
-        with image_threads(min(num_cores(), MOST_THREADS)) as pool:
+        with image_threads(min(num_cores(), MAX_THREADS)) as pool:
             for done, _ in enumerate(pool.map(one, cases), start=1):
                 if progress:
                     progress(done, len(cases))
@@ -170,7 +170,7 @@ class Store:
             ) from error
 
 
-@lru_cache(maxsize=MOST_OPEN)
+@lru_cache(maxsize=MAX_OPEN)
 def _opened(path: Path) -> np.ndarray:
     """Return a file of the store as a memory map. What a name stands for never changes, so the map is kept."""
     array: np.ndarray = np.load(path, mmap_mode="r")
@@ -241,9 +241,9 @@ def otsu(values: np.ndarray, num_bins: int = 256) -> float | None:
 
 
 def _some(voxels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if len(voxels) <= MOST_PLACES:
+    if len(voxels) <= MAX_PLACES:
         return voxels
-    return rng.choice(voxels, MOST_PLACES, replace=False, shuffle=False)
+    return rng.choice(voxels, MAX_PLACES, replace=False, shuffle=False)
 
 
 def _table(rows: list[np.ndarray], num_voxels: int) -> np.ndarray:

@@ -25,8 +25,8 @@ IDS = ("id", "case", "case_id", "study", "study_id")
 TEXT_LABELS = ("finding_labels", "findings", "labels", "label", "class", "diagnosis")
 NO_FINDING = "no finding"
 BINARY = {"", "0", "1", "0.0", "1.0"}
-MOST_ODD = 0.1  # part of the rows that may hold a word where all others have 0 or 1 for this to be an error
-MOST_ODD_NUMBERS = 0.01  # the same for numbers, of which more are a count
+MAX_ODD = 0.1  # part of the rows that may hold a word where all others have 0 or 1 for this to be an error
+MAX_ODD_NUMBERS = 0.01  # the same for numbers, of which more are a count
 # Words of columns that describe a person or a file: one that holds 0 and 1 is no finding all the same.
 METADATA = {
     *("sex", "gender", "age", "male", "female", "id", "index", "number", "unnamed", "fold", "split"),
@@ -164,7 +164,7 @@ def _check_known(rows: Sequence[Row], names: Sequence[str], table: Path) -> None
         odd = [place for place, row in enumerate(rows, start=2) if row[name] not in BINARY]
         words = all(re.search(r"[^\W\d]", rows[place - 2][name]) for place in odd)
         plain = values_of([row for row in rows if row[name] in BINARY], name)
-        most = max(1, (MOST_ODD if words else MOST_ODD_NUMBERS) * len(rows))
+        most = max(1, (MAX_ODD if words else MAX_ODD_NUMBERS) * len(rows))
         if odd and plain == {"0", "1"} and len(odd) <= most and not _is_metadata(name):
             raise UserError(
                 f"Findings must be 0, 1 or empty, but the column {name!r} of {table} has "

@@ -15,8 +15,8 @@ from selfmae.data.files.images import has_equal_channels, read_image
 from selfmae.data.files.masks import values_in
 from selfmae.errors import UserError
 
-MOST_GRAY = 50  # pictures saved in colour without any, after which the others are not looked at
-MOST_LABELS = 255  # a mask with more values is an image or was saved with losses
+MAX_GRAY = 50  # pictures saved in colour without any, after which the others are not looked at
+MAX_LABELS = 255  # a mask with more values is an image or was saved with losses
 
 SPLIT_NAMES = {
     "train": "train",
@@ -143,7 +143,7 @@ def channels_of(images: Iterable[tuple[Path, ...]]) -> tuple[str, ...]:
             continue
         if has_equal_channels(image):
             num_gray += 1
-            if num_gray == MOST_GRAY:
+            if num_gray == MAX_GRAY:
                 break
             continue
         array = image.array
@@ -173,7 +173,7 @@ def labels_beside(table: Path) -> Labels | None:
 def labels_of(masks: Sequence[Path]) -> Labels:
     """Return the labels that these masks hold, named by their values: reads every mask, nothing else declares them."""
     found = sorted(values_in(masks) - {0})
-    if len(found) > MOST_LABELS:
+    if len(found) > MAX_LABELS:
         raise UserError(
             f"Masks hold one whole number for each label, but {masks[0].parent} holds {len(found)} different ones: "
             "give masks, not images, in a format without losses (NIfTI or PNG).",

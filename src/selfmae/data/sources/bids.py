@@ -75,15 +75,15 @@ def _images(images: dict[str, list[Path]], channels: Sequence[str], mask: Path |
     """
     if mask is None:
         return tuple(images[channel][0] for channel in channels)
-    fitting = [_of_scan(images[channel], mask) for channel in channels]
-    if any(len(found) != 1 for found in fitting) or not any(_agree(found[0], mask) for found in fitting):
+    adaptation = [_of_scan(images[channel], mask) for channel in channels]
+    if any(len(found) != 1 for found in adaptation) or not any(_agree(found[0], mask) for found in adaptation):
         names = first_few([image.name for channel in channels for image in images[channel]])
         raise UserError(
             f"{mask} must belong to one scan of each kind by its {', '.join(part[:-1] for part in SAME_SCAN)}, but its "
             f"session has {names}: name the mask as its scan, or list image and mask in a table.",
             "unpaired",
         )
-    return tuple(found[0] for found in fitting)
+    return tuple(found[0] for found in adaptation)
 
 
 def _of_scan(images: list[Path], mask: Path) -> list[Path]:

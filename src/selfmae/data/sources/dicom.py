@@ -19,13 +19,13 @@ from selfmae.data.dicom.series import headers_in, mask_path, name_images
 from selfmae.data.doctor.findings import Problem
 from selfmae.data.files.formats import is_image
 from selfmae.data.sources import classfolders, paired
-from selfmae.data.sources._files import MOST_LABELS, channels_of, first_few
+from selfmae.data.sources._files import MAX_LABELS, channels_of, first_few
 from selfmae.errors import UserError
 
 ORDER = 37
 EXPECTS = "a folder with DICOM series or radiographs at any depth, with or without DICOM SEG or RTSTRUCT masks"
 NUM_LOOKED = 1000  # files that decide whether a folder holds DICOM
-MOST_CLASSES = 20  # folders of radiographs that may be classes
+MAX_CLASSES = 20  # folders of radiographs that may be classes
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 UID = re.compile(r"\d+(\.\d+){3,}")
 
@@ -66,7 +66,7 @@ def _are_classes(path: Path, headers: Sequence[Header]) -> bool:
         pictures[header.path.parent].add(header.patient or header.study or header.path.name)
     return (
         all(header.kind in ("picture", "broken") for header in headers)
-        and len({folder.name for folder in pictures}) <= MOST_CLASSES
+        and len({folder.name for folder in pictures}) <= MAX_CLASSES
         and any(len(patients) > 1 for patients in pictures.values())
         and classfolders.recognises(path)
     )
@@ -165,9 +165,9 @@ def _name_labels(images: Sequence[_Found], masks: Mapping[Path, Header]) -> tupl
     names = sorted(set().union(*(mask.structures for mask in own.values())))
     if not names:
         return Labels("mask", ()), {}, ["There are no masks: all cases are unlabelled."]
-    if len(names) > MOST_LABELS:
+    if len(names) > MAX_LABELS:
         raise UserError(
-            f"Masks can have {MOST_LABELS} structures at most, but {len(names)} names are used ({first_few(names)}): "
+            f"Masks can have {MAX_LABELS} structures at most, but {len(names)} names are used ({first_few(names)}): "
             "give each structure the same name in all files.",
             "unknown_label",
         )
