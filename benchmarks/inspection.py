@@ -1,7 +1,8 @@
 """Inspection of 1,000 radiographs, a second time from the notebook, and memory: `python benchmarks/inspection.py`.
 
-Times are those of the command `selfmae inspect`, its start included. Memory is the most that looking at one large CT
-with its mask adds to the process, as a multiple of the CT as float32. (A script inspect.py would hide Python's own.)
+Times are those of the command `selfmae inspect`, its initialization included. Memory is the most that looking at one
+large CT with its mask adds to the process, as a multiple of the CT as float32. (A script inspect.py would hide
+Python's own.)
 """
 
 import argparse

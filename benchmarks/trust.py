@@ -72,8 +72,8 @@ def make_helper(out: Path) -> Path:
         write_radiographs(folder, NUM_HELPFUL, 10_000, (32, 32))
     recipe, _, source = resolve(str(folder / "labels.csv"), "", (*SMALL, *HELPFUL), QUIET)
     place = Place("helper", "scratch", 0, 0)
-    run_cell(recipe, source, out / "starts", place, QUIET)
-    return link(out / "starts" / place.folder / "model.safetensors", out / "helper.safetensors")
+    run_cell(recipe, source, out / "inits", place, QUIET)
+    return link(out / "inits" / place.folder / "model.safetensors", out / "helper.safetensors")
 
 
 def make_shuffled(out: Path) -> Path:
@@ -85,8 +85,8 @@ def make_shuffled(out: Path) -> Path:
             pixels = np.array(Image.open(path))
             Image.fromarray(generator(place, "shuffle").permutation(pixels.ravel()).reshape(pixels.shape)).save(path)
     recipe, _, source = resolve(str(folder / "labels.csv"), "", SMALL, QUIET)
-    pretrain_cell(recipe, source, out / "starts" / "shuffled", 0, QUIET)
-    return link(out / "starts" / "shuffled" / "model.safetensors", out / "shuffled.safetensors")
+    pretrain_cell(recipe, source, out / "inits" / "shuffled", 0, QUIET)
+    return link(out / "inits" / "shuffled" / "model.safetensors", out / "shuffled.safetensors")
 
 
 def make_destroyed(out: Path, helper: Path) -> Path:
@@ -101,14 +101,14 @@ def make_destroyed(out: Path, helper: Path) -> Path:
 
 
 def link(file: Path, path: Path) -> Path:
-    """Give a file another name, by which the start is called."""
+    """Give a file another name, by which the initialization is called."""
     if not path.exists():
         path.symlink_to(file.resolve())
     return path
 
 
 def repeat(job: tuple[Path, int, Sequence[Path], int]) -> dict[str, dict[str, Any]]:
-    """Train all starts on one data set and return the pair of each with `a`."""
+    """Train all initializations on one data set and return the pair of each with `a`."""
     out, number, files, num_seeds = job
     torch.set_num_threads(1)
     data, run = out / f"data{number}", out / f"run{number}"
@@ -125,10 +125,10 @@ def repeat(job: tuple[Path, int, Sequence[Path], int]) -> dict[str, dict[str, An
 
 
 def compare_with_a(folder: Path, run: Path, name: str) -> dict[str, Any]:
-    """Return the only pair of a folder that holds `a` and one other start."""
+    """Return the only pair of a folder that holds `a` and one other initialization."""
     folder.mkdir(exist_ok=True)
-    for start in ("a", name):
-        link(run / start, folder / start)
+    for init in ("a", name):
+        link(run / init, folder / init)
     pair: dict[str, Any] = compare([folder])["pairs"][0]
     return pair
 
@@ -142,9 +142,9 @@ def simulate(
     are those of the real rows.
     """
     errors = [
-        [brier(out / f"run{number}" / start / "fold0" / f"seed{seed}") for seed in range(num_seeds)]
+        [brier(out / f"run{number}" / init / "fold0" / f"seed{seed}") for seed in range(num_seeds)]
         for number in range(len(pairs))
-        for start in "ab"
+        for init in "ab"
     ]
     changes = [np.subtract(one, two) for one, two in zip(errors[::2], errors[1::2], strict=True)]  # each [seeds, cases]
     seed_spread = float(np.mean([change.mean(axis=1).std(ddof=1) for change in changes]))
@@ -186,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--repetitions", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each start")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each initialization")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
     out = given.out.absolute()
@@ -205,7 +205,7 @@ def main() -> None:
     write_json(out / "trust.json", {"pairs": found, "simulated": simulated})
     with (out / "trust.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["repetition", "start", "verdict", "difference", "ci95"])
+        writer.writerow(["repetition", "init", "verdict", "difference", "ci95"])
         for number, pairs in enumerate(found):
             for name, pair in pairs.items():
                 writer.writerow([number, name, pair["verdict"], pair["difference"], json.dumps(pair["ci95"])])

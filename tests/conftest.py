@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, StartOptions, TargetOptions
+from selfmae.options import DataOptions, InitOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 
 # Tests run side by side, one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -46,13 +46,16 @@ def dicom() -> ModuleType:
 
 @pytest.fixture
 def make_recipe() -> MakeRecipe:
-    """Return a function that makes the recipe of a small model; `start` are `StartOptions`, the rest `ModelOptions`."""
+    """Return a function that makes the recipe of a small model.
+
+    `initialization` are `InitOptions`, the rest `ModelOptions`.
+    """
 
     def make(
         crop: tuple[int, ...],
         patch: tuple[int, ...],
         channels: int = 1,
-        start: dict[str, Any] | None = None,
+        init: dict[str, Any] | None = None,
         **model: Any,
     ) -> Recipe:
         options = replace(ModelOptions(patch, width=48, depth=2, heads=3, decoder_features=4), **model)
@@ -60,7 +63,7 @@ def make_recipe() -> MakeRecipe:
         optim = OptimOptions(1, 1, 1.0)
         target = TargetOptions("mask", ("organ",), (1,))
         return Recipe(
-            DataOptions("x", names, crop=crop), target, options, optim, optim, start=StartOptions(**(start or {}))
+            DataOptions("x", names, crop=crop), target, options, optim, optim, init=InitOptions(**(init or {}))
         )
 
     return make

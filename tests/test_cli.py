@@ -37,7 +37,7 @@ FROZEN = {
         "--recipe",
         "--seeds",
         "--set",
-        "--starts",
+        "--init",
         "SOURCE",
     ],
     "sweep": [
@@ -52,13 +52,13 @@ FROZEN = {
         "--out",
         "--seeds",
         "--set",
-        "--starts",
+        "--init",
         "KEY=VALUE,VALUE...",
         "RECIPE",
     ],
     "plan": ["--as", "--out", "--patient-pattern", "--recipe", "--set", "SOURCE"],
-    "pretrain": ["--out", "--partial", "--set", "--start", "RECIPE"],
-    "finetune": ["--allow-transductive", "--out", "--partial", "--set", "--start", "RECIPE"],
+    "pretrain": ["--out", "--partial", "--set", "--init", "RECIPE"],
+    "finetune": ["--allow-transductive", "--out", "--partial", "--set", "--init", "RECIPE"],
     "evaluate": ["--allow-transductive", "--split", "DIR"],
     "predict": ["--out", "DIR", "INPUT..."],
     "score": ["--labels", "--out", "--pred", "--truth"],
@@ -209,11 +209,11 @@ def test_an_interruption_exits_with_130_and_says_how_to_go_on(
 def test_words_of_the_starts_may_have_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
     monkeypatch.setattr(run_job, "run", lambda *words: given.extend(words))
-    words = ("run", "x", "--out", "y", "--starts", " scratch , mae,", "--folds", "3", "--seeds", "2", "--set", "a=1")
+    words = ("run", "x", "--out", "y", "--init", " scratch , mae,", "--folds", "3", "--seeds", "2", "--set", "a=1")
     assert call(*words, "--set", "b=2", "--recipe", "demo-volumes") == 0
     source, out, grid, recipe, sets, _ = given
     assert (source, out, recipe, sets) == ("x", Path("y"), "demo-volumes", ["a=1", "b=2"])
-    assert (grid.starts, grid.num_folds, grid.num_seeds) == (("scratch", "mae"), 3, 2)  # type: ignore[attr-defined]
+    assert (grid.inits, grid.num_folds, grid.num_seeds) == (("scratch", "mae"), 3, 2)  # type: ignore[attr-defined]
     assert not grid.transductive  # type: ignore[attr-defined]
 
 
@@ -221,7 +221,7 @@ def test_equal_compute_is_one_more_start(monkeypatch: pytest.MonkeyPatch) -> Non
     given: list[object] = []
     monkeypatch.setattr(run_job, "run", lambda *words: given.extend(words))
     assert call("run", "x", "--out", "y", "--equal-compute", "--allow-transductive") == 0
-    assert given[2].starts == ("scratch", "mae", "scratch+")  # type: ignore[attr-defined]
+    assert given[2].inits == ("scratch", "mae", "scratch+")  # type: ignore[attr-defined]
     assert given[2].transductive  # type: ignore[attr-defined]
 
 

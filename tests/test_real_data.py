@@ -34,7 +34,7 @@ def test_one_command_does_the_whole_job(real_data: Path, tmp_path: Path, name: s
     assert call("run", real_data / name, "--out", tmp_path / "run", *FEW) == 0
     verdict = json.loads((tmp_path / "run" / "verdict.json").read_text())
     assert verdict["metric"] == metric
-    assert set(verdict["starts"]) == {"scratch", "mae"}
+    assert set(verdict["inits"]) == {"scratch", "mae"}
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert {part: facts["counts"][part]["cases"] for part in counts} == counts
     with (tmp_path / "run" / "mae" / "fold0" / "seed0" / "rows-test.csv").open() as file:
@@ -44,7 +44,7 @@ def test_one_command_does_the_whole_job(real_data: Path, tmp_path: Path, name: s
 
 def test_predicted_masks_score_as_the_evaluation_said(real_data: Path, tmp_path: Path) -> None:
     source = real_data / "Task04_Hippocampus"
-    assert call("run", source, "--out", tmp_path / "run", "--starts", "scratch", *FEW) == 0
+    assert call("run", source, "--out", tmp_path / "run", "--init", "scratch", *FEW) == 0
     cell = tmp_path / "run" / "scratch" / "fold0" / "seed0"
     with (cell / "rows-test.csv").open() as file:
         row = next(csv.DictReader(file))

@@ -111,13 +111,13 @@ class ModelOptions(Section):
 
 
 @dataclass(frozen=True)
-class StartOptions(Section):
+class InitOptions(Section):
     """What pre-training starts from, and how the weights of another model become the encoder's."""
 
     pretrain: str = "scratch"  # scratch, imagenet, timm:NAME, mae:DIR or a file of weights
     inflate: Literal["mean", "centre"] = "mean"  # 2-D patch weights in volumes: spread over the depth, or in its middle
     positions: Literal["fresh", "factorised"] = "fresh"  # of 2-D weights in volumes: sine-cosine, or in-plane + axial
-    partial: bool = False  # True: start even where tensors of the encoder are missing or do not fit
+    partial: bool = False  # True: initialize even where tensors of the encoder are missing or do not fit
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class Recipe(Section):
     fit: OptimOptions
     mask: MaskOptions = field(default_factory=MaskOptions)
     moco: MocoOptions = field(default_factory=MocoOptions)
-    start: StartOptions = field(default_factory=StartOptions)
+    init: InitOptions = field(default_factory=InitOptions)
     probe: ProbeOptions = field(default_factory=ProbeOptions)
     predict: PredictOptions = field(default_factory=PredictOptions)
     device: DeviceOptions = field(default_factory=DeviceOptions)

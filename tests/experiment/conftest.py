@@ -139,7 +139,7 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Return the folders of all optimisations that start."""
+    """Return the folders of all optimisations that initialization."""
     folders: list[Path] = []
 
     def note(recipe: object, task: object, job: Job, display: object) -> object:

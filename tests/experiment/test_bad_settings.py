@@ -1,4 +1,4 @@
-"""Settings, recipes, starts and folders that cannot be used: exit code 2, one sentence, and no file written."""
+"""Settings, recipes, inits and folders that cannot be used: exit code 2, one sentence, and no file written."""
 
 import shutil
 from collections.abc import Callable
@@ -96,7 +96,7 @@ def test_a_file_of_weights_that_does_not_fit_is_told_before_any_training(
 ) -> None:
     weights = tmp_path / "ours.safetensors"
     shutil.copy(volume_run / "pretrain" / "fold0" / "seed0" / "model.safetensors", weights)
-    words = ("--starts", f"scratch,{weights}", "--set", "model.width=96", "--out", tmp_path / "out")
+    words = ("--init", f"scratch,{weights}", "--set", "model.width=96", "--out", tmp_path / "out")
     assert call("run", volumes, *small_volumes, *words) == 2
     assert "do not fit: " in error_line()
     assert not (tmp_path / "out").exists()
@@ -112,7 +112,7 @@ def test_a_file_that_holds_no_weights_is_an_error(
     content: bytes,
 ) -> None:
     (tmp_path / "w.safetensors").write_bytes(content)
-    words = ("--starts", tmp_path / "w.safetensors", "--out", tmp_path / "out")
+    words = ("--init", tmp_path / "w.safetensors", "--out", tmp_path / "out")
     assert call("run", volumes, *small_volumes, *words) == 2
     assert "w.safetensors could not be read as safetensors (" in error_line()
     assert not (tmp_path / "out").exists()
@@ -140,10 +140,10 @@ def test_a_folder_with_other_files_is_left_alone(
     ("words", "text"),
     [
         (
-            ("--starts", "scratch,may"),
-            "--starts names 'may', but a start is scratch, mae, moco, imagenet, timm:NAME, an existing file of",
+            ("--init", "scratch,may"),
+            "--init names 'may', but an initialization is scratch, mae, moco, imagenet, timm:NAME, an existing file of",
         ),
-        (("--starts", "mae,mae"), "two starts would share the name 'mae': give one another, as in mine=FILE."),
+        (("--init", "mae,mae"), "two initializations would share the name 'mae': give one another, as in mine=FILE."),
         (("--folds", 0), "--folds 0 and --seeds 1 must be at least 1."),
         (
             ("--folds", 10),
@@ -173,6 +173,6 @@ def test_what_cannot_be_run_is_said_before_any_training(
 def test_no_start_at_all_is_an_error(
     tmp_path: Path, volumes: Path, call: Call, small_volumes: list[str], error_line: Line
 ) -> None:
-    assert call("run", volumes, "--out", tmp_path / "out", "--starts", " , ", *small_volumes) == 2
-    assert "--starts names no start" in error_line()
+    assert call("run", volumes, "--out", tmp_path / "out", "--init", " , ", *small_volumes) == 2
+    assert "--init names no initialization" in error_line()
     assert not (tmp_path / "out").exists()

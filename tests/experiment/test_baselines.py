@@ -1,4 +1,7 @@
-"""Baselines in the commands: the same folds, budget and report; names that tell them apart; starts they have not."""
+"""Baselines in the commands: the same folds, budget and report.
+
+Names that tell them apart; initializations they have not.
+"""
 
 import json
 import os
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from selfmae.data.source import load_cases
 from selfmae.errors import UserError
-from selfmae.experiment.initialization import find_start
+from selfmae.experiment.initialization import find_init
 from selfmae.models import conv_classifiers as classifiers
 from selfmae.recipe import load_recipe
 from selfmae.results.verdict import compare
@@ -30,14 +33,14 @@ DYNUNET = ("--set", "model.network=dynunet", "--set", "model.features=4")
 @pytest.fixture(scope="session")
 def dynunet_run(shared: Path, volumes: Path, small_volumes: list[str], call: Call) -> Path:
     """Return the folder of a finished run of a U-Net from scratch, on the split of `volume_run`."""
-    assert call("run", volumes, "--out", shared / "dynunet-run", "--starts", "scratch", *small_volumes, *DYNUNET) == 0
+    assert call("run", volumes, "--out", shared / "dynunet-run", "--init", "scratch", *small_volumes, *DYNUNET) == 0
     return shared / "dynunet-run"
 
 
 def test_a_baseline_runs_as_the_vit_does_and_its_report_names_it(dynunet_run: Path, volume_run: Path) -> None:
     cells = [run / "scratch" / "fold0" / "seed0" for run in (dynunet_run, volume_run)]
     assert (cells[0] / "cases.csv").read_bytes() == (cells[1] / "cases.csv").read_bytes()
-    assert json.loads((dynunet_run / "verdict.json").read_text())["starts"].keys() == {"scratch"}
+    assert json.loads((dynunet_run / "verdict.json").read_text())["inits"].keys() == {"scratch"}
     metadata = read_metadata(cells[0] / "model.safetensors")
     assert metadata["architecture"] == {"network": "dynunet", "axes": 3, "features": 4}
     assert metadata["grid"] == []
@@ -48,10 +51,10 @@ def test_a_baseline_runs_as_the_vit_does_and_its_report_names_it(dynunet_run: Pa
 
 def test_networks_of_two_runs_are_told_apart_in_a_comparison(dynunet_run: Path, volume_run: Path) -> None:
     verdict = compare([volume_run, dynunet_run])
-    assert list(verdict["starts"]) == ["scratch (vit)", "scratch (dynunet)", "mae"]
+    assert list(verdict["inits"]) == ["scratch (vit)", "scratch (dynunet)", "mae"]
     pair = next(pair for pair in verdict["pairs"] if pair["b"] == "scratch (dynunet)")
     means = {
-        name: json.loads((run / "verdict.json").read_text())["starts"]["scratch"]["mean"]
+        name: json.loads((run / "verdict.json").read_text())["inits"]["scratch"]["mean"]
         for name, run in (("vit", volume_run), ("dynunet", dynunet_run))
     }
     assert pair["a"] == "scratch (vit)"
@@ -59,7 +62,7 @@ def test_networks_of_two_runs_are_told_apart_in_a_comparison(dynunet_run: Path, 
 
 
 def test_one_network_twice_is_still_refused(dynunet_run: Path) -> None:
-    with pytest.raises(UserError, match="2 of the folders hold the start scratch with fold 0 and seed 0"):
+    with pytest.raises(UserError, match="2 of the folders hold the initialization scratch with fold 0 and seed 0"):
         compare([dynunet_run, dynunet_run])
 
 
@@ -74,8 +77,8 @@ def test_mae_is_no_start_of_a_baseline(
 ) -> None:
     assert call("run", volumes, "--out", tmp_path / "run", *small_volumes, *DYNUNET) == 2
     assert error_line() == (
-        "Error: --starts mae pre-trains a Vision Transformer, but model.network is dynunet, which hides no patches: "
-        "give --starts scratch."
+        "Error: --init mae pre-trains a Vision Transformer, but model.network is dynunet, which hides no patches: "
+        "give --init scratch."
     )
     assert not (tmp_path / "run").exists()
 
@@ -87,19 +90,22 @@ def test_a_baseline_is_not_pre_trained(
     assert "selfmae pretrain pre-trains a Vision Transformer, but model.network is dynunet" in error_line()
 
 
-@pytest.mark.parametrize("start", ["imagenet", "mae:somewhere", "timm:vit_base_patch16_224.mae"])
-def test_other_starts_of_the_vit_are_refused_too(volume_recipe: Path, start: str) -> None:
+@pytest.mark.parametrize("init", ["imagenet", "mae:somewhere", "timm:vit_base_patch16_224.mae"])
+def test_other_starts_of_the_vit_are_refused_too(volume_recipe: Path, init: str) -> None:
     recipe = load_recipe(str(volume_recipe), ["model.network=dynunet"])
-    with pytest.raises(UserError, match=f"--start '{start}' is no start of model.network dynunet: give scratch."):
-        find_start(start, recipe)
+    with pytest.raises(
+        UserError, match=f"--init '{init}' is no initialization of model.network dynunet: give scratch."
+    ):
+        find_init(init, recipe)
 
 
 def test_a_misspelt_file_is_no_start(picture_recipe: Path) -> None:
     recipe = load_recipe(str(picture_recipe), ["model.network=resnet50"])
     with pytest.raises(UserError) as error:
-        find_start("resnet50.pht", recipe)
+        find_init("resnet50.pht", recipe)
     assert str(error.value) == (
-        "--start 'resnet50.pht' is no start of model.network resnet50: give scratch, imagenet, moco:DIR or an existing "
+        "--init 'resnet50.pht' is no initialization of model.network resnet50: give scratch, imagenet, moco:DIR "
+        "or an existing "
         "file of timm's resnet50."
     )
 
@@ -108,7 +114,7 @@ def test_imagenet_is_no_start_of_a_classifier_of_volumes(volume_recipe: Path) ->
     sets = ("model.network=resnet50", "data.crop=[32,32,32]", "target={kind: findings, names: [ill]}")
     recipe = load_recipe(str(volume_recipe), list(sets))
     with pytest.raises(UserError, match=r"imagenet has weights of model\.network resnet50 for 2-D images only"):
-        find_start("imagenet", recipe)
+        find_init("imagenet", recipe)
 
 
 def test_a_planned_recipe_serves_a_baseline_whatever_it_plans_for_the_vit(
@@ -133,7 +139,7 @@ def test_the_plan_says_what_plays_no_part_and_enlarges_the_crop(
     assert "enlarged where attentionunet must" in lines["crop"]
     assert lines["validate_every"].endswith("# often enough to catch the best")
     out = capsys.readouterr().out
-    assert "with the start scratch, one fold and one seed" in out
+    assert "with the initialization scratch, one fold and one seed" in out
     assert "time, pre-training" not in out
 
 
@@ -151,13 +157,13 @@ def test_imagenet_fills_the_encoder_of_a_classifier(
 ) -> None:
     weights = timm.create_model("resnet50", pretrained=False).state_dict()
     monkeypatch.setattr(classifiers, "timm_weights", lambda name: (weights, "apache-2.0"))
-    words = ("--start", "imagenet", "--set", "model.network=resnet50", "--set", "fit.steps=1")
+    words = ("--init", "imagenet", "--set", "model.network=resnet50", "--set", "fit.steps=1")
     assert call("finetune", picture_recipe, "--out", tmp_path / "tuned", *words) == 0
     assert "317 tensors of the encoder loaded as they are, 1 adapted" in capsys.readouterr().err
     where = json.loads((tmp_path / "tuned" / "environment.json").read_text())
-    assert where["start"]["new"] == ["head.weight", "head.bias"]
+    assert where["init"]["new"] == ["head.weight", "head.bias"]
     metadata = read_metadata(tmp_path / "tuned" / "model.safetensors")
-    assert metadata["licence"].endswith("start: apache-2.0 (resnet50.a1_in1k)")
+    assert metadata["licence"].endswith("initialization: apache-2.0 (resnet50.a1_in1k)")
 
 
 def test_a_file_of_timm_is_a_start_too(picture_recipe: Path, tmp_path: Path) -> None:
@@ -165,9 +171,9 @@ def test_a_file_of_timm_is_a_start_too(picture_recipe: Path, tmp_path: Path) -> 
 
     save_file(timm.create_model("resnet50", pretrained=False).state_dict(), tmp_path / "own.safetensors")
     recipe = load_recipe(str(picture_recipe), ["model.network=resnet50"])
-    start = find_start(str(tmp_path / "own.safetensors"), recipe)
-    assert start.weights is not None
-    assert len(start.weights) == 318
+    init = find_init(str(tmp_path / "own.safetensors"), recipe)
+    assert init.weights is not None
+    assert len(init.weights) == 318
 
 
 def test_a_baseline_is_exported_as_onnx_only(

@@ -61,7 +61,7 @@ def test_every_value_meets_every_other() -> None:
 
 def test_a_name_holds_the_settings_and_is_one_folder() -> None:
     assert name_of({"mask.ratio": 0.5, "data.crop": [16, 16]}) == "mask.ratio=0.5,data.crop=[16,16]"
-    assert name_of({"start.pretrain": "weights/a.pt"}) == "start.pretrain=weights_a.pt"
+    assert name_of({"init.pretrain": "weights/a.pt"}) == "init.pretrain=weights_a.pt"
     assert name_of({}) == "base"
 
 

@@ -25,8 +25,8 @@ def run(volume_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(volume_run, tmp_path / "run"))
 
 
-def cell(run: Path, start: str) -> Path:
-    return run / start / "fold0" / "seed0"
+def cell(run: Path, init: str) -> Path:
+    return run / init / "fold0" / "seed0"
 
 
 def test_comparing_again_gives_the_same_verdict(run: Path) -> None:
@@ -56,14 +56,14 @@ def test_the_difference_is_second_minus_first(run: Path, call: Call, capsys: pyt
         better.append(",".join(values))
     (cell(run, "mae") / "rows-test.csv").write_text("\n".join(better) + "\n")
     pair = compare([run])["pairs"][0]
-    scratch = compare([run])["starts"]["scratch"]["mean"]
+    scratch = compare([run])["inits"]["scratch"]["mean"]
     assert pair["difference"] == pytest.approx(1 - scratch)
     assert call("compare", run) == 0
     out = capsys.readouterr().out
     assert "mae against scratch: " in out
     assert "2 test cases of 2 patients, 1 seed)" in out
-    assert "Each start was trained with one seed only, so the interval does not cover training noise" in out
-    assert "95 % intervals: bootstrap over patients, the same for all starts" in out
+    assert "Each initialization was trained with one seed only, so the interval does not cover training noise" in out
+    assert "95 % intervals: bootstrap over patients, the same for all initializations" in out
 
 
 def test_other_test_cases_are_refused(run: Path) -> None:
@@ -90,13 +90,13 @@ def test_starts_without_a_common_seed_are_refused(run: Path) -> None:
 
 
 def test_seeds_are_averaged(run: Path) -> None:
-    for start in ("scratch", "mae"):
-        shutil.copytree(cell(run, start), run / start / "fold0" / "seed1")
+    for init in ("scratch", "mae"):
+        shutil.copytree(cell(run, init), run / init / "fold0" / "seed1")
     alone = json.loads((run / "verdict.json").read_text())
     verdict = compare([run])
     assert verdict["pairs"][0]["num_seeds"] == 2
     assert verdict["pairs"][0]["num_cases"] == alone["pairs"][0]["num_cases"]
-    assert verdict["starts"]["mae"]["mean"] == pytest.approx(alone["starts"]["mae"]["mean"])
+    assert verdict["inits"]["mae"]["mean"] == pytest.approx(alone["inits"]["mae"]["mean"])
 
 
 def test_a_model_that_saw_a_test_image_is_refused(run: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_model_that_saw_a_test_image_is_refused(run: Path) -> None:
 
 def test_a_finished_run_is_found_whole_and_shows_no_leak(volume_run: Path) -> None:
     cells = find_evaluations(volume_run)
-    assert [(item.start, item.fold, item.seed) for item in cells] == [("mae", 0, 0), ("scratch", 0, 0)]
+    assert [(item.init, item.fold, item.seed) for item in cells] == [("mae", 0, 0), ("scratch", 0, 0)]
     assert compare([volume_run])["leakage"] == []
 
 
@@ -129,9 +129,9 @@ def test_folders_without_a_finished_run_are_an_error(
     assert f"{tmp_path}: no finished run was found (summary-test.json): run `selfmae run" in capsys.readouterr().err
 
 
-def copy_fold(run: Path, start: str, fold: int, change: Callable[[float], float]) -> None:
+def copy_fold(run: Path, init: str, fold: int, change: Callable[[float], float]) -> None:
     """Make another fold of the first one, with changed Dice, as a further repeat has it."""
-    other = Path(shutil.copytree(cell(run, start), run / start / f"fold{fold}" / "seed0"))
+    other = Path(shutil.copytree(cell(run, init), run / init / f"fold{fold}" / "seed0"))
     with (other / "rows-test.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
@@ -141,26 +141,26 @@ def copy_fold(run: Path, start: str, fold: int, change: Callable[[float], float]
 
 def test_a_case_counts_once_however_often_it_was_tested_and_its_repeats_are_averaged(run: Path) -> None:
     before = compare([run])
-    for start, step in (("scratch", 0.0), ("mae", 0.3)):
-        copy_fold(run, start, 1, lambda dice, step=step: dice + step)  # type: ignore[misc]
+    for init, step in (("scratch", 0.0), ("mae", 0.3)):
+        copy_fold(run, init, 1, lambda dice, step=step: dice + step)  # type: ignore[misc]
     verdict = compare([run])
     counts = {key: verdict["pairs"][0][key] for key in ("num_cases", "num_patients", "num_seeds")}
     assert counts == {key: before["pairs"][0][key] for key in counts}
-    assert verdict["starts"]["scratch"]["mean"] == pytest.approx(before["starts"]["scratch"]["mean"])
-    assert verdict["starts"]["mae"]["mean"] == pytest.approx(before["starts"]["mae"]["mean"] + 0.15)
+    assert verdict["inits"]["scratch"]["mean"] == pytest.approx(before["inits"]["scratch"]["mean"])
+    assert verdict["inits"]["mae"]["mean"] == pytest.approx(before["inits"]["mae"]["mean"] + 0.15)
 
 
 def test_repeats_that_agree_do_not_narrow_the_interval(run: Path) -> None:
     before = compare([run])["pairs"][0]["ci95"]
-    for start in ("scratch", "mae"):
+    for init in ("scratch", "mae"):
         for fold in (1, 2):
-            copy_fold(run, start, fold, lambda dice: dice)
+            copy_fold(run, init, fold, lambda dice: dice)
     assert compare([run])["pairs"][0]["ci95"] == pytest.approx(before)
 
 
 def test_an_unfinished_repeat_is_refused(run: Path) -> None:
-    for start in ("scratch", "mae"):
-        copy_fold(run, start, 1, lambda dice: dice)
+    for init in ("scratch", "mae"):
+        copy_fold(run, init, 1, lambda dice: dice)
     rows = run / "mae" / "fold1" / "seed0" / "rows-test.csv"
     rows.write_text("\n".join(rows.read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(UserError, match="The seeds of mae were not evaluated on the same test cases: let every fold"):
@@ -180,12 +180,13 @@ def test_auc_compares_cases_of_one_fold_only(picture_run: Path, tmp_path: Path) 
                 row[name.replace("truth", "probability")] = str(high if float(row[name]) else low)
         write_table(path, rows)
     shutil.rmtree(run / "scratch")
-    assert compare([run])["starts"]["mae"]["mean"] == pytest.approx(1.0)
+    assert compare([run])["inits"]["mae"]["mean"] == pytest.approx(1.0)
 
 
 def test_one_model_given_twice_is_refused(run: Path) -> None:
     text = (
-        "2 of the folders hold the start (mae|scratch) with fold 0 and seed 0, but each model may be there once: leave"
+        "2 of the folders hold the initialization (mae|scratch) with fold 0 and seed 0, but each model may be "
+        "there once: leave"
     )
     with pytest.raises(UserError, match=text):
         compare([run, cell(run, "mae"), cell(run, "scratch")])
@@ -207,19 +208,19 @@ def test_the_effect_on_every_label_is_that_of_the_report(picture_run: Path) -> N
 
 def test_the_dice_of_a_label_differs_by_the_mean_over_cases_that_have_it(run: Path) -> None:
     rows = {}
-    for start in ("scratch", "mae"):
-        with (cell(run, start) / "rows-test.csv").open(newline="") as file:
-            rows[start] = [float(row["dice_liver"] or "nan") for row in csv.DictReader(file)]
+    for init in ("scratch", "mae"):
+        with (cell(run, init) / "rows-test.csv").open(newline="") as file:
+            rows[init] = [float(row["dice_liver"] or "nan") for row in csv.DictReader(file)]
     expected = np.nanmean(rows["mae"]) - np.nanmean(rows["scratch"])
     assert {row["label"]: row["difference"] for row in compare([run])["labels"]}["liver"] == pytest.approx(expected)
 
 
 def test_several_starts_are_corrected_for_their_number(run: Path) -> None:
-    for start, step in (("better", 0.002), ("third", 0.0)):
-        shutil.copytree(run / "mae", run / start)
-        copy_fold(run, start, 1, lambda dice, step=step: dice + step * (1 + dice))  # type: ignore[misc]
-        shutil.rmtree(run / start / "fold0")
-        (run / start / "fold1").rename(run / start / "fold0")
+    for init, step in (("better", 0.002), ("third", 0.0)):
+        shutil.copytree(run / "mae", run / init)
+        copy_fold(run, init, 1, lambda dice, step=step: dice + step * (1 + dice))  # type: ignore[misc]
+        shutil.rmtree(run / init / "fold0")
+        (run / init / "fold1").rename(run / init / "fold0")
     pairs = compare([run])["pairs"]
     assert len(pairs) == 6
     assert [pair["p_holm"] for pair in pairs] == holm([pair["p"] for pair in pairs])

@@ -15,7 +15,10 @@ from selfmae.recipe import named_recipes
 
 @pytest.fixture
 def small_demo(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Return the arguments of the runs that the demo starts, none of which trains; it generates few small images."""
+    """Return the arguments of the runs that the demo initializations, none of which trains.
+
+    It generates few small images.
+    """
     given: list[tuple[Any, ...]] = []
 
     def note(*words: Any) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def test_the_demo_runs_on_what_it_generated(tmp_path: Path, small_demo: list[tup
     assert Path(source).is_relative_to(tmp_path)
     assert out.is_relative_to(tmp_path)
     assert recipe in named_recipes()
-    assert (grid.starts, tuple(sets)) == (("scratch", "mae"), ())
+    assert (grid.inits, tuple(sets)) == (("scratch", "mae"), ())
 
 
 def test_generated_images_are_used_again(tmp_path: Path, small_demo: list[tuple[Any, ...]]) -> None:

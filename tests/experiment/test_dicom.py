@@ -114,7 +114,7 @@ def test_a_broken_slice_is_one_finding_and_stops_a_run(
 def test_a_run_on_contours_gives_a_verdict(
     contours: Path, call: Call, small_volumes: list[str], tmp_path: Path
 ) -> None:
-    words = ("--out", tmp_path / "run", "--starts", "scratch", *small_volumes)
+    words = ("--out", tmp_path / "run", "--init", "scratch", *small_volumes)
     assert call("run", contours, *words) == 0
     assert (tmp_path / "run" / "scratch/fold0/seed0/rows-test.csv").is_file()
 

@@ -116,12 +116,12 @@ def test_a_pretraining_that_has_not_ended_is_no_start(
 ) -> None:
     folder = Path(shutil.copytree(volume_run / "pretrain" / "fold0" / "seed0", tmp_path / "pretrain"))
     forget_metrics(folder)
-    assert call("finetune", volume_recipe, "--out", tmp_path / "fit", "--start", f"mae:{folder}") == 2
+    assert call("finetune", volume_recipe, "--out", tmp_path / "fit", "--init", f"mae:{folder}") == 2
     assert f"{folder} holds no finished pre-training: run `selfmae pretrain RECIPE --out {folder}`" in error_line()
 
 
 def test_a_fine_tuned_model_is_no_pretraining(
     cell: Path, volume_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
-    assert call("finetune", volume_recipe, "--out", tmp_path / "fit", "--start", f"mae:{cell}") == 2
+    assert call("finetune", volume_recipe, "--out", tmp_path / "fit", "--init", f"mae:{cell}") == 2
     assert f"{cell} holds a fine-tuned model, no pre-training: give its file" in error_line()

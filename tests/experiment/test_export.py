@@ -19,8 +19,8 @@ from selfmae.recipe import load_recipe
 Call = Callable[..., int]
 
 
-def cell(run: Path, start: str = "mae") -> Path:
-    return run / start / "fold0" / "seed0"
+def cell(run: Path, init: str = "mae") -> Path:
+    return run / init / "fold0" / "seed0"
 
 
 def test_timm_loads_the_file_and_gives_equal_logits(tmp_path: Path, picture_run: Path, call: Call) -> None:

@@ -1,4 +1,4 @@
-"""Fine-tuning: starts and their report, leaks, and folders that belong to something else."""
+"""Fine-tuning: initializations and their report, leaks, and folders that belong to something else."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from selfmae.data.source import load_cases, look_at
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.finetune import Validation, finetune_cell
-from selfmae.experiment.initialization import Start, find_start
+from selfmae.experiment.initialization import Initialization, find_init
 from selfmae.recipe import load_recipe
 from selfmae.results.exposure import ExposureLog
 from selfmae.tasks.classify import Classify
@@ -33,8 +33,8 @@ def pretrained(volume_run: Path) -> Path:
     return volume_run / "pretrain" / "fold0" / "seed0"
 
 
-def start_of(folder: Path) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((folder / "environment.json").read_text())["start"]
+def init_of(folder: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / "environment.json").read_text())["init"]
     return report
 
 
@@ -49,7 +49,7 @@ def test_the_command_makes_what_a_run_makes(
 def test_a_start_from_mae_scores_as_it_does_in_a_run(
     tmp_path: Path, volume_recipe: Path, volume_run: Path, pretrained: Path, call: Call
 ) -> None:
-    assert call("finetune", volume_recipe, "--out", tmp_path / "out", "--start", f"mae:{pretrained}") == 0
+    assert call("finetune", volume_recipe, "--out", tmp_path / "out", "--init", f"mae:{pretrained}") == 0
     ours, theirs = tmp_path / "out", volume_run / "mae" / "fold0" / "seed0"
     assert (ours / "rows-test.csv").read_bytes() == (theirs / "rows-test.csv").read_bytes()
 
@@ -58,7 +58,7 @@ def test_the_report_of_a_start_lists_every_tensor_of_the_model_and_the_file_once
     volume_run: Path, pretrained: Path
 ) -> None:
     cell = volume_run / "mae" / "fold0" / "seed0"
-    report = start_of(cell)
+    report = init_of(cell)
     model, given = load_file(cell / "model.safetensors"), load_file(pretrained / "model.safetensors")
     assert report["loaded"] > 20
     assert report["loaded"] + len(report["new"]) == len(set(model) | set(report["new"]))
@@ -70,7 +70,7 @@ def test_the_report_of_a_start_lists_every_tensor_of_the_model_and_the_file_once
 def test_training_starts_from_the_weights_of_the_start(
     tmp_path: Path, volume_recipe: Path, pretrained: Path, call: Call
 ) -> None:
-    words = ("--start", f"mae:{pretrained}", "--set", "fit.lr=1e-12", "--set", "fit.weight_decay=0")
+    words = ("--init", f"mae:{pretrained}", "--set", "fit.lr=1e-12", "--set", "fit.weight_decay=0")
     assert call("finetune", volume_recipe, "--out", tmp_path / "out", *words) == 0
     ours, theirs = load_file(tmp_path / "out" / "model.safetensors"), load_file(pretrained / "model.safetensors")
     shared = [name for name in theirs if name.startswith("encoder.blocks")]
@@ -80,12 +80,12 @@ def test_training_starts_from_the_weights_of_the_start(
 
 
 def test_a_scratch_start_reports_no_tensor(volume_run: Path) -> None:
-    assert start_of(volume_run / "scratch" / "fold0" / "seed0") == {"kind": "scratch", "name": "scratch"}
+    assert init_of(volume_run / "scratch" / "fold0" / "seed0") == {"kind": "scratch", "name": "scratch"}
 
 
 def test_what_the_start_saw_counts_as_seen(volume_run: Path) -> None:
-    def seen(start: str) -> set[str]:
-        with safe_open(volume_run / start / "fold0" / "seed0" / "model.safetensors", framework="np") as file:
+    def seen(init: str) -> set[str]:
+        with safe_open(volume_run / init / "fold0" / "seed0" / "model.safetensors", framework="np") as file:
             return set(json.loads(file.metadata()["metadata"])["seen"])
 
     assert seen("mae") == seen("scratch") | seen("pretrain")
@@ -104,27 +104,27 @@ def test_weights_that_saw_a_test_image_are_refused(
     case, _, _, _, digest = next(row for row in rows if ",test," in row).split(",")
     weights = tmp_path / "leaky.safetensors"
     save_weights(weights, load_file(pretrained / "model.safetensors"), {"kind": "pretrain", "seen": [digest]})
-    assert call("finetune", volume_recipe, "--out", tmp_path / "out", "--start", weights) == 2
+    assert call("finetune", volume_recipe, "--out", tmp_path / "out", "--init", weights) == 2
     assert f"were trained on 1 image of this split's val or test part ({case})" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("start", "text"),
+    ("init", "text"),
     [
         (
             "may",
-            "--start 'may' must be scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an existing file of weights.",
+            "--init 'may' must be scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an existing file of weights.",
         ),
         ("mae:{tmp}", "{tmp} holds no finished pre-training: run `selfmae pretrain"),
-        ("mae:", "--start 'mae:' must be scratch, imagenet, timm:NAME, mae:DIR"),
+        ("mae:", "--init 'mae:' must be scratch, imagenet, timm:NAME, mae:DIR"),
         ("mae:{tmp}/none", "{tmp}/none holds no finished pre-training"),
     ],
 )
 def test_a_start_that_is_not_there_is_an_error(
-    tmp_path: Path, volume_recipe: Path, call: Call, capsys: pytest.CaptureFixture[str], start: str, text: str
+    tmp_path: Path, volume_recipe: Path, call: Call, capsys: pytest.CaptureFixture[str], init: str, text: str
 ) -> None:
-    words = ("--start", start.format(tmp=tmp_path))
+    words = ("--init", init.format(tmp=tmp_path))
     assert call("finetune", volume_recipe, "--out", tmp_path / "out", *words) == 2
     assert text.format(tmp=tmp_path) in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -147,7 +147,7 @@ def test_weights_that_do_not_fit_are_told_before_the_folder_is_made(
     setting: str,
     text: str,
 ) -> None:
-    words = ("--start", f"mae:{pretrained}", "--set", setting)
+    words = ("--init", f"mae:{pretrained}", "--set", setting)
     assert call("finetune", volume_recipe, "--out", tmp_path / "out", *words) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("Error: The weights of mae:")
@@ -159,7 +159,7 @@ def test_a_folder_that_began_from_another_start_is_refused(
     volume_recipe: Path, volume_run: Path, pretrained: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cell = volume_run / "scratch" / "fold0" / "seed0"
-    assert call("finetune", volume_recipe, "--out", cell, "--start", f"mae:{pretrained}") == 2
+    assert call("finetune", volume_recipe, "--out", cell, "--init", f"mae:{pretrained}") == 2
     assert f"{cell} was started from scratch, not from mae:{pretrained}: choose" in capsys.readouterr().err
 
 
@@ -167,7 +167,7 @@ def test_other_weights_of_the_same_name_are_refused(
     tmp_path: Path, volume_recipe: Path, pretrained: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights, file, out = load_file(pretrained / "model.safetensors"), tmp_path / "ours.safetensors", tmp_path / "out"
-    words = ("finetune", volume_recipe, "--out", out, "--start", file, "--set", "fit.steps=1")
+    words = ("finetune", volume_recipe, "--out", out, "--init", file, "--set", "fit.steps=1")
     metadata = {"metadata": json.dumps(read_metadata(pretrained / "model.safetensors"))}
     for error, text in ((0, ""), (0, ""), (2, f"{out} was started from other weights than {file} has now: choose")):
         weights["encoder.norm.bias"] = weights["encoder.norm.bias"] + (error > 0)
@@ -181,7 +181,9 @@ def test_a_split_without_val_is_an_error(tmp_path: Path, volume_recipe: Path) ->
     source = look_at(load_cases(recipe.data), masks=False, display=display)
     cases = replace(source.cases, cases=tuple(source.cases.part("train", "test")))
     with pytest.raises(UserError, match="There is no val case to choose the checkpoint on: give the source"):
-        finetune_cell(recipe, replace(source, cases=cases), Start("scratch", "scratch"), tmp_path / "out", 0, display)
+        finetune_cell(
+            recipe, replace(source, cases=cases), Initialization("scratch", "scratch"), tmp_path / "out", 0, display
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -211,8 +213,8 @@ def test_a_recipe_for_other_channels_is_an_error(
 
 def test_a_foreign_file_of_weights_lists_nothing(tmp_path: Path, volume_recipe: Path, pretrained: Path) -> None:
     save_file(load_file(pretrained / "model.safetensors"), tmp_path / "plain.safetensors")
-    start = find_start(str(tmp_path / "plain.safetensors"), load_recipe(str(volume_recipe)))
-    assert (start.kind, start.seen) == ("file", ExposureLog(unlisted=frozenset({"plain.safetensors"})))
+    init = find_init(str(tmp_path / "plain.safetensors"), load_recipe(str(volume_recipe)))
+    assert (init.kind, init.seen) == ("file", ExposureLog(unlisted=frozenset({"plain.safetensors"})))
 
 
 def test_an_undefined_validation_score_is_the_worst(picture_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def test_patients_and_parts_stay(spoilt: Path, tmp_path: Path, call: Call, capsy
 
 def test_the_copy_can_be_run(spoilt: Path, tmp_path: Path, call: Call, small_volumes: list[str]) -> None:
     assert call("inspect", spoilt, "--fix", tmp_path / "new") == 0
-    assert call("run", tmp_path / "new", "--starts", "scratch", "--out", tmp_path / "run", *small_volumes) == 0
+    assert call("run", tmp_path / "new", "--init", "scratch", "--out", tmp_path / "run", *small_volumes) == 0
 
 
 @pytest.mark.parametrize("name", ["set", "file"])

@@ -14,7 +14,7 @@ from selfmae.experiment import train as grid
 from selfmae.experiment.finetune import finetune_cell
 from selfmae.experiment.pretrain import steps_taken
 from selfmae.experiment.run import waits_for
-from selfmae.experiment.train import Grid, Place, name_starts, places_of
+from selfmae.experiment.train import Grid, Place, name_inits, places_of
 from selfmae.options import Recipe
 from selfmae.planning.budget import count_operations, equal_compute
 from selfmae.recipe import load_recipe
@@ -27,10 +27,10 @@ Error = Callable[[], str]
 def break_cells(monkeypatch: pytest.MonkeyPatch, broken: Callable[[Path], bool], error: Exception) -> None:
     """Let the fine-tuning of some cells fail, by their folder."""
 
-    def finetune(recipe: Recipe, source: object, start: object, folder: Path, fold: int, display: Display) -> object:
+    def finetune(recipe: Recipe, source: object, init: object, folder: Path, fold: int, display: Display) -> object:
         if broken(folder):
             raise error
-        return finetune_cell(recipe, source, start, folder, fold, display)  # type: ignore[arg-type]
+        return finetune_cell(recipe, source, init, folder, fold, display)  # type: ignore[arg-type]
 
     monkeypatch.setattr(grid, "finetune_cell", finetune)
 
@@ -47,13 +47,13 @@ def test_cells_are_ordered_by_seed_then_fold_then_start() -> None:
         "ours/fold0/seed0",
         "scratch/fold1/seed0",
     ]
-    assert (len(places), places[1].start, places[-1].seed) == (8, "x/ours.pth", 1)
+    assert (len(places), places[1].init, places[-1].seed) == (8, "x/ours.pth", 1)
 
 
 def test_a_file_may_be_given_the_name_of_a_start(tmp_path: Path) -> None:
     (tmp_path / "vit.pth").touch()
     texts = ("scratch", f"imagenet={tmp_path / 'vit.pth'}", str(tmp_path / "vit.pth"), "timm:x")
-    assert name_starts(Grid(texts)) == {
+    assert name_inits(Grid(texts)) == {
         "scratch": "scratch",
         "imagenet": str(tmp_path / "vit.pth"),
         "vit": str(tmp_path / "vit.pth"),
@@ -66,20 +66,20 @@ def test_a_file_cannot_pass_for_a_start_of_our_own(tmp_path: Path, text: str) ->
     for name in ("scratch.pth", "mae.safetensors"):
         (tmp_path / name).touch()
     with pytest.raises(
-        UserError, match=r"would be named '(scratch|mae)', which is a start of SelfMAE's own: give it an"
+        UserError, match=r"would be named '(scratch|mae)', which is an initialization of SelfMAE's own: give it an"
     ):
-        name_starts(Grid(starts=(text.format(tmp_path),)))
+        name_inits(Grid(inits=(text.format(tmp_path),)))
 
 
 def test_a_name_of_timm_makes_one_folder() -> None:
-    assert name_starts(Grid(starts=("timm:hf-hub:org/model",))) == {"hf-hub_org_model": "timm:hf-hub:org/model"}
+    assert name_inits(Grid(inits=("timm:hf-hub:org/model",))) == {"hf-hub_org_model": "timm:hf-hub:org/model"}
 
 
 @pytest.mark.parametrize("text", ["a/b={}", "..={}", "={}", "imagenet={}.gone", "imagenet="])
 def test_other_names_of_files_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "vit.pth").touch()
     with pytest.raises(UserError, match=r"or NAME=FILE \(imagenet=FILE where there is no network\)\.$"):
-        name_starts(Grid((text.format(tmp_path / "vit.pth"),)))
+        name_inits(Grid((text.format(tmp_path / "vit.pth"),)))
 
 
 def test_a_failed_training_stops_no_other_and_the_next_command_trains_only_it(
@@ -100,7 +100,7 @@ def test_a_failed_training_stops_no_other_and_the_next_command_trains_only_it(
     )
     assert "Traceback" in (out / "failures" / "scratch-fold0-seed0.txt").read_text()
     verdict = verdict_of(out)
-    assert verdict["missing"] == [{"start": "scratch", "fold": 0, "seed": 0}]
+    assert verdict["missing"] == [{"init": "scratch", "fold": 0, "seed": 0}]
     assert verdict["pairs"][0]["num_seeds"] == 1  # type: ignore[index]
     text = "1 training of this run did not finish (scratch, fold 0, seed 0): the verdict rests on the folds and seeds"
     assert text in (out / "report.html").read_text()
@@ -156,7 +156,7 @@ def test_scratch_with_equal_compute_trains_longer_and_says_why(
     run = json.loads((out / "run.json").read_text())
     steps, reason = run["equal_compute"]["steps"], run["equal_compute"]["reason"]
     assert f"Equal compute: {reason}" in capsys.readouterr().err
-    assert f"scratch+ trains {steps} steps: the 4 steps of every start and {steps - 4} more" in reason
+    assert f"scratch+ trains {steps} steps: the 4 steps of every initialization and {steps - 4} more" in reason
     last = json.loads((out / "scratch+/fold0/seed0/steps.jsonl").read_text().splitlines()[-1])
     assert last["step"] == steps > 4
     names = [(pair["a"], pair["b"]) for pair in verdict_of(out)["pairs"]]  # type: ignore[attr-defined]
@@ -171,7 +171,7 @@ def test_scratch_with_equal_compute_waits_for_the_steps_that_pretraining_took(
 ) -> None:
     out, words = tmp_path / "out", ("probe.every=1", "probe.patience=1", "pretrain.steps=40", "pretrain.lr=1.0")
     given = [*small_pictures, *(word for value in words for word in ("--set", value))]
-    assert call("run", radiographs, "--out", out, "--starts", "scratch+,scratch,mae", *given) == 0
+    assert call("run", radiographs, "--out", out, "--init", "scratch+,scratch,mae", *given) == 0
     recipe = load_recipe(str(out / "recipe.yaml"))
     taken = steps_taken(out / "pretrain/fold0/seed0")
     steps = equal_compute(recipe, load_cases(recipe.data).part("train")[0], taken).steps
@@ -188,10 +188,10 @@ def test_equal_compute_of_an_unknown_number_of_steps_is_refused(
     tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, error_line: Error
 ) -> None:
     words = ("--set", "probe.every=1", "--set", "probe.patience=1", *small_pictures)
-    assert call("run", radiographs, "--out", tmp_path / "out", "--starts", "scratch,scratch+", *words) == 2
+    assert call("run", radiographs, "--out", tmp_path / "out", "--init", "scratch,scratch+", *words) == 2
     assert error_line() == (
         "Error: --equal-compute needs the steps that pre-training takes, which probe.patience leaves open, and no "
-        "start of this run pre-trains: add mae to --starts, or set probe.patience=0."
+        "initialization of this run pre-trains: add mae to --init, or set probe.patience=0."
     )
 
 

@@ -198,7 +198,7 @@ def test_values_0_and_255_come_back_in_predictions(
             nib.save(nib.Nifti1Image(array, volume.affine), tmp_path / "set" / folder / f"{place}.nii.gz")
     assert call("inspect", tmp_path / "set") == 0
     assert "Note (label_values_mapped): the label values 255 are learned as 1" in capsys.readouterr().out
-    words = ("--starts", "scratch", "--out", tmp_path / "run", *small_volumes)
+    words = ("--init", "scratch", "--out", tmp_path / "run", *small_volumes)
     assert call("run", tmp_path / "set", *words, "--set", "fit.steps=30", "--set", "fit.lr=0.01") == 0
     image = tmp_path / "set" / "images" / "0.nii.gz"
     assert call("predict", tmp_path / "run" / "scratch" / "fold0" / "seed0", image, "--out", tmp_path / "masks") == 0

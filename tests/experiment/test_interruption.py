@@ -16,7 +16,10 @@ LIMIT_SECONDS = 60
 
 
 def interrupt(words: list[str], log: Path, num_lines: int) -> tuple[int, str]:
-    """Start a command, send SIGINT once its step log has this many lines; return exit code and standard error."""
+    """Initialization a command, send SIGINT once its step log has this many lines.
+
+    Return exit code and standard error.
+    """
     command = [sys.executable, "-m", "selfmae", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:

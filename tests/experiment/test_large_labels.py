@@ -19,7 +19,7 @@ def test_labels_of_large_values_are_predicted_with_these_values(
             tmp_path / "set" / "images" / f"{place}.png"
         )
         Image.fromarray(labels).save(tmp_path / "set" / "labels" / f"{place}.png")
-    words = ("--out", tmp_path / "run", "--starts", "scratch", *small_pictures, "--set", "fit.lr=0.01")
+    words = ("--out", tmp_path / "run", "--init", "scratch", *small_pictures, "--set", "fit.lr=0.01")
     assert call("run", tmp_path / "set", *words) == 0
     model = tmp_path / "run" / "scratch" / "fold0" / "seed0"
     assert call("predict", model, tmp_path / "set" / "images", "--out", tmp_path / "out") == 0

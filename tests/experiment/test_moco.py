@@ -16,7 +16,7 @@ from torch import Tensor
 from selfmae.data.source import load_cases
 from selfmae.errors import UserError
 from selfmae.experiment.combinations import settings_without_pretraining
-from selfmae.experiment.initialization import check_pretrainable, find_start
+from selfmae.experiment.initialization import check_pretrainable, find_init
 from selfmae.experiment.pretrain import is_finished
 from selfmae.recipe import load_recipe
 from selfmae.tasks import make_pretraining
@@ -50,8 +50,8 @@ def moco_recipe(shared: Path, radiographs: Path, small_pictures: list[str], call
 
 @pytest.fixture(scope="module")
 def moco_run(shared: Path, radiographs: Path, moco_recipe: Path, call: Call) -> Path:
-    """Return the folder of a finished run with the starts scratch, moco and scratch+."""
-    words = ("--recipe", moco_recipe, "--starts", "scratch,moco", "--equal-compute")
+    """Return the folder of a finished run with the initializations scratch, moco and scratch+."""
+    words = ("--recipe", moco_recipe, "--init", "scratch,moco", "--equal-compute")
     assert call("run", radiographs, "--out", shared / "moco-run", *words) == 0
     return shared / "moco-run"
 
@@ -73,9 +73,9 @@ def test_the_plan_has_the_papers_settings_and_a_queue_for_few_images(moco_recipe
 
 def test_a_run_pretrains_and_compares_and_its_report_says_how(moco_run: Path) -> None:
     verdict = json.loads((moco_run / "verdict.json").read_text())
-    assert verdict["starts"].keys() == {"scratch", "moco", "scratch+"}
-    start = json.loads((cell(moco_run, "moco") / "environment.json").read_text())["start"]
-    assert (start["kind"], start["layout"], start["new"]) == ("moco", "SelfMAE resnet50", ["head.weight", "head.bias"])
+    assert verdict["inits"].keys() == {"scratch", "moco", "scratch+"}
+    init = json.loads((cell(moco_run, "moco") / "environment.json").read_text())["init"]
+    assert (init["kind"], init["layout"], init["new"]) == ("moco", "SelfMAE resnet50", ["head.weight", "head.bias"])
     page = (moco_run / "report.html").read_text()
     assert "It was pre-trained with MoCo v2 (Chen et al. 2020; 8 keys in the queue) on " in page
     assert "with SGD (learning rate 0.00046875, batch 4), and learned from no label" in page
@@ -86,9 +86,9 @@ def test_a_run_pretrains_and_compares_and_its_report_says_how(moco_run: Path) ->
 def test_fine_tuning_begins_with_the_pretrained_encoder(moco_run: Path) -> None:
     recipe = load_recipe(str(moco_run / "recipe.yaml"))
     trained, _ = read_weights(cell(moco_run, "pretrain") / WEIGHTS)
-    start = find_start(f"moco:{cell(moco_run, 'pretrain')}", recipe)
-    assert start.weights is not None
-    assert all(torch.equal(tensor, trained[f"encoder.{name}"]) for name, tensor in start.weights.items())
+    init = find_init(f"moco:{cell(moco_run, 'pretrain')}", recipe)
+    assert init.weights is not None
+    assert all(torch.equal(tensor, trained[f"encoder.{name}"]) for name, tensor in init.weights.items())
 
 
 def test_equal_compute_counts_what_moco_costs(moco_run: Path) -> None:
@@ -109,8 +109,8 @@ def test_the_contract_lists_the_images_seen_and_what_it_is(moco_run: Path) -> No
 def test_a_pretraining_that_saw_the_test_part_is_refused(
     moco_run: Path, moco_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
-    start, words = f"moco:{cell(moco_run, 'pretrain')}", ("--set", "data.split_seed=3")
-    assert call("finetune", moco_recipe, "--out", tmp_path / "leak", "--start", start, *words) == 2
+    init, words = f"moco:{cell(moco_run, 'pretrain')}", ("--set", "data.split_seed=3")
+    assert call("finetune", moco_recipe, "--out", tmp_path / "leak", "--init", init, *words) == 2
     assert "were trained on" in error_line()
 
 
@@ -165,7 +165,7 @@ def test_an_interrupted_pretraining_ends_bit_identical(moco_recipe: Path, tmp_pa
 def test_a_sweep_of_its_options_trains_scratch_once(
     moco_recipe: Path, tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("moco.temperature=0.1,0.2", "--starts", "scratch,moco")
+    words = ("moco.temperature=0.1,0.2", "--init", "scratch,moco")
     assert call("sweep", moco_recipe, "--out", tmp_path / "sweep", *words) == 0
     assert "2 combinations, 4 cells: 2 pre-trainings and 3 fine-tunings" in capsys.readouterr().err
     assert (tmp_path / "sweep" / "moco.temperature=0.1" / "pretrain" / "fold0").is_dir()
@@ -175,8 +175,8 @@ def test_a_sweep_of_its_options_trains_scratch_once(
 @pytest.mark.parametrize(
     ("setting", "kind", "text"),
     [
-        ("model.network=resnet50", "mae", "which hides no patches: give --starts scratch,moco."),
-        ("model.network=vit", "moco", "but model.network is vit: give --starts scratch,mae, or --set model.network="),
+        ("model.network=resnet50", "mae", "which hides no patches: give --init scratch,moco."),
+        ("model.network=vit", "moco", "but model.network is vit: give --init scratch,mae, or --set model.network="),
         ("probe.every=5", "moco", "probe.every 5 looks at masked autoencoders: set probe.every=0."),
         ("pretrain.augment.min_scale=1.0", "moco", "set it below 1 (0.2 in Chen et al. 2020)."),
         ("pretrain.batch=1", "moco", "gives its batch norms 1 sample at once: they need 2 at least."),
@@ -184,14 +184,14 @@ def test_a_sweep_of_its_options_trains_scratch_once(
 )
 def test_what_cannot_be_pretrained_is_said(moco_recipe: Path, setting: str, kind: str, text: str) -> None:
     with pytest.raises(UserError, match=re.escape(text)):
-        check_pretrainable(load_recipe(str(moco_recipe), [setting]), f"--starts {kind}", kind)
+        check_pretrainable(load_recipe(str(moco_recipe), [setting]), f"--init {kind}", kind)
 
 
 def test_volumes_are_refused(volume_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]) -> None:
     words = ("target.kind=classes", "target.values=[]", "data.crop=[32,32,32]", "model.network=resnet50")
     recipe = load_recipe(str(volume_recipe), words)
-    with pytest.raises(UserError, match=r"MoCo, which is for pictures here, but data.crop has 3 axes: give --starts"):
-        check_pretrainable(recipe, "--starts moco", "moco")
+    with pytest.raises(UserError, match=r"MoCo, which is for pictures here, but data.crop has 3 axes: give --init"):
+        check_pretrainable(recipe, "--init moco", "moco")
 
 
 def test_a_missing_lightly_is_said_before_any_training(
@@ -203,9 +203,9 @@ def test_a_missing_lightly_is_said_before_any_training(
     error_line: Callable[[], str],
 ) -> None:
     monkeypatch.setattr("selfmae.models.moco.find_spec", lambda name: None)
-    words = ("--recipe", moco_recipe, "--starts", "scratch,moco", "--out", tmp_path / "run")
+    words = ("--recipe", moco_recipe, "--init", "scratch,moco", "--out", tmp_path / "run")
     assert call("run", radiographs, *words) == 2
-    assert error_line() == 'Error: --starts moco needs lightly: run `pip install "selfmae[moco]"`.'
+    assert error_line() == 'Error: --init moco needs lightly: run `pip install "selfmae[moco]"`.'
     assert not (tmp_path / "run").exists()
 
 
@@ -220,4 +220,4 @@ def test_a_pretraining_of_another_network_or_channels_is_no_start(
     moco_run: Path, moco_recipe: Path, setting: str, text: str
 ) -> None:
     with pytest.raises(UserError, match=text):
-        find_start(f"moco:{cell(moco_run, 'pretrain')}", load_recipe(str(moco_recipe), [setting]))
+        find_init(f"moco:{cell(moco_run, 'pretrain')}", load_recipe(str(moco_recipe), [setting]))

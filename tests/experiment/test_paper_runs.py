@@ -65,7 +65,7 @@ def finished(request: pytest.FixtureRequest, sources: dict[str, Path], shared: P
 def test_a_run_has_a_verdict_and_stands_beside_the_paper(finished: tuple[str, Path]) -> None:
     name, out = finished
     verdict = json.loads((out / "verdict.json").read_text())
-    assert set(verdict["starts"]) == {"scratch", "mae"}
+    assert set(verdict["inits"]) == {"scratch", "mae"}
     assert verdict["metric"] == ("mean_auc" if name.startswith("chest") else "dice_per_case")
     assert "Beside the paper" in (out / "report.html").read_text()
 
@@ -78,8 +78,8 @@ def test_the_test_part_is_that_of_the_paper_and_chooses_nothing(finished: tuple[
     expected = {"btcv": (18, 12, 3), "brats": (9, 3, 1), "chestxray14": (20, 10, 3)}[name.split(":")[0]]
     assert (counts["train"] + counts["val"], counts["test"]) == expected[:2]
     assert counts["val"] == (expected[2] if fixed else 0)
-    for start in ("scratch", "mae"):
-        assert (out / start / "fold0" / "seed0" / "summary-val.json").exists() is fixed
+    for init in ("scratch", "mae"):
+        assert (out / init / "fold0" / "seed0" / "summary-val.json").exists() is fixed
 
 
 def test_scores_are_of_the_grid_and_in_the_unit_of_the_recipe(finished: tuple[str, Path]) -> None:
@@ -171,7 +171,7 @@ def test_a_recipe_runs_at_full_model_size(
     call: Call,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """ViT-B with the crop, decoder and augmentation of the recipe, two steps of each stage, from the three starts.
+    """ViT-B with the crop, decoder and augmentation of the recipe, two steps of each stage, from the three inits.
 
     The forecast, which has tests of its own, would take longer than all else. ChestX-ray14 has 85.809 M parameters with
     three channels, and one here.
@@ -181,15 +181,15 @@ def test_a_recipe_runs_at_full_model_size(
     short = {f"{stage}.{key}": value for stage in ("pretrain", "fit") for key, value in SHORT.items()}
     words = [word for key, value in short.items() for word in ("--set", f"{key}={value}")]
     words += [] if name == "chestxray14" else ["--set", "data.val_fraction=0"]
-    starts = f"scratch,imagenet={vit_b},mae"
-    assert call("run", source, "--out", tmp_path / "out", "--recipe", name, "--starts", starts, *words) == 0
+    inits = f"scratch,imagenet={vit_b},mae"
+    assert call("run", source, "--out", tmp_path / "out", "--recipe", name, "--init", inits, *words) == 0
     cells = {
         place: tmp_path / "out" / place / "fold0" / "seed0" for place in ("pretrain", "scratch", "imagenet", "mae")
     }
     where = {place: json.loads((cell / "environment.json").read_text()) for place, cell in cells.items()}
     assert where["mae"]["num_parameters"] / 1e6 == pytest.approx(millions, abs=5e-4)
-    assert (where["mae"]["start"]["loaded"], where["mae"]["start"]["adapted"]) == (150, {})
-    assert "patch_embed.proj.weight" in where["imagenet"]["start"]["adapted"]
+    assert (where["mae"]["init"]["loaded"], where["mae"]["init"]["adapted"]) == (150, {})
+    assert "patch_embed.proj.weight" in where["imagenet"]["init"]["adapted"]
     for cell in cells.values():
         lines = map(json.loads, (cell / "steps.jsonl").read_text().splitlines())
         losses = {line["step"]: line["loss"] for line in lines if "loss" in line}

@@ -39,7 +39,7 @@ def tool(volume_run: Path, tmp_path: Path) -> Path:
     folder.mkdir()
     for name in ("rows-test.csv", "summary-test.json"):
         shutil.copy(volume_run / "scratch" / "fold0" / "seed0" / name, folder)
-    (folder / "environment.json").write_text(json.dumps({"start": {"kind": "score", "name": "nnunet"}}))
+    (folder / "environment.json").write_text(json.dumps({"init": {"kind": "score", "name": "nnunet"}}))
     return folder
 
 
@@ -71,10 +71,11 @@ def test_scored_masks_alone_are_called_no_model(tool: Path, call: Call) -> None:
 def test_scored_masks_with_the_name_of_a_start_are_refused(
     volume_run: Path, tool: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
-    (tool / "environment.json").write_text(json.dumps({"start": {"kind": "score", "name": "mae"}}))
+    (tool / "environment.json").write_text(json.dumps({"init": {"kind": "score", "name": "mae"}}))
     assert call("report", volume_run, tool) == 2
     assert error_line() == (
-        f"Error: Scored masks are called 'mae', as a start of {volume_run} or other masks are: score them again with "
+        f"Error: Scored masks are called 'mae', as an initialization of {volume_run} or other masks are: score "
+        "them again with "
         "another folder for --out, whose name is theirs."
     )
 

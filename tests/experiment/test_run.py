@@ -50,11 +50,11 @@ def check_rows(cell: Path) -> None:
 
 def check_verdict(run: Path, metric: str) -> None:
     verdict = json.loads((run / "verdict.json").read_text())
-    assert set(verdict) == {"metric", "starts", "pairs", "labels", "subgroups", "missing", "leakage"}
+    assert set(verdict) == {"metric", "inits", "pairs", "labels", "subgroups", "missing", "leakage"}
     assert verdict["metric"] == metric
     assert verdict["leakage"] == []
-    assert set(verdict["starts"]) == {"scratch", "mae"}
-    assert all(set(start) == {"mean", "ci95"} for start in verdict["starts"].values())
+    assert set(verdict["inits"]) == {"scratch", "mae"}
+    assert all(set(init) == {"mean", "ci95"} for init in verdict["inits"].values())
     (pair,) = verdict["pairs"]
     assert (pair["a"], pair["b"]) == ("scratch", "mae")
     keys = {
@@ -76,7 +76,7 @@ def check_verdict(run: Path, metric: str) -> None:
     assert pair["p_holm"] == pair["p"]
     assert verdict["missing"] == []
     assert pair["verdict"] in ("helps", "hurts", "cannot tell")
-    means = verdict["starts"]
+    means = verdict["inits"]
     assert pair["difference"] == pytest.approx(means["mae"]["mean"] - means["scratch"]["mean"])
     assert (pair["mean_a"], pair["mean_b"]) == (means["scratch"]["mean"], means["mae"]["mean"])
 
@@ -165,7 +165,7 @@ def test_one_more_seed_trains_only_what_is_missing(
 def test_a_run_with_two_seeds_equals_one_that_got_the_second_later(
     tmp_path: Path, radiographs: Path, call: Call, small_pictures: list[str], bytes_of: Bytes
 ) -> None:
-    words = ("run", radiographs, "--starts", "scratch", *small_pictures)
+    words = ("run", radiographs, "--init", "scratch", *small_pictures)
     assert call(*words, "--out", tmp_path / "a", "--seeds", 1) == call(*words, "--out", tmp_path / "a", "--seeds", 2)
     assert call(*words, "--out", tmp_path / "b", "--seeds", 2) == 0
     names = (*RESULTS_OF_RUN, "report.html")
@@ -185,8 +185,8 @@ def test_folds_test_each_patient_once_and_pretraining_sees_none_of_them(
         test = {row["patient"] for row in cases if row["split"] == "test"}
         held_out = {row["hash"] for row in cases if row["split"] in ("val", "test")}
         assert {row["patient"] for row in table(cell / "rows-test.csv")} == test
-        for start in ("pretrain", "mae", "scratch"):
-            seen = seen_by(tmp_path / "out" / start / f"fold{fold}" / "seed0")
+        for init in ("pretrain", "mae", "scratch"):
+            seen = seen_by(tmp_path / "out" / init / f"fold{fold}" / "seed0")
             assert seen
             assert not seen & held_out
         tested += sorted(test)
@@ -199,7 +199,7 @@ def test_auto_tests_each_of_few_patients_alone_and_says_so(
     tmp_path: Path, call: Call, small_volumes: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_volumes(tmp_path / "few", 3, 0, (16, 16, 16))
-    words = ("run", tmp_path / "few", "--out", tmp_path / "out", "--folds", "auto", "--starts", "scratch")
+    words = ("run", tmp_path / "few", "--out", tmp_path / "out", "--folds", "auto", "--init", "scratch")
     assert call(*words, *small_volumes) == 0
     assert "Note: Folds: each of the 3 labelled patients is tested alone (leave-one-out)" in capsys.readouterr().err
     facts = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -244,10 +244,10 @@ def test_a_file_of_weights_is_a_start_named_by_its_stem(
 ) -> None:
     weights = tmp_path / "ours.safetensors"
     weights.write_bytes((volume_run / "pretrain/fold0/seed0/model.safetensors").read_bytes())
-    words = ("--starts", f"scratch, {weights}", *small_volumes)
+    words = ("--init", f"scratch, {weights}", *small_volumes)
     assert call("run", volumes, "--out", tmp_path / "out", *words) == 0
-    assert list(json.loads((tmp_path / "out" / "verdict.json").read_text())["starts"]) == ["ours", "scratch"]
-    report = json.loads((tmp_path / "out/ours/fold0/seed0/environment.json").read_text())["start"]
+    assert list(json.loads((tmp_path / "out" / "verdict.json").read_text())["inits"]) == ["ours", "scratch"]
+    report = json.loads((tmp_path / "out/ours/fold0/seed0/environment.json").read_text())["init"]
     assert (report["kind"], report["name"]) == ("file", "ours")
 
 

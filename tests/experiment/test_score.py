@@ -27,17 +27,17 @@ def write(path: Path, array: np.ndarray, spacing: tuple[float, ...] = (1.0, 1.0,
     nib.save(nib.Nifti1Image(array.astype(np.uint8), affine), path)
 
 
-def cube(value: int, start: int = 2) -> np.ndarray:
+def cube(value: int, first: int = 2) -> np.ndarray:
     array = np.zeros((8, 8, 8), np.uint8)
-    array[start : start + 4, 2:6, 2:6] = value
+    array[first : first + 4, 2:6, 2:6] = value
     return array
 
 
 @pytest.fixture
 def masks(tmp_path: Path) -> tuple[Path, Path]:
     """Return the folders of predictions (one right, one shifted by a voxel of four) and of truths."""
-    for name, start in (("a", 2), ("b", 3)):
-        write(tmp_path / "pred" / f"{name}.nii.gz", cube(1, start))
+    for name, init in (("a", 2), ("b", 3)):
+        write(tmp_path / "pred" / f"{name}.nii.gz", cube(1, init))
         write(tmp_path / "truth" / f"{name}.nii.gz", cube(1))
     return tmp_path / "pred", tmp_path / "truth"
 
@@ -52,7 +52,7 @@ def test_scores_are_those_that_overlap_says_in_the_files_of_a_model(masks: tuple
     assert summary["metrics"]["dice_per_case"] == 0.875
     assert json.loads((tmp_path / "tool" / "summary-test.json").read_text()) == summary
     where = json.loads((tmp_path / "tool" / "environment.json").read_text())
-    assert where["start"] == {"kind": "score", "name": "tool"}
+    assert where["init"] == {"kind": "score", "name": "tool"}
     assert str(tmp_path) not in (tmp_path / "tool" / "environment.json").read_text()
 
 
@@ -78,7 +78,7 @@ def test_predictions_of_our_own_model_get_the_scores_of_its_evaluation(
     assert ours[0]["labels"] == theirs[0]["labels"]
     assert [row["dice"] for row in ours[1]] == [row["dice"] for row in theirs[1]]
     verdict = compare([tmp_path / "unet", volume_run])
-    assert list(verdict["starts"]) == ["scratch", "mae", "unet"]
+    assert list(verdict["inits"]) == ["scratch", "mae", "unet"]
     pair = next(pair for pair in verdict["pairs"] if (pair["a"], pair["b"]) == ("scratch", "unet"))
     assert pair["difference"] == 0
     assert pair["num_cases"] == len(tests)
@@ -110,9 +110,9 @@ def test_masks_are_paired_with_the_first_seed_of_a_run(volume_run: Path, tmp_pat
     tool.mkdir()
     for name in ("rows-test.csv", "summary-test.json"):
         shutil.copy(cell / name, tool)
-    (tool / "environment.json").write_text(json.dumps({"start": {"kind": "score", "name": "scratch"}}))
+    (tool / "environment.json").write_text(json.dumps({"init": {"kind": "score", "name": "scratch"}}))
     verdict = compare([run, tool])
-    assert list(verdict["starts"]) == ["scratch (vit)", "scratch (masks)"]
+    assert list(verdict["inits"]) == ["scratch (vit)", "scratch (masks)"]
     assert verdict["pairs"][0]["num_seeds"] == 1
 
 

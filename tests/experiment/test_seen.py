@@ -1,4 +1,4 @@
-"""What weights have seen: by image and by patient, trained on or used to choose, also through the start's file."""
+"""What weights have seen: by image and by patient, trained on or used to choose, also through the init's file."""
 
 import json
 import re
@@ -167,7 +167,7 @@ def test_what_is_allowed_is_stamped_on_every_table_and_figure(
     assert len(json.loads((run / "verdict.json").read_text())["leakage"]) == 1
     out = capsys.readouterr().out
     assert "TRANSDUCTIVE: The weights of mae were trained on 1 image" in out
-    assert "TRANSDUCTIVE: start" in out
+    assert "TRANSDUCTIVE: initialization" in out
     assert "TRANSDUCTIVE: mae against scratch" in out
     (page,) = report([run], Display(quiet=True), transductive=True)
     text = page.read_text()
@@ -210,7 +210,7 @@ def test_a_file_that_knows_a_test_case_is_no_start_of_a_run_unless_allowed(
     leaky = Path(shutil.copytree(folder, tmp_path / "leaky"))
     add_to_contract(leaky, key, digest(case["patient"]) if key == "patients" else case["hash"])
     weights = (leaky / "model.safetensors").rename(tmp_path / "leaky.safetensors")
-    words = ("run", volumes, "--out", out, "--starts", weights, *small_volumes)
+    words = ("run", volumes, "--out", out, "--init", weights, *small_volumes)
     assert call(*words) == 2
     assert not out.exists()
     assert call(*words, "--allow-transductive") == 0

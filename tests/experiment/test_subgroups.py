@@ -21,7 +21,7 @@ LIVER = TargetOptions("mask", ("liver",), (1,))
 
 
 def make_runs(sizes: list[int]) -> Runs:
-    """Return one seed of one start; case n has a liver of so many voxels."""
+    """Return one seed of one initialization; case n has a liver of so many voxels."""
     ids = tuple(f"case{n:02d}" for n in range(len(sizes)))
     rows = [{"id": case, "voxels_true_liver": str(size)} for case, size in zip(ids, sizes, strict=True)]
     return Runs({0: [rows]}, ids, ids)
@@ -91,8 +91,8 @@ def test_the_effect_in_a_subgroup_is_that_of_its_cases_alone(
     assert rows["view: left"]["num_cases"] == 4
     table.unlink()
     assert [row["subgroup"] for row in compare([run])["subgroups"]] == ["view: left"]  # kept
-    for start in ("scratch", "mae"):  # the same comparison, where the other cases were never there
-        path = run / start / "fold0" / "seed0" / "rows-test.csv"
+    for init in ("scratch", "mae"):  # the same comparison, where the other cases were never there
+        path = run / init / "fold0" / "seed0" / "rows-test.csv"
         head, *others = path.read_text().splitlines()
         path.write_text("\n".join([head, *(row for row in others if row.split(",")[0] in ids[:4])]) + "\n")
     assert rows["view: left"]["difference"] == compare([run])["pairs"][0]["difference"]

@@ -36,13 +36,13 @@ def tensors(folder: Path) -> dict[str, Any]:
 
 def test_a_sweep_has_a_line_for_every_combination_and_start(swept: Path) -> None:
     rows = rows_of(swept)
-    assert [(row["mask.ratio"], row["start"]) for row in rows] == [
+    assert [(row["mask.ratio"], row["init"]) for row in rows] == [
         *(("0.5", "scratch"), ("0.5", "mae")),
         *(("0.75", "scratch"), ("0.75", "mae")),
     ]
     verdict = json.loads((swept / "mask.ratio=0.75" / "verdict.json").read_text())
-    assert float(rows[3]["mean"]) == verdict["starts"]["mae"]["mean"]
-    assert [float(rows[3][f"ci95_{end}"]) for end in ("low", "high")] == list(verdict["starts"]["mae"]["ci95"])
+    assert float(rows[3]["mean"]) == verdict["inits"]["mae"]["mean"]
+    assert [float(rows[3][f"ci95_{end}"]) for end in ("low", "high")] == list(verdict["inits"]["mae"]["ci95"])
     tested = (swept / "mask.ratio=0.75/mae/fold0/seed0/rows-test.csv").read_text().count("\n") - 1
     assert {(row["num_cases"], row["num_seeds"], row["metric"]) for row in rows} == {(str(tested), "1", "mean_auc")}
     content = json.loads((swept / "sweep.json").read_text())
@@ -94,7 +94,7 @@ def test_scratch_with_equal_compute_joins_a_finished_sweep(
     assert call("sweep", picture_recipe, "--out", out, "--equal-compute", "mask.ratio=0.5,0.75") == 0
     values = (0.5, 0.75)
     assert launched == [out / f"cells/mask.ratio={value}/scratch+/fold0/seed0" for value in values]
-    assert [row["start"] for row in rows_of(out)] == ["scratch", "mae", "scratch+"] * 2
+    assert [row["init"] for row in rows_of(out)] == ["scratch", "mae", "scratch+"] * 2
     steps = [json.loads((folder / "steps.jsonl").read_text().splitlines()[-1])["step"] for folder in launched]
     assert steps[0] > steps[1] > 4  # a pre-training that sees more patches costs more
 
@@ -120,7 +120,7 @@ def test_halving_trains_only_the_better_half_to_the_end(
     tmp_path: Path, picture_recipe: Path, call: Call, monkeypatch: pytest.MonkeyPatch, launched: list[Path]
 ) -> None:
     monkeypatch.setattr(sweep, "val_score", lambda folder, metric: float(folder.name.partition("=")[2]))
-    out, words = tmp_path / "out", ("mask.ratio=0.25,0.5,0.75", "--starts", "mae", "--seeds", 2, "--halving")
+    out, words = tmp_path / "out", ("mask.ratio=0.25,0.5,0.75", "--init", "mae", "--seeds", 2, "--halving")
     assert call("sweep", picture_recipe, "--out", out, *words) == 0
     assert [(row["mask.ratio"], row["num_seeds"]) for row in rows_of(out)] == [("0.5", "2"), ("0.75", "2")]
     assert len([path for path in launched if "halving" in path.parts]) == 2 * 3
@@ -147,7 +147,7 @@ def test_a_failed_training_stops_no_other_and_is_named(
     out = tmp_path / "out"
     assert call("sweep", picture_recipe, "--out", out, "mask.ratio=0.5,0.75") == 2
     assert "2 trainings of the sweep failed" in capsys.readouterr().err
-    assert [(row["mask.ratio"], row["start"]) for row in rows_of(out)][1:] == [("0.75", "scratch"), ("0.75", "mae")]
+    assert [(row["mask.ratio"], row["init"]) for row in rows_of(out)][1:] == [("0.75", "scratch"), ("0.75", "mae")]
     failed = json.loads((out / "sweep.json").read_text())["failed"]
     assert failed["mae mask.ratio=0.5 fold0 seed0"] == "pretrain mask.ratio=0.5 fold0 seed0 failed"
 
@@ -181,4 +181,4 @@ def test_what_is_printed_names_the_seeds_of_each_difference(
     assert call("sweep", picture_recipe, "--out", swept, "mask.ratio=0.5,0.75") == 0
     out = "".join(capsys.readouterr())
     assert out.count(", 1 seed).") == 2
-    assert out.count("Each start was trained with one seed only") == 1
+    assert out.count("Each initialization was trained with one seed only") == 1

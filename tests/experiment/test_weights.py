@@ -33,8 +33,8 @@ CONTRACT = {
     "chosen_on",
     "seen_sets",
     "unlisted",
-    "start",
-    "start_layout",
+    "init",
+    "init_format",
     "versions",
     "licence",
     "metrics",
@@ -52,8 +52,8 @@ def told(call: Call, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     return read
 
 
-def cell(run: Path, start: str) -> Path:
-    return run / start / "fold0" / "seed0"
+def cell(run: Path, init: str) -> Path:
+    return run / init / "fold0" / "seed0"
 
 
 def test_a_fine_tuned_model_explains_itself(volume_run: Path, told: Callable[..., Any]) -> None:
@@ -80,13 +80,13 @@ def test_a_fine_tuned_model_explains_itself(volume_run: Path, told: Callable[...
     assert metadata["target"]["names"] == list(recipe.target.names)
     assert metadata["recipe"] == as_content(recipe)
     assert metadata["recipe_hash"] == recipe_hash(recipe)
-    assert metadata["start_layout"] == "SelfMAE"
+    assert metadata["init_format"] == "SelfMAE"
     assert metadata["versions"] == json.loads((folder / "environment.json").read_text())["versions"]
 
 
-@pytest.mark.parametrize("start", ["scratch", "mae"])
-def test_the_scores_of_both_parts_stand_in_the_weights(picture_run: Path, start: str) -> None:
-    folder = cell(picture_run, start)
+@pytest.mark.parametrize("init", ["scratch", "mae"])
+def test_the_scores_of_both_parts_stand_in_the_weights(picture_run: Path, init: str) -> None:
+    folder = cell(picture_run, init)
     metrics = {part: json.loads((folder / f"summary-{part}.json").read_text())["metrics"] for part in ("val", "test")}
     assert read_metadata(folder / "model.safetensors")["metrics"] == metrics
 
@@ -119,16 +119,16 @@ def test_the_recipes_hash_depends_on_what_decides_the_weights_only(picture_recip
 
     assert hashed("data.source=/elsewhere", "data.cache=/c", "device.devices=1", "data.licence=CC0") == hashed()
     assert hashed("fit.lr=0.5") != hashed()
-    assert hashed("start.pretrain=imagenet") != hashed()
+    assert hashed("init.pretrain=imagenet") != hashed()
 
 
 def test_the_licence_names_what_is_known(tmp_path: Path, picture_recipe: Path, call: Call) -> None:
     assert call("finetune", picture_recipe, "--out", tmp_path / "a", "--set", "data.licence=CC BY 4.0") == 0
     weights = tmp_path / "a" / "model.safetensors"
     assert read_metadata(weights)["licence"] == "images: CC BY 4.0"
-    assert call("finetune", picture_recipe, "--out", tmp_path / "b", "--start", weights) == 0
+    assert call("finetune", picture_recipe, "--out", tmp_path / "b", "--init", weights) == 0
     licence = read_metadata(tmp_path / "b" / "model.safetensors")["licence"]
-    assert licence == "images: not stated; start: images: CC BY 4.0"
+    assert licence == "images: not stated; initialization: images: CC BY 4.0"
 
 
 def test_weights_can_be_read_by_everyone_who_can_read_the_folder(picture_run: Path) -> None:

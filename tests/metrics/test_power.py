@@ -9,7 +9,7 @@ from selfmae.metrics.statistics import Comparison, compare_paired
 
 
 def draw(num_patients: int, num_seeds: int, difference: float, seed: int = 0) -> Comparison:
-    """Compare starts whose scores differ by `difference` with a spread of 0.1 over patients and 0.02 over seeds."""
+    """Compare inits whose scores differ by `difference` with a spread of 0.1 over patients and 0.02 over seeds."""
     rng = np.random.default_rng(seed)
     own = rng.normal(difference, 0.1, num_patients)
     changes = [own + shift for shift in rng.normal(0, 0.02, num_seeds)]

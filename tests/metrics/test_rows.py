@@ -1,4 +1,4 @@
-"""Test rows of a start: folds and repeats are put together by case, whatever their order."""
+"""Test rows of an initialization: folds and repeats are put together by case, whatever their order."""
 
 import numpy as np
 import pytest

@@ -68,13 +68,13 @@ def write_log(folder: Path, seed: int, scored: bool) -> None:
     (folder / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def where(start: str) -> dict[str, Any]:
-    report = {"kind": start, "name": start}
-    if start != "scratch":
+def where(init: str) -> dict[str, Any]:
+    report = {"kind": init, "name": init}
+    if init != "scratch":
         report |= {"loaded": 74, "new": ["head.weight", "head.bias"], "unused": ["decoder.mask_token"]}
     versions = {"python": "3.12.3", "selfmae": "0.1.0", "torch": "2.14.1", "timm": "1.0.31", "monai": "1.6.1"}
     facts = {"versions": versions, "device": "cpu", "devices": 1, "precision": "fp32"}
-    return facts | {"num_parameters": 5_123_456, "seconds": 312.5, "start": report}
+    return facts | {"num_parameters": 5_123_456, "seconds": 312.5, "init": report}
 
 
 def mask_rows(gain: float, seed: int) -> list[dict[str, Any]]:
@@ -103,11 +103,11 @@ def finding_rows(gain: float, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def write_cell(folder: Path, start: str, seed: int, kind: str) -> dict[str, Any]:
+def write_cell(folder: Path, init: str, seed: int, kind: str) -> dict[str, Any]:
     """Write a fine-tuning folder and return its summary."""
     write_log(folder, seed, scored=True)
-    write_json(folder / "environment.json", where(start))
-    gain = {"scratch": 0.0, "mae": 0.06}.get(start, 0.03)
+    write_json(folder / "environment.json", where(init))
+    gain = {"scratch": 0.0, "mae": 0.06}.get(init, 0.03)
     rows = mask_rows(gain, seed) if kind == "mask" else finding_rows(gain, seed)
     found = summarise_masks(rows, LABELS) if kind == "mask" else summarise_findings(rows, FINDINGS)
     write_json(folder / "summary-test.json", {"split": "test"} | found)
@@ -173,14 +173,14 @@ def make_pair(verdict: str, num_seeds: int, a: str = "scratch", b: str = "mae") 
 
 
 def write_run(folder: Path, kind: str, verdict: str, num_seeds: int) -> Path:
-    starts = ("scratch", "mae")
+    inits = ("scratch", "mae")
     for seed in range(num_seeds):
         write_pretraining(folder / "pretrain" / "fold0" / f"seed{seed}", seed)
-        for start in starts:
-            write_cell(folder / start / "fold0" / f"seed{seed}", start, seed, kind)
+        for init in inits:
+            write_cell(folder / init / "fold0" / f"seed{seed}", init, seed, kind)
     counts = {split: {"cases": n, "patients": n // 2} for split, n in (("train", 20), ("val", 6), ("test", 12))}
     finding = {"code": "spacing-varies", "severity": "warning", "cases": ["case03", "case07"]}
-    run = {"source": "abdomen <script>alert(1)</script>", "kind": kind, "regions": False, "starts": starts}
+    run = {"source": "abdomen <script>alert(1)</script>", "kind": kind, "regions": False, "inits": inits}
     run |= {"names": LABELS if kind == "mask" else FINDINGS, "num_folds": 1, "num_seeds": num_seeds, "counts": counts}
     run |= {"notes": ["The source has no val part: 6 cases of 3 patients were drawn from its training patients."]}
     run |= {
@@ -190,7 +190,7 @@ def write_run(folder: Path, kind: str, verdict: str, num_seeds: int) -> Path:
     means = {"scratch": {"mean": 0.81, "ci95": [0.78, 0.84]}, "mae": {"mean": 0.84, "ci95": [0.81, 0.87]}}
     metric = "dice_per_case" if kind == "mask" else "mean_auc"
     pairs = [make_pair(verdict, num_seeds)]
-    write_json(folder / "verdict.json", {"metric": metric, "starts": means, "pairs": pairs, "leakage": []})
+    write_json(folder / "verdict.json", {"metric": metric, "inits": means, "pairs": pairs, "leakage": []})
     (folder / "recipe.yaml").write_text(RECIPE)
     return folder
 
@@ -209,9 +209,9 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
 def make_cell(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that fabricates the folder of a single stage."""
 
-    def make(start: str, kind: str = "mask") -> Path:
+    def make(init: str, kind: str = "mask") -> Path:
         folder = tmp_path / "single"
-        write_pretraining(folder, 0) if start == "pretrain" else write_cell(folder, start, 0, kind)
+        write_pretraining(folder, 0) if init == "pretrain" else write_cell(folder, init, 0, kind)
         return folder
 
     return make

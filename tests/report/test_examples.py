@@ -9,8 +9,8 @@ from selfmae.results.training_logs import read_results
 Make = Callable[..., Path]
 
 
-def dice_of(folder: Path, start: str) -> dict[float, str]:
-    cells = read_results(folder).cells_of(start)
+def dice_of(folder: Path, init: str) -> dict[float, str]:
+    cells = read_results(folder).cells_of(init)
     return {
         float(row["dice"]): f"{row['id']}, Dice {float(row['dice']):.3f} (fold 0, seed {cell.seed})"
         for cell in cells
@@ -20,8 +20,8 @@ def dice_of(folder: Path, start: str) -> dict[float, str]:
 
 def test_the_extremes_are_those_of_all_trainings(make_run: Make) -> None:
     folder = make_run()
-    for start, shown in examples(read_results(folder)).items():
-        names = dice_of(folder, start)
+    for init, shown in examples(read_results(folder)).items():
+        names = dice_of(folder, init)
         worst, _, best = (item.title for item in shown)
         assert worst == f"Worst: {names[min(names)]}"
         assert best == f"Best: {names[max(names)]}"

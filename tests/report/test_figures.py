@@ -20,7 +20,7 @@ def test_case_differences_are_averaged_over_seeds(make_run: Make) -> None:
 
 def test_differences_of_findings_leave_out_the_undefined(make_run: Make) -> None:
     results = read_results(make_run("findings", num_seeds=1))
-    scratch, mae = (results.cells_of(start)[0].summary["labels"] for start in ("scratch", "mae"))
+    scratch, mae = (results.cells_of(init)[0].summary["labels"] for init in ("scratch", "mae"))
     expected = [mae[name]["auc"] - scratch[name]["auc"] for name in mae if mae[name]["auc"] is not None]
     assert len(expected) == 2
     assert differences(results.cells_of("scratch"), results.cells_of("mae")) == pytest.approx(expected)
@@ -30,7 +30,7 @@ def test_scored_masks_have_no_folds_to_pair(make_run: Make) -> None:
     results = read_results(make_run(num_seeds=1))
     first, second = results.cells_of("scratch")[0], results.cells_of("mae")[0]
     folds = [replace(first, rows=first.rows[:6]), replace(first, rows=first.rows[6:], fold=1)]
-    masks = replace(second, where={"start": {"kind": "score", "name": "tool"}})
+    masks = replace(second, where={"init": {"kind": "score", "name": "tool"}})
     assert differences(folds, [masks]) == differences([first], [second])
 
 

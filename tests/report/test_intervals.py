@@ -47,8 +47,8 @@ def test_no_difference_is_larger_than_possible(make_run: Make) -> None:
 def test_the_auc_of_a_finding_is_that_of_the_summary(make_run: Make) -> None:
     results = read_results(make_run("findings", num_seeds=1))
     row = effects_table(results).rows[0]
-    for text, start in zip(row[1:], ("scratch", "mae"), strict=False):
-        assert text.startswith(f"{results.cells_of(start)[0].summary['labels']['nodule']['auc']:.3f} (")
+    for text, init in zip(row[1:], ("scratch", "mae"), strict=False):
+        assert text.startswith(f"{results.cells_of(init)[0].summary['labels']['nodule']['auc']:.3f} (")
 
 
 def test_a_finding_that_nobody_has_is_undefined(make_run: Make) -> None:
@@ -77,15 +77,15 @@ def test_starts_tested_on_other_cases_are_not_compared(make_run: Make) -> None:
 
 def test_the_folds_of_a_repeat_make_one_score(make_run: Make) -> None:
     folder = make_run(num_seeds=1)
-    for start in ("scratch", "mae"):
-        head, *rows = (folder / start / "fold0" / "seed0" / "rows-test.csv").read_text().splitlines()
-        other = folder / start / "fold1" / "seed0"
+    for init in ("scratch", "mae"):
+        head, *rows = (folder / init / "fold0" / "seed0" / "rows-test.csv").read_text().splitlines()
+        other = folder / init / "fold1" / "seed0"
         other.mkdir(parents=True)
         (other / "summary-test.json").write_bytes(
-            (folder / start / "fold0" / "seed0" / "summary-test.json").read_bytes()
+            (folder / init / "fold0" / "seed0" / "summary-test.json").read_bytes()
         )
         for fold, part in ((0, rows[:6]), (1, rows[6:])):
-            (folder / start / f"fold{fold}" / "seed0" / "rows-test.csv").write_text("\n".join([head, *part]) + "\n")
+            (folder / init / f"fold{fold}" / "seed0" / "rows-test.csv").write_text("\n".join([head, *part]) + "\n")
     run = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(run | {"num_folds": 2}))
     results = read_results(folder)

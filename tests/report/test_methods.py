@@ -29,7 +29,7 @@ def methods(folder: Path) -> str:
         "fine-tuned from scratch and with self pre-training on the same splits and seeds (3 seeds, up to 400 steps)",
         "AdamW (learning rate 0.002, batch 2)",
         "sliding window (overlap 50 %) and scored on the grid of the files",
-        "bootstrap over patients, paired between the starts, and cover the training seeds, widened",
+        "bootstrap over patients, paired between the initializations, and cover the training seeds, widened",
         "difference of mae and scratch was +0.03 (95 % interval 0.01 to 0.05, p = 0.004)",
     ],
 )
@@ -84,7 +84,7 @@ def test_a_run_without_pretraining_speaks_of_none(make_run: Make) -> None:
 def test_pretraining_that_continues_from_weights_says_so_without_their_folder(make_run: Make) -> None:
     folder = make_run(num_seeds=1)
     with (folder / "recipe.yaml").open("a") as file:
-        file.write("start:\n  pretrain: /home/anna/vit.safetensors\n")
+        file.write("initialization:\n  pretrain: /home/anna/vit.safetensors\n")
     assert "continuing from vit.safetensors" in methods(folder)
 
 

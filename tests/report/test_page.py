@@ -114,7 +114,7 @@ def test_a_mask_page_shows_every_section(make_run: Make) -> None:
     page = build_page(make_run())
     titles = re.findall(r"<h2>(.*?)</h2>", page)
     assert titles == [
-        "Starts",
+        "Initializations",
         "Labels",
         "Learning curves",
         "Reconstructions",
@@ -170,7 +170,7 @@ def test_a_run_cut_short_after_pretraining_has_no_verdict(make_cell: Make) -> No
     page = build_page(make_cell("pretrain"))
     assert "Self pre-training reached step 400; no model has been evaluated" in page
     assert "<h2>Reconstructions</h2>" in page
-    assert "<h2>Starts</h2>" not in page
+    assert "<h2>Initializations</h2>" not in page
 
 
 def test_a_single_finetuning_reports_its_score_and_no_comparison(make_cell: Make) -> None:

@@ -25,14 +25,14 @@ SUMMARIES: dict[str, dict[str, Any]] = {
 
 
 def make_results(
-    name: str, starts: tuple[str, ...] = ("scratch", "mae"), run: Any = None, num_cases: int = 0, **changes: Any
+    name: str, inits: tuple[str, ...] = ("scratch", "mae"), run: Any = None, num_cases: int = 0, **changes: Any
 ) -> Results:
     """Return a run of a recipe with changed values (fit__steps is fit.steps), which the run knows by name."""
     settings = flat(as_content(check_partial(read_content(find_recipe(name)), name)))
     settings |= {key.replace("__", "."): value for key, value in changes.items()}
     summary = SUMMARIES[name.split(":")[0]]
     summary = summary | {"num_cases": num_cases or summary["num_cases"]}
-    cells = [Cell(start, 0, seed, Path(), (), (), {}, summary, (), ()) for start in starts for seed in range(2)]
+    cells = [Cell(init, 0, seed, Path(), (), (), {}, summary, (), ()) for init in inits for seed in range(2)]
     facts = {"recipe": name, "num_folds": 1} if run is None else run
     return Results(Path(), facts, {}, "", settings, (), tuple(cells))
 

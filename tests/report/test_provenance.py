@@ -47,7 +47,7 @@ def test_the_plan_lists_what_has_a_reason(make_run: Make) -> None:
 def test_a_recipe_on_the_page_tells_no_folder_of_the_machine(make_run: Make, line: str) -> None:
     folder = make_run(num_seeds=1)
     with (folder / "recipe.yaml").open("a") as file:
-        file.write(f"start:\n  pretrain: {line}  # as 1/2\n")
+        file.write(f"initialization:\n  pretrain: {line}  # as 1/2\n")
     text = recipe_text(read_results(folder))
     assert "anna" not in text
     assert "set.csv" in text

@@ -55,8 +55,8 @@ def test_a_finding_without_both_outcomes_has_no_curve(make_run: Make) -> None:
 def test_a_plot_tells_the_mean_area_of_every_start(make_run: Make) -> None:
     results = read_results(make_run("findings"))
     plot = outcome_plots(results)[0]
-    for start in ("scratch", "mae"):
-        areas = [cell.summary["labels"]["nodule"]["auc"] for cell in results.cells_of(start)]
+    for init in ("scratch", "mae"):
+        areas = [cell.summary["labels"]["nodule"]["auc"] for cell in results.cells_of(init)]
         assert f"AUC {np.mean(areas):.3f}" in plot.roc
     assert "predicted probability" in plot.calibration
 

@@ -98,7 +98,7 @@ def test_an_interval_that_leaves_out_0_but_does_not_stand_the_correction_is_expl
 def test_trainings_that_lack_are_named(make_run: Make) -> None:
     folder = make_run()
     content = json.loads((folder / "verdict.json").read_text())
-    content["missing"] = [{"start": "mae", "fold": 0, "seed": seed} for seed in range(5)]
+    content["missing"] = [{"init": "mae", "fold": 0, "seed": seed} for seed in range(5)]
     (folder / "verdict.json").write_text(json.dumps(content))
     assert sentences(folder)[-1].startswith(
         "5 trainings of this run did not finish (mae, fold 0, seed 0; mae, fold 0, seed 1; mae, fold 0, seed 2; ...): "
@@ -123,7 +123,7 @@ def test_a_start_alone_counts_seeds_and_cases_of_all_folds_and_has_its_interval(
 def test_scored_masks_are_better_or_worse_and_help_nobody(make_run: Make) -> None:
     folder = change_pair(make_run(num_seeds=1), num_seeds=1, mean_a=0.8, mean_b=0.9)
     path = folder / "mae" / "fold0" / "seed0" / "environment.json"
-    path.write_text(json.dumps({"start": {"kind": "score", "name": "mae"}}))
+    path.write_text(json.dumps({"init": {"kind": "score", "name": "mae"}}))
     found = sentences(folder)
     assert found[0].startswith(
         "The masks of mae are better on this data compared with starting from scratch: mean Dice 0.90 against 0.80 "
@@ -145,7 +145,7 @@ def test_scratch_of_the_same_compute_is_compared_the_right_way_round(make_run: M
     means = {"mean_a": 0.84, "mean_b": 0.86}
     other = content["pairs"][0] | means | {"a": "mae", "b": "scratch+", "difference": 0.02, "ci95": [0.01, 0.03]}
     content["pairs"].append(other)
-    content["starts"]["scratch+"] = {"mean": 0.99, "ci95": None}  # over a seed more than the pair has
+    content["inits"]["scratch+"] = {"mean": 0.99, "ci95": None}  # over a seed more than the pair has
     (folder / "verdict.json").write_text(json.dumps(content))
     assert sentences(folder)[1].startswith(
         "Self pre-training hurts on this data compared with training from scratch with the compute of pre-training: "

@@ -7,19 +7,19 @@ import pytest
 from selfmae.report.sweep import build_sweep_page, is_logarithmic, sweep_plots
 
 
-def make_content(axes: dict[str, list[Any]], starts: tuple[str, ...] = ("scratch", "mae")) -> dict[str, Any]:
+def make_content(axes: dict[str, list[Any]], inits: tuple[str, ...] = ("scratch", "mae")) -> dict[str, Any]:
     key, *others = axes
     rows = [
         {
             "settings": {key: value} | {other: axes[other][0] for other in others},
-            "start": start,
+            "init": init,
             "mean": 0.5 + 0.01 * place,
             "ci95": (0.4, 0.6 + 0.01 * place),
             "num_cases": 17,
             "num_seeds": 3,
         }
         for place, value in enumerate(axes[key])
-        for start in starts
+        for init in inits
     ]
     return {
         "metric": "mean_auc",
@@ -118,4 +118,4 @@ def test_a_sweep_of_one_seed_says_once_what_its_intervals_leave_out(num_seeds: i
     content["pairs"] = [
         {"settings": {"mask.ratio": ratio}, "a": "scratch", "b": "mae", **numbers} for ratio in (0.25, 0.5)
     ]
-    assert build_sweep_page(content).count("Each start was trained with one seed only") == count
+    assert build_sweep_page(content).count("Each initialization was trained with one seed only") == count

@@ -7,7 +7,7 @@ import pytest
 
 from selfmae.report import tables
 from selfmae.report.provenance import findings_table, machines_table
-from selfmae.report.tables import case_table, case_value, label_table, pairs_table, starts_table, subgroups_table
+from selfmae.report.tables import case_table, case_value, inits_table, label_table, pairs_table, subgroups_table
 from selfmae.results.formatting import DASH, duration, interval, metric_title, number, p_value, plural
 from selfmae.results.training_logs import label_names, read_results
 
@@ -16,7 +16,7 @@ Make = Callable[..., Path]
 
 def test_starts_have_the_interval_of_the_verdict_and_the_spread_over_seeds(make_run: Make) -> None:
     results = read_results(make_run())
-    table = starts_table(results)
+    table = inits_table(results)
     rows = {row[0]: row[1:] for row in table.rows}
     assert table.columns == ("", "scratch", "mae")
     assert rows["Dice per case (95 % interval)"] == ("0.810 (0.780 to 0.840)", "0.840 (0.810 to 0.870)")
@@ -25,13 +25,13 @@ def test_starts_have_the_interval_of_the_verdict_and_the_spread_over_seeds(make_
 
 
 def test_only_the_start_that_used_it_pays_for_pretraining(make_run: Make) -> None:
-    rows = {row[0]: row[1:] for row in starts_table(read_results(make_run())).rows}
+    rows = {row[0]: row[1:] for row in inits_table(read_results(make_run())).rows}
     assert rows["Time of pre-training"] == (DASH, "5 min")
     assert rows["Steps of fine-tuning"] == ("400", "400")
 
 
 def test_one_training_has_no_spread(make_run: Make) -> None:
-    rows = starts_table(read_results(make_run("findings", num_seeds=1))).rows
+    rows = inits_table(read_results(make_run("findings", num_seeds=1))).rows
     assert not any("\u00b1" in text for row in rows for text in row)
 
 

@@ -42,7 +42,7 @@ def test_the_worst_case_of_every_start_has_the_first_claim(make_run: Make, monke
     results = read_results(make_run(num_seeds=1))
     size = max(item.volume.num_bytes for found in examples(results).values() for item in found if item.volume)
     monkeypatch.setattr(volumes, "MAX_BYTES", 2 * size)
-    kept = {start: [bool(item.volume) for item in found] for start, found in examples(results).items()}
+    kept = {init: [bool(item.volume) for item in found] for init, found in examples(results).items()}
     assert kept == {"scratch": [True, False, False], "mae": [True, False, False]}
 
 

@@ -1,4 +1,4 @@
-"""Makes `add_task` importable for the tests of this folder and for the processes that they start."""
+"""Makes `add_task` importable for the tests of this folder and for the processes that they initialization."""
 
 import sys
 from pathlib import Path

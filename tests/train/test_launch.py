@@ -67,8 +67,8 @@ def test_the_start_replaces_the_encoder_only(tmp_path: Path) -> None:
     options = dataclasses.replace(OPTIONS, steps=1, warmup_steps=1, validate_every=0)  # the first rate is 0
     recipe = recipe_of(options)
     task = EncoderTask(recipe)
-    start = {name: torch.full_like(tensor, 0.5) for name, tensor in task.build().encoder.state_dict().items()}
-    job = Job("adding", options, tmp_path, CASES, {}, start=start)
+    init = {name: torch.full_like(tensor, 0.5) for name, tensor in task.build().encoder.state_dict().items()}
+    job = Job("adding", options, tmp_path, CASES, {}, init=init)
     state = launch(recipe, task, job, Silent()).state_dict()
     assert (state["encoder.blocks.0.attn.qkv.weight"] == 0.5).all()
     assert not (state["head.weight"] == 0.5).any()

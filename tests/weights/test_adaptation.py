@@ -254,7 +254,7 @@ def test_another_grid_patch_and_channels_are_those_of_timms_own_resampling(make_
 @pytest.mark.parametrize("how", ["mean", "centre"])
 def test_weights_of_images_see_a_slice_in_a_volume(make_recipe: Make, randomise: Fill, how: str) -> None:
     theirs, slice_ = randomise(timm_model(16, 4, 3)), torch.randn(1, 1, 16, 16)
-    recipe = make_recipe((16, 16, 4), (4, 4, 4), start={"inflate": how, "positions": "factorised"})
+    recipe = make_recipe((16, 16, 4), (4, 4, 4), init={"inflate": how, "positions": "factorised"})
     fitted = transfer(theirs.state_dict(), {}, recipe, "vit.pth")
     assert fitted.adapted["patch_embed.proj.weight"].endswith(f"inflated over a depth of 4 ({how})")
     tokens = encode(fitted, recipe, slice_[..., None].expand(-1, -1, -1, -1, 4))
@@ -402,7 +402,7 @@ def test_a_matrix_of_another_patch_is_explained(make_recipe: Make) -> None:
 
 def test_partial_takes_what_fits_and_names_the_rest(make_recipe: Make, randomise: Fill) -> None:
     theirs = randomise(timm_model(class_token=False, global_pool="avg", fc_norm=False))
-    recipe = make_recipe((16, 16), (4, 4), depth=3, start={"partial": True})
+    recipe = make_recipe((16, 16), (4, 4), depth=3, init={"partial": True})
     fitted = transfer(theirs.state_dict(), {}, recipe, "vit.pth")
     assert fitted.fresh == {
         name: "not in the file" for name in fitted.fresh if name == "cls_token" or name.startswith("blocks.2.")
@@ -415,7 +415,7 @@ def test_partial_takes_what_fits_and_names_the_rest(make_recipe: Make, randomise
 
 
 def test_partial_needs_one_block_at_least(make_recipe: Make) -> None:
-    recipe = make_recipe((16, 16), (4, 4), width=96, start={"partial": True})
+    recipe = make_recipe((16, 16), (4, 4), width=96, init={"partial": True})
     assert refusal(timm_model().state_dict(), recipe) == (
         "No block of vit.pth fits the recipe's model: set model.width as in the file."
     )

@@ -60,7 +60,7 @@ def test_a_size_that_timm_does_not_have_is_named() -> None:
     with pytest.raises(UserError) as error:
         imagenet_name(ModelOptions((8, 8), width=48, depth=2, heads=3))
     assert str(error.value) == (
-        "--start imagenet has weights for model.width/depth/heads 192/12/3, 384/12/6, 768/12/12, but the recipe has "
+        "--init imagenet has weights for model.width/depth/heads 192/12/3, 384/12/6, 768/12/12, but the recipe has "
         "48/2/3: set one of these."
     )
 
@@ -96,6 +96,6 @@ def test_without_a_network_one_sentence_comes_at_once(
         timm_weights(TINY)
     assert str(error.value) == (
         f"The weights {TINY} could not be downloaded ({text}): connect to the network once, or give a file of such "
-        "weights (--start FILE, --starts imagenet=FILE)."
+        "weights (--init FILE, --init imagenet=FILE)."
     )
     assert "repository" not in hub  # the download, which tries for half a minute, was not begun

@@ -21,7 +21,7 @@ def _parse_folds(text: str) -> int | None:
 
 SIDE_BY_SIDE = "Several trainings at a time"  # the panel of the help in which their flags stand
 LAYOUTS = "msd, nnunet, chestxray14, medmnist, btcv, bids, table, datalist, dicom, paired or classfolders"
-STARTS = "scratch, imagenet, timm:NAME, mae:DIR, moco:DIR (folders of `pretrain`) or a file of weights"
+INITS = "scratch, imagenet, timm:NAME, mae:DIR, moco:DIR (folders of `pretrain`) or a file of weights"
 
 Source = Annotated[
     str,
@@ -53,11 +53,11 @@ Sets = Annotated[
         "The file of `selfmae plan SOURCE --out FILE` holds all keys.",
     ),
 ]
-Starts = Annotated[
+Inits = Annotated[
     str,
     typer.Option(
-        "--starts",
-        metavar="START,...",
+        "--init",
+        metavar="INIT,...",
         help="What fine-tuning starts from, compared with one another: scratch (no pre-training), mae and moco "
         "(pre-trained on your images), imagenet, or files of weights.",
     ),
@@ -66,7 +66,7 @@ EqualCompute = Annotated[
     bool,
     typer.Option(
         "--equal-compute",
-        help="Add the start scratch+: from scratch, with the compute of pre-training as more steps.",
+        help="Add the initialization scratch+: from scratch, with the compute of pre-training as more steps.",
     ),
 ]
 Folds = Annotated[
@@ -82,14 +82,16 @@ Folds = Annotated[
 Seeds = Annotated[
     int,
     typer.Option(
-        "--seeds", metavar="N", help="Trainings of each start, each with its own random numbers; 3 or more show noise."
+        "--seeds",
+        metavar="N",
+        help="Trainings of each initialization, each with its own random numbers; 3 or more show noise.",
     ),
 ]
-Start = Annotated[str, typer.Option("--start", metavar="START", help=f"What fine-tuning starts from: {STARTS}.")]
-PretrainingStart = Annotated[
+Init = Annotated[str, typer.Option("--init", metavar="INIT", help=f"What fine-tuning starts from: {INITS}.")]
+PretrainingInit = Annotated[
     str,
     typer.Option(
-        "--start", metavar="START", help=f"What pre-training starts from: {STARTS}.", show_default="that of the recipe"
+        "--init", metavar="INIT", help=f"What pre-training starts from: {INITS}.", show_default="that of the recipe"
     ),
 ]
 Partial = Annotated[
@@ -156,9 +158,9 @@ def split_words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def split_starts(starts: str, equal_compute: bool) -> tuple[str, ...]:
-    """Return the starts of `--starts`, with the one that `--equal-compute` adds."""
-    named = tuple(split_words(starts))
+def split_inits(inits: str, equal_compute: bool) -> tuple[str, ...]:
+    """Return the initializations of `--init`, with the one that `--equal-compute` adds."""
+    named = tuple(split_words(inits))
     return (*named, EQUAL) if equal_compute and EQUAL not in named else named
 
 
@@ -168,7 +170,7 @@ def with_source(sets: list[str] | None, pattern: str, layout: str = "") -> list[
     return [*(sets or []), *(f"{key}={json.dumps(value)}" for key, value in given.items() if value)]
 
 
-def with_start(sets: list[str] | None, start: str, partial: bool) -> list[str]:
-    """Return the settings with those of pre-training's `--start` and of `--partial`."""
-    started = [f"start.pretrain={json.dumps(start)}"] if start else []
-    return [*(sets or []), *started, *(["start.partial=true"] if partial else [])]
+def with_init(sets: list[str] | None, init: str, partial: bool) -> list[str]:
+    """Return the settings with those of pre-training's `--init` and of `--partial`."""
+    started = [f"init.pretrain={json.dumps(init)}"] if init else []
+    return [*(sets or []), *started, *(["init.partial=true"] if partial else [])]

@@ -95,7 +95,7 @@ def compare(
     ] = None,
     transductive: Transductive = False,
 ) -> None:
-    """Compare the starts of finished runs on the same test cases: differences, intervals, verdict.
+    """Compare the initializations of finished runs on the same test cases: differences, intervals, verdict.
 
     Example: selfmae compare results
     """

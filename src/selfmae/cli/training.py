@@ -11,23 +11,23 @@ from selfmae.cli.flags import (
     CellGpus,
     EqualCompute,
     Folds,
+    Init,
+    Inits,
     Jobs,
     Name,
     Out,
     Partial,
     Patients,
-    PretrainingStart,
+    PretrainingInit,
     RecipeFile,
     Seeds,
     Sets,
     Source,
-    Start,
-    Starts,
     Transductive,
     Where,
-    split_starts,
+    split_inits,
+    with_init,
     with_source,
-    with_start,
 )
 
 
@@ -51,7 +51,7 @@ def run(
     source: Source,
     out: Out,
     recipe: Name = "",
-    starts: Starts = "scratch,mae",
+    inits: Inits = "scratch,mae",
     folds: Folds = "1",
     seeds: Seeds = 1,
     layout: As = "",
@@ -65,7 +65,7 @@ def run(
     cell_gpus: CellGpus = 0.0,
     sets: Sets = None,
 ) -> None:
-    """Do the whole job: inspect, plan, pre-train, fine-tune from every start, evaluate, compare, report.
+    """Do the whole job: inspect, plan, pre-train, fine-tune from every initialization, evaluate, compare, report.
 
     Example: selfmae run scans --out results --seeds 3
     """
@@ -75,9 +75,9 @@ def run(
     from selfmae.experiment.train import Grid
 
     grid = Grid(
-        split_starts(starts, equal_compute), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus)
+        split_inits(inits, equal_compute), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus)
     )
-    run(source, out, grid, recipe, with_start(with_source(sets, patients, layout), "", partial), Display())
+    run(source, out, grid, recipe, with_init(with_source(sets, patients, layout), "", partial), Display())
 
 
 def sweep(
@@ -86,7 +86,7 @@ def sweep(
     axes: Annotated[
         list[str], typer.Argument(metavar="KEY=VALUE,VALUE...", help="Keys of the recipe and the values to try.")
     ],
-    starts: Starts = "scratch,mae",
+    inits: Inits = "scratch,mae",
     folds: Folds = "1",
     seeds: Seeds = 1,
     equal_compute: EqualCompute = False,
@@ -118,13 +118,13 @@ def sweep(
     from selfmae.experiment.train import Grid
 
     grid = Grid(
-        split_starts(starts, equal_compute), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus)
+        split_inits(inits, equal_compute), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus)
     )
     sweep(checked, Design(values, grid, halving), out, Display())
 
 
 def pretrain(
-    recipe: RecipeFile, out: Out, start: PretrainingStart = "", partial: Partial = False, sets: Sets = None
+    recipe: RecipeFile, out: Out, init: PretrainingInit = "", partial: Partial = False, sets: Sets = None
 ) -> None:
     """Self pre-train the recipe's network on the training images of its source, without labels.
 
@@ -132,7 +132,7 @@ def pretrain(
     """
     from selfmae.recipe import load_recipe
 
-    checked = load_recipe(recipe, with_start(sets, start, partial))  # before the imports that take seconds
+    checked = load_recipe(recipe, with_init(sets, init, partial))  # before the imports that take seconds
     from selfmae.display import Display
     from selfmae.experiment.pretrain import pretrain
 
@@ -142,19 +142,19 @@ def pretrain(
 def finetune(
     recipe: RecipeFile,
     out: Out,
-    start: Start = "scratch",
+    init: Init = "scratch",
     partial: Partial = False,
     transductive: Transductive = False,
     sets: Sets = None,
 ) -> None:
     """Fine-tune from scratch or from weights; the validation part chooses the checkpoint, val and test are scored.
 
-    Example: selfmae finetune recipe.yaml --out tuned --start mae:pretrained
+    Example: selfmae finetune recipe.yaml --out tuned --init mae:pretrained
     """
     from selfmae.recipe import load_recipe
 
-    checked = load_recipe(recipe, with_start(sets, "", partial))
+    checked = load_recipe(recipe, with_init(sets, "", partial))
     from selfmae.display import Display
     from selfmae.experiment.finetune import finetune
 
-    finetune(checked, start, out, Display(), transductive)
+    finetune(checked, init, out, Display(), transductive)

@@ -40,7 +40,7 @@ class Folding:
 
     @property
     def num_folds(self) -> int:
-        """Number of trainings of one start and seed."""
+        """Number of trainings of one initialization and seed."""
         return self.num_parts * self.num_repeats
 
 

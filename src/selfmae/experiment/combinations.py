@@ -23,7 +23,7 @@ FIXED = (
     *("data.test_fraction", "data.val_fraction", "data.split", "data.split_seed"),
 )
 UNUSED_IN_PRETRAINING = ("fit.", "predict.", "data.fraction")
-UNUSED_WITHOUT_PRETRAINING = ("pretrain.", "mask.", "moco.", "probe.", "start.pretrain", "data.pretrain_on")
+UNUSED_WITHOUT_PRETRAINING = ("pretrain.", "mask.", "moco.", "probe.", "init.pretrain", "data.pretrain_on")
 
 
 MIN_VALUES = 3  # values worth a round

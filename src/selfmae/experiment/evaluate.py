@@ -46,7 +46,7 @@ def read_summary(folder: Path, split: str, display: Display, transductive: bool)
     """Return the summary that is there, with what is known by now of how the model knows these cases."""
     path = folder / f"summary-{split}.json"
     display.say(f"{folder} was scored on {split} before; delete {path.name} there to have it scored again.")
-    leakage = check_models({str(read_header(folder / "model.safetensors").get("start")): [folder]}, transductive)
+    leakage = check_models({str(read_header(folder / "model.safetensors").get("init")): [folder]}, transductive)
     summary: dict[str, Any] = read_json(path)
     if leakage:
         summary["leakage"] = leakage
@@ -93,7 +93,7 @@ def evaluate_cell(
     if not cases:
         raise UserError(f"--split {split}: the source has no such case.")
     metadata = read_header(folder / "model.safetensors")
-    leakage = check_unseen(source, exposure_in(metadata), str(metadata["start"]))
+    leakage = check_unseen(source, exposure_in(metadata), str(metadata["init"]))
     task = make_task(recipe)
     fabric = make_fabric(device_here(recipe.device))
     with display.stage(f"scoring {split}", len(cases)) as stage, fabric.autocast():

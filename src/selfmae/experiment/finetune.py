@@ -1,4 +1,4 @@
-"""Fine-tuning from a start: scratch, self pre-training, ImageNet, or a file of weights."""
+"""Fine-tuning from an initialization: scratch, self pre-training, ImageNet, or a file of weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from selfmae.data.source import Source, check_crop, check_fits, load_cases, look
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.evaluate import evaluate_cell, score_cases
-from selfmae.experiment.initialization import Start, find_start, say_start, start_report
+from selfmae.experiment.initialization import Initialization, find_init, init_report, say_init
 from selfmae.experiment.metadata import make_metadata, record_metrics
 from selfmae.files import read_json
 from selfmae.options import Recipe
@@ -24,15 +24,15 @@ from selfmae.tasks.base import Task
 from selfmae.train.launch import Job, launch
 
 
-def finetune(recipe: Recipe, start: str, folder: Path, display: Display, transductive: bool = False) -> dict[str, Any]:
+def finetune(recipe: Recipe, init: str, folder: Path, display: Display, transductive: bool = False) -> dict[str, Any]:
     """Fine-tune as the recipe says, evaluate on val and test; a folder that holds part of the run is continued.
 
-    Raises `UserError` where the start knows val or test cases, unless `transductive` allows it.
+    Raises `UserError` where the initialization knows val or test cases, unless `transductive` allows it.
     """
     check_place(folder, "training")
     cases = load_cases(recipe.data)
     check_fits(recipe, cases)
-    origin = find_start(start, recipe)
+    origin = find_init(init, recipe)
     source = replace(look_at(cases, masks=True, display=display), transductive=transductive)
     check_crop(recipe, source)
     for note in source.cases.notes:
@@ -44,13 +44,13 @@ def finetune(recipe: Recipe, start: str, folder: Path, display: Display, transdu
 
 
 def finetune_cell(
-    recipe: Recipe, source: Source, start: Start, folder: Path, fold: int, display: Display
+    recipe: Recipe, source: Source, init: Initialization, folder: Path, fold: int, display: Display
 ) -> dict[str, Any]:
     """Fine-tune on the train part, choose the checkpoint on val, evaluate; return the summary of the test part.
 
     A finished cell stays as it is: its test cases are evaluated once.
     """
-    check_unseen(source, start.seen, start.name)
+    check_unseen(source, init.seen, init.name)
     cases = labelled_part(source.cases.part("train"), recipe.data.fraction, recipe.seed)
     val = source.cases.part("val")
     if not val and recipe.data.val_fraction:
@@ -60,29 +60,29 @@ def finetune_cell(
         )
     task, finished = make_task(recipe), folder / "summary-test.json"
     # Weights that do not fit must raise before the folder is made.
-    report = {} if finished.exists() else start_report(task, start)
+    report = {} if finished.exists() else init_report(task, init)
     with open_folder(folder, recipe):
-        check_same_start(folder, start)
+        check_same_init(folder, init)
         write_cases(folder / "cases.csv", source, fold)
         if finished.exists():
             record_metrics(folder)
             summary: dict[str, Any] = read_json(finished)
             return summary
-        say_start(report["start"], display)
+        say_init(report["init"], display)
         facts = where(recipe) | report
         seen = exposure_of(source, cases, val)
-        metadata = make_metadata("finetune", recipe, start, seen, facts, report["start"])
+        metadata = make_metadata("finetune", recipe, init, seen, facts, report["init"])
         with display.stage("preparing images", len(cases) + len(val)) as stage:
             masks = recipe.target.kind == "mask"
             places = masks and recipe.fit.augment.foreground > 0
             task.store.prepare([*cases, *val], masks, lambda done, total: stage.update(done), places)
         job = Job(
-            f"fine-tuning from {start.kind}",
+            f"fine-tuning from {init.kind}",
             recipe.fit,
             folder,
             cases,
             metadata,
-            start.weights,
+            init.weights,
             validate=Validation(task, val) if val else None,
         )
         with timed(folder, facts):
@@ -108,13 +108,13 @@ class Validation:
         return {"score": float("-inf") if score is None else float(score)}
 
 
-def check_same_start(folder: Path, start: Start) -> None:
-    """Raise if the folder's run began from another start, or from other weights of the same name."""
+def check_same_init(folder: Path, init: Initialization) -> None:
+    """Raise if the folder's run began from another initialization, or from other weights of the same name."""
     path = folder / "environment.json"
     if not path.exists():
         return
-    before = read_json(path)["start"]
-    if before["name"] != start.name:
-        raise UserError(f"{folder} was started from {before['name']}, not from {start.name}: choose another --out.")
-    if before.get("digest", start.digest) != start.digest:  # random weights have none
-        raise UserError(f"{folder} was started from other weights than {start.name} has now: choose another --out.")
+    before = read_json(path)["init"]
+    if before["name"] != init.name:
+        raise UserError(f"{folder} was started from {before['name']}, not from {init.name}: choose another --out.")
+    if before.get("digest", init.digest) != init.digest:  # random weights have none
+        raise UserError(f"{folder} was started from other weights than {init.name} has now: choose another --out.")

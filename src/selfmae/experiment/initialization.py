@@ -1,4 +1,4 @@
-"""Starts: where an encoder's first weights come from, fitted to the recipe, and the report of what became of them."""
+"""Inits: where an encoder's first weights come from, fitted to the recipe, and the report of what became of them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ KINDS = "scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an existing file of 
 
 
 @dataclass(frozen=True)
-class Start:
+class Initialization:
     """Where an encoder's first weights come from."""
 
     kind: str  # scratch, mae, moco, imagenet, timm or file
@@ -51,18 +51,21 @@ class Start:
         return self.transfer.weights if self.transfer else None
 
 
-def find_start(text: str, recipe: Recipe, flag: str = "--start") -> Start:
-    """Return the start that `flag` names, its weights fitted to the recipe; raise where there is none or it misfits."""
+def find_init(text: str, recipe: Recipe, flag: str = "--init") -> Initialization:
+    """Return the initialization that `flag` names, its weights fitted to the recipe.
+
+    Raise where there is none or it misfits.
+    """
     if text == "scratch":
-        return Start("scratch", text)
+        return Initialization("scratch", text)
     if recipe.model.network != VIT:
-        return _baseline_start(text, recipe, flag)
+        return _baseline_init(text, recipe, flag)
     kind, _, place = text.partition(":")
     if text == "imagenet" or (kind == "timm" and place):
         name = imagenet_name(recipe.model) if text == "imagenet" else place
         weights, licence = timm_weights(name)
         check_heads(name, recipe.model)
-        return Start(kind, text, transfer(weights, {}, recipe, text), licence=f"{licence} ({name})")
+        return Initialization(kind, text, transfer(weights, {}, recipe, text), licence=f"{licence} ({name})")
     if kind == "mae" and place:
         path = _pretrained_file(place, f"{flag} {text}")
     elif Path(text).is_file():
@@ -71,7 +74,7 @@ def find_start(text: str, recipe: Recipe, flag: str = "--start") -> Start:
         raise UserError(f"{flag} {text!r} must be {KINDS}.")
     weights, metadata = read_weights(path)
     fitted = transfer(weights, metadata, recipe, text)
-    return Start(
+    return Initialization(
         kind, text, fitted, exposure_in_file(path, metadata), str(metadata.get("licence", licence_of(weights)))
     )
 
@@ -93,25 +96,25 @@ def _pretrained_file(folder: str, flag: str) -> Path:
     return path
 
 
-def _baseline_start(text: str, recipe: Recipe, flag: str) -> Start:
-    """Return the start of a network other than the ViT: ImageNet weights, a pre-training, a file of timm or SelfMAE."""
+def _baseline_init(text: str, recipe: Recipe, flag: str) -> Initialization:
+    """Return the init of a network other than the ViT: ImageNet weights, a pre-training, a file of timm or SelfMAE."""
     network = recipe.model.network
     kind, _, place = text.partition(":")
     if network in CLASSIFIERS and text == "imagenet":
         fitted, licence = imagenet_weights(recipe)
-        return Start("imagenet", text, fitted, licence=licence)
+        return Initialization("imagenet", text, fitted, licence=licence)
     known = network in CLASSIFIERS and len(recipe.data.crop) == 2
     if known and ((kind == "moco" and place) or Path(text).is_file()):
         path = Path(text) if Path(text).is_file() else _pretrained_file(place, f"{flag} {text}")
         weights, metadata = read_weights(path)
         seen = exposure_in_file(path, metadata)
         if not metadata:
-            return Start("file", text, fit_weights(weights, recipe, text), seen, licence="not stated")
+            return Initialization("file", text, fit_weights(weights, recipe, text), seen, licence="not stated")
         fitted = fit_own_weights(weights, metadata, recipe, text)
         kind = "file" if Path(text).is_file() else kind
-        return Start(kind, text, fitted, seen, str(metadata.get("licence", "not stated")))
+        return Initialization(kind, text, fitted, seen, str(metadata.get("licence", "not stated")))
     choices = f"scratch, imagenet, moco:DIR or an existing file of timm's {network}" if known else "scratch"
-    raise UserError(f"{flag} {text!r} is no start of model.network {network}: give {choices}.")
+    raise UserError(f"{flag} {text!r} is no initialization of model.network {network}: give {choices}.")
 
 
 def check_pretrainable(recipe: Recipe, flag: str, kind: str = "") -> None:
@@ -122,14 +125,14 @@ def check_pretrainable(recipe: Recipe, flag: str, kind: str = "") -> None:
         _check_contrastive(recipe, flag)
     elif kind == "moco":
         raise UserError(
-            f"{flag} pre-trains {' and '.join(CLASSIFIERS)}, but model.network is {network}: give --starts "
+            f"{flag} pre-trains {' and '.join(CLASSIFIERS)}, but model.network is {network}: give --init "
             f"{'scratch,mae' if own else 'scratch'}, or --set model.network={CLASSIFIERS[0]}."
         )
     elif own != "mae":
-        starts = f"scratch,{own}" if own and len(recipe.data.crop) == 2 else "scratch"
+        inits = f"scratch,{own}" if own and len(recipe.data.crop) == 2 else "scratch"
         raise UserError(
             f"{flag} pre-trains a Vision Transformer, but model.network is {network}, which hides no patches: give "
-            f"--starts {starts}."
+            f"--init {inits}."
         )
 
 
@@ -139,7 +142,7 @@ def _check_contrastive(recipe: Recipe, flag: str) -> None:
     if num_axes != 2:
         raise UserError(
             f"{flag} would pre-train {recipe.model.network} with MoCo, which is for pictures here, but data.crop has "
-            f"{num_axes} axes: give --starts scratch."
+            f"{num_axes} axes: give --init scratch."
         )
     if recipe.probe.every:
         raise UserError(
@@ -160,12 +163,12 @@ def _check_contrastive(recipe: Recipe, flag: str) -> None:
     check_lightly(flag)
 
 
-def start_report(task: Trainable, start: Start) -> dict[str, Any]:
-    """Return what became of the start's tensors and how large the model is, for `environment.json`."""
+def init_report(task: Trainable, init: Initialization) -> dict[str, Any]:
+    """Return what became of the initialization's tensors and how large the model is, for `environment.json`."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = task.build()
-    return {"start": report_transfer(model, start), "num_parameters": count(model)}
+    return {"init": report_transfer(model, init), "num_parameters": count(model)}
 
 
 def count(model: nn.Module) -> int:
@@ -173,25 +176,25 @@ def count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def report_transfer(model: nn.Module, start: Start) -> dict[str, Any]:
-    """Return kind, name and layout of a start and its tensors: loaded, adapted, fresh, new (all else), unused."""
-    report: dict[str, Any] = {"kind": start.kind, "name": start.name}
-    if start.transfer is not None:
-        new = load_encoder(model, start.transfer.weights)
+def report_transfer(model: nn.Module, init: Initialization) -> dict[str, Any]:
+    """Return kind, name and layout of an init and its tensors: loaded, adapted, fresh, new (all else), unused."""
+    report: dict[str, Any] = {"kind": init.kind, "name": init.name}
+    if init.transfer is not None:
+        new = load_encoder(model, init.transfer.weights)
         report |= {
-            "layout": start.transfer.layout,
-            "digest": start.digest,
-            "loaded": len(start.transfer.weights),
-            "adapted": start.transfer.adapted,
-            "fresh": start.transfer.fresh,
+            "layout": init.transfer.layout,
+            "digest": init.digest,
+            "loaded": len(init.transfer.weights),
+            "adapted": init.transfer.adapted,
+            "fresh": init.transfer.fresh,
             "new": list(new),
-            "unused": list(start.transfer.unused),
+            "unused": list(init.transfer.unused),
         }
     return report
 
 
-def say_start(report: Mapping[str, Any], display: Display) -> None:
-    """Print in one sentence what became of a start's tensors; nothing for random ones."""
+def say_init(report: Mapping[str, Any], display: Display) -> None:
+    """Print in one sentence what became of an initialization's tensors; nothing for random ones."""
     if "loaded" not in report:
         return
     groups: dict[str, int] = {}
@@ -201,7 +204,8 @@ def say_start(report: Mapping[str, Any], display: Display) -> None:
         groups[f"{kind}: {how}"] = groups.get(f"{kind}: {how}", 0) + 1
     details = "; ".join(f"{text} ({number} tensors)" if number > 1 else text for text, number in groups.items())
     display.say(
-        f"Start {report['name']} ({report['layout']}): {report['loaded'] - len(report['adapted'])} tensors of the "
+        f"Initialization {report['name']} ({report['layout']}): {report['loaded'] - len(report['adapted'])} "
+        "tensors of the "
         f"encoder loaded as they are, {len(report['adapted'])} adapted, {len(report['fresh'])} fresh"
         f"{f' ({details})' if details else ''}; {len(report['new']) - len(report['fresh'])} new beside the encoder, "
         f"{len(report['unused'])} of the file not used."

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfmae.experiment.initialization import Start
+from selfmae.experiment.initialization import Initialization
 from selfmae.files import read_json
 from selfmae.models.vit import grid_of
 from selfmae.networks.registry import PRETRAININGS, VIT
@@ -20,12 +20,17 @@ INTENSITY = ("intensity", "window", "mean", "std", "equalise", "normalise_crops"
 
 
 def make_metadata(
-    kind: str, recipe: Recipe, start: Start, seen: ExposureLog, facts: Mapping[str, Any], report: Mapping[str, Any]
+    kind: str,
+    recipe: Recipe,
+    init: Initialization,
+    seen: ExposureLog,
+    facts: Mapping[str, Any],
+    report: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the metadata of weights of a kind ("pretrain" or "finetune"); `facts` are those of `where`.
 
-    What the start has seen joins `seen`. `report` is what became of the start. The scores come in later
-    (`record_metrics`).
+    What the initialization has seen joins `seen`. `report` is what became of the initialization. The scores come in
+    later (`record_metrics`).
     """
     data, model = recipe.data, recipe.model
     return {
@@ -41,11 +46,11 @@ def make_metadata(
         "target": {} if kind == "pretrain" else as_content(recipe)["target"],
         "recipe": as_content(recipe),
         "recipe_hash": recipe_hash(recipe),
-        **(start.seen | seen).as_content(),
-        "start": start.name,
-        "start_layout": report.get("layout", ""),
+        **(init.seen | seen).as_content(),
+        "init": init.name,
+        "init_format": report.get("layout", ""),
         "versions": facts["versions"],
-        "licence": _licence(data.licence, start.licence),
+        "licence": _licence(data.licence, init.licence),
         "metrics": {},
     }
 
@@ -78,9 +83,9 @@ def recipe_hash(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _licence(images: str, start: str) -> str:
+def _licence(images: str, init: str) -> str:
     """Return what is known of the licence: that of the images, and of the weights that training began from."""
-    return f"images: {images or 'not stated'}" + (f"; start: {start}" if start else "")
+    return f"images: {images or 'not stated'}" + (f"; initialization: {init}" if init else "")
 
 
 def record_metrics(folder: Path) -> None:

@@ -66,11 +66,12 @@ def save_plan(source: str, name: str, sets: Sequence[str], out: Path | None, dis
         raise UserError(f"--out {out} exists already, and a plan overwrites nothing: choose another file.")
     recipe, reasons, looked = resolve(source, name, sets, display)
     show_plan(recipe, reasons, display)
-    starts = ("scratch", "mae") if recipe.model.network == VIT else ("scratch",)
+    inits = ("scratch", "mae") if recipe.model.network == VIT else ("scratch",)
     display.say(
-        f"For one run with the start{'s' if len(starts) > 1 else ''} {' and '.join(starts)}, one fold and one seed:"
+        f"For one run with the initialization{'s' if len(inits) > 1 else ''} {' and '.join(inits)}, one fold and "
+        "one seed:"
     )
-    usual = count_trainings(looked, recipe, Folding(), starts, num_seeds=1)
+    usual = count_trainings(looked, recipe, Folding(), inits, num_seeds=1)
     show_forecast(forecast(recipe, looked, usual, None, display), display)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from selfmae.data.source import Source, check_crop, load_cases, look_at, write_c
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.examples import save_reconstructions
-from selfmae.experiment.initialization import check_pretrainable, find_start, say_start, start_report
+from selfmae.experiment.initialization import check_pretrainable, find_init, init_report, say_init
 from selfmae.experiment.metadata import make_metadata, record_metrics
 from selfmae.methods.mae import Reconstruct
 from selfmae.models.mae import MaskedAutoencoder
@@ -47,23 +47,23 @@ def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, displ
             f"data.pretrain_on names {list(recipe.data.pretrain_on)}, but the source has no such case: add 'train'."
         )
     probe = make_probe(recipe, source)
-    task, start = make_pretraining(recipe), find_start(recipe.start.pretrain, recipe, "start.pretrain")
-    check_unseen(source, start.seen, start.name)
+    task, init = make_pretraining(recipe), find_init(recipe.init.pretrain, recipe, "init.pretrain")
+    check_unseen(source, init.seen, init.name)
     with open_folder(folder, recipe):
         write_cases(folder / "cases.csv", source, fold)
         if is_finished(folder):
             return
-        report = start_report(task, start)
-        say_start(report["start"], display)
+        report = init_report(task, init)
+        say_init(report["init"], display)
         facts = where(recipe) | report | {"num_seen": len(cases)}
         facts |= {"probe": probe.facts()} if probe else {}
         seen = exposure_of(source, cases, probe.held_out if probe else ())
-        metadata = make_metadata("pretrain", recipe, start, seen, facts, report["start"])
+        metadata = make_metadata("pretrain", recipe, init, seen, facts, report["init"])
         with display.stage("preparing images", len(cases)) as stage:
             places = recipe.pretrain.augment.foreground > 0
             task.store.prepare(cases, masks=False, progress=lambda done, total: stage.update(done), places=places)
         options = replace(recipe.pretrain, validate_every=recipe.probe.every, patience=recipe.probe.patience)
-        job = Job("pre-training", options, folder, cases, metadata, start.weights, probe)
+        job = Job("pre-training", options, folder, cases, metadata, init.weights, probe)
         with timed(folder, facts):
             model = launch(recipe, task, job, display)
         if isinstance(task, Reconstruct):

@@ -1,4 +1,4 @@
-"""The report: one HTML page from the files of a run folder, and of scored masks that stand beside its starts."""
+"""The report: one HTML page from the files of a run folder, and of scored masks that stand beside its inits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +14,9 @@ from selfmae.results.training_run import find_evaluations, is_scored
 def report(folders: Sequence[Path], display: Display, transductive: bool = False) -> list[Path]:
     """Write `report.html` into each folder (a run, a fine-tuning or a pre-training) and return the files.
 
-    Scored masks of other tools among the folders stand beside the starts of every other one; alone they have a page of
-    their own. Raises `UserError` where a model knows cases that it was evaluated on, unless `transductive` allows it:
-    every table and figure is then stamped.
+    Scored masks of other tools among the folders stand beside the initializations of every other one; alone they have
+    a page of their own. Raises `UserError` where a model knows cases that it was evaluated on, unless `transductive`
+    allows it: every table and figure is then stamped.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -39,12 +39,13 @@ def report(folders: Sequence[Path], display: Display, transductive: bool = False
 def compare_beside(folder: Path, scored: Sequence[Path], transductive: bool) -> Path:
     """Compare a run with scored masks; return the file in its folder that holds the verdict."""
     cells = [cell for each in (folder, *scored) for cell in find_evaluations(each)]
-    names = [cell.start for cell in cells if not cell.is_trained]
-    others = {cell.start for cell in cells if cell.is_trained}
+    names = [cell.init for cell in cells if not cell.is_trained]
+    others = {cell.init for cell in cells if cell.is_trained}
     twice = next((name for name in names if name in others or names.count(name) > 1), None)
     if twice is not None:
         raise UserError(
-            f"Scored masks are called {twice!r}, as a start of {folder} or other masks are: score them again with "
+            f"Scored masks are called {twice!r}, as an initialization of {folder} or other masks are: score them "
+            "again with "
             "another folder for --out, whose name is theirs."
         )
     from selfmae.results.verdict import compare  # loads torch, which a report need not wait for

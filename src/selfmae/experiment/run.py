@@ -1,4 +1,4 @@
-"""The whole job: look, plan, prepare, pre-train, fine-tune every start on the same folds and seeds, compare, report."""
+"""The whole job: look, plan, prepare, pre-train, fine-tune every init on the same folds and seeds, compare, report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,15 +18,15 @@ from selfmae.experiment.schedule import Work, carry_out, check_executor
 from selfmae.experiment.train import (
     Grid,
     Place,
-    check_starts,
-    name_starts,
+    check_inits,
+    name_inits,
     needs_pretraining,
     places_of,
     prepare_all,
     try_cell,
 )
 from selfmae.files import write_json
-from selfmae.networks.registry import EQUAL, SELF_STARTS
+from selfmae.networks.registry import EQUAL, SELF_PRETRAINED
 from selfmae.options import Recipe
 from selfmae.planning.budget import equal_compute
 from selfmae.planning.forecast import check_space, forecast, show_forecast
@@ -40,7 +40,7 @@ from selfmae.results.verdict import compare, show_verdict
 def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str], display: Display) -> dict[str, Any]:
     """Do the whole job in `out` and return the verdict; what is finished there is not done again."""
     check_executor(grid.executor)
-    names = name_starts(grid)
+    names = name_inits(grid)
     check_place(out, "run")
     recipe, reasons, looked = resolve(source, recipe_name, sets, display)
     looked = replace(looked, transductive=grid.transductive)
@@ -49,7 +49,7 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
     for note in (*fold_notes(folding, recipe), *(probe_notes(recipe) if "mae" in names else ())):
         display.say(f"Note: {note}")
     folds = [fold_of(looked, fold, folding, recipe.data) for fold in range(folding.num_folds)]
-    check_starts(names, recipe, folds)
+    check_inits(names, recipe, folds)
     if not (out / "recipe.yaml").exists():  # a run that goes on has been told
         trainings = count_trainings(looked, recipe, folding, list(names), grid.num_seeds)
         found = forecast(recipe, looked, trainings, out, display)
@@ -95,9 +95,9 @@ def finish(out: Path, failures: Mapping[Place, str], grid: Grid, display: Displa
 
 def waits_for(place: Place, recipe: Recipe, names: Mapping[str, str]) -> str:
     """Return the title of the cell whose pre-training another one needs, "" where it needs none or does its own."""
-    if place.start in SELF_STARTS or not needs_pretraining(place.start, recipe):
+    if place.init in SELF_PRETRAINED or not needs_pretraining(place.init, recipe):
         return ""
-    return next(replace(place, name=name).title for name in names if name in SELF_STARTS)
+    return next(replace(place, name=name).title for name in names if name in SELF_PRETRAINED)
 
 
 def _check_begun(out: Path, folds: Sequence[Source]) -> None:
@@ -123,7 +123,7 @@ def fold_notes(folding: Folding, recipe: Recipe) -> list[str]:
         *notes,
         "Over folds, AUC compares only cases that the same model scored, and repeats are averaged; a finding of which "
         "no fold tests both outcomes (always so in leave-one-out) is compared over all folds, which tends to make its "
-        "AUC too small (Airola et al. 2011): trust the difference of two starts more than their values.",
+        "AUC too small (Airola et al. 2011): trust the difference of two initializations more than their values.",
     ]
 
 
@@ -151,7 +151,7 @@ def run_facts(
         "kind": recipe.target.kind,
         "names": list(recipe.target.output_names),
         "regions": bool(recipe.target.regions),
-        "starts": list(names),
+        "inits": list(names),
         "num_folds": folding.num_parts,
         "num_repeats": folding.num_repeats,
         "num_seeds": num_seeds,

@@ -25,7 +25,7 @@ def score(pred: Path, truth: Path, labels_file: Path | None, out: Path | None, d
     """Score the masks of `pred` against those of `truth` that have the same names; return the summary.
 
     Without `labels_file` the labels are the values found in `truth`. `out` gets rows-test.csv, summary-test.json and
-    environment.json, as a fine-tuned model has them; its name is that of the start in a comparison.
+    environment.json, as a fine-tuned model has them; its name is that of the initialization in a comparison.
     """
     if out is not None and (out.is_file() or (out.exists() and any(out.iterdir()))):
         problem = "is a file" if out.is_file() else "holds files already"
@@ -150,7 +150,7 @@ def _masks_in(folder: Path, flag: str) -> dict[str, Path]:
 
 def _where(out: Path, labels: Labels) -> dict[str, Any]:
     return {
-        "start": {"kind": "score", "name": out.resolve().name},
+        "init": {"kind": "score", "name": out.resolve().name},
         "labels": {name: list(values) for name, values in labels.items()},
         "versions": {"selfmae": version("selfmae")},
     }

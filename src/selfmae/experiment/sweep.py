@@ -30,15 +30,15 @@ from selfmae.experiment.train import (
     PRETRAIN,
     Grid,
     Place,
-    check_starts,
-    name_starts,
+    check_inits,
+    name_inits,
     needs_pretraining,
     places_of,
     prepare_all,
     try_cell,
 )
 from selfmae.files import write_text
-from selfmae.networks.registry import EQUAL, SELF_STARTS
+from selfmae.networks.registry import EQUAL, SELF_PRETRAINED
 from selfmae.options import Recipe
 from selfmae.report.sweep import build_sweep_page
 from selfmae.results.formatting import plural
@@ -77,7 +77,7 @@ class SweepContext:
 
 @dataclass(frozen=True)
 class Design:
-    """What a sweep does beside the recipe: keys and their values, starts, folds, seeds, halving."""
+    """What a sweep does beside the recipe: keys and their values, initializations, folds, seeds, halving."""
 
     axes: Mapping[str, Sequence[Any]]
     grid: Grid
@@ -122,7 +122,7 @@ def sweep(base: Recipe, design: Design, out: Path, display: Display) -> dict[str
 
 def _set_up(base: Recipe, design: Design, combinations: Sequence[Settings], display: Display) -> SweepContext:
     """Look at the source and check every combination before any training."""
-    names = name_starts(design.grid)
+    names = name_inits(design.grid)
     recipes = [recipe_of(base, settings) for settings in combinations]
     cases = load_cases(base.data)
     check_fits(base, cases)
@@ -132,7 +132,7 @@ def _set_up(base: Recipe, design: Design, combinations: Sequence[Settings], disp
     folds = [context.fold(fold) for fold in range(folding.num_folds)]
     for recipe in recipes:
         check_crop(recipe, looked)
-        check_starts(names, recipe, folds)
+        check_inits(names, recipe, folds)
     return context
 
 
@@ -171,9 +171,9 @@ def list_works(context: SweepContext, combinations: Sequence[Settings], out: Pat
 
 def _works_of(context: SweepContext, settings: Settings, place: Place, source: Source, out: Path) -> list[Work]:
     """Return the training of one cell, and before it the pre-training that it starts from, if it does."""
-    own = settings_of_start(settings, place.start)
+    own = settings_of_init(settings, place.init)
     recipe, folder = context.recipe(own), out / CELLS / name_of(own)
-    if not needs_pretraining(place.start, recipe):
+    if not needs_pretraining(place.init, recipe):
         return [Work(_label(own, place), partial(try_cell, recipe, source, folder, place))]
     before = settings_of_pretraining(settings, recipe)
     first, place_before = out / CELLS / name_of(before), replace(place, name=PRETRAIN)
@@ -184,9 +184,9 @@ def _works_of(context: SweepContext, settings: Settings, place: Place, source: S
     return [pretraining, Work(_label(own, place), partial(try_cell, recipe, source, folder, started), pretraining.name)]
 
 
-def settings_of_start(settings: Settings, start: str) -> Settings:
-    """Return the settings that the fine-tuning from a start depends on; pre-training is no matter to most."""
-    return settings if start in (*SELF_STARTS, EQUAL) else settings_without_pretraining(settings)
+def settings_of_init(settings: Settings, init: str) -> Settings:
+    """Return the settings that the fine-tuning from an initialization depends on; pre-training is no matter to most."""
+    return settings if init in (*SELF_PRETRAINED, EQUAL) else settings_without_pretraining(settings)
 
 
 def _label(settings: Settings, place: Place) -> str:
@@ -200,12 +200,12 @@ def pretrain_place(recipe: Recipe, source: Source, out: Path, place: Place, disp
 
 
 def link_cells(context: SweepContext, settings: Settings, out: Path) -> None:
-    """Make the folder of a combination look like that of a run: its starts are links to where they were trained."""
+    """Make the folder of a combination look like that of a run: its inits are links to where they were trained."""
     folder, recipe = out / name_of(settings), context.recipe(settings)
     with open_folder(folder, recipe, kind="run"):
-        for name, start in context.names.items():
-            link(folder / name, out / CELLS / name_of(settings_of_start(settings, start)) / name)
-            if start in SELF_STARTS:
+        for name, init in context.names.items():
+            link(folder / name, out / CELLS / name_of(settings_of_init(settings, init)) / name)
+            if init in SELF_PRETRAINED:
                 link(folder / PRETRAIN, out / CELLS / name_of(settings_of_pretraining(settings, recipe)) / PRETRAIN)
 
 

@@ -1,4 +1,4 @@
-"""The grid of a run: which starts it trains, on which folds, with which seeds; and one cell of it."""
+"""The grid of a run: which initializations it trains, on which folds, with which seeds; and one cell of it."""
 
 import re
 import traceback
@@ -11,27 +11,27 @@ from selfmae.data.source import Source
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.finetune import finetune_cell
-from selfmae.experiment.initialization import Start, check_pretrainable, find_start, start_report
+from selfmae.experiment.initialization import Initialization, check_pretrainable, find_init, init_report
 from selfmae.experiment.pretrain import pretrain_cell, steps_taken
 from selfmae.experiment.schedule import HERE, Executor
 from selfmae.files import write_text
-from selfmae.networks.registry import EQUAL, SELF_STARTS
+from selfmae.networks.registry import EQUAL, SELF_PRETRAINED
 from selfmae.options import Recipe
 from selfmae.planning.budget import with_equal_compute
 from selfmae.results.exposure import check_unseen
 from selfmae.tasks import make_task
 
-PRETRAIN = "pretrain"  # the folder of the self pre-trained encoders, which is no start's name
-OWN = ("scratch", EQUAL, *SELF_STARTS)  # starts that no file can be
+PRETRAIN = "pretrain"  # the folder of the self pre-trained encoders, which is no initialization's name
+OWN = ("scratch", EQUAL, *SELF_PRETRAINED)  # initializations that no file can be
 KNOWN = (*OWN, "imagenet")
 FAILURES = "failures"  # tracebacks of trainings that an error of ours ended
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Which models a run trains, every start on every fold with every seed, and where it does."""
+    """Which models a run trains, every initialization on every fold with every seed, and where it does."""
 
-    starts: tuple[str, ...] = ("scratch", "mae")
+    inits: tuple[str, ...] = ("scratch", "mae")
     num_folds: int | None = 1  # None: what suits the number of patients (`choose_folding`)
     num_seeds: int = 1
     transductive: bool = False  # weights that saw val or test cases are let in
@@ -40,13 +40,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Place:
-    """One cell of the grid: a start by its folder's name and as typed, a fold, and a seed counted from 0.
+    """One cell of the grid: an initialization by its folder's name and as typed, a fold, and a seed counted from 0.
 
     `pretrained` is the folder of a pre-training that is done before; without it the cell does its own.
     """
 
     name: str
-    start: str
+    init: str
     fold: int
     seed: int
     pretrained: Path | None = None
@@ -63,39 +63,39 @@ class Place:
 
 
 def places_of(names: Mapping[str, str], folding: Folding, num_seeds: int) -> list[Place]:
-    """Return all cells: all starts of a fold, all folds of a seed, then the next seed."""
+    """Return all cells: all initializations of a fold, all folds of a seed, then the next seed."""
     return [
-        Place(name, start, fold, seed)
+        Place(name, init, fold, seed)
         for seed in range(num_seeds)
         for fold in range(folding.num_folds)
-        for name, start in names.items()
+        for name, init in names.items()
     ]
 
 
 def run_cell(recipe: Recipe, source: Source, out: Path, place: Place, display: Display) -> None:
-    """Train and evaluate one cell in `out`/start/fold/seed; what is finished there stays as it is.
+    """Train and evaluate one cell in `out`/init/fold/seed; what is finished there stays as it is.
 
-    `source` has the split of the cell's fold (`fold_of`), `recipe` is that of the run. A start that needs a
+    `source` has the split of the cell's fold (`fold_of`), `recipe` is that of the run. An initialization that needs a
     pre-training (`needs_pretraining`) does it first, in `out`/pretrain/fold/seed, unless it is done. Other cells share
     no file, so they may run side by side, in any order, in other processes.
     """
     display.say(f"— {place.title}")
-    recipe, start = replace(recipe, seed=recipe.seed + place.seed), place.start
+    recipe, init = replace(recipe, seed=recipe.seed + place.seed), place.init
     pretrained = place.pretrained or out / replace(place, name=PRETRAIN).folder
-    if needs_pretraining(start, recipe) and not place.pretrained:
+    if needs_pretraining(init, recipe) and not place.pretrained:
         pretrain_cell(recipe, source, pretrained, place.fold, display)
-    if start in SELF_STARTS:
-        start = f"{start}:{pretrained}"
-    if start == EQUAL:
-        num_taken = steps_taken(pretrained) if needs_pretraining(start, recipe) else 0
-        recipe, start = with_equal_compute(recipe, source.cases.part("train")[0], num_taken), "scratch"
-    found = replace(find_start(start, recipe), name=place.name)
+    if init in SELF_PRETRAINED:
+        init = f"{init}:{pretrained}"
+    if init == EQUAL:
+        num_taken = steps_taken(pretrained) if needs_pretraining(init, recipe) else 0
+        recipe, init = with_equal_compute(recipe, source.cases.part("train")[0], num_taken), "scratch"
+    found = replace(find_init(init, recipe), name=place.name)
     finetune_cell(recipe, source, found, out / place.folder, place.fold, display)
 
 
-def needs_pretraining(start: str, recipe: Recipe) -> bool:
-    """Return whether a start begins from a self pre-training, or must know how many steps it took."""
-    return start in SELF_STARTS or (start == EQUAL and recipe.probe.ends_early)
+def needs_pretraining(init: str, recipe: Recipe) -> bool:
+    """Return whether an initialization begins from a self pre-training, or must know how many steps it took."""
+    return init in SELF_PRETRAINED or (init == EQUAL and recipe.probe.ends_early)
 
 
 def try_cell(recipe: Recipe, source: Source, out: Path, place: Place, display: Display) -> str:
@@ -112,26 +112,31 @@ def try_cell(recipe: Recipe, source: Source, out: Path, place: Place, display: D
     return reason
 
 
-def name_starts(grid: Grid) -> dict[str, str]:
-    """Return folder name and text of each start; raise `UserError` where one is unknown or two share a name."""
+def name_inits(grid: Grid) -> dict[str, str]:
+    """Return folder name and text of each initialization.
+
+    Raise `UserError` where one is unknown or two share a name.
+    """
     if (grid.num_folds is not None and grid.num_folds < 1) or grid.num_seeds < 1:
         folds = "auto" if grid.num_folds is None else grid.num_folds
         raise UserError(f"--folds {folds} and --seeds {grid.num_seeds} must be at least 1.")
-    if not grid.starts:
+    if not grid.inits:
         raise UserError(
-            "--starts names no start: give scratch, mae, moco, imagenet or files of weights, between commas."
+            "--init names no initialization: give scratch, mae, moco, imagenet or files of weights, between commas."
         )
     names: dict[str, str] = {}
-    for text in grid.starts:
-        name, start = _name_start(text)
+    for text in grid.inits:
+        name, init = _name_init(text)
         if name in names or name == PRETRAIN:
-            raise UserError(f"--starts: two starts would share the name {name!r}: give one another, as in mine=FILE.")
-        names[name] = start
+            raise UserError(
+                f"--init: two initializations would share the name {name!r}: give one another, as in mine=FILE."
+            )
+        names[name] = init
     return names
 
 
-def _name_start(text: str) -> tuple[str, str]:
-    """Return folder name and text of a start; "imagenet=FILE" gives the weights of a file a name."""
+def _name_init(text: str) -> tuple[str, str]:
+    """Return folder name and text of an initialization; "imagenet=FILE" gives the weights of a file a name."""
     if text in KNOWN:
         return text, text
     name, _, file = text.partition("=")
@@ -142,34 +147,35 @@ def _name_start(text: str) -> tuple[str, str]:
     if (file == text or Path(file).is_file()) and re.fullmatch(r"\w[\w.-]*", name):
         if name in OWN:
             raise UserError(
-                f"--starts {text} would be named {name!r}, which is a start of SelfMAE's own: give it another name, as "
+                f"--init {text} would be named {name!r}, which is an initialization of SelfMAE's own: give it "
+                "another name, as "
                 f"in mine={file}."
             )
         return name, file
     raise UserError(
-        f"--starts names {text!r}, but a start is scratch, mae, moco, imagenet, timm:NAME, an existing file of "
+        f"--init names {text!r}, but an initialization is scratch, mae, moco, imagenet, timm:NAME, an existing file of "
         "weights, or NAME=FILE (imagenet=FILE where there is no network)."
     )
 
 
-def check_starts(names: Mapping[str, str], recipe: Recipe, folds: Sequence[Source]) -> None:
-    """Raise before any training if a start is not there, misfits or knows held-out cases, or no model can be built."""
-    task, first = make_task(recipe), Start("scratch", "scratch")
-    for name in names.keys() & {*SELF_STARTS}:
-        check_pretrainable(recipe, f"--starts {name}", name)
-        first = find_start(recipe.start.pretrain, recipe, "start.pretrain")
+def check_inits(names: Mapping[str, str], recipe: Recipe, folds: Sequence[Source]) -> None:
+    """Raise before any training if an init is not there, misfits or knows held-out cases, or no model can be built."""
+    task, first = make_task(recipe), Initialization("scratch", "scratch")
+    for name in names.keys() & {*SELF_PRETRAINED}:
+        check_pretrainable(recipe, f"--init {name}", name)
+        first = find_init(recipe.init.pretrain, recipe, "init.pretrain")
     if EQUAL in names:
         check_pretrainable(recipe, "--equal-compute")
-        if recipe.probe.ends_early and not names.keys() & {*SELF_STARTS}:
+        if recipe.probe.ends_early and not names.keys() & {*SELF_PRETRAINED}:
             raise UserError(
                 "--equal-compute needs the steps that pre-training takes, which probe.patience leaves open, and no "
-                "start of this run pre-trains: add mae to --starts, or set probe.patience=0."
+                "initialization of this run pre-trains: add mae to --init, or set probe.patience=0."
             )
     for name, text in names.items():
-        start = Start("scratch", name) if text in (*SELF_STARTS, EQUAL) else find_start(text, recipe)
-        start_report(task, start)
+        init = Initialization("scratch", name) if text in (*SELF_PRETRAINED, EQUAL) else find_init(text, recipe)
+        init_report(task, init)
         for source in folds:
-            check_unseen(source, first.seen if text in SELF_STARTS else start.seen, name)
+            check_unseen(source, first.seen if text in SELF_PRETRAINED else init.seen, name)
 
 
 def prepare_all(recipe: Recipe, source: Source, display: Display) -> None:

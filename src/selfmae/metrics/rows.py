@@ -1,4 +1,4 @@
-"""Test rows of a start as scores: the folds of a repeat joined, and the repeats of a seed averaged."""
+"""Test rows of an initialization as scores: the folds of a repeat joined, and the repeats of a seed averaged."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,7 +16,7 @@ Scorer = Callable[[Rows], Score]  # of the rows of one repeat
 
 @dataclass(frozen=True)
 class Runs:
-    """The test rows of one start: for each seed the repeats of the folds, ordered by case."""
+    """The test rows of one initialization: for each seed the repeats of the folds, ordered by case."""
 
     repeats: Mapping[int, Sequence[Rows]]
     ids: tuple[str, ...]
@@ -80,7 +80,7 @@ def auc_scorer(names: Sequence[str]) -> Scorer:
 
 
 def compare_runs(a: Runs, b: Runs, scorer: Scorer, num_resamples: int) -> Comparison:
-    """Compare two starts that were tested on the same cases, by the seeds that both have; at least one."""
+    """Compare two initializations that were tested on the same cases, by the seeds that both have; at least one."""
     ours, theirs = a.scores(scorer), b.scores(scorer)
     seeds = sorted(ours.keys() & theirs.keys())
     scores_a, scores_b = ([found[seed] for seed in seeds] for found in (ours, theirs))

@@ -1,4 +1,4 @@
-"""Is start B better than start A on the same test cases? A paired bootstrap over patients and training seeds."""
+"""Is init B better than init A on the same test cases? A paired bootstrap over patients and training seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -196,7 +196,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Return the p values corrected for their number (Holm 1979, Scand. J. Statist. 6:65); None stays None.
 
     The chance that any comparison without a difference falls below a level is at most that level, however the
-    comparisons depend on each other: starts that are all compared with scratch share its trainings.
+    comparisons depend on each other: initializations that are all compared with scratch share its trainings.
     """
     order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)

@@ -66,8 +66,8 @@ def imagenet_weights(recipe: Recipe) -> tuple[Transfer, str]:
     """Return the encoder tensors of timm's ImageNet weights for the recipe's network, and their licence."""
     if len(recipe.data.crop) != 2:
         raise UserError(
-            f"--start imagenet has weights of model.network {recipe.model.network} for 2-D images only, but these are "
-            "volumes: give --start scratch."
+            f"--init imagenet has weights of model.network {recipe.model.network} for 2-D images only, but these are "
+            "volumes: give --init scratch."
         )
     name = IMAGENET[recipe.model.network]
     weights, licence = timm_weights(name)

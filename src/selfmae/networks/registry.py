@@ -9,10 +9,11 @@ VIT = "vit"
 CLASSIFIERS = ("resnet50", "densenet121")
 SEGMENTERS = ("dynunet", "attentionunet", "swinunetr", "segresnet", "monai-unetr")
 
-# The self pre-training of a network, which is also the name of the start that it gives; other networks have none.
+# The self pre-training of a network, which is also the name of the initialization that it gives; other networks have
+# none.
 PRETRAININGS = {VIT: "mae", "resnet50": "moco", "densenet121": "moco"}
-SELF_STARTS = tuple(dict.fromkeys(PRETRAININGS.values()))
-EQUAL = "scratch+"  # the start: scratch with the compute of self pre-training as more steps
+SELF_PRETRAINED = tuple(dict.fromkeys(PRETRAININGS.values()))
+EQUAL = "scratch+"  # the initialization: scratch with the compute of self pre-training as more steps
 
 HALVINGS = {"resnet50": 5, "densenet121": 5, "attentionunet": 4, "swinunetr": 5, "segresnet": 3, "monai-unetr": 4}
 FEATURES = {"dynunet": 32, "attentionunet": 16, "swinunetr": 48, "segresnet": 32, "monai-unetr": 16}  # of the papers

@@ -120,7 +120,8 @@ def equal_compute(recipe: Recipe, case: Case, num_taken: int = 0) -> EqualComput
     more = ceil(before / step)
     return EqualCompute(
         recipe.fit.steps + more,
-        f"scratch+ trains {recipe.fit.steps + more:,} steps: the {plural(recipe.fit.steps, 'step')} of every start and "
+        f"scratch+ trains {recipe.fit.steps + more:,} steps: the {plural(recipe.fit.steps, 'step')} of every "
+        "initialization and "
         f"{more:,} more, since the {plural(num_steps, 'step')} of pre-training are "
         f"{before / 1e9:,.3g} and one of fine-tuning is {step / 1e9:,.3g} billion floating-point operations"
         f"{EARLY if recipe.probe.ends_early else ''}.",

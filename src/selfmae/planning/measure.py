@@ -54,7 +54,7 @@ class Clock:
 
     def pace(self) -> float:
         """Return the median seconds of a step."""
-        return median(end - start for start, end in zip(self.ends, self.ends[1:], strict=False))
+        return median(end - init for init, end in zip(self.ends, self.ends[1:], strict=False))
 
 
 def time_steps(recipe: Recipe, task: Trainable, options: OptimOptions, cases: Sequence[Case], folder: Path) -> float:

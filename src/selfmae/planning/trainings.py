@@ -11,7 +11,7 @@ from selfmae.data.memory import num_cores, resident_bytes, size_text
 from selfmae.data.preparation.prepare import prepared_shape
 from selfmae.data.source import Source, fold_of
 from selfmae.experiment.pretrain import make_probe
-from selfmae.networks.registry import EQUAL, SELF_STARTS
+from selfmae.networks.registry import EQUAL, SELF_PRETRAINED
 from selfmae.options import OptimOptions, Recipe
 from selfmae.planning.budget import equal_compute
 from selfmae.planning.measure import num_parameters, step_bytes, time_probe, time_scoring, time_steps
@@ -64,15 +64,15 @@ class Stage:
 
 
 def count_trainings(
-    source: Source, recipe: Recipe, folding: Folding, starts: Sequence[str], num_seeds: int
+    source: Source, recipe: Recipe, folding: Folding, inits: Sequence[str], num_seeds: int
 ) -> Trainings:
     """Return the trainings of a run; the cases to score are those of its first fold."""
     cases, num_cells = fold_of(source, 0, folding, recipe.data).cases, folding.num_folds * num_seeds
     num_val, num_test = len(cases.part("val")), len(cases.part("test"))
-    num_pretrainings = num_cells * sum(start in SELF_STARTS for start in starts)
+    num_pretrainings = num_cells * sum(init in SELF_PRETRAINED for init in inits)
     probe = make_probe(recipe, fold_of(source, 0, folding, recipe.data)) if num_pretrainings else None
     looked = (len(probe.filled_in), len(probe.read_out)) if probe else (0, 0)
-    counts = (num_pretrainings, num_cells * len(starts), num_val, num_test, num_cells * starts.count(EQUAL))
+    counts = (num_pretrainings, num_cells * len(inits), num_val, num_test, num_cells * inits.count(EQUAL))
     return Trainings(*counts, *looked)
 
 

@@ -1,4 +1,4 @@
-"""Best, median and worst test case of every start: slices with contours, or radiographs with their probabilities."""
+"""Best, median and worst test case of every init: slices with contours, or radiographs with their probabilities."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -35,16 +35,16 @@ class _Candidate:
 
 
 def examples(results: Results) -> dict[str, list[Example]]:
-    """Return for each start its worst, median and best test case over all trainings that saved pictures."""
+    """Return for each initialization its worst, median and best test case over all trainings that saved pictures."""
     measures = case_measures(results)
     if not measures:
         return {}
     name, title, larger_is_worse = measures[0]
     sign = -1.0 if larger_is_worse else 1.0
     shown = {}
-    for start in results.starts:
-        candidates = [item for cell in results.cells_of(start) for item in _candidates(cell, name, sign)]
-        values = [case_value(row, name) for cell in results.cells_of(start) for row in cell.rows]
+    for init in results.inits:
+        candidates = [item for cell in results.cells_of(init) for item in _candidates(cell, name, sign)]
+        values = [case_value(row, name) for cell in results.cells_of(init) for row in cell.rows]
         middle = median(sign * value for value in values if value is not None) if candidates else 0.0
         chosen = {
             "worst": min(candidates, key=lambda item: item.score, default=None),
@@ -55,17 +55,17 @@ def examples(results: Results) -> dict[str, list[Example]]:
             ),
             "best": max(candidates, key=lambda item: item.score, default=None),
         }
-        shown[start] = [_example(results, rank, title, sign, item) for rank in RANKS if (item := chosen[rank])]
-    return _limit({start: found for start, found in shown.items() if found})
+        shown[init] = [_example(results, rank, title, sign, item) for rank in RANKS if (item := chosen[rank])]
+    return _limit({init: found for init, found in shown.items() if found})
 
 
 def _limit(shown: dict[str, list[Example]]) -> dict[str, list[Example]]:
-    """Return the examples with as many volumes as the page has room for: first the worst case of every start."""
-    order = [(start, place) for place in range(len(RANKS)) for start, found in shown.items() if place < len(found)]
-    kept = dict(zip(order, within_budget([shown[start][place].volume for start, place in order]), strict=True))
+    """Return the examples with as many volumes as the page has room for: first the worst case of every init."""
+    order = [(init, place) for place in range(len(RANKS)) for init, found in shown.items() if place < len(found)]
+    kept = dict(zip(order, within_budget([shown[init][place].volume for init, place in order]), strict=True))
     return {
-        start: [replace(item, volume=kept[start, place]) for place, item in enumerate(found)]
-        for start, found in shown.items()
+        init: [replace(item, volume=kept[init, place]) for place, item in enumerate(found)]
+        for init, found in shown.items()
     }
 
 

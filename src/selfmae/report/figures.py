@@ -22,7 +22,7 @@ from selfmae.results.formatting import MINUS, plural
 from selfmae.results.training_logs import Cell, Curve, Results
 
 INK = "#0a0b0c"  # stands for the page's text colour until the SVG is written
-COLORS = {"scratch": "#7a828e", "mae": "#2a7de1"}  # of starts; readable on white and on black
+COLORS = {"scratch": "#7a828e", "mae": "#2a7de1"}  # of initializations; readable on white and on black
 OTHER_COLORS = ("#d2691e", "#12937a", "#a855c8", "#c8415b")
 MAX_POINTS = 300  # of one curve
 WIDE = 8  # times the smallest value is the largest where a logarithmic axis has ticks at 1, 2 and 5 only
@@ -52,10 +52,10 @@ class ProbePlot:
     caption: str
 
 
-def color_of(results: Results, start: str) -> str:
-    """Return the colour of a start on the whole page."""
-    others = [name for name in results.starts if name not in COLORS]
-    return COLORS[start] if start in COLORS else OTHER_COLORS[others.index(start) % len(OTHER_COLORS)]
+def color_of(results: Results, init: str) -> str:
+    """Return the colour of an initialization on the whole page."""
+    others = [name for name in results.inits if name not in COLORS]
+    return COLORS[init] if init in COLORS else OTHER_COLORS[others.index(init) % len(OTHER_COLORS)]
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def to_svg(figure: Figure, name: str, title: str) -> Markup:
 
 
 def difference_plot(results: Results) -> Markup | None:
-    """Return the interval of every pair of starts and a dot for each case (masks) or label (otherwise)."""
+    """Return the interval of every pair of initializations and a dot for each case (masks) or label (otherwise)."""
     pairs = results.verdict.get("pairs", [])
     if not pairs:
         return None
@@ -99,8 +99,8 @@ def difference_plot(results: Results) -> Markup | None:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_formatter(_signed)
-        axes.set_xlabel("difference (right of 0: the first start is better)")
-        return to_svg(figure, "differences", "Paired differences of the starts")
+        axes.set_xlabel("difference (right of 0: the first initialization is better)")
+        return to_svg(figure, "differences", "Paired differences of the initializations")
 
 
 def differences(a: Sequence[Cell], b: Sequence[Cell]) -> list[float]:
@@ -142,8 +142,8 @@ def _plain(value: float, position: float) -> str:
 def curve_plots(results: Results) -> list[tuple[str, Markup]]:
     """Return title and plot of the learning curves there are: both losses and the validation score."""
     pre = [(cell.losses, COLORS["mae"]) for cell in results.pretrained]
-    losses = [(cell.losses, color_of(results, cell.start)) for cell in results.cells]
-    scores = [(cell.scores, color_of(results, cell.start)) for cell in results.cells]
+    losses = [(cell.losses, color_of(results, cell.init)) for cell in results.cells]
+    scores = [(cell.scores, color_of(results, cell.init)) for cell in results.cells]
     plots = (
         ("pretraining", "Pre-training loss (log scale)", pre, "log"),
         ("finetuning", "Fine-tuning loss", losses, "linear"),

@@ -1,4 +1,4 @@
-"""Effect on every label or finding: each start's score and its difference from the first, with 95 % intervals."""
+"""Effect on every label or finding: each init's score and its difference from the first, with 95 % intervals."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -10,22 +10,22 @@ from selfmae.results.training_logs import Results, label_names
 
 
 def effects_table(results: Results) -> Table:
-    """Return one row a label: its Dice or AUC by each start, and the differences from the first one.
+    """Return one row a label: its Dice or AUC by each initialization, and the differences from the first one.
 
-    Without rows for the table, or where the starts were not tested on the same cases, there is no row.
+    Without rows for the table, or where the initializations were not tested on the same cases, there is no row.
     """
-    evaluated = [start for start in results.starts if any(cell.rows for cell in results.cells_of(start))]
-    trained = [start for start in evaluated if start not in results.scored] or evaluated
-    known = [{cell.seed for cell in results.cells_of(start) if cell.rows} for start in trained]
+    evaluated = [init for init in results.inits if any(cell.rows for cell in results.cells_of(init))]
+    trained = [init for init in evaluated if init not in results.scored] or evaluated
+    known = [{cell.seed for cell in results.cells_of(init) if cell.rows} for init in trained]
     seeds = set.intersection(*known) if known else set()
-    tested = {start: found for start in evaluated if (found := _runs_of(results, start, seeds))}
+    tested = {init: found for init in evaluated if (found := _runs_of(results, init, seeds))}
     base, *others = [*tested] or [""]
     same = len({found.ids for found in tested.values()}) == 1
     rows = tuple(
         (name, *_effects(tested, base, others, _scorer(results, name))) for name in label_names(results) if same
     )
     measure = "Dice" if _of_masks(results) else "AUC"
-    columns = ("Label", *(f"{measure}, {start}" for start in tested), *(f"{start} against {base}" for start in others))
+    columns = ("Label", *(f"{measure}, {init}" for init in tested), *(f"{init} against {base}" for init in others))
     return Table(columns, rows)
 
 
@@ -37,9 +37,9 @@ def _effects(tested: Mapping[str, Runs], base: str, others: Sequence[str], score
     return [*texts, *(_text(item.difference, _clipped(item.ci95), sign=True) for item in pairs)]
 
 
-def _runs_of(results: Results, start: str, seeds: Collection[int]) -> Runs | None:
-    """Return the rows of a start by these seeds, None where not all repeats were tested on the same cases."""
-    return join_rows({(cell.seed, cell.fold): cell.rows for cell in results.cells_of(start) if cell.seed in seeds})
+def _runs_of(results: Results, init: str, seeds: Collection[int]) -> Runs | None:
+    """Return the rows of an initialization by these seeds, None where not all repeats were tested on the same cases."""
+    return join_rows({(cell.seed, cell.fold): cell.rows for cell in results.cells_of(init) if cell.seed in seeds})
 
 
 def _scorer(results: Results, name: str) -> Scorer:

@@ -124,7 +124,7 @@ def _pretraining(results: Results) -> str:
     how = f"as a masked autoencoder (He et al. 2021; Zhou et al. 2023){hidden}"
     if PRETRAININGS.get(str(settings.get("model.network", VIT))) == "moco":
         how = f"with MoCo v2 (Chen et al. 2020; {settings.get('moco.queue', 0):,} keys in the queue)"
-    begun = str(settings.get("start.pretrain") or "scratch")
+    begun = str(settings.get("init.pretrain") or "scratch")
     origins = "" if begun == "scratch" else f", continuing from {begun.replace(chr(92), '/').rpartition('/')[2]}"
     return (
         f"It was pre-trained {how}{seen}{steps}{origins}"
@@ -155,7 +155,7 @@ def _finetuning(results: Results) -> str:
     if not results.trained:
         return ""
     steps, longest = (
-        max((cell.num_steps or 0 for cell in results.trained if (cell.start == EQUAL) == longer), default=0)
+        max((cell.num_steps or 0 for cell in results.trained if (cell.init == EQUAL) == longer), default=0)
         for longer in (False, True)
     )
     more = f"; up to {longest:,} {origin(EQUAL)}, counted in floating-point operations" if longest else ""
@@ -165,15 +165,15 @@ def _finetuning(results: Results) -> str:
         else "the last weights"
     )
     seeds = len({cell.seed for cell in results.trained})
-    names = [start for start in results.starts if start not in results.scored]
-    starts = listed([origin(start) for start in names])
+    names = [init for init in results.inits if init not in results.scored]
+    inits = listed([origin(init) for init in names])
     equal = " on the same splits and seeds" if len(names) > 1 else ""
     kind, trained = kind_of(results), "trained" if baseline_of(results) else "fine-tuned"
     added = f"For the task, {MODELS[kind]}. " if kind in MODELS and trained == "fine-tuned" else ""
     share = float(results.settings.get("data.fraction", 1.0))
     added += f"Of the training patients {100 * share:g} % gave their labels. " if share < 1 else ""
     return (
-        f"{added}The model was {trained} {starts}{equal} ({plural(seeds, 'seed')}, up to {steps:,} steps{more})"
+        f"{added}The model was {trained} {inits}{equal} ({plural(seeds, 'seed')}, up to {steps:,} steps{more})"
         f"{_optimiser(results, 'fit')}, and {kept} were kept."
     )
 
@@ -221,7 +221,7 @@ def _statistics(results: Results) -> str:
     holm = f", after Holm's correction for {several} pairs p {_relation(pair.get('p_holm'))}" if several > 1 else ""
     digits = difference_digits(pair)
     return (
-        f"{text} 95 % intervals are from a bootstrap over patients, paired between the starts{seeds}. "
+        f"{text} 95 % intervals are from a bootstrap over patients, paired between the initializations{seeds}. "
         f"The difference of {pair['b']} and {pair['a']} was {number(pair['difference'], digits, sign=True)} "
         f"(95 % interval {interval(pair.get('ci95'), digits)}, p {_relation(pair.get('p'))}{holm})."
     )

@@ -27,7 +27,7 @@ from selfmae.report.provenance import (
 )
 from selfmae.report.roc_and_calibration import outcome_plots
 from selfmae.report.sentences import INTERVALS, verdict_sentences
-from selfmae.report.tables import case_table, conventions, label_table, pairs_table, starts_table, subgroups_table
+from selfmae.report.tables import case_table, conventions, inits_table, label_table, pairs_table, subgroups_table
 from selfmae.results.formatting import metric_title
 from selfmae.results.training_logs import Results, label_names, read_results
 
@@ -38,7 +38,8 @@ def build_page(
     """Return the report of a run folder as HTML; equal files give equal bytes. `UserError` if it holds no results.
 
     With `leakage`, sentences on models that know their test cases, every table and figure is stamped. `scored` are
-    folders of scored masks to stand beside the run's starts, `verdict` is the file of the comparison with them.
+    folders of scored masks to stand beside the run's initializations, `verdict` is the file of the comparison with
+    them.
     """
     results = read_results(folder, scored, verdict)
     environment = Environment(
@@ -66,20 +67,20 @@ def stamp(page: str) -> str:
 
 def _outcome(results: Results) -> dict[str, Any]:
     """Return the verdict and the tables of numbers."""
-    starts = [start for start in results.starts if any(cell.summary for cell in results.cells_of(start))]
-    labels = {start: label_table(results, start) for start in starts}
+    inits = [init for init in results.inits if any(cell.summary for cell in results.cells_of(init))]
+    labels = {init: label_table(results, init) for init in inits}
     return {
         "verdict": verdict_sentences(results),
         "pairs": pairs_table(results),
         "intervals": INTERVALS,
-        "starts": starts_table(results),
+        "inits": inits_table(results),
         "metric": metric_title(results.headline) if results.headline else "",
         "conventions": conventions(results),
         "effects": effects_table(results),
         "subgroups": subgroups_table(results),
         "paper": paper_table(results),
         "paper_labels": paper_labels(results),
-        "labels": {start: table for start, table in labels.items() if table.rows},
+        "labels": {init: table for init, table in labels.items() if table.rows},
         "cases": case_table(results),
     }
 
@@ -94,7 +95,7 @@ def _looks(results: Results) -> dict[str, Any]:
         "curves": curve_plots(results),
         "probe": probe_plots(results),
         "validated": any(cell.scores for cell in results.cells),
-        "start_colors": [(start, color_of(results, start)) for start in results.starts if start not in results.scored],
+        "init_colors": [(init, color_of(results, init)) for init in results.inits if init not in results.scored],
         "reconstructions": reconstructions(results),
         "label_colors": [(name, LABEL_COLORS[place % len(LABEL_COLORS)]) for place, name in enumerate(names)],
         "outcomes": outcome_plots(results),

@@ -13,12 +13,12 @@ Scores = Mapping[str, float]
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One row of a table; `start` and `needs` tell which run it stands for."""
+    """One row of a table; `init` and `needs` tell which run it stands for."""
 
     name: str
     scores: Scores  # averages, by measure
-    start: str = ""  # "" is a method that SelfMAE does not train
-    needs: Mapping[str, float] = field(default_factory=dict)  # settings that rows of one start differ in
+    init: str = ""  # "" is a method that SelfMAE does not train
+    needs: Mapping[str, float] = field(default_factory=dict)  # settings that rows of one initialization differ in
     labels: Mapping[str, Scores] = field(default_factory=dict)  # by name of the label, then by measure
 
 

@@ -19,9 +19,9 @@ VOXELS = "hd95_voxels_found_only", 1
 # What only the source says, and what leaves the experiment the same.
 SAID = ("data.source", "data.channels", "target.kind", "target.names", "target.values")
 HARMLESS = ("data.cache", "data.licence", "device.", "seed", "pretrain.accumulate", "fit.accumulate")
-# What plays no part in trainings from some of the starts.
-ONLY_MAE = ("pretrain.", "mask.", "probe.", "start.pretrain", "data.pretrain_on")
-ONLY_IMAGENET = ("start.inflate", "start.positions", "start.partial")
+# What plays no part in trainings from some of the initializations.
+ONLY_MAE = ("pretrain.", "mask.", "probe.", "init.pretrain", "data.pretrain_on")
+ONLY_IMAGENET = ("init.inflate", "init.positions", "init.partial")
 SWEPT = ("mask.ratio", "pretrain.steps", "fit.steps")  # settings that the paper varies
 NUM_NAMED = 5  # differences that a sentence names
 TOLERANCE = 0.01  # of the number of test cases: copies that stand in other parts are left out
@@ -50,7 +50,7 @@ def paper_labels(*runs: Results) -> Table:
     lines: list[tuple[str, ...]] = []
     for row in rows:
         lines.append((row.name, "paper", *(number(row.labels[label].get(measure), 2) for label, measure in columns)))
-        if row.start:
+        if row.init:
             cells = _cells(runs, name, row)
             lines.append((row.name, "here", *(_of_label(cells, label, measure, unit) for label, measure in columns)))
     titles = {DICE: "Dice (%)", HD95: f"HD95 ({unit})"}
@@ -84,7 +84,7 @@ def _values(name: str) -> Mapping[str, Any]:
 
 def _misses(results: Results, name: str, row: PaperRow) -> list[str]:
     """Return why a run does not stand for a row that SelfMAE trains; [] if it does."""
-    idle = (*(() if row.start == "mae" else ONLY_MAE), *(() if row.start == "imagenet" else ONLY_IMAGENET))
+    idle = (*(() if row.init == "mae" else ONLY_MAE), *(() if row.init == "imagenet" else ONLY_IMAGENET))
     changed = [key for key in _changed(results, name, tuple(row.needs)) if not key.startswith(idle)]
     changed += [key for key, value in row.needs.items() if results.settings.get(key) != value]
     return [*changed, *_other_cases(results, set_of(name))]
@@ -101,8 +101,8 @@ def _other_cases(results: Results, name: str) -> list[str]:
 
 def _reason(runs: Sequence[Results], name: str) -> str:
     """Return a sentence on why these runs fill no row, "" if they fill one."""
-    rows = [row for row in paper_rows(name) if row.start]
-    missing = [_misses(run, name, row) for run in runs for row in rows if run.cells_of(row.start)]
+    rows = [row for row in paper_rows(name) if row.init]
+    missing = [_misses(run, name, row) for run in runs for row in rows if run.cells_of(row.init)]
     if not missing or not all(missing):
         return ""
     reasons = min(missing, key=len)
@@ -113,7 +113,7 @@ def _reason(runs: Sequence[Results], name: str) -> str:
 
 def _cells(runs: Sequence[Results], name: str, row: PaperRow) -> list[Cell]:
     """Return the trainings that stand for a row: those of the first run that does."""
-    found = (run.cells_of(row.start) for run in runs if row.start and not _misses(run, name, row))
+    found = (run.cells_of(row.init) for run in runs if row.init and not _misses(run, name, row))
     return next((cells for cells in found if cells), [])
 
 

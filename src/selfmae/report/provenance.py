@@ -1,4 +1,4 @@
-"""What was run: data, plan, findings, machines and starts, and which file each number comes from."""
+"""What was run: data, plan, findings, machines and initializations, and which file each number comes from."""
 
 import hashlib
 import re
@@ -19,19 +19,19 @@ PARTS = {
     "unused": "unused",
 }
 FILES = (
-    ("Metrics of starts and labels, conventions", "<start>/fold<k>/seed<n>/summary-test.json"),
+    ("Metrics of initializations and labels, conventions", "<init>/fold<k>/seed<n>/summary-test.json"),
     (
         "Dots of the differences, intervals of labels, cases, ROC and calibration curves",
-        "<start>/fold<k>/seed<n>/rows-test.csv",
+        "<init>/fold<k>/seed<n>/rows-test.csv",
     ),
-    ("Learning curves, steps", "<start>/fold<k>/seed<n>/steps.jsonl"),
+    ("Learning curves, steps", "<init>/fold<k>/seed<n>/steps.jsonl"),
     ("Reconstructions", "pretrain/fold<k>/seed<n>/figures/reconstructions.npz"),
-    ("Pictures and volumes of cases", "<start>/fold<k>/seed<n>/figures/examples.npz"),
+    ("Pictures and volumes of cases", "<init>/fold<k>/seed<n>/figures/examples.npz"),
     (
-        "Versions, device, precision, parameters, seconds, peak memory, start report",
-        "<start>/fold<k>/seed<n>/environment.json",
+        "Versions, device, precision, parameters, seconds, peak memory, initialization report",
+        "<init>/fold<k>/seed<n>/environment.json",
     ),
-    ("Parts of the split and content digests", "<start>/fold<k>/seed<n>/cases.csv"),
+    ("Parts of the split and content digests", "<init>/fold<k>/seed<n>/cases.csv"),
     ("Counts, split notes, findings of the data", "run.json"),
     ("Plan and recipe", "recipe.yaml"),
 )
@@ -114,7 +114,7 @@ def findings_table(results: Results) -> Table:
 
 
 def machines_table(results: Results) -> Table:
-    """Return device, precision, parameters, time, memory and start report of every training."""
+    """Return device, precision, parameters, time, memory and initialization report of every training."""
     rows = tuple(
         (
             cell_name(cell),
@@ -127,7 +127,7 @@ def machines_table(results: Results) -> Table:
         )
         for cell in (*results.pretrained, *results.trained)
     )
-    columns = ("Training", "Start", "Device", "Precision", "Parameters", "Time", "Peak memory")
+    columns = ("Training", "Initialization", "Device", "Precision", "Parameters", "Time", "Peak memory")
     note = "Memory: the most that the process had by the end of the training (on a GPU, there). Energy: not measured."
     return Table(columns, rows, note, num_words=4)
 
@@ -143,23 +143,23 @@ def versions(results: Results) -> list[tuple[str, str]]:
 
 
 def tensor_lists(results: Results) -> list[tuple[str, list[str], list[str]]]:
-    """Return for each start, from its first cell, the names of new and of unused tensors."""
-    firsts = [results.cells_of(start)[0] for start in results.starts if start not in results.scored]
+    """Return for each initialization, from its first cell, the names of new and of unused tensors."""
+    firsts = [results.cells_of(init)[0] for init in results.inits if init not in results.scored]
     lists = [
-        (cell.start, list(report.get("new", [])), list(report.get("unused", [])))
+        (cell.init, list(report.get("new", [])), list(report.get("unused", [])))
         for cell in firsts
-        for report in [cell.where.get("start", {})]
+        for report in [cell.where.get("init", {})]
     ]
     return [entry for entry in lists if entry[1] or entry[2]]
 
 
 def cell_name(cell: Cell) -> str:
     """Return how the page names a training."""
-    return f"{cell.start}, fold {cell.fold}, seed {cell.seed}"
+    return f"{cell.init}, fold {cell.fold}, seed {cell.seed}"
 
 
 def _loaded(cell: Cell) -> str:
-    report = cell.where.get("start", {})
+    report = cell.where.get("init", {})
     if "loaded" not in report:
         return "random weights"
     return (
@@ -226,14 +226,14 @@ def _data(results: Results) -> list[str]:
 
 
 def _metrics(results: Results) -> list[str]:
-    starts = results.verdict.get("starts", {})
+    inits = results.verdict.get("inits", {})
     sentences = []
-    for start in (name for name in results.starts if name not in results.scored):
-        mean, ci95 = (starts.get(start, {}).get(key) for key in ("mean", "ci95"))
+    for init in (name for name in results.inits if name not in results.scored):
+        mean, ci95 = (inits.get(init, {}).get(key) for key in ("mean", "ci95"))
         if mean is None:
-            mean = mean_of([cell.metrics.get(results.headline) for cell in results.cells_of(start)])
+            mean = mean_of([cell.metrics.get(results.headline) for cell in results.cells_of(init)])
         bounds = f" (95 % interval {interval(ci95)})" if ci95 else ""
-        sentences.append(f"{capital(origin(start))}: {spoken(results.headline)} {number(mean)}{bounds} on test cases.")
+        sentences.append(f"{capital(origin(init))}: {spoken(results.headline)} {number(mean)}{bounds} on test cases.")
     return sentences
 
 
@@ -258,7 +258,7 @@ def _limits(results: Results) -> list[str]:
     if undefined:
         sentences.append(f"Nothing can be said about {listed(undefined)}: the test cases do not show both outcomes.")
     if pair and pair["num_seeds"] == 1:
-        sentences.append("Each start was trained with one seed, so the intervals do not cover training noise.")
+        sentences.append("Each initialization was trained with one seed, so the intervals do not cover training noise.")
     if kind_of(results) in ("findings", "classes"):
         sentences.append("Probabilities are calibrated only as far as the calibration curves show.")
     groups = {

@@ -1,4 +1,4 @@
-"""ROC and calibration curves of every finding or class, averaged over a start's trainings."""
+"""ROC and calibration curves of every finding or class, averaged over an initialization's trainings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MAX_GROUPS, CASES_IN_GROUP = 10, 10  # of a calibration curve: at most so many g
 MAX_FINDINGS = 24
 
 Outcome = tuple[np.ndarray, np.ndarray]  # truth (bool) and probability of one finding by one training
-Curves = Mapping[str, np.ndarray]  # points [2, n] of each start
+Curves = Mapping[str, np.ndarray]  # points [2, n] of each initialization
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,24 @@ def outcome_plots(results: Results) -> list[Plots]:
     """Return the plots of the first `MAX_FINDINGS` findings that have both outcomes."""
     plots: list[Plots] = []
     for name in label_names(results):
-        found = {start: _outcomes_of(results, start, name) for start in results.starts}
-        shown = {start: outcomes for start, outcomes in found.items() if outcomes}
+        found = {init: _outcomes_of(results, init, name) for init in results.inits}
+        shown = {init: outcomes for init, outcomes in found.items() if outcomes}
         if shown and len(plots) < MAX_FINDINGS:
             plots.append(_plot(results, name, shown, len(plots)))
     return plots
 
 
 def _plot(results: Results, name: str, found: Mapping[str, Sequence[Outcome]], place: int) -> Plots:
-    colors = {start: color_of(results, start) for start in found}
-    areas = {start: np.mean([roc_auc_score(*outcome) for outcome in outcomes]) for start, outcomes in found.items()}
-    rocs = {start: np.stack([[0, *GRID], [0, *mean_roc(outcomes)]]) for start, outcomes in found.items()}
-    groups = {start: mean_reliability(outcomes) for start, outcomes in found.items()}
+    colors = {init: color_of(results, init) for init in found}
+    areas = {init: np.mean([roc_auc_score(*outcome) for outcome in outcomes]) for init, outcomes in found.items()}
+    rocs = {init: np.stack([[0, *GRID], [0, *mean_roc(outcomes)]]) for init, outcomes in found.items()}
+    groups = {init: mean_reliability(outcomes) for init, outcomes in found.items()}
 
     def draw_roc(axes: Axes) -> None:
         _lines(axes, rocs, colors, 1.0)
-        for line, (start, area) in enumerate(areas.items()):
+        for line, (init, area) in enumerate(areas.items()):
             text = f"AUC {number(float(area))}"
-            axes.text(0.98, 0.04 + 0.1 * (len(areas) - 1 - line), text, ha="right", color=colors[start])
+            axes.text(0.98, 0.04 + 0.1 * (len(areas) - 1 - line), text, ha="right", color=colors[init])
         axes.set(xlabel="1 - specificity", ylabel="sensitivity")
 
     def draw_calibration(axes: Axes) -> None:
@@ -72,10 +72,10 @@ def _square(draw: Callable[[Axes], None], key: str, title: str) -> Markup:
 
 
 def _lines(axes: Axes, curves: Curves, colors: Mapping[str, str], end: float, marker: str = "") -> None:
-    """Draw the diagonal, and one line for each start."""
+    """Draw the diagonal, and one line for each initialization."""
     axes.plot([0, end], [0, end], color=INK, linewidth=0.6, linestyle=(0, (4, 3)))
-    for start, points in curves.items():
-        axes.plot(*points, color=colors[start], linewidth=1.6, marker=marker, markersize=3.5)
+    for init, points in curves.items():
+        axes.plot(*points, color=colors[init], linewidth=1.6, marker=marker, markersize=3.5)
     axes.set(xlim=(-0.02 * end, 1.02 * end), ylim=(-0.02 * end, 1.02 * end))
 
 
@@ -102,9 +102,9 @@ def mean_reliability(outcomes: Sequence[Outcome]) -> np.ndarray:
     return mean
 
 
-def _outcomes_of(results: Results, start: str, name: str) -> list[Outcome]:
-    """Return the outcomes of a finding for every training of a start that tested both outcomes."""
-    found = [_outcome(cell.rows, name) for cell in results.cells_of(start)]
+def _outcomes_of(results: Results, init: str, name: str) -> list[Outcome]:
+    """Return the outcomes of a finding for every training of an initialization that tested both outcomes."""
+    found = [_outcome(cell.rows, name) for cell in results.cells_of(init)]
     return [(truth, probability) for truth, probability in found if 0 < truth.sum() < len(truth)]
 
 

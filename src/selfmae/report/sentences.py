@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from selfmae.networks.registry import SELF_STARTS
+from selfmae.networks.registry import SELF_PRETRAINED
 from selfmae.results.formatting import (
     difference_digits,
     duration,
@@ -23,7 +23,8 @@ Pair = Mapping[str, Any]
 MIN_SEEDS = 2  # of which an interval covers the noise of training: Student's t of 12.7, with three 4.3
 MAX_NAMED = 3  # trainings that a sentence names
 INTERVALS = (
-    "95 % intervals: bootstrap over patients, the same for all starts, and over training seeds where there are "
+    "95 % intervals: bootstrap over patients, the same for all initializations, and over training seeds where "
+    "there are "
     "several, widened to Student's t for few of either. p is two-sided, of the same bootstrap."
 )
 
@@ -31,7 +32,7 @@ INTERVALS = (
 def main_pair(results: Results) -> Pair | None:
     """Return the pair that answers the question: scratch against self pre-training, otherwise the first."""
     pairs = results.verdict.get("pairs", [])
-    wanted = [pair for pair in pairs if pair["a"] == "scratch" and pair["b"] in SELF_STARTS]
+    wanted = [pair for pair in pairs if pair["a"] == "scratch" and pair["b"] in SELF_PRETRAINED]
     return next(iter([*wanted, *pairs]), None)
 
 
@@ -78,7 +79,7 @@ def _cost(results: Results, pair: Pair) -> list[str]:
     """Return what self pre-training cost, beside what it gained; nothing where the pair has none."""
     seconds = [cell.where.get("seconds") for cell in results.pretrained]
     steps = [cell.num_steps for cell in results.pretrained if cell.num_steps]
-    if pair["b"] not in SELF_STARTS or not steps:
+    if pair["b"] not in SELF_PRETRAINED or not steps:
         return []
     tuned = mean_of([cell.where.get("seconds") for cell in results.cells_of(pair["b"])])
     planned = int(results.settings.get("pretrain.steps", 0))
@@ -91,10 +92,10 @@ def _cost(results: Results, pair: Pair) -> list[str]:
 
 def pair_sentence(results: Results, pair: Pair) -> str:
     """Return one sentence: the verdict, both means, the difference with its interval, and on how many cases."""
-    metric, starts = results.headline, results.verdict.get("starts", {})
+    metric, inits = results.headline, results.verdict.get("inits", {})
     ci95 = pair.get("ci95")
     digits = difference_digits(pair)
-    means = [number(pair.get(f"mean_{side}", starts.get(pair[side], {}).get("mean")), digits) for side in ("b", "a")]
+    means = [number(pair.get(f"mean_{side}", inits.get(pair[side], {}).get("mean")), digits) for side in ("b", "a")]
     whose = f"of {pair['a']}" if pair["a"] in results.scored else origin(pair["a"])
     bounds = f"95 % interval {interval(ci95, digits)}; " if ci95 else "no interval can be computed; "
     return (
@@ -112,7 +113,7 @@ def _claim(results: Results, pair: Pair) -> str:
     helps, hurts = ("are better", "are worse") if scored else ("helps", "hurts")
     claims = {"helps": f"{capital(who)} {helps} on this data", "hurts": f"{capital(who)} {hurts} on this data"}
     unclear = f"This data cannot tell whether {who} {helps} or {hurts.removeprefix('are ')}"
-    # Where the claim does not compare with scratch, its subject alone would not say what the other start was.
+    # Where the claim does not compare with scratch, its subject alone would not say what the other initialization was.
     other = f"the masks of {pair['a']}" if pair["a"] in results.scored else subject(pair["a"])
     against = "" if pair["a"] == "scratch" and not scored else f" compared with {other}"
     return claims.get(pair["verdict"], unclear) + against
@@ -135,7 +136,7 @@ def _limits(results: Results, pair: Pair) -> list[str]:
         )
     sentences += power_sentences(pair)
     sentences += noise_sentences(pair, results.scored)
-    return sentences + compute_sentences(pair, results.verdict.get("starts", {}))
+    return sentences + compute_sentences(pair, results.verdict.get("inits", {}))
 
 
 def _without_comparison(results: Results) -> list[str]:
@@ -143,25 +144,25 @@ def _without_comparison(results: Results) -> list[str]:
     evaluated = [cell for cell in results.cells if cell.metrics]
     if evaluated:
         return [
-            _score_sentence(results, [cell for cell in evaluated if cell.start == evaluated[0].start]),
+            _score_sentence(results, [cell for cell in evaluated if cell.init == evaluated[0].init]),
             "Nothing is compared here, so this page cannot say whether self pre-training helps.",
         ]
     cell = (results.cells or results.pretrained)[0]
-    stage = f"Fine-tuning {origin(cell.start)}" if results.cells else "Self pre-training"
+    stage = f"Fine-tuning {origin(cell.init)}" if results.cells else "Self pre-training"
     reached = f" reached step {cell.num_steps:,}" if cell.num_steps else " has begun"
     return [f"{stage}{reached}; no model has been evaluated on the test cases yet, so there is no verdict."]
 
 
 def _score_sentence(results: Results, cells: Sequence[Cell]) -> str:
-    """Return what the trainings of one start reach, as the verdict says or on average, and on how many cases."""
-    start = cells[0].start
-    known = results.verdict.get("starts", {}).get(start, {})
+    """Return what the trainings of one init reach, as the verdict says or on average, and on how many cases."""
+    init = cells[0].init
+    known = results.verdict.get("inits", {}).get(init, {})
     value = known.get("mean", mean_of([cell.metrics.get(results.headline) for cell in cells]))
     bounds = f"95 % interval {interval(known['ci95'], 2)}; " if known.get("ci95") else ""
     cases, patients = ({row[key] for cell in cells for row in cell.rows} for key in ("id", "patient"))
-    whose, seeds = f"The model fine-tuned {origin(start)} reaches", plural(len({cell.seed for cell in cells}), "seed")
-    if start in results.scored:
-        whose, seeds = f"The masks of {start} reach", "one training"
+    whose, seeds = f"The model fine-tuned {origin(init)} reaches", plural(len({cell.seed for cell in cells}), "seed")
+    if init in results.scored:
+        whose, seeds = f"The masks of {init} reach", "one training"
     return (
         f"{whose} {spoken(results.headline)} {number(value, 2)} ({bounds}{plural(len(cases), 'test case')} of "
         f"{plural(len(patients), 'patient')}, {seeds})."
@@ -180,7 +181,8 @@ def power_sentences(pair: Pair) -> list[str]:
         return []
     if p_holm is not None and not ci95[0] <= 0 <= ci95[1]:
         sentences.append(
-            "Taken alone this interval leaves out 0, but several pairs of starts were compared, and corrected for "
+            "Taken alone this interval leaves out 0, but several pairs of initializations were compared, and "
+            "corrected for "
             f"their number (Holm) p is {p_value(p_holm)}, not below 0.05."
         )
     if pair["num_seeds"] == MIN_SEEDS:
@@ -214,15 +216,16 @@ def noise_sentences(pair: Pair, scored: Sequence[str]) -> list[str]:
     if pair["num_seeds"] > 1:
         return []
     return [
-        "Each start was trained with one seed only, so the interval does not cover training noise: another seed may "
+        "Each initialization was trained with one seed only, so the interval does not cover training noise: "
+        "another seed may "
         "give another difference (use --seeds 3 or more)."
     ]
 
 
-def compute_sentences(pair: Pair, starts: Collection[str]) -> list[str]:
+def compute_sentences(pair: Pair, inits: Collection[str]) -> list[str]:
     """Return that a gain may be one of more compute alone, where no scratch with equal compute was trained."""
-    helped = pair["verdict"] == "helps" and pair["a"] == "scratch" and pair["b"] in SELF_STARTS
-    if not helped or "scratch+" in starts:
+    helped = pair["verdict"] == "helps" and pair["a"] == "scratch" and pair["b"] in SELF_PRETRAINED
+    if not helped or "scratch+" in inits:
         return []
     return [
         "Pre-training is compute that scratch did not have: whether longer training from scratch does as well is not "
@@ -250,8 +253,8 @@ def unlisted_sentences(verdict: Mapping[str, Any]) -> list[str]:
     """Return which models began from files that do not list what they have seen, so that no leak can be found."""
     return [
         f"{' and '.join(files)} {'does' if len(files) == 1 else 'do'} not list the images seen in training: if a test "
-        f"patient is among them, the score of {start} is too good."
-        for start, files in verdict.get("unlisted", {}).items()
+        f"patient is among them, the score of {init} is too good."
+        for init, files in verdict.get("unlisted", {}).items()
     ]
 
 
@@ -260,7 +263,7 @@ def missing_sentences(verdict: Mapping[str, Any]) -> list[str]:
     missing = verdict.get("missing", [])
     if not missing:
         return []
-    named = [f"{cell['start']}, fold {cell['fold']}, seed {cell['seed']}" for cell in missing[:MAX_NAMED]]
+    named = [f"{cell['init']}, fold {cell['fold']}, seed {cell['seed']}" for cell in missing[:MAX_NAMED]]
     more = "; ..." if len(missing) > MAX_NAMED else ""
     return [
         f"{plural(len(missing), 'training')} of this run did not finish ({'; '.join(named)}{more}): the verdict rests "

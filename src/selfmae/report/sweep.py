@@ -1,4 +1,4 @@
-"""The page of a sweep: the deciding metric against the swept value, for each start, with intervals and a table."""
+"""The page of a sweep: the deciding metric against the swept value, for each init, with intervals and a table."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -15,7 +15,7 @@ from selfmae.report.page import stamp
 from selfmae.report.sentences import INTERVALS, sweep_noise
 from selfmae.results.formatting import interval, metric_title, number
 
-POINTS_APART = 4  # of the starts at one value
+POINTS_APART = 4  # of the initializations at one value
 DECADE = 10  # of the largest value over the smallest: from here on the axis is logarithmic
 
 Row = Mapping[str, Any]
@@ -45,7 +45,7 @@ def build_sweep_page(content: Mapping[str, Any]) -> str:
 
 
 def _colors(rows: Sequence[Row]) -> dict[str, str]:
-    names = list(dict.fromkeys(row["start"] for row in rows))
+    names = list(dict.fromkeys(row["init"] for row in rows))
     others = [name for name in names if name not in COLORS]
     return {name: COLORS.get(name) or OTHER_COLORS[others.index(name) % len(OTHER_COLORS)] for name in names}
 
@@ -65,7 +65,7 @@ def sweep_plots(content: Mapping[str, Any], colors: Mapping[str, str]) -> list[t
             for number, (name, color) in enumerate(colors.items()):
                 # Side by side, or the bars of equal values would hide each other.
                 shift = Affine2D().translate((number - (len(colors) - 1) / 2) * POINTS_APART * figure.dpi / 72, 0)
-                mine = [row for row in rows if row["start"] == name]
+                mine = [row for row in rows if row["init"] == name]
                 _draw_start(plot, mine, (along, places), color, plot.transData + shift)
             plot.autoscale_view()
             plot.set_xlabel(along)
@@ -98,7 +98,7 @@ def _draw_axis(plot: Axes, values: Sequence[Any]) -> list[tuple[Any, float]]:
 def _draw_start(
     plot: Axes, rows: Sequence[Row], axis: tuple[str, Sequence[tuple[Any, float]]], color: str, where: Transform
 ) -> None:
-    """Draw the mean and interval of one start at each value; where the mean is undefined there is no point."""
+    """Draw the mean and interval of one initialization at each value; where the mean is undefined there is no point."""
     along, places = axis
     found = [
         (place, row)
@@ -124,7 +124,7 @@ def _draw_start(
 
 def _texts(row: Row, axes: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
     numbers = (number(row["mean"]), interval(row["ci95"]), str(row["num_cases"]), str(row["num_seeds"]))
-    return (*(str(row["settings"][key]) for key in axes), row["start"], *numbers)
+    return (*(str(row["settings"][key]) for key in axes), row["init"], *numbers)
 
 
 def _pair_texts(pair: Row, axes: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
-"""Tables of the page: starts, pairs, labels, cases, data, findings, machines; every entry is text."""
+"""Tables of the page: initializations, pairs, labels, cases, data, findings, machines; every entry is text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfmae.networks.registry import SELF_STARTS
+from selfmae.networks.registry import SELF_PRETRAINED
 from selfmae.results.formatting import (
     DASH,
     difference_digits,
@@ -32,12 +32,12 @@ class Table:
     num_words: int = 1
 
 
-def starts_table(results: Results) -> Table:
-    """Return one column a start: the deciding metric with its interval, the others over cells, time and steps."""
-    headline, starts = results.headline, results.starts
-    cells = [results.cells_of(start) for start in starts]
-    bounds = " (95 % interval)" if results.verdict.get("starts") else ""
-    rows = [(metric_title(headline) + bounds, *(_headline(results, start) for start in starts))]
+def inits_table(results: Results) -> Table:
+    """Return one column an init: the deciding metric with its interval, the others over cells, time and steps."""
+    headline, inits = results.headline, results.inits
+    cells = [results.cells_of(init) for init in inits]
+    bounds = " (95 % interval)" if results.verdict.get("inits") else ""
+    rows = [(metric_title(headline) + bounds, *(_headline(results, init) for init in inits))]
     for name in _metrics(results):
         if name != headline:
             columns = [[cell.metrics.get(name) for cell in group] for group in cells]
@@ -45,15 +45,15 @@ def starts_table(results: Results) -> Table:
             rows.append((metric_title(name), *texts))
     rows = [
         *(rows if headline else []),
-        ("Time of pre-training", *(_pretraining_time(results, start) for start in starts)),
+        ("Time of pre-training", *(_pretraining_time(results, init) for init in inits)),
         ("Time of fine-tuning", *map(_time, cells)),
         ("Steps of fine-tuning", *map(_steps, cells)),
     ]
-    return Table(("", *starts), tuple(rows) if starts else ())
+    return Table(("", *inits), tuple(rows) if inits else ())
 
 
 def pairs_table(results: Results) -> Table:
-    """Return one row a pair of starts: difference, interval, p (of several pairs corrected too), counts and verdict."""
+    """Return one row a pair of inits: difference, interval, p (of several pairs corrected too), counts and verdict."""
     several = len(results.verdict.get("pairs", [])) > 1
     rows = tuple(
         (
@@ -75,7 +75,7 @@ def pairs_table(results: Results) -> Table:
 
 
 def subgroups_table(results: Results) -> Table:
-    """Return one row a subgroup and pair of starts: both scores, as they are named, and their difference."""
+    """Return one row a subgroup and pair of initializations: both scores, as they are named, and their difference."""
     rows = tuple(
         (
             str(row["subgroup"]),
@@ -100,10 +100,10 @@ def conventions(results: Results) -> list[tuple[str, str, str]]:
     return [(metric_title(name), name, text) for name, text in ordered]
 
 
-def label_table(results: Results, start: str) -> Table:
-    """Return one row a label of one start: every measure over its cells."""
+def label_table(results: Results, init: str) -> Table:
+    """Return one row a label of one initialization: every measure over its cells."""
     names = label_names(results)
-    cells = [cell for cell in results.cells_of(start) if cell.summary.get("labels")]
+    cells = [cell for cell in results.cells_of(init) if cell.summary.get("labels")]
     keys = {key for cell in cells for label in cell.summary["labels"].values() for key in label}
     measures = sorted(keys, key=lambda key: (key.startswith("num_"), list(_ORDER).index(key) if key in _ORDER else 99))
     rows = []
@@ -121,18 +121,18 @@ _ORDER = ("dice", "auc", "average_precision", "num_present", "num_missed", "num_
 
 
 def case_table(results: Results) -> Table:
-    """Return one row a test case, worst first, at most `MAX_CASES`; values are means over a start's cells."""
+    """Return one row a test case, worst first, at most `MAX_CASES`; values are means over an initialization's cells."""
     measures = case_measures(results)
     known = sorted(results.cells, key=lambda cell: not cell.is_scored)  # scored masks do not tell whose they are
     cases = {row["id"]: row.get("patient", "") for cell in known for row in cell.rows}
-    values = {start: _values_of(results.cells_of(start), [name for name, _, _ in measures]) for start in results.starts}
+    values = {init: _values_of(results.cells_of(init), [name for name, _, _ in measures]) for init in results.inits}
     _, _, larger_is_worse = measures[0] if measures else ("", "", False)
     ranked = sorted(
-        cases, key=lambda case: _badness([values[start].get(case, [None])[0] for start in values], larger_is_worse)
+        cases, key=lambda case: _badness([values[init].get(case, [None])[0] for init in values], larger_is_worse)
     )
-    columns = [f"{title}, {start}" for start in values for _, title, _ in measures]
+    columns = [f"{title}, {init}" for init in values for _, title, _ in measures]
     rows = tuple(
-        (case, cases[case], *_entries([values[start].get(case) for start in values], measures))
+        (case, cases[case], *_entries([values[init].get(case) for init in values], measures))
         for case in ranked[:MAX_CASES]
     )
     note = f"The worst {MAX_CASES} of {len(cases):,} cases; all are in rows-test.csv." if len(cases) > MAX_CASES else ""
@@ -185,10 +185,10 @@ def _badness(values: Sequence[float | None], larger_is_worse: bool) -> tuple[boo
     return False, -value if larger_is_worse else value
 
 
-def _entries(starts: Sequence[list[float | None] | None], measures: Sequence[Measure]) -> list[str]:
+def _entries(inits: Sequence[list[float | None] | None], measures: Sequence[Measure]) -> list[str]:
     return [
         number(value, digits_of(name))
-        for values in starts
+        for values in inits
         for (name, _, _), value in zip(measures, values or [None] * len(measures), strict=True)
     ]
 
@@ -197,19 +197,19 @@ def _metrics(results: Results) -> list[str]:
     return list(dict.fromkeys(name for cell in results.cells for name in cell.metrics))
 
 
-def _headline(results: Results, start: str) -> str:
-    """Return the deciding metric of a start with its interval, from the verdict or else from its cells."""
-    known = results.verdict.get("starts", {}).get(start)
+def _headline(results: Results, init: str) -> str:
+    """Return the deciding metric of an initialization with its interval, from the verdict or else from its cells."""
+    known = results.verdict.get("inits", {}).get(init)
     if known:
         text = number(known.get("mean"))
         return f"{text} ({interval(known['ci95'])})" if known.get("ci95") else text
-    values = [cell.metrics.get(results.headline) for cell in results.cells_of(start)]
+    values = [cell.metrics.get(results.headline) for cell in results.cells_of(init)]
     return with_spread(mean_of(values), spread_of(values))
 
 
-def _pretraining_time(results: Results, start: str) -> str:
-    """Return the time of self pre-training for the starts that used it."""
-    used = any(cell.where.get("start", {}).get("kind", start) in SELF_STARTS for cell in results.cells_of(start))
+def _pretraining_time(results: Results, init: str) -> str:
+    """Return the time of self pre-training for the initializations that used it."""
+    used = any(cell.where.get("init", {}).get("kind", init) in SELF_PRETRAINED for cell in results.cells_of(init))
     return _time(results.pretrained) if used else DASH
 
 

@@ -1,1 +1,1 @@
-"""What a verdict compares: evaluated models, their rows by start and seed, subgroups, a sweep's results."""
+"""What a verdict compares: evaluated models, their rows by initialization and seed, subgroups, a sweep's results."""

@@ -65,7 +65,7 @@ class ExposureLog:
     unlisted: frozenset[str] = NOTHING
 
     def __or__(self, other: "ExposureLog") -> "ExposureLog":
-        """Return what both have seen, as a model has seen what its start saw."""
+        """Return what both have seen, as a model has seen what its initialization saw."""
         names = self.sets.keys() | other.sets.keys()
         sets = {name: self.sets.get(name, SetExposure()) | other.sets.get(name, SetExposure()) for name in names}
         choice_images = self.choice_images | other.choice_images
@@ -160,12 +160,12 @@ def check_unseen(source: Source, seen: ExposureLog, origin: str) -> list[str]:
 
 
 def check_models(folders: Mapping[str, Sequence[Path]], allowed: bool) -> list[str]:
-    """Return how models of these fine-tuning folders, by start, know the cases they are evaluated on; or raise.
+    """Return how models of these fine-tuning folders, by init, know the cases they are evaluated on; or raise.
 
-    What a model's start had seen counts as seen by the model.
+    What a model's initialization had seen counts as seen by the model.
     """
     sentences: list[str] = []
-    for start, paths in folders.items():
+    for init, paths in folders.items():
         known: Leaks = {}
         for path in paths:
             metadata = read_header(path / "model.safetensors")
@@ -173,23 +173,21 @@ def check_models(folders: Mapping[str, Sequence[Path]], allowed: bool) -> list[s
             leaks = find_leaks(exposure_in(metadata), read_table(path / "cases.csv"), set_name(source))
             for way, ids in leaks.items():
                 known.setdefault(way, []).extend(ids)
-        sentences += tell_leaks(known, start)
+        sentences += tell_leaks(known, init)
     return allow(sentences, allowed)
 
 
 def unlisted_in(folders: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
-    """Return the files that the models of each start began from and that do not list what they have seen."""
+    """Return the files that the models of each initialization began from and that do not list what they have seen."""
     found = {
-        start: sorted(
-            {name for path in paths for name in exposure_in(read_header(path / "model.safetensors")).unlisted}
-        )
-        for start, paths in folders.items()
+        init: sorted({name for path in paths for name in exposure_in(read_header(path / "model.safetensors")).unlisted})
+        for init, paths in folders.items()
     }
-    return {start: names for start, names in found.items() if names}
+    return {init: names for init, names in found.items() if names}
 
 
 def models_in(folder: Path) -> dict[str, list[Path]]:
-    """Return the folders of the evaluated models in a run folder, by start, or the folder of a single one.
+    """Return the folders of the evaluated models in a run folder, by initialization, or the folder of a single one.
 
     Scored masks of another tool are no model: what it has seen is not known.
     """

@@ -1,4 +1,4 @@
-"""Words and numbers as a reader sees them: names of metrics and starts, digits, units, a dash for the undefined."""
+"""Words and numbers as a reader sees them: names of metrics and inits, digits, units, a dash for the undefined."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -58,14 +58,14 @@ def spoken(metric: str) -> str:
     return SPOKEN.get(metric, metric_title(metric))
 
 
-def subject(start: str) -> str:
-    """Return a start as the subject of a sentence."""
-    return SUBJECTS.get(start, f"starting from {start}")
+def subject(init: str) -> str:
+    """Return an initialization as the subject of a sentence."""
+    return SUBJECTS.get(init, f"starting from {init}")
 
 
-def origin(start: str) -> str:
-    """Return a start as the origin of a result."""
-    return ORIGINS.get(start, f"from {start}")
+def origin(init: str) -> str:
+    """Return an initialization as the origin of a result."""
+    return ORIGINS.get(init, f"from {init}")
 
 
 def digits_of(metric: str) -> int:

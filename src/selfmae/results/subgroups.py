@@ -1,4 +1,4 @@
-"""Groups of test cases in which starts are compared apart: by the size of a structure, and by columns of a table."""
+"""Groups of test cases in which inits are compared apart: by the size of a structure, and by columns of a table."""
 
 import csv
 import re

@@ -1,4 +1,4 @@
-"""What came out of a sweep: the mean and interval of every combination and start, as JSON, CSV and a table."""
+"""What came out of a sweep: the mean and interval of every combination and initialization, as JSON, CSV and a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -22,7 +22,7 @@ COUNTS = ("num_cases", "num_seeds")
 def gather(
     combinations: Sequence[Settings], facts: Mapping[str, Any], out: Path, transductive: bool = False
 ) -> dict[str, Any]:
-    """Compare the starts of every combination in its folder; return the rows, pairs and leakage of all, and the table
+    """Compare the inits of every combination in its folder; return the rows, pairs and leakage of all, and the table
     that sets them beside the paper.
 
     `facts` are those of `run.json`, equal for all. A combination without a finished cell has no row. No times and no
@@ -38,7 +38,7 @@ def gather(
         verdict = compare([folder], transductive)
         runs.append(read_results(folder))
         found["metric"] = verdict["metric"]
-        found["rows"] += [_row(folder, settings, name, item) for name, item in verdict["starts"].items()]
+        found["rows"] += [_row(folder, settings, name, item) for name, item in verdict["inits"].items()]
         found["pairs"] += [{"settings": dict(settings)} | pair for pair in verdict["pairs"]]
         found["leakage"] += [f"{name_of(settings)}: {leak}" for leak in verdict["leakage"]]
     if not found["rows"]:
@@ -46,23 +46,23 @@ def gather(
     return found | {"paper": asdict(paper_table(*runs))}
 
 
-def _row(folder: Path, settings: Settings, start: str, item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one line: the settings, and what a start reached with them."""
-    tables = sorted((folder / start).glob("fold*/seed*/rows-test.csv"))
+def _row(folder: Path, settings: Settings, init: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one line: the settings, and what an initialization reached with them."""
+    tables = sorted((folder / init).glob("fold*/seed*/rows-test.csv"))
     ids = {row["id"] for path in tables for row in read_table(path)}
     counts = {"num_cases": len(ids), "num_seeds": len({path.parts[-2] for path in tables})}
-    return {"settings": dict(settings), "start": start, "mean": item["mean"], "ci95": item["ci95"]} | counts
+    return {"settings": dict(settings), "init": init, "mean": item["mean"], "ci95": item["ci95"]} | counts
 
 
 def save_sweep(content: Mapping[str, Any], out: Path) -> None:
-    """Write `sweep.json` and `sweep.csv`, one line for each combination and start."""
+    """Write `sweep.json` and `sweep.csv`, one line for each combination and initialization."""
     write_json(out / "sweep.json", content)
     rows = []
     for row in content["rows"]:
         low, high = row["ci95"] or ("", "")
         numbers = {"metric": content["metric"], "mean": row["mean"], "ci95_low": low, "ci95_high": high}
         stamp = {"leakage": STAMP} if content["leakage"] else {}
-        rows.append(row["settings"] | {"start": row["start"]} | numbers | {key: row[key] for key in COUNTS} | stamp)
+        rows.append(row["settings"] | {"init": row["init"]} | numbers | {key: row[key] for key in COUNTS} | stamp)
     write_table(out / "sweep.csv", rows)
 
 
@@ -70,11 +70,13 @@ def show_sweep(content: Mapping[str, Any], display: Display) -> None:
     """Print the table of the sweep, the difference of each pair, and what is missing."""
     keys, stamp = list(content["axes"]), say_leakage(content["leakage"], display)
     rows = [
-        [*map(row["settings"].get, keys), row["start"], number(row["mean"]), interval(row["ci95"])]
+        [*map(row["settings"].get, keys), row["init"], number(row["mean"]), interval(row["ci95"])]
         + [row[key] for key in COUNTS]
         for row in content["rows"]
     ]
-    display.table((*keys, f"{stamp}start", metric_title(content["metric"]), "95 % interval", "cases", "seeds"), rows)
+    display.table(
+        (*keys, f"{stamp}initialization", metric_title(content["metric"]), "95 % interval", "cases", "seeds"), rows
+    )
     for pair in content["pairs"]:
         display.say(
             f"{stamp}{name_of(pair['settings'])}: {pair['b']} against {pair['a']}: {pair['verdict']}; difference "

@@ -22,12 +22,12 @@ Curve = tuple[tuple[int, float], ...]  # steps and values
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: a start (or "pretrain"), a fold and a seed; what its folder lacks is empty.
+    """One training: an initialization (or "pretrain"), a fold and a seed; what its folder lacks is empty.
 
     Or the scored masks of another tool (`is_scored`), which have no training that is known.
     """
 
-    start: str
+    init: str
     fold: int
     seed: int
     folder: Path
@@ -41,7 +41,7 @@ class Cell:
     @property
     def is_scored(self) -> bool:
         """Return whether another tool made the masks."""
-        return self.where.get("start", {}).get("kind") == "score"
+        return self.where.get("init", {}).get("kind") == "score"
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -91,10 +91,10 @@ class Results:
         return str(self.run.get("source") or self.folder.resolve().name)
 
     @property
-    def starts(self) -> list[str]:
-        """Return the names of the starts that were trained, in the order of the command."""
-        given = [str(name) for name in self.run.get("starts", [])]
-        found = dict.fromkeys(cell.start for cell in self.cells)
+    def inits(self) -> list[str]:
+        """Return the names of the initializations that were trained, in the order of the command."""
+        given = [str(name) for name in self.run.get("inits", [])]
+        found = dict.fromkeys(cell.init for cell in self.cells)
         return [name for name in given if name in found] + [name for name in found if name not in given]
 
     @property
@@ -105,7 +105,7 @@ class Results:
     @property
     def scored(self) -> list[str]:
         """Return the names of the tools whose masks were scored."""
-        return list(dict.fromkeys(cell.start for cell in self.cells if cell.is_scored))
+        return list(dict.fromkeys(cell.init for cell in self.cells if cell.is_scored))
 
     @property
     def headline(self) -> str:
@@ -113,9 +113,9 @@ class Results:
         known = {name for cell in self.cells for name in cell.metrics}
         return str(self.verdict.get("metric") or next((name for name in HEADLINES if name in known), ""))
 
-    def cells_of(self, start: str) -> list[Cell]:
-        """Return the cells of one start."""
-        return [cell for cell in self.cells if cell.start == start]
+    def cells_of(self, init: str) -> list[Cell]:
+        """Return the cells of one initialization."""
+        return [cell for cell in self.cells if cell.init == init]
 
 
 def read_results(folder: Path, scored: Sequence[Path] = (), verdict: Path | None = None) -> Results:
@@ -137,8 +137,8 @@ def read_results(folder: Path, scored: Sequence[Path] = (), verdict: Path | None
         _read_json(verdict),
         recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         flat(read_content(recipe)) if recipe.is_file() else {},
-        tuple(cell for cell in cells if cell.start == PRETRAIN),
-        tuple(cell for cell in cells if cell.start != PRETRAIN),
+        tuple(cell for cell in cells if cell.init == PRETRAIN),
+        tuple(cell for cell in cells if cell.init != PRETRAIN),
         verdict.name,
     )
 
@@ -182,21 +182,21 @@ def label_names(results: Results) -> list[str]:
 
 
 def _place(path: Path) -> tuple[str, list[int]]:
-    """Order folders by start, then fold and seed as numbers."""
+    """Order folders by initialization, then fold and seed as numbers."""
     return path.parts[-3], [int(number) for part in path.parts[-2:] for number in re.findall(r"\d+", part)[:1]]
 
 
 def _read_single(folder: Path) -> Cell:
     """Read a folder of one stage, or of scored masks: only pre-training counts the images it saw."""
     where = _read_json(folder / "environment.json")
-    start = where.get("start", {})
-    tuned = "num_seen" not in where and ("start" in where or (folder / "summary-test.json").is_file())
-    kind = start.get("kind", "model")
-    name = Path(start["name"]).name if kind in ("score", "file", "timm") else kind
+    init = where.get("init", {})
+    tuned = "num_seen" not in where and ("init" in where or (folder / "summary-test.json").is_file())
+    kind = init.get("kind", "model")
+    name = Path(init["name"]).name if kind in ("score", "file", "timm") else kind
     return _read_cell(folder, str(name) if tuned else PRETRAIN)
 
 
-def _read_cell(folder: Path, start: str) -> Cell:
+def _read_cell(folder: Path, init: str) -> Cell:
     fold, seed = ([int(n) for part in folder.parts[-2:] for n in re.findall(r"^(?:fold|seed)(\d+)$", part)] + [0, 0])[
         :2
     ]
@@ -205,7 +205,7 @@ def _read_cell(folder: Path, start: str) -> Cell:
     looks = tuple(line for line in log if "score" in line)
     where, summary = _read_json(folder / "environment.json"), _read_json(folder / "summary-test.json")
     rows, cases = (_read_rows(folder / name) for name in ("rows-test.csv", "cases.csv"))
-    return Cell(start, fold, seed, folder, losses, looks, where, summary, rows, cases)
+    return Cell(init, fold, seed, folder, losses, looks, where, summary, rows, cases)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

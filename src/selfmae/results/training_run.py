@@ -17,7 +17,7 @@ from selfmae.results.run_folder import read_recipe
 class Evaluation:
     """One fine-tuned and evaluated model, or the scored masks of another tool."""
 
-    start: str
+    init: str
     fold: int
     seed: int
     folder: Path
@@ -41,33 +41,33 @@ def is_scored(folder: Path) -> bool:
 def find_evaluations(folder: Path) -> list[Evaluation]:
     """Return the finished cells of a run folder, or the one of a fine-tuning folder or of scored masks."""
     if (folder / "summary-test.json").exists():
-        start = read_json(folder / "environment.json")["start"]["name"]
+        init = read_json(folder / "environment.json")["init"]["name"]
         if is_scored(folder):
-            return [Evaluation(start, 0, 0, folder)]
+            return [Evaluation(init, 0, 0, folder)]
         fold = read_table(folder / "cases.csv")[0]["fold"]
-        return [Evaluation(start, int(fold), read_recipe(folder / "recipe.yaml").seed, folder)]
+        return [Evaluation(init, int(fold), read_recipe(folder / "recipe.yaml").seed, folder)]
     cells = []
     for path in sorted(folder.glob("*/fold*/seed*/summary-test.json")):
-        start, fold, seed = path.parts[-4:-1]
-        cells.append(Evaluation(start, int(fold.removeprefix("fold")), int(seed.removeprefix("seed")), path.parent))
+        init, fold, seed = path.parts[-4:-1]
+        cells.append(Evaluation(init, int(fold.removeprefix("fold")), int(seed.removeprefix("seed")), path.parent))
     return cells
 
 
 def name_apart(cells: Sequence[Evaluation]) -> list[Evaluation]:
     """Return the cells, trained ones first, with names that tell apart what is not the same.
 
-    Starts of one name but different networks have the network behind it. Masks of another tool have no seed: they are
-    paired with the first one of the models.
+    Initializations of one name but different networks have the network behind it. Masks of another tool have no seed:
+    they are paired with the first one of the models.
     """
     first = min((cell.seed for cell in cells if cell.is_trained), default=0)
     kinds = {cell: cell.network if cell.is_trained else "masks" for cell in cells}
     shared: dict[str, set[str]] = {}
     for cell, kind in kinds.items():
-        shared.setdefault(cell.start, set()).add(kind)
+        shared.setdefault(cell.init, set()).add(kind)
     named = [
         replace(
             cell,
-            start=f"{cell.start} ({kinds[cell]})" if len(shared[cell.start]) > 1 else cell.start,
+            init=f"{cell.init} ({kinds[cell]})" if len(shared[cell.init]) > 1 else cell.init,
             seed=cell.seed if cell.is_trained else first,
         )
         for cell in cells
@@ -111,11 +111,11 @@ def check_same_images(cells: Sequence[Evaluation]) -> None:
 
 
 def join_cells(cells: Sequence[Evaluation]) -> Runs:
-    """Join the folds of each seed of a start: every test case appears once, or once in each repeat."""
+    """Join the folds of each seed of an initialization: every test case appears once, or once in each repeat."""
     runs = join_rows({(cell.seed, cell.fold): read_table(cell.folder / "rows-test.csv") for cell in cells})
     if runs is None:
         raise UserError(
-            f"The seeds of {cells[0].start} were not evaluated on the same test cases: let every fold and seed finish."
+            f"The seeds of {cells[0].init} were not evaluated on the same test cases: let every fold and seed finish."
         )
     return runs
 
@@ -128,17 +128,20 @@ def make_scorer(target: TargetOptions, label: str = "") -> Scorer:
 
 
 def expected_cells(folder: Path) -> set[tuple[str, int, int]]:
-    """Return start, fold and seed of all cells that the last `run` in a folder asked for; none without `run.json`."""
+    """Return initialization, fold and seed of all cells that the last `run` in a folder asked for.
+
+    None without `run.json`.
+    """
     path = folder / "run.json"
     if not path.exists():
         return set()
     run = read_json(path)
     folds = range(run["num_folds"] * run.get("num_repeats", 1))
-    return set(product(run["starts"], folds, range(run["num_seeds"])))
+    return set(product(run["inits"], folds, range(run["num_seeds"])))
 
 
 def missing_cells(folders: Sequence[Path], cells: Sequence[Evaluation]) -> list[dict[str, str | int]]:
-    """Return start, fold and seed of the cells that the runs of these folders asked for and that did not finish."""
+    """Return init, fold and seed of the cells that the runs of these folders asked for and that did not finish."""
     places = {cell.folder for cell in cells}
     lacking = {
         cell
@@ -146,34 +149,35 @@ def missing_cells(folders: Sequence[Path], cells: Sequence[Evaluation]) -> list[
         for cell in expected_cells(folder)
         if folder / cell[0] / f"fold{cell[1]}" / f"seed{cell[2]}" not in places
     }
-    return [{"start": start, "fold": fold, "seed": seed} for start, fold, seed in sorted(lacking)]
+    return [{"init": init, "fold": fold, "seed": seed} for init, fold, seed in sorted(lacking)]
 
 
 def keep_complete(cells: Sequence[Evaluation], folders: Sequence[Path]) -> list[Evaluation]:
-    """Return the cells of the seeds of which a start finished every fold.
+    """Return the cells of the seeds of which an initialization finished every fold.
 
-    Where a start has no such seed, the folds that some start lacks are left out for all. Scored masks of other tools
-    are kept as they are. Raises `UserError` where a start is left with nothing.
+    Where an initialization has no such seed, the folds that some initialization lacks are left out for all. Scored
+    masks of other tools are kept as they are. Raises `UserError` where an initialization is left with nothing.
     """
     trained = [cell for cell in cells if cell.is_trained]
     folds = {fold for folder in folders for _, fold, _ in expected_cells(folder)} | {cell.fold for cell in trained}
     whole = _of_whole_seeds(trained, folds)
-    starts = {cell.start for cell in trained}
-    if {cell.start for cell in whole} != starts:
-        folds = set.intersection(*({cell.fold for cell in trained if cell.start == start} for start in starts))
+    inits = {cell.init for cell in trained}
+    if {cell.init for cell in whole} != inits:
+        folds = set.intersection(*({cell.fold for cell in trained if cell.init == init} for init in inits))
         whole = _of_whole_seeds(trained, folds)
-    lost = sorted(starts - {cell.start for cell in whole})
+    lost = sorted(inits - {cell.init for cell in whole})
     if lost:
         raise UserError(
-            f"The start {lost[0]} has no seed that finished the folds which the others finished: give the command of "
+            f"The initialization {lost[0]} has no seed that finished the folds which the others finished: give "
+            "the command of "
             "the run again, so that the missing cells are trained."
         )
     return [cell for cell in cells if not cell.is_trained or cell in whole]
 
 
 def _of_whole_seeds(cells: Sequence[Evaluation], folds: set[int]) -> list[Evaluation]:
-    """Return the cells of these folds, of each start's seeds that have them all."""
+    """Return the cells of these folds, of each initialization's seeds that have them all."""
     done: dict[tuple[str, int], set[int]] = {}
     for cell in cells:
-        done.setdefault((cell.start, cell.seed), set()).add(cell.fold)
-    return [cell for cell in cells if cell.fold in folds and folds <= done[cell.start, cell.seed]]
+        done.setdefault((cell.init, cell.seed), set()).add(cell.fold)
+    return [cell for cell in cells if cell.fold in folds and folds <= done[cell.init, cell.seed]]

@@ -1,4 +1,4 @@
-"""Comparison of finished runs: paired differences between starts on the same test cases, and the verdict."""
+"""Comparison of finished runs: paired differences between initializations on the same test cases, and the verdict."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -47,10 +47,10 @@ def compare(
 ) -> dict[str, Any]:
     """Return the verdict over the cells of these folders; a single run folder gets it as `verdict.json`.
 
-    Starts are paired in the order in which `run.json` lists them, otherwise in that of the folders. Raises `UserError`
-    where the starts' test cases differ, or a model knows cases it is evaluated on, unless `transductive` allows it.
-    `subgroups` are columns of the source's table, or of another `table`, by whose values the test cases are grouped; a
-    run folder keeps them, so that a later verdict has them too.
+    Initializations are paired in the order in which `run.json` lists them, otherwise in that of the folders. Raises
+    `UserError` where the initializations' test cases differ, or a model knows cases it is evaluated on, unless
+    `transductive` allows it. `subgroups` are columns of the source's table, or of another `table`, by whose values the
+    test cases are grouped; a run folder keeps them, so that a later verdict has them too.
     """
     if table is not None and not subgroups:
         raise UserError(f"--table {table} is for --subgroups, which was not given: name columns of it, as in sex,view.")
@@ -63,24 +63,24 @@ def compare(
     cells = name_apart([cell for cells in found for cell in cells])
     check_once(cells)
     check_same_images(cells)
-    starts = _ordered_starts(cells, folders)
-    known = {start: [cell.folder for cell in cells if cell.start == start and cell.is_trained] for start in starts}
+    inits = _ordered_inits(cells, folders)
+    known = {init: [cell.folder for cell in cells if cell.init == init and cell.is_trained] for init in inits}
     leakage = check_models(known, transductive)
     target = target_of(cells)
     missing, cells = missing_cells(folders, cells), keep_complete(cells, folders)
-    runs = {start: join_cells([cell for cell in cells if cell.start == start]) for start in starts}
+    runs = {init: join_cells([cell for cell in cells if cell.init == init]) for init in inits}
     verdict = _verdict(runs, target) | {"leakage": leakage, "missing": missing}
     if unlisted := unlisted_in(known):
         verdict["unlisted"] = unlisted
-    if scored := [start for start in starts if not known[start]]:
+    if scored := [init for init in inits if not known[init]]:
         verdict["scored"] = scored
     is_run = len(folders) == 1 and (folders[0] / "run.json").exists()
     if not subgroups:
         subgroups, table = kept_columns(folders[0])
     elif table is None:
         table = table_of(Path(read_recipe(cells[0].folder / "recipe.yaml").data.source))
-    groups = size_groups(runs[starts[0]], target)
-    groups += column_groups(runs[starts[0]], subgroups, table) if table else []
+    groups = size_groups(runs[inits[0]], target)
+    groups += column_groups(runs[inits[0]], subgroups, table) if table else []
     verdict["subgroups"] = [row for group in groups for row in _group_rows(runs, target, group)]
     if is_run and table:
         keep_columns(folders[0], [row["id"] for row in read_table(cells[0].folder / "cases.csv")], subgroups, table)
@@ -90,33 +90,34 @@ def compare(
 
 
 def check_once(cells: Sequence[Evaluation]) -> None:
-    """Raise if two models are the same start, fold and seed: they would count as repeats of one."""
-    counts = Counter((cell.start, cell.fold, cell.seed) for cell in cells)
-    (start, fold, seed), count = counts.most_common(1)[0]
+    """Raise if two models are the same initialization, fold and seed: they would count as repeats of one."""
+    counts = Counter((cell.init, cell.fold, cell.seed) for cell in cells)
+    (init, fold, seed), count = counts.most_common(1)[0]
     if count > 1:
         raise UserError(
-            f"{count} of the folders hold the start {start} with fold {fold} and seed {seed}, but each model may be "
+            f"{count} of the folders hold the initialization {init} with fold {fold} and seed {seed}, but each "
+            "model may be "
             "there once: leave out one of these folders."
         )
 
 
-def _ordered_starts(cells: Sequence[Evaluation], folders: Sequence[Path]) -> list[str]:
-    """Return the starts as the first `run.json` lists them, then the others as they were found."""
+def _ordered_inits(cells: Sequence[Evaluation], folders: Sequence[Path]) -> list[str]:
+    """Return the initializations as the first `run.json` lists them, then the others as they were found."""
     paths = [folder / "run.json" for folder in folders if (folder / "run.json").exists()]
-    wanted: list[str] = read_json(paths[0])["starts"] if paths else []
+    wanted: list[str] = read_json(paths[0])["inits"] if paths else []
     places = {name: place for place, name in enumerate(wanted)}
-    found = dict.fromkeys(cell.start for cell in cells)
+    found = dict.fromkeys(cell.init for cell in cells)
     return sorted(found, key=lambda name: places.get(name, places.get(name.rpartition(" (")[0], len(wanted))))
 
 
 def _verdict(runs: Mapping[str, Runs], target: TargetOptions) -> dict[str, Any]:
     scorer, names = make_scorer(target), list(combinations(runs, 2))
-    alone = {start: _compare((start, run), (start, run), scorer) for start, run in runs.items()}
+    alone = {init: _compare((init, run), (init, run), scorer) for init, run in runs.items()}
     pairs = {(a, b): _compare((a, runs[a]), (b, runs[b]), scorer) for a, b in names}
     corrected = holm([pair.p for pair in pairs.values()])
     return {
         "metric": HEADLINES[target.kind],
-        "starts": {start: {"mean": result.mean_a, "ci95": result.ci95_a} for start, result in alone.items()},
+        "inits": {init: {"mean": result.mean_a, "ci95": result.ci95_a} for init, result in alone.items()},
         "pairs": [
             _pair_row(a, b, result, p_holm, len(names))
             for ((a, b), result), p_holm in zip(pairs.items(), corrected, strict=True)
@@ -156,7 +157,10 @@ def _to_tell(result: Comparison, num_pairs: int) -> dict[str, int | None] | None
 
 
 def _label_rows(runs: Mapping[str, Runs], target: TargetOptions, label: str) -> list[dict[str, Any]]:
-    """Return the effect of each pair of starts on one label, "" is the headline; not corrected for their number."""
+    """Return the effect of each pair of initializations on one label, "" is the headline.
+
+    Not corrected for their number.
+    """
     rows = []
     for a, b in combinations(runs, 2):
         result = _compare((a, runs[a]), (b, runs[b]), make_scorer(target, label), LABEL_RESAMPLES)
@@ -167,8 +171,8 @@ def _label_rows(runs: Mapping[str, Runs], target: TargetOptions, label: str) -> 
 
 
 def _group_rows(runs: Mapping[str, Runs], target: TargetOptions, group: Subgroup) -> list[dict[str, Any]]:
-    """Return the effect of each pair of starts in a subgroup; not corrected for looking at several."""
-    parts = {start: run.part(group.ids) for start, run in runs.items()}
+    """Return the effect of each pair of initializations in a subgroup; not corrected for looking at several."""
+    parts = {init: run.part(group.ids) for init, run in runs.items()}
     rows = _label_rows(parts, target, group.label)
     return [{**row, "subgroup": group.name, "num_cases": len(group.ids)} for row in rows]
 
@@ -176,7 +180,7 @@ def _group_rows(runs: Mapping[str, Runs], target: TargetOptions, group: Subgroup
 def _compare(
     a: tuple[str, Runs], b: tuple[str, Runs], scorer: Scorer, num_resamples: int = VERDICT_RESAMPLES
 ) -> Comparison:
-    """Compare two starts, each with its name, by the seeds that both have."""
+    """Compare two initializations, each with its name, by the seeds that both have."""
     (name_a, runs_a), (name_b, runs_b) = a, b
     if runs_a.ids != runs_b.ids:
         raise UserError(
@@ -188,10 +192,10 @@ def _compare(
 
 
 def show_verdict(verdict: dict[str, Any], display: Display) -> None:
-    """Print the mean of each start and the difference of each pair, with 95 % intervals."""
+    """Print the mean of each initialization and the difference of each pair, with 95 % intervals."""
     metric, stamp = metric_title(verdict["metric"]), say_leakage(verdict["leakage"], display)
-    rows = [(name, number(item["mean"]), interval(item["ci95"])) for name, item in verdict["starts"].items()]
-    display.table((f"{stamp}start", metric, "95 % interval"), rows)
+    rows = [(name, number(item["mean"]), interval(item["ci95"])) for name, item in verdict["inits"].items()]
+    display.table((f"{stamp}initialization", metric, "95 % interval"), rows)
     scored = verdict.get("scored", [])
     for sentence in missing_sentences(verdict):
         display.say(sentence)
@@ -202,8 +206,8 @@ def show_verdict(verdict: dict[str, Any], display: Display) -> None:
             f"{pair['num_cases']} test cases of {pair['num_patients']} patients, {plural(pair['num_seeds'], 'seed')})."
         )
         open_points = (*power_sentences(pair), *noise_sentences(pair, scored))
-        for sentence in (*open_points, *compute_sentences(pair, verdict["starts"])):
+        for sentence in (*open_points, *compute_sentences(pair, verdict["inits"])):
             display.say(sentence)
-    unknown = unknown_sentences(scored, alone=len(scored) == len(verdict["starts"]))
+    unknown = unknown_sentences(scored, alone=len(scored) == len(verdict["inits"]))
     for sentence in (*unknown, *unlisted_sentences(verdict), INTERVALS):
         display.say(sentence)

@@ -34,7 +34,7 @@ class Job:
     folder: Path
     cases: Sequence[Case]
     metadata: Mapping[str, Any]
-    start: Weights | None = None  # encoder weights (`models.transfer`) to start from; None keeps random ones
+    init: Weights | None = None  # encoder weights (`models.transfer`) to start from; None keeps random ones
     validate: Validate | None = None  # can be sent to other processes
 
 
@@ -90,7 +90,7 @@ def work_apart(
 
     The model does not come back as a value: it is in the folder, and its memory goes with the process.
     """
-    spawned = parent_process() is not None  # torchrun starts processes that have more to do, and raise themselves
+    spawned = parent_process() is not None  # processes of torchrun have more to do, and raise themselves
     try:
         work(fabric, task, job, display)
     except UserError as error:
@@ -119,8 +119,8 @@ def _leave(code: int) -> NoReturn:
 def work(fabric: Fabric, task: Trainable, job: Job, display: Stages) -> nn.Module:
     """Optimise on this process's device."""
     optimisation = Optimisation(fabric, task, job.options, job.folder)
-    if job.start is not None:
-        load_encoder(optimisation.model, job.start)
+    if job.init is not None:
+        load_encoder(optimisation.model, job.init)
     if not fabric.is_global_zero:
         return optimisation.run(job.cases, job.metadata, job.validate)
     with display.stage(job.name, job.options.steps) as stage:

@@ -72,7 +72,7 @@ class WeightAdaptation:
             weight = resize_kernel(weight, new[:num_axes])
             steps.append(f"patch {_by(old)} to {_by(new[:num_axes])} by resampling")
         if num_axes < len(new):
-            how = self.recipe.start.inflate
+            how = self.recipe.init.inflate
             weight = inflate(weight, new[2], how)
             steps.append(f"inflated over a depth of {new[2]} ({how})")
         self.given[EMBED] = weight
@@ -119,7 +119,7 @@ class WeightAdaptation:
             self.adapted[POSITIONS] = f"{_by(grid)} to {_by(target)} patches by interpolation"
 
     def _deepen(self, positions: Tensor, grid: Sequence[int], target: Sequence[int]) -> None:
-        if self.recipe.start.positions == "fresh":
+        if self.recipe.init.positions == "fresh":
             self._leave_fresh(f"sine-cosine values of {_by(target)} patches, as those of the file are 2-D")
             return
         self.given[POSITIONS] = factorise(positions, grid, target)
@@ -150,8 +150,8 @@ class WeightAdaptation:
             self.adapted |= dict.fromkeys(biases, "zero, as the file's attention has none")
 
     def check_whole(self) -> None:
-        """Raise unless every tensor of the encoder is there and fits, or move it to `fresh` if `start.partial`."""
-        shapes, partial = self.shapes, self.recipe.start.partial
+        """Raise unless every tensor of the encoder is there and fits, or move it to `fresh` if `init.partial`."""
+        shapes, partial = self.shapes, self.recipe.init.partial
         extra = [name for name in self.given if name not in shapes and name != CLASS]
         missing = [name for name in shapes if name not in self.given and name not in self.excused]
         misfits = [name for name in self.given if name in shapes and tuple(self.given[name].shape) != shapes[name]]
@@ -223,7 +223,7 @@ def _by(sizes: Sequence[int]) -> str:
 def transfer(weights: Mapping[str, Tensor], metadata: Mapping[str, Any], recipe: Recipe, source: str) -> Transfer:
     """Return the encoder tensors for the recipe's model from a file's tensors; `metadata` is {} for a foreign file.
 
-    Raises `UserError` where the layout is unknown, or the encoder cannot be filled whole (unless `start.partial`).
+    Raises `UserError` where the layout is unknown, or the encoder cannot be filled whole (unless `init.partial`).
     """
     weights = strip_wrapper(weights)
     layout, names = translate(weights, source)

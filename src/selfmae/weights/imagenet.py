@@ -27,7 +27,7 @@ def imagenet_name(options: ModelOptions) -> str:
     if name is None:
         sizes = ", ".join(f"{width}/{depth}/{heads}" for width, depth, heads in NAMES)
         raise UserError(
-            f"--start imagenet has weights for model.width/depth/heads {sizes}, but the recipe has "
+            f"--init imagenet has weights for model.width/depth/heads {sizes}, but the recipe has "
             f"{options.width}/{options.depth}/{options.heads}: set one of these."
         )
     return name
@@ -69,5 +69,5 @@ def _fetch(name: str, repository: str) -> Path:
     except Exception as error:  # of the hub or of the HTTP library, whichever its version uses
         raise UserError(
             f"The weights {name} could not be downloaded ({' '.join(str(error).split()) or type(error).__name__}): "
-            "connect to the network once, or give a file of such weights (--start FILE, --starts imagenet=FILE)."
+            "connect to the network once, or give a file of such weights (--init FILE, --init imagenet=FILE)."
         ) from error

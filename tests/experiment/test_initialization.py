@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from selfmae.display import Display
 from selfmae.experiment import initialization as start_module
-from selfmae.experiment.initialization import Start, find_start, say_start
+from selfmae.experiment.initialization import Initialization, find_init, say_init
 from selfmae.recipe import load_recipe
 from selfmae.results.exposure import ExposureLog
 from selfmae.weights.file import read_metadata
@@ -30,7 +30,7 @@ def vit(tmp_path: Path) -> Path:
 
 
 def report_of(folder: Path) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((folder / "environment.json").read_text())["start"]
+    report: dict[str, Any] = json.loads((folder / "environment.json").read_text())["init"]
     return report
 
 
@@ -38,10 +38,10 @@ def test_pretraining_continues_from_weights_of_images(
     tmp_path: Path, vit: Path, picture_recipe: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
     still = ("--set", "pretrain.lr=1e-12", "--set", "pretrain.weight_decay=0")
-    assert call("pretrain", picture_recipe, "--out", tmp_path / "out", "--start", vit, *still) == 0
+    assert call("pretrain", picture_recipe, "--out", tmp_path / "out", "--init", vit, *still) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert (
-        f"Start {vit} (timm ViT): 28 tensors of the encoder loaded as they are, 2 adapted, 0 fresh "
+        f"Initialization {vit} (timm ViT): 28 tensors of the encoder loaded as they are, 2 adapted, 0 fresh "
         "(patch_embed.proj.weight: 3 to 1 channels by their sum, patch 16x16 to 8x8 by resampling; pos_embed: 2x2 to "
         "4x4 patches by interpolation); 20 new beside the encoder, 2 of the file not used."
     ) in said
@@ -52,14 +52,14 @@ def test_pretraining_continues_from_weights_of_images(
         if name.startswith("blocks"):
             torch.testing.assert_close(ours[f"encoder.{name}"], tensor, atol=1e-6, rtol=0)
     metadata = read_metadata(tmp_path / "out" / "model.safetensors")
-    assert (metadata["start"], metadata["unlisted"]) == (str(vit), ["vit.safetensors"])
+    assert (metadata["init"], metadata["unlisted"]) == (str(vit), ["vit.safetensors"])
 
 
 def test_what_a_file_of_another_tool_has_seen_stays_unknown_for_all_that_begins_from_it(
     tmp_path: Path, vit: Path, picture_recipe: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("pretrain", picture_recipe, "--out", tmp_path / "pre", "--start", vit) == 0
-    assert call("finetune", picture_recipe, "--out", tmp_path / "fit", "--start", f"mae:{tmp_path / 'pre'}") == 0
+    assert call("pretrain", picture_recipe, "--out", tmp_path / "pre", "--init", vit) == 0
+    assert call("finetune", picture_recipe, "--out", tmp_path / "fit", "--init", f"mae:{tmp_path / 'pre'}") == 0
     assert call("compare", tmp_path / "fit") == 0
     sentence = (
         "vit.safetensors does not list the images seen in training: if a test patient is among them, the score of "
@@ -73,14 +73,14 @@ def test_what_a_file_of_another_tool_has_seen_stays_unknown_for_all_that_begins_
 def test_the_start_of_a_pretraining_belongs_to_its_recipe(
     tmp_path: Path, vit: Path, picture_recipe: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
-    assert call("pretrain", picture_recipe, "--out", tmp_path / "out", "--start", vit) == 0
-    assert call("pretrain", picture_recipe, "--out", tmp_path / "out", "--start", vit) == 0
+    assert call("pretrain", picture_recipe, "--out", tmp_path / "out", "--init", vit) == 0
+    assert call("pretrain", picture_recipe, "--out", tmp_path / "out", "--init", vit) == 0
     assert call("pretrain", picture_recipe, "--out", tmp_path / "out") == 2
-    assert f"another recipe, which differs in start.pretrain (scratch, was {vit})" in error_line()
+    assert f"another recipe, which differs in init.pretrain (scratch, was {vit})" in error_line()
 
 
 def test_volumes_start_from_weights_of_images(tmp_path: Path, vit: Path, volume_recipe: Path, call: Call) -> None:
-    words = ("--start", vit, "--set", "start.inflate=centre", "--set", "start.positions=factorised")
+    words = ("--init", vit, "--set", "init.inflate=centre", "--set", "init.positions=factorised")
     assert call("finetune", volume_recipe, "--out", tmp_path / "out", *words) == 0
     report = report_of(tmp_path / "out")
     assert report["adapted"]["patch_embed.proj.weight"].endswith("inflated over a depth of 8 (centre)")
@@ -91,7 +91,7 @@ def test_volumes_start_from_weights_of_images(tmp_path: Path, vit: Path, volume_
 def test_less_than_the_encoder_needs_partial(
     tmp_path: Path, vit: Path, picture_recipe: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
-    words = ("finetune", picture_recipe, "--out", tmp_path / "out", "--start", vit, "--set", "model.depth=3")
+    words = ("finetune", picture_recipe, "--out", tmp_path / "out", "--init", vit, "--set", "model.depth=3")
     assert call(*words) == 2
     assert error_line().endswith("change model.depth, or give --partial to start with what there is.")
     assert not (tmp_path / "out").exists()
@@ -103,8 +103,8 @@ def test_less_than_the_encoder_needs_partial(
 def test_an_unknown_start_is_one_sentence(
     tmp_path: Path, picture_recipe: Path, call: Call, error_line: Callable[[], str], command: str
 ) -> None:
-    assert call(command, picture_recipe, "--out", tmp_path / "out", "--start", "imagnet") == 2
-    flag = "start.pretrain" if command == "pretrain" else "--start"
+    assert call(command, picture_recipe, "--out", tmp_path / "out", "--init", "imagnet") == 2
+    flag = "init.pretrain" if command == "pretrain" else "--init"
     assert error_line() == (
         f"Error: {flag} 'imagnet' must be scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an "
         "existing file of weights."
@@ -121,7 +121,7 @@ def test_pretraining_refuses_weights_that_saw_a_test_image(
     row = next(row for row in (folder / "cases.csv").read_text().splitlines() if ",test," in row)
     weights, metadata = read_weights(folder / "model.safetensors")
     save_weights(tmp_path / "leaky.safetensors", weights, metadata | {"seen": [row.split(",")[-1]]})
-    words = ("--start", tmp_path / "leaky.safetensors")
+    words = ("--init", tmp_path / "leaky.safetensors")
     assert call("pretrain", picture_recipe, "--out", tmp_path / "out", *words) == 2
     assert "were trained on 1 image of this split's val or test part" in error_line()
 
@@ -129,9 +129,9 @@ def test_pretraining_refuses_weights_that_saw_a_test_image(
 def test_a_run_finds_a_wrong_start_of_pretraining_before_it_trains(
     tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, error_line: Callable[[], str]
 ) -> None:
-    words = (*small_pictures, "--set", "start.pretrain=none.pth")
+    words = (*small_pictures, "--set", "init.pretrain=none.pth")
     assert call("run", radiographs, "--out", tmp_path / "out", *words) == 2
-    assert "start.pretrain 'none.pth' must be scratch, imagenet" in error_line()
+    assert "init.pretrain 'none.pth' must be scratch, imagenet" in error_line()
     assert not (tmp_path / "out").exists()
 
 
@@ -148,10 +148,10 @@ def test_timms_weights_bring_their_licence(
 
     monkeypatch.setattr(start_module, "timm_weights", download)
     sets = ("model.width=192", "model.depth=12", "model.heads=3")
-    start = find_start(text, load_recipe(str(picture_recipe), sets))
+    init = find_init(text, load_recipe(str(picture_recipe), sets))
     assert asked[0].startswith(name)
-    assert (start.kind, start.seen) == (text.partition(":")[0], ExposureLog())
-    assert start.licence == f"some-licence ({asked[0]})"
+    assert (init.kind, init.seen) == (text.partition(":")[0], ExposureLog())
+    assert init.licence == f"some-licence ({asked[0]})"
 
 
 def test_facebooks_licence_goes_with_its_weights(
@@ -160,13 +160,13 @@ def test_facebooks_licence_goes_with_its_weights(
     more = {"mask_token": torch.ones(1, 1, 8), "decoder_blocks.0.norm1.weight": torch.ones(8)}
     save_file(load_file(vit) | more, tmp_path / "mae.safetensors")
     known = "not stated in the file; facebook's CC BY-NC 4.0"
-    assert find_start(str(tmp_path / "mae.safetensors"), load_recipe(str(picture_recipe))).licence == known
-    assert find_start(str(vit), load_recipe(str(picture_recipe))).licence == "not stated"
+    assert find_init(str(tmp_path / "mae.safetensors"), load_recipe(str(picture_recipe))).licence == known
+    assert find_init(str(vit), load_recipe(str(picture_recipe))).licence == "not stated"
     assert call("weights", tmp_path / "mae.safetensors") == 0
     assert known in capsys.readouterr().out
 
 
 def test_random_weights_are_nothing_to_tell(capsys: pytest.CaptureFixture[str]) -> None:
-    assert Start("scratch", "scratch").weights is None
-    say_start({"kind": "scratch", "name": "scratch"}, Display())
+    assert Initialization("scratch", "scratch").weights is None
+    say_init({"kind": "scratch", "name": "scratch"}, Display())
     assert capsys.readouterr().err == ""
