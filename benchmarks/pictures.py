@@ -88,7 +88,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         cases = write_pictures(Path(folder))
-        sets = ("data.source=x", f"data.cache={folder}/cache", "data.channels=[gray]", "target.kind=findings")
+        sets = ("data.source=x", f"data.cache={folder}/cache", "data.channels=[gray]", "target.kind=multilabel")
         task = Reconstruct(load_recipe("chestxray14:fixed", [*sets, "target.names=[finding]"]))
         task.store.prepare(cases, masks=False)
         places = count()

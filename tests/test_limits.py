@@ -144,16 +144,16 @@ def test_options_that_exclude_each_other_are_a_sentence() -> None:
 
 
 def test_only_masks_have_regions() -> None:
-    text = error_of("target.kind=findings", "target.values=[]", "target.regions={a: [1]}")
+    text = error_of("target.kind=multilabel", "target.values=[]", "target.regions={a: [1]}")
     assert "target.regions is for masks, but target.kind is findings" in text
 
 
 def test_only_masks_report_some_of_their_names() -> None:
-    text = error_of("target.kind=findings", "target.values=[]", "target.report=[liver]")
+    text = error_of("target.kind=multilabel", "target.values=[]", "target.report=[liver]")
     assert "target.report is for masks, but target.kind is findings" in text
 
 
-PICTURES = ("data.crop=[32, 32]", "model.patch=[8, 8]", "target.kind=findings", "target.values=[]")
+PICTURES = ("data.crop=[32, 32]", "model.patch=[8, 8]", "target.kind=multilabel", "target.values=[]")
 
 
 def test_rand_augment_is_for_pictures_between_0_and_1_in_fine_tuning() -> None:

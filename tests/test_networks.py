@@ -17,7 +17,7 @@ MASKS = {
     "pretrain": OPTIM,
     "fit": OPTIM,
 }
-CLASSES = MASKS | {"target": {"kind": "classes", "names": ["well", "ill"]}}
+CLASSES = MASKS | {"target": {"kind": "multiclass", "names": ["well", "ill"]}}
 
 
 def recipe_with(*settings: str, below: dict[str, object] = MASKS) -> Recipe:

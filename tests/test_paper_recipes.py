@@ -31,7 +31,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     },
     "chestxray14": {
         "data": {"source": "NIH", "channels": ["x"]},
-        "target": {"kind": "findings", "names": list(FINDINGS)},
+        "target": {"kind": "multilabel", "names": list(FINDINGS)},
     },
 }
 

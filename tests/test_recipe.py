@@ -81,7 +81,7 @@ def test_a_missing_key_is_named() -> None:
         ("fit.steps=2.5", "key 'fit.steps' has the value 2.5"),
         ("data.crop=[a, 2, 3]", "key 'data.crop.0' has the value 'a'"),
         ("data=5", "key 'data' has the value 5"),
-        ("target.kind=masks", "input should be 'mask', 'findings' or 'classes'"),
+        ("target.kind=masks", "input should be 'mask', 'multilabel' or 'multiclass'"),
         ("data.pretrain_on=[test]", "input should be 'train' or 'unlabelled'"),
     ],
 )

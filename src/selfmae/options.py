@@ -46,7 +46,7 @@ class DataOptions(Section):
 class TargetOptions(Section):
     """What is learned: the labels of the source, or overlapping regions made of them."""
 
-    kind: Literal["mask", "findings", "classes"]
+    kind: Literal["mask", "multilabel", "multiclass"]
     names: tuple[str, ...]  # without the background
     values: tuple[int, ...] = ()  # masks: the number of each name in the files
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # name: mask values; {} learns the labels

@@ -27,7 +27,7 @@ from selfmae.tasks import make_task
 from selfmae.tasks.base import HEADLINES, Task, Trainable
 
 AUGMENT = AugmentOptions(flip_axes=(0,), min_scale=0.7, foreground=0.5, rotate_degrees=5, zoom=0.1, intensity=0.1)
-KINDS = ("mask", "regions", "findings", "classes")
+KINDS = ("mask", "regions", "multilabel", "multiclass")
 
 
 def make_recipe(kind: str, found: Cases) -> Recipe:
@@ -37,8 +37,8 @@ def make_recipe(kind: str, found: Cases) -> Recipe:
     target = {
         "mask": TargetOptions("mask", found.labels.names, found.labels.values),
         "regions": TargetOptions("mask", found.labels.names, found.labels.values, {"all": (1, 2, 3), "two": (2,)}),
-        "findings": TargetOptions("findings", found.labels.names),
-        "classes": TargetOptions("classes", found.labels.names),
+        "multilabel": TargetOptions("multilabel", found.labels.names),
+        "multiclass": TargetOptions("multiclass", found.labels.names),
     }[kind]
     return Recipe(
         DataOptions(str(found.source), channels=found.channels, crop=crop, intensity="zscore"),
@@ -58,7 +58,7 @@ def make(folder: Path, kind: str) -> tuple[Recipe, list[Case]]:
         write_radiographs(folder / "set", 4, 0, (32, 32))
     found = read_source(str(folder / "set"))
     cases = [case for case in found.cases if case.target is not None]
-    if kind == "classes":
+    if kind == "multiclass":
         places = np.eye(len(found.labels.names))
         cases = [replace(case, target=tuple(places[index % len(places)])) for index, case in enumerate(cases)]
     return make_recipe(kind, found), cases
@@ -77,7 +77,7 @@ def trainable(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Trainable
     if not request.param.startswith("reconstruct"):
         recipe, cases = make(tmp_path, request.param)
         return make_task(recipe), cases
-    recipe, cases = make(tmp_path, "mask" if request.param == "reconstruct" else "findings")
+    recipe, cases = make(tmp_path, "mask" if request.param == "reconstruct" else "multilabel")
     return Reconstruct(recipe), cases
 
 

@@ -17,7 +17,7 @@ from selfmae.options import DataOptions, ModelOptions, OptimOptions, ProbeOption
 
 BASE = Recipe(
     DataOptions("here", crop=(32, 32)),
-    TargetOptions("findings", ("a",)),
+    TargetOptions("multilabel", ("a",)),
     ModelOptions((8, 8)),
     pretrain=OptimOptions(80, 4, 1e-3, warmup_steps=8),
     fit=OptimOptions(40, 4, 1e-3, warmup_steps=4, validate_every=10),

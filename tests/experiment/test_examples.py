@@ -62,8 +62,8 @@ def test_few_cases_are_not_shown_twice(count: int, names: list[str]) -> None:
 
 def test_the_score_of_findings_is_the_error_and_of_classes_the_probability() -> None:
     row = {"truth_a": 0.0, "truth_b": 1.0, "probability_a": 0.3, "probability_b": 0.6}
-    assert score_of(row, "findings") == pytest.approx(-(0.09 + 0.16) / 2)
-    assert score_of(row, "classes") == pytest.approx(0.6)
+    assert score_of(row, "multilabel") == pytest.approx(-(0.09 + 0.16) / 2)
+    assert score_of(row, "multiclass") == pytest.approx(0.6)
 
 
 def test_planes_cut_the_largest_sections_and_stand_upright(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_picture_with_a_mask_is_one_plane(tmp_path: Path) -> None:
 @pytest.mark.parametrize("run", ["volume_run", "picture_run"])
 def test_a_run_keeps_the_extreme_cases_of_its_rows(run: str, request: pytest.FixtureRequest) -> None:
     cell = request.getfixturevalue(run) / "mae" / "fold0" / "seed0"
-    kind = "mask" if run == "volume_run" else "findings"
+    kind = "mask" if run == "volume_run" else "multilabel"
     with (cell / "rows-test.csv").open(newline="") as file:
         rows = [
             {k: v if k in ("id", "patient") else float(v or "nan") for k, v in r.items()} for r in csv.DictReader(file)

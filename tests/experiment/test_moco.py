@@ -188,7 +188,7 @@ def test_what_cannot_be_pretrained_is_said(moco_recipe: Path, setting: str, kind
 
 
 def test_volumes_are_refused(volume_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]) -> None:
-    words = ("target.kind=classes", "target.values=[]", "data.crop=[32,32,32]", "model.network=resnet50")
+    words = ("target.kind=multiclass", "target.values=[]", "data.crop=[32,32,32]", "model.network=resnet50")
     recipe = load_recipe(str(volume_recipe), words)
     with pytest.raises(UserError, match=r"MoCo, which is for pictures here, but data.crop has 3 axes: give --init"):
         check_pretrainable(recipe, "--init moco", "moco")

@@ -43,7 +43,7 @@ def test_thirds_by_size_hold_every_case_that_has_the_structure_once() -> None:
 
 def test_a_rare_structure_and_findings_make_no_thirds() -> None:
     assert size_groups(make_runs([5] * 8), LIVER) == []
-    assert size_groups(make_runs([5] * 30), TargetOptions("findings", ("nodule",))) == []
+    assert size_groups(make_runs([5] * 30), TargetOptions("multilabel", ("nodule",))) == []
 
 
 def test_values_of_a_column_group_the_cases_and_tiny_groups_are_left_out(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_the_effect_in_a_subgroup_is_that_of_its_cases_alone(
 
 def cases_of(source: Path, num: int) -> Cases:
     cases = [Case(f"case{n}", f"p{n}", (source.parent / f"case{n}.png",), (0.0,), "train") for n in range(num)]
-    return Cases(source, "table", tuple(cases), Labels("findings", ("nodule",)), ("gray",))
+    return Cases(source, "table", tuple(cases), Labels("multilabel", ("nodule",)), ("gray",))
 
 
 def test_a_run_notes_the_usual_columns_of_its_table_once(tmp_path: Path) -> None:

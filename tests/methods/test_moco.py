@@ -21,7 +21,7 @@ def recipe() -> Recipe:
     optim = OptimOptions(1, 2, 1e-3, accumulate=2, augment=AugmentOptions(min_scale=0.5, flip_axes=(1,), blur=0.5))
     return Recipe(
         DataOptions("", channels=("x",), crop=(16, 16), intensity="range"),
-        TargetOptions("findings", ("a",)),
+        TargetOptions("multilabel", ("a",)),
         ModelOptions(patch=(8, 8), network="resnet50"),
         optim,
         optim,

@@ -33,7 +33,7 @@ def recipe_of(make_recipe: MakeRecipe) -> MakeRecipe:
         fitted = fit_crop(network, crop or (16,) * num_axes, ())
         features = 0 if network in CLASSIFIERS else SMALL.get(network, 4)
         recipe = make_recipe(fitted, (8,) * num_axes, channels, network=network, features=features)
-        classes = TargetOptions("classes", ("well", "ill", "dead"))
+        classes = TargetOptions("multiclass", ("well", "ill", "dead"))
         return replace(recipe, target=classes) if network in CLASSIFIERS else recipe
 
     return make
@@ -110,7 +110,7 @@ def test_networks_are_as_large_as_in_their_papers(
 @pytest.mark.parametrize(("name", "count"), [("resnet50", 25_557_032), ("densenet121", 7_978_856)])
 def test_classifiers_have_the_parameters_of_their_papers(name: str, count: int, recipe_of: MakeRecipe) -> None:
     recipe = recipe_of(name, 2, channels=3)
-    recipe = replace(recipe, target=TargetOptions("classes", tuple(map(str, range(1000)))))
+    recipe = replace(recipe, target=TargetOptions("multiclass", tuple(map(str, range(1000)))))
     assert without_spares(build_network(recipe)) == count
 
 

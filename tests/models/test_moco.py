@@ -124,7 +124,7 @@ def test_the_queue_is_part_of_the_state(model: MomentumContrast) -> None:
 
 def test_the_encoder_reaches_resnet50_whole(make_recipe: MakeRecipe) -> None:
     recipe = replace(
-        make_recipe((32, 32), (8, 8), network="resnet50"), target=TargetOptions("classes", ("well", "ill"))
+        make_recipe((32, 32), (8, 8), network="resnet50"), target=TargetOptions("multiclass", ("well", "ill"))
     )
     trained = MomentumContrast("resnet50", 1, OPTIONS, 0.9)
     metadata = {"recipe": {"model": {"network": "resnet50"}}, "channels": ["c0"]}

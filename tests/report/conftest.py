@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selfmae.metrics.classification import score_findings, summarise_findings
+from selfmae.metrics.classification import score_multilabel, summarise_multilabel
 from selfmae.metrics.segmentation import summarise_masks
 from selfmae.seeds import generator
 
@@ -99,7 +99,7 @@ def finding_rows(gain: float, seed: int) -> list[dict[str, Any]]:
         rng = generator(seed, case)
         truth = [float(rng.random() < 0.4), float(case % 3 == 0), 0.0]
         probability = [float(np.clip(0.4 + (0.1 + gain) * t + 0.15 * rng.normal(), 0, 1)) for t in truth]
-        rows.append({"id": f"image{case}", "patient": f"p{case // 2}"} | score_findings(FINDINGS, truth, probability))
+        rows.append({"id": f"image{case}", "patient": f"p{case // 2}"} | score_multilabel(FINDINGS, truth, probability))
     return rows
 
 
@@ -109,7 +109,7 @@ def write_cell(folder: Path, init: str, seed: int, kind: str) -> dict[str, Any]:
     write_json(folder / "environment.json", where(init))
     gain = {"scratch": 0.0, "mae": 0.06}.get(init, 0.03)
     rows = mask_rows(gain, seed) if kind == "mask" else finding_rows(gain, seed)
-    found = summarise_masks(rows, LABELS) if kind == "mask" else summarise_findings(rows, FINDINGS)
+    found = summarise_masks(rows, LABELS) if kind == "mask" else summarise_multilabel(rows, FINDINGS)
     write_json(folder / "summary-test.json", {"split": "test"} | found)
     write_rows(folder / "rows-test.csv", rows)
     (folder / "recipe.yaml").write_text(RECIPE)

@@ -56,7 +56,7 @@ def look(chromium: str, folder: Path, html: str, flags: Sequence[str] = ("--disa
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 
-@pytest.mark.parametrize("kind", ["mask", "findings"])
+@pytest.mark.parametrize("kind", ["mask", "multilabel"])
 def test_a_narrow_page_does_not_scroll_sideways_and_sorts(
     chromium: str, make_run: Make, tmp_path: Path, kind: str
 ) -> None:

@@ -23,7 +23,7 @@ def test_a_card_of_masks_tells_use_data_metrics_and_limits(make_run: Make) -> No
 
 
 def test_a_card_of_findings_names_what_cannot_be_judged(make_run: Make) -> None:
-    found = card(make_run("findings", num_seeds=1))
+    found = card(make_run("multilabel", num_seeds=1))
     assert "gives a probability for each of nodule" in found["Intended use"]
     assert "Nothing can be said about effusion" in found["Limits"]
     assert "one seed" in found["Limits"]
@@ -31,7 +31,7 @@ def test_a_card_of_findings_names_what_cannot_be_judged(make_run: Make) -> None:
 
 
 def test_a_finding_is_unknown_only_if_no_fold_tells_of_it(make_run: Make) -> None:
-    folder = make_run("findings", num_seeds=2)
+    folder = make_run("multilabel", num_seeds=2)
     path = folder / "mae" / "fold0" / "seed1" / "summary-test.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"undefined": []}))
     assert "Nothing can be said" not in card(folder)["Limits"]
@@ -42,7 +42,7 @@ def test_regions_and_classes_are_called_so(make_run: Make) -> None:
     run = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(run | {"regions": True}))
     assert "outlines the overlapping regions" in card(folder)["Intended use"]
-    (folder / "run.json").write_text(json.dumps(run | {"kind": "classes"}))
+    (folder / "run.json").write_text(json.dumps(run | {"kind": "multiclass"}))
     assert "exclusive classes" in card(folder)["Intended use"]
 
 

@@ -41,7 +41,7 @@ def test_a_mask_has_planes_and_a_volume_and_no_probabilities(make_run: Make) -> 
 
 
 def test_the_first_case_of_findings_shows_truth_and_probabilities(make_run: Make) -> None:
-    results = read_results(make_run("findings", num_seeds=1))
+    results = read_results(make_run("multilabel", num_seeds=1))
     item = examples(results)["mae"][0]
     row = next(row for row in results.cells_of("mae")[0].rows if f": {row['id']}, " in item.title)
     assert [plane for plane, _ in item.pictures] == [""]
@@ -55,7 +55,7 @@ def test_the_first_case_of_findings_shows_truth_and_probabilities(make_run: Make
 
 
 def test_a_large_error_is_worse_than_a_small_one(make_run: Make) -> None:
-    shown = examples(read_results(make_run("findings", num_seeds=1)))["mae"]
+    shown = examples(read_results(make_run("multilabel", num_seeds=1)))["mae"]
     errors = [float(item.title.split("Squared error ")[1].split(" ")[0]) for item in shown]
     assert errors[0] >= errors[1] >= errors[2]
 

@@ -19,7 +19,7 @@ def test_case_differences_are_averaged_over_seeds(make_run: Make) -> None:
 
 
 def test_differences_of_findings_leave_out_the_undefined(make_run: Make) -> None:
-    results = read_results(make_run("findings", num_seeds=1))
+    results = read_results(make_run("multilabel", num_seeds=1))
     scratch, mae = (results.cells_of(init)[0].summary["labels"] for init in ("scratch", "mae"))
     expected = [mae[name]["auc"] - scratch[name]["auc"] for name in mae if mae[name]["auc"] is not None]
     assert len(expected) == 2

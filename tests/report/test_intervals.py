@@ -45,14 +45,14 @@ def test_no_difference_is_larger_than_possible(make_run: Make) -> None:
 
 
 def test_the_auc_of_a_finding_is_that_of_the_summary(make_run: Make) -> None:
-    results = read_results(make_run("findings", num_seeds=1))
+    results = read_results(make_run("multilabel", num_seeds=1))
     row = effects_table(results).rows[0]
     for text, init in zip(row[1:], ("scratch", "mae"), strict=False):
         assert text.startswith(f"{results.cells_of(init)[0].summary['labels']['nodule']['auc']:.3f} (")
 
 
 def test_a_finding_that_nobody_has_is_undefined(make_run: Make) -> None:
-    assert effects_table(read_results(make_run("findings", num_seeds=1))).rows[2] == ("effusion", *["\u2013"] * 3)
+    assert effects_table(read_results(make_run("multilabel", num_seeds=1))).rows[2] == ("effusion", *["\u2013"] * 3)
 
 
 def test_a_start_alone_has_no_difference(make_cell: Make) -> None:

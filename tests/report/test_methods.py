@@ -44,13 +44,13 @@ def test_the_methods_of_one_seed_claim_nothing_about_seeds(make_run: Make) -> No
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ({"kind": "findings"}, "trained with binary cross-entropy, since findings may occur together"),
-        ({"kind": "classes"}, "trained with cross-entropy over exclusive classes"),
+        ({"kind": "multilabel"}, "trained with binary cross-entropy, since findings may occur together"),
+        ({"kind": "multiclass"}, "trained with cross-entropy over exclusive classes"),
         ({"kind": "mask", "regions": True}, "trained with Dice loss on overlapping regions"),
     ],
 )
 def test_every_kind_of_target_has_its_own_loss(make_run: Make, kind: dict[str, object], words: str) -> None:
-    folder = make_run("mask" if kind["kind"] == "mask" else "findings", num_seeds=1)
+    folder = make_run("mask" if kind["kind"] == "mask" else "multilabel", num_seeds=1)
     run = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(run | kind))
     assert words in methods(folder)

@@ -41,14 +41,14 @@ class Elements(HTMLParser):
             assert self.open.pop() == tag
 
 
-@pytest.mark.parametrize("kind", ["mask", "findings"])
+@pytest.mark.parametrize("kind", ["mask", "multilabel"])
 def test_a_page_is_well_formed_and_every_id_is_unique(make_run: Make, kind: str) -> None:
     elements = Elements(build_page(make_run(kind)))
     assert not elements.open
     assert len(set(elements.ids)) == len(elements.ids)
 
 
-@pytest.mark.parametrize("kind", ["mask", "findings"])
+@pytest.mark.parametrize("kind", ["mask", "multilabel"])
 def test_a_page_asks_for_nothing_outside_itself(make_run: Make, kind: str) -> None:
     page = build_page(make_run(kind))
     assert all(source.startswith(("data:", "#")) for source in Elements(page).sources)
@@ -57,7 +57,7 @@ def test_a_page_asks_for_nothing_outside_itself(make_run: Make, kind: str) -> No
     assert "default-src 'none'" in page
 
 
-@pytest.mark.parametrize("kind", ["mask", "findings"])
+@pytest.mark.parametrize("kind", ["mask", "multilabel"])
 def test_every_reference_inside_the_plots_has_its_target(make_run: Make, kind: str) -> None:
     page = build_page(make_run(kind))
     targets = re.findall(r'(?:url\(|href=")#([^)"]+)', page)
@@ -65,7 +65,7 @@ def test_every_reference_inside_the_plots_has_its_target(make_run: Make, kind: s
     assert set(targets) <= set(Elements(page).ids)
 
 
-@pytest.mark.parametrize("kind", ["mask", "findings"])
+@pytest.mark.parametrize("kind", ["mask", "multilabel"])
 def test_the_same_folder_gives_the_same_bytes(make_run: Make, kind: str) -> None:
     folder = make_run(kind)
     assert build_page(folder) == build_page(folder)
@@ -92,7 +92,7 @@ def test_names_are_shown_as_text_and_never_as_markup(make_run: Make) -> None:
 
 
 def test_names_of_starts_are_escaped_inside_plots(make_run: Make) -> None:
-    folder = make_run("findings")
+    folder = make_run("multilabel")
     (folder / "mae").rename(folder / "<i>$a$")
     content = json.loads((folder / "verdict.json").read_text())
     content["pairs"][0]["b"] = "<i>$a$"
@@ -128,7 +128,7 @@ def test_a_mask_page_shows_every_section(make_run: Make) -> None:
 
 
 def test_a_classification_page_shows_roc_curves_in_place_of_masks(make_run: Make) -> None:
-    page = build_page(make_run("findings", num_seeds=1))
+    page = build_page(make_run("multilabel", num_seeds=1))
     assert "<h2>ROC and calibration curves</h2>" in page
     assert "White dashed: truth" not in page
 
@@ -156,7 +156,7 @@ def test_the_captions_say_how_hidden_patches_are_shown(make_run: Make) -> None:
         "*/fold0/seed*/figures/*.npz",
     ],
 )
-@pytest.mark.parametrize("kind", ["mask", "findings"])
+@pytest.mark.parametrize("kind", ["mask", "multilabel"])
 def test_a_missing_file_takes_only_its_own_part_away(make_run: Make, kind: str, gone: str) -> None:
     folder = make_run(kind, num_seeds=2)
     for path in folder.glob(gone):

@@ -37,7 +37,7 @@ def test_a_loss_is_said_as_plainly(make_run: Make) -> None:
 
 
 def test_an_open_verdict_says_what_cannot_be_told_and_never_no_effect(make_run: Make) -> None:
-    first, _, second = sentences(make_run("findings", "cannot tell"))
+    first, _, second = sentences(make_run("multilabel", "cannot tell"))
     assert first.startswith(
         "This data cannot tell whether self pre-training helps or hurts: mean AUC 0.84 against 0.81"
     )

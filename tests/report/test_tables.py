@@ -31,7 +31,7 @@ def test_only_the_start_that_used_it_pays_for_pretraining(make_run: Make) -> Non
 
 
 def test_one_training_has_no_spread(make_run: Make) -> None:
-    rows = inits_table(read_results(make_run("findings", num_seeds=1))).rows
+    rows = inits_table(read_results(make_run("multilabel", num_seeds=1))).rows
     assert not any("\u00b1" in text for row in rows for text in row)
 
 
@@ -48,7 +48,7 @@ def test_a_label_table_shows_means_over_seeds(make_run: Make) -> None:
 
 
 def test_a_finding_without_both_outcomes_has_a_dash(make_run: Make) -> None:
-    table = label_table(read_results(make_run("findings")), "scratch")
+    table = label_table(read_results(make_run("multilabel")), "scratch")
     row = dict(zip(table.columns, table.rows[2], strict=True))
     assert (row["AUC"], row["positive"], row["negative"]) == (DASH, "0", "30")
 
@@ -71,7 +71,7 @@ def test_an_undefined_case_stands_last(make_run: Make) -> None:
 
 
 def test_the_largest_error_stands_first_in_classification(make_run: Make) -> None:
-    errors = [float(row[2]) + float(row[3]) for row in case_table(read_results(make_run("findings"))).rows]
+    errors = [float(row[2]) + float(row[3]) for row in case_table(read_results(make_run("multilabel"))).rows]
     assert errors == pytest.approx(sorted(errors, reverse=True), abs=2e-3)
 
 

@@ -92,7 +92,7 @@ def test_one_outcome_or_one_patient_gives_no_score() -> None:
 
 
 def test_guesses_without_a_model_are_the_mean_and_the_nearest_visible_patch() -> None:
-    recipe = make_recipe("findings")
+    recipe = make_recipe("multilabel")
     model, images = make_model(recipe), torch.rand(2, 1, 8, 8)
     order = torch.tensor([[0, 3, 1, 2], [1, 2, 3, 0]])
     patches = patchify(images, (4, 4))
@@ -117,10 +117,10 @@ def test_held_out_images_are_filled_in_without_their_labels(volumes: list[Case])
 
 
 def test_labels_of_whole_images_are_read_out(pictures: list[Case]) -> None:
-    found = look(Probe(make_recipe("findings", kind="labels"), pictures[:2], pictures))
+    found = look(Probe(make_recipe("multilabel", kind="labels"), pictures[:2], pictures))
     assert found["score"] == found["probe"] > 0.8
     swapped = [replace(case, target=(float(number < 20),)) for number, case in enumerate(pictures)]
-    assert look(Probe(make_recipe("findings", kind="labels"), (), swapped))["probe"] < 0.7
+    assert look(Probe(make_recipe("multilabel", kind="labels"), (), swapped))["probe"] < 0.7
 
 
 def test_labels_of_patches_are_read_out(volumes: list[Case]) -> None:
@@ -131,7 +131,7 @@ def test_labels_of_patches_are_read_out(volumes: list[Case]) -> None:
     assert look(Probe(make_recipe("mask", kind="labels"), (), others))["probe"] < found["probe"]
 
 
-@pytest.mark.parametrize("target", ["mask", "findings"])
+@pytest.mark.parametrize("target", ["mask", "multilabel"])
 def test_a_look_opens_its_store_once(
     target: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,7 +105,7 @@ def norm_score(model: nn.Module) -> dict[str, float]:
 def recipe_of(options: OptimOptions, seed: int = 3, **device: object) -> Recipe:
     return Recipe(
         data=DataOptions(source="none", channels=("x",), crop=(8, 8)),
-        target=TargetOptions(kind="classes", names=("a", "b")),
+        target=TargetOptions(kind="multiclass", names=("a", "b")),
         model=ModelOptions(patch=(4, 4), width=12, depth=1, heads=1),
         pretrain=options,
         fit=options,

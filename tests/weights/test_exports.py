@@ -40,7 +40,7 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 
 
 def classifying(recipe: Recipe) -> Recipe:
-    return replace(recipe, target=TargetOptions("findings", ("a", "b", "c")))
+    return replace(recipe, target=TargetOptions("multilabel", ("a", "b", "c")))
 
 
 @pytest.mark.parametrize("class_token", [True, False])

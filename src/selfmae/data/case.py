@@ -37,7 +37,7 @@ class Case:
 class Labels:
     """What is to be learned.
 
-    `kind` is "mask" (segmentation), "findings" (several may be present) or "classes" (exactly one is).
+    `kind` is "mask" (segmentation), "multilabel" (several may be present) or "multiclass" (exactly one is).
     `names` leaves out the background; `values` are the numbers of these names in the mask files (masks only).
     """
 

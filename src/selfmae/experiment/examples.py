@@ -71,7 +71,7 @@ def score_of(row: Row, kind: str) -> float | None:
         return row["dice"]
     names = [column.removeprefix("truth_") for column in row if column.startswith("truth_")]
     truth, probability = (np.array([row[f"{what}_{name}"] for name in names]) for what in ("truth", "probability"))
-    return float(probability[truth.argmax()]) if kind == "classes" else -float(np.mean((truth - probability) ** 2))
+    return float(probability[truth.argmax()]) if kind == "multiclass" else -float(np.mean((truth - probability) ** 2))
 
 
 def _mask_example(task: Task, model: nn.Module, case: Case) -> Arrays:

@@ -184,7 +184,7 @@ def output_of(recipe: Recipe) -> dict[str, Any]:
     """Return what a model gives: names of the outputs, and how logits become a prediction."""
     target = recipe.target
     if target.kind != "mask":
-        function = "softmax" if target.kind == "classes" else "sigmoid"
+        function = "softmax" if target.kind == "multiclass" else "sigmoid"
         return {"name": "logits", "names": list(target.output_names), "function": function, "steps": [function]}
     names = list(target.output_names) if target.regions else ["background", *target.output_names]
     values = {} if target.regions else {"values": [0, *target.values]}

@@ -103,7 +103,7 @@ def _row(case: Case, cases: Cases) -> dict[str, str]:
     if labels.kind == "mask":
         return {**row, "mask": str(case.target.absolute()) if isinstance(case.target, Path) else ""}
     target = case.target if isinstance(case.target, tuple) else None
-    if labels.kind == "classes":
+    if labels.kind == "multiclass":
         return {**row, "class": labels.names[int(np.argmax(target))] if target else ""}
     return {**row, **{name: f"{target[place]:.0f}" if target else "" for place, name in enumerate(labels.names)}}
 

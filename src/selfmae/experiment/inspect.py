@@ -101,7 +101,7 @@ def show_source(source: Source, display: Display) -> None:
     display.table(("part", "cases", "patients"), [(part, n["cases"], n["patients"]) for part, n in splits.items()])
     if source.facts:
         display.table(("image", "value"), list(_describe_images(cases, source.facts)))
-    kinds = {"mask": "label", "findings": "finding", "classes": "class"}
+    kinds = {"mask": "label", "multilabel": "finding", "multiclass": "class"}
     counts = [(name, *number.values()) for name, number in count_labels(source).items()]
     display.table((f"cases with the {kinds.get(labels.kind, 'label')}", *PARTS), counts)
     for note in cases.notes:

@@ -22,13 +22,13 @@ CONVENTIONS = {
 }
 
 
-def score_findings(names: Sequence[str], truth: Sequence[float], probability: Sequence[float]) -> dict[str, float]:
+def score_multilabel(names: Sequence[str], truth: Sequence[float], probability: Sequence[float]) -> dict[str, float]:
     """Return the row of one case: the truth (0 or 1) and the probability of every finding or class."""
     truths = {f"truth_{name}": float(value) for name, value in zip(names, truth, strict=True)}
     return truths | {f"probability_{name}": float(value) for name, value in zip(names, probability, strict=True)}
 
 
-def summarise_findings(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+def summarise_multilabel(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
     """Return the metrics of findings that may occur together; a single finding also has its rates at 0.5."""
     truth, probability = _tables(rows, names)
     labels = _score_labels(truth, probability, names)
@@ -45,7 +45,7 @@ def summarise_findings(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> 
     return _summary(rows, labels, metrics)
 
 
-def summarise_classes(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+def summarise_multiclass(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
     """Return the metrics of classes of which each case has exactly one."""
     truth, probability = _tables(rows, names)
     labels = _score_labels(truth, probability, names)

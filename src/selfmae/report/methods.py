@@ -19,8 +19,8 @@ INTENSITIES = {
 MODELS = {
     "mask": "a UNETR decoder was added and trained with Dice and cross-entropy loss",
     "regions": "a UNETR decoder was added and trained with Dice loss on overlapping regions",
-    "findings": "a linear layer was added and trained with binary cross-entropy, since findings may occur together",
-    "classes": "a linear layer was added and trained with cross-entropy over exclusive classes",
+    "multilabel": "a linear layer was added and trained with binary cross-entropy, since findings may occur together",
+    "multiclass": "a linear layer was added and trained with cross-entropy over exclusive classes",
 }
 
 

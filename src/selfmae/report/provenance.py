@@ -40,8 +40,8 @@ FILES = (
 TASKS = {
     "mask": "outlines {names} in images",
     "regions": "outlines the overlapping regions {names} in images",
-    "findings": "gives a probability for each of {names}",
-    "classes": "gives a probability for each of the exclusive classes {names}",
+    "multilabel": "gives a probability for each of {names}",
+    "multiclass": "gives a probability for each of the exclusive classes {names}",
 }
 
 
@@ -259,7 +259,7 @@ def _limits(results: Results) -> list[str]:
         sentences.append(f"Nothing can be said about {listed(undefined)}: the test cases do not show both outcomes.")
     if pair and pair["num_seeds"] == 1:
         sentences.append("Each initialization was trained with one seed, so the intervals do not cover training noise.")
-    if kind_of(results) in ("findings", "classes"):
+    if kind_of(results) in ("multilabel", "multiclass"):
         sentences.append("Probabilities are calibrated only as far as the calibration curves show.")
     groups = {
         str(row["subgroup"]).partition(":")[0] for row in results.verdict.get("subgroups", []) if not row.get("label")

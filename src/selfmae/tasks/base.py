@@ -17,7 +17,7 @@ from selfmae.seeds import generator
 Row = dict[str, Any]
 
 # The metric that chooses the checkpoint and compares initializations, by kind of target; larger is better.
-HEADLINES = {"mask": "dice_per_case", "findings": "mean_auc", "classes": "macro_auc"}
+HEADLINES = {"mask": "dice_per_case", "multilabel": "mean_auc", "multiclass": "macro_auc"}
 
 
 class Trainable(Protocol):

@@ -16,7 +16,7 @@ from selfmae.data.preparation.store import Store
 from selfmae.data.sampling.samples import take_crop, take_image
 from selfmae.data.sampling.views import Draw, Sample, draw_corner, draw_view, middle_corner
 from selfmae.errors import UserError
-from selfmae.metrics.classification import score_findings, summarise_classes, summarise_findings
+from selfmae.metrics.classification import score_multilabel, summarise_multiclass, summarise_multilabel
 from selfmae.models.vit import Classifier
 from selfmae.networks.registry import VIT
 from selfmae.options import Recipe
@@ -31,7 +31,7 @@ class Classify:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.names = recipe.target.output_names
-        self.exclusive = recipe.target.kind == "classes"
+        self.exclusive = recipe.target.kind == "multiclass"
         self.headline = HEADLINES[recipe.target.kind]
         self.store = Store(recipe.data)
 
@@ -79,13 +79,13 @@ class Classify:
 
     def row(self, case: Case, prediction: np.ndarray, distances: bool = True) -> Row:
         """Return the truth and the probability of every finding; `distances` are those of masks."""
-        return {"id": case.id, "patient": case.patient} | score_findings(
+        return {"id": case.id, "patient": case.patient} | score_multilabel(
             self.names, _findings(case), prediction.tolist()
         )
 
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return AUC and its companions (see `metrics.classification`)."""
-        summarise = summarise_classes if self.exclusive else summarise_findings
+        summarise = summarise_multiclass if self.exclusive else summarise_multilabel
         return summarise(rows, self.names)
 
     def _check(self, prepared: np.ndarray) -> None:

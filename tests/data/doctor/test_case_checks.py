@@ -125,7 +125,9 @@ def test_an_empty_mask_is_no_image() -> None:
     assert codes([replace(facts[0], pixel_hash="empty"), *facts[1:]]) == []
 
 
-@pytest.mark.parametrize(("kind", "num_alike", "found"), [("classes", NUM, 0), ("classes", 1, 1), ("mask", NUM, 1)])
+@pytest.mark.parametrize(
+    ("kind", "num_alike", "found"), [("multiclass", NUM, 0), ("multiclass", 1, 1), ("mask", NUM, 1)]
+)
 def test_a_set_of_shapes_may_look_like_masks(kind: str, num_alike: int, found: int) -> None:
     facts = [replace(fact, looks_like_mask=place < num_alike) for place, fact in enumerate(facts_of())]
     assert len(codes(facts, kind)) == found

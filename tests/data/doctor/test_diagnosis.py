@@ -131,13 +131,13 @@ def test_channels_that_nobody_declared_are_an_error() -> None:
 @pytest.mark.parametrize(("positives", "num_findings"), [(0, 1), (1, 1), (2, 0), (3, 1), (4, 1)])
 def test_a_finding_needs_two_positives_and_two_negatives_in_a_part(positives: int, num_findings: int) -> None:
     targets = [(float(k < positives),) for k in range(4)]
-    cases = make("train train train train", Labels("findings", ("Mass",)), targets)
+    cases = make("train train train train", Labels("multilabel", ("Mass",)), targets)
     assert len(examine(cases, facts_of(cases, {}, {}, {}, {}), [])) == num_findings
 
 
 def test_rare_findings_are_counted_for_each_part() -> None:
     targets = [(1.0,), (1.0,), (0.0,), (0.0,), (1.0,), (0.0,)]
-    cases = make("train train train train val val", Labels("findings", ("Mass",)), targets)
+    cases = make("train train train train val val", Labels("multilabel", ("Mass",)), targets)
     finding = examine(cases, [], [])[0]
     assert codes([finding]) == [("rare_finding", "warning", ())]
     assert finding.cause == "'Mass' has 1 positives among 2 cases of the val part"

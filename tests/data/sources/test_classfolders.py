@@ -19,7 +19,7 @@ def draw(folder: Path, *names: str) -> str:
 
 def test_folders_are_classes(tmp_path: Path) -> None:
     cases = read_source(draw(tmp_path, "nevus/1", "melanoma/2"))
-    assert cases.labels == Labels("classes", ("melanoma", "nevus"))
+    assert cases.labels == Labels("multiclass", ("melanoma", "nevus"))
     assert [(case.id, case.target, case.split) for case in cases.cases] == [
         ("2", (1.0, 0.0), ""),
         ("1", (0.0, 1.0), ""),

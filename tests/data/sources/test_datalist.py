@@ -41,14 +41,14 @@ def test_fold_0_is_val_where_no_list_is(tmp_path: Path) -> None:
     cases = read_source(str(write(tmp_path, training=training)))
     assert [case.split for case in cases.cases] == ["val", "train", "train"]
     assert "Fold 0 of the list is the val part; data.splits can say otherwise." in cases.notes
-    assert cases.labels.kind == "findings"
+    assert cases.labels.kind == "multilabel"
     assert cases.cases[0].target == (1.0, 0.0)
 
 
 def test_numbers_are_classes(tmp_path: Path) -> None:
     training = [{"image": "a.png", "label": 7}, {"image": "b.png", "label": 2}]
     cases = read_source(str(write(tmp_path, training=training, validation=[{"image": "c.png", "label": 2}])))
-    assert (cases.labels.kind, cases.labels.names) == ("classes", ("2", "7"))
+    assert (cases.labels.kind, cases.labels.names) == ("multiclass", ("2", "7"))
     assert [(case.target, case.split) for case in cases.cases] == [
         ((0.0, 1.0), "train"),
         ((1.0, 0.0), "train"),

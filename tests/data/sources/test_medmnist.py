@@ -34,19 +34,19 @@ def test_paths_lead_to_the_images(tmp_path: Path) -> None:
 
 def test_two_values_are_one_finding(tmp_path: Path) -> None:
     cases = read_source(write(tmp_path, (4, 4, 4), [[0], [1]]))
-    assert cases.labels == Labels("findings", ("positive",))
+    assert cases.labels == Labels("multilabel", ("positive",))
     assert [case.target for case in cases.cases[:2]] == [(0.0,), (1.0,)]
 
 
 def test_more_values_are_classes(tmp_path: Path) -> None:
     cases = read_source(write(tmp_path, (4, 4), [[2], [0], [7]]))
-    assert cases.labels == Labels("classes", ("0", "2", "7"))
+    assert cases.labels == Labels("multiclass", ("0", "2", "7"))
     assert cases.cases[0].target == (0.0, 1.0, 0.0)
 
 
 def test_several_columns_are_findings(tmp_path: Path) -> None:
     cases = read_source(write(tmp_path, (4, 4), [[1, 0, 1], [0, 0, 0]]))
-    assert cases.labels == Labels("findings", ("0", "1", "2"))
+    assert cases.labels == Labels("multilabel", ("0", "1", "2"))
     assert cases.cases[0].target == (1.0, 0.0, 1.0)
 
 
@@ -82,4 +82,4 @@ def test_real_archives(real_data: Path) -> None:
     deep = read_source(str(real_data / "medmnist/adrenalmnist3d.npz"))
     for cases, sizes in ((flat, [4708, 524, 624]), (deep, [1188, 98, 298])):
         assert [len(cases.part(part)) for part in ("train", "val", "test")] == sizes
-        assert (cases.labels, cases.channels) == (Labels("findings", ("positive",)), ("gray",))
+        assert (cases.labels, cases.channels) == (Labels("multilabel", ("positive",)), ("gray",))

@@ -35,7 +35,7 @@ def targets(cases: Cases) -> list[object]:
 
 def test_columns_of_0_and_1_are_findings(tmp_path: Path) -> None:
     cases = read(tmp_path, "image,age,sex,Mass,Edema\na.png,1,M,1,0\nb.png,0,F,0.0,1.0\n")
-    assert cases.labels == Labels("findings", ("Mass", "Edema"))
+    assert cases.labels == Labels("multilabel", ("Mass", "Edema"))
     assert targets(cases) == [(1.0, 0.0), (0.0, 1.0)]
     assert cases.channels == ("gray",)
     assert "Not taken as labels: the column 'age'." in cases.notes
@@ -49,7 +49,7 @@ def test_metadata_of_0_and_1_is_no_finding(tmp_path: Path) -> None:
 
 
 def test_a_binary_label_is_one_finding(tmp_path: Path) -> None:
-    assert read(tmp_path, "image,label\na.png,1\nb.png,0\n").labels == Labels("findings", ("label",))
+    assert read(tmp_path, "image,label\na.png,1\nb.png,0\n").labels == Labels("multilabel", ("label",))
 
 
 def test_text_labels_are_ignored_beside_columns_of_0_and_1(tmp_path: Path) -> None:
@@ -60,18 +60,18 @@ def test_text_labels_are_ignored_beside_columns_of_0_and_1(tmp_path: Path) -> No
 
 def test_a_list_of_findings_is_taken_apart(tmp_path: Path) -> None:
     cases = read(tmp_path, "Image Index,Finding Labels\na.png,Mass|Edema\nb.png,No Finding\nc.png,\n")
-    assert cases.labels == Labels("findings", ("Edema", "Mass"))
+    assert cases.labels == Labels("multilabel", ("Edema", "Mass"))
     assert targets(cases) == [(1.0, 1.0), (0.0, 0.0), None]
 
 
 def test_exclusive_texts_are_classes(tmp_path: Path) -> None:
     cases = read(tmp_path, "file,diagnosis\na.png,nevus\nb.png,melanoma\nc.png,\n")
-    assert cases.labels == Labels("classes", ("melanoma", "nevus"))
+    assert cases.labels == Labels("multiclass", ("melanoma", "nevus"))
     assert targets(cases) == [(0.0, 1.0), (1.0, 0.0), None]
 
 
 def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
-    assert read(tmp_path, "path,class\na.png,10\nb.png,2\nc.png,0\n").labels == Labels("classes", ("0", "2", "10"))
+    assert read(tmp_path, "path,class\na.png,10\nb.png,2\nc.png,0\n").labels == Labels("multiclass", ("0", "2", "10"))
 
 
 def test_a_row_without_findings_is_unlabelled(tmp_path: Path) -> None:

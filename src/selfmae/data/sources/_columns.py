@@ -73,7 +73,7 @@ def find_columns(rows: Sequence[Row], table: Path) -> Columns:
 def read_targets(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[Labels, list[Target]]:
     """Return findings or classes of each row; a row without any label has None."""
     if columns.kind == "binary":
-        return Labels("findings", columns.labels), _binary_targets(rows, columns, table)
+        return Labels("multilabel", columns.labels), _binary_targets(rows, columns, table)
     texts = [row[columns.labels[0]] for row in rows] if columns.labels else [""] * len(rows)
     named = [{part.strip() for part in text.split("|")} if columns.kind == "list" else {text} for text in texts]
     found = {name for names in named for name in names if name and name.lower() != NO_FINDING}
@@ -82,7 +82,7 @@ def read_targets(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[La
         tuple(float(name in names) for name in order) if text else None
         for text, names in zip(texts, named, strict=True)
     ]
-    return Labels("classes" if columns.kind == "class" else "findings", tuple(order)), targets
+    return Labels("multiclass" if columns.kind == "class" else "multilabel", tuple(order)), targets
 
 
 def _say_unlabelled(others: Sequence[str]) -> str:

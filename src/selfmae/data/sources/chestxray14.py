@@ -62,7 +62,7 @@ def read(path: Path) -> Cases:
     absent = len(_read_lists(path).keys() - {entry.image for entry in entries})
     if absent:
         notes.append(f"{absent} images of the lists are in no row of the table and are left out.")
-    return Cases(path, "chestxray14", cases, Labels("findings", FINDINGS), channels, tuple(notes))
+    return Cases(path, "chestxray14", cases, Labels("multilabel", FINDINGS), channels, tuple(notes))
 
 
 def read_entries(path: Path) -> list[Entry]:

@@ -43,7 +43,7 @@ def read(path: Path) -> Cases:
         said,
         *_left_out(path, {image for _, image in listed}),
     )
-    return Cases(path, "classfolders", cases, Labels("classes", names), channels_of(c.images for c in cases), notes)
+    return Cases(path, "classfolders", cases, Labels("multiclass", names), channels_of(c.images for c in cases), notes)
 
 
 def _left_out(path: Path, listed: set[Path]) -> list[str]:

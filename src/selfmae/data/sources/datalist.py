@@ -105,11 +105,11 @@ def _targets(written: list[Any], path: Path) -> tuple[Labels, list[Path | tuple[
         return labels_of(present), [mask if present else None for mask in masks]
     if all(isinstance(label, list) and label and len(label) == len(given[0]) for label in given):
         names = tuple(f"label_{place}" for place in range(len(given[0])))
-        return Labels("findings", names), [tuple(map(float, label)) if label else None for label in written]
+        return Labels("multilabel", names), [tuple(map(float, label)) if label else None for label in written]
     if all(isinstance(label, int) for label in given):
         values = sorted(set(given))
         targets = [tuple(float(label == value) for value in values) if label in values else None for label in written]
-        return Labels("classes", tuple(map(str, values))), list(targets)
+        return Labels("multiclass", tuple(map(str, values))), list(targets)
     kinds = first_few(sorted({type(label).__name__ for label in given}))
     raise UserError(
         f"The labels of {path} must be all paths, all numbers, or lists of one length, but are {kinds}: "

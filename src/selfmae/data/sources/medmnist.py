@@ -91,16 +91,16 @@ def _labels(path: Path, split: str, num_images: int) -> np.ndarray:
 def _names(labels: np.ndarray, path: Path) -> tuple[tuple[str, ...], str]:
     values = [int(value) for value in np.unique(labels)]
     if set(values) <= {0, 1}:
-        return (("positive",) if labels.shape[1] == 1 else tuple(map(str, range(labels.shape[1])))), "findings"
+        return (("positive",) if labels.shape[1] == 1 else tuple(map(str, range(labels.shape[1])))), "multilabel"
     if labels.shape[1] > 1:
         raise UserError(
             f"Several label columns must hold 0 and 1, but {path} has the values {values[:5]}: write one "
             "column for each finding, or a single one for classes.",
             "unknown_label",
         )
-    return tuple(map(str, values)), "classes"
+    return tuple(map(str, values)), "multiclass"
 
 
 def _targets(labels: np.ndarray, names: tuple[str, ...], kind: str) -> list[tuple[float, ...]]:
-    numbers = labels if kind == "findings" else labels == np.array([int(name) for name in names])
+    numbers = labels if kind == "multilabel" else labels == np.array([int(name) for name in names])
     return [tuple(row) for row in numbers.astype(float).tolist()]
