@@ -145,12 +145,12 @@ def test_options_that_exclude_each_other_are_a_sentence() -> None:
 
 def test_only_masks_have_regions() -> None:
     text = error_of("target.kind=multilabel", "target.values=[]", "target.regions={a: [1]}")
-    assert "target.regions is for masks, but target.kind is findings" in text
+    assert "target.regions is for masks, but target.kind is multilabel" in text
 
 
 def test_only_masks_report_some_of_their_names() -> None:
     text = error_of("target.kind=multilabel", "target.values=[]", "target.report=[liver]")
-    assert "target.report is for masks, but target.kind is findings" in text
+    assert "target.report is for masks, but target.kind is multilabel" in text
 
 
 PICTURES = ("data.crop=[32, 32]", "model.patch=[8, 8]", "target.kind=multilabel", "target.values=[]")
