@@ -138,6 +138,35 @@ def test_a_copy_of_a_held_out_image_is_left_out_of_what_learns() -> None:
     assert [case.split for case in kept] == ["test", "unused", "unused", "unused", "train", "unlabelled"]
 
 
+@pytest.mark.parametrize(
+    ("parts", "kept"),
+    [
+        (("train", "val"), ("unused", "val")),
+        (("train", "test"), ("unused", "test")),
+        (("val", "test"), ("unused", "test")),
+        (("unlabelled", "val"), ("unused", "val")),
+        (("unlabelled", "test"), ("unused", "test")),
+        (("train", "val", "test"), ("unused", "unused", "test")),
+        (("train", "unlabelled"), ("train", "unlabelled")),
+        (("unused", "train"), ("unused", "train")),
+        (("val", "val"), ("val", "val")),
+    ],
+)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_part_that_must_stay_unseen_keeps_a_copied_image(
+    parts: tuple[str, ...], kept: tuple[str, ...], backwards: bool
+) -> None:
+    step = -1 if backwards else 1
+    cases = [Case(str(index), str(index), (Path(str(index)),), (1.0,), part) for index, part in enumerate(parts)]
+    done = leave_out_copies(cases[::step], {case.id: "same" for case in cases})
+    assert tuple(case.split for case in done) == kept[::step]
+
+
+def test_an_image_without_a_hash_is_no_copy() -> None:
+    cases = [Case(part, part, (Path(part),), (1.0,), part) for part in ("train", "val")]
+    assert [case.split for case in leave_out_copies(cases, {"val": "same"})] == ["train", "val"]
+
+
 def test_unlabelled_images_of_a_given_test_part_are_left_out() -> None:
     cases = [Case(str(i), str(i), (Path(str(i)),), None, split) for i, split in enumerate(("train", "val", "test", ""))]
     done, notes = complete_splits(cases, seed=0)

@@ -92,12 +92,12 @@ def leave_out_copies(cases: Sequence[Case], hashes: Mapping[str, str]) -> list[C
     `hashes` holds the content hash of each image by case id; cases without one stay as they are.
     """
     ranks = {"test": 0, "val": 1, "train": 2, "unlabelled": 2}
-    first: dict[str, int] = {}
+    kept: dict[str, int] = {}  # content hash -> rank of the part that keeps the image
     for case in cases:
         if case.split in ranks and case.id in hashes:
-            first[hashes[case.id]] = min(first.get(hashes[case.id], 2), ranks[case.split])
+            kept[hashes[case.id]] = min(kept.get(hashes[case.id], 2), ranks[case.split])
     return [
-        _move(case, "unused") if ranks.get(case.split, 0) > first.get(hashes.get(case.id, ""), 2) else case
+        _move(case, "unused") if case.id in hashes and ranks.get(case.split, 0) > kept.get(hashes[case.id], 2) else case
         for case in cases
     ]
 
