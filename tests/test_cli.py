@@ -1,4 +1,4 @@
-"""The command line as a metadata: names, options, exit codes, one line for an error, no model loaded for help."""
+"""The command line is a contract: names, options, exit codes, one line for an error, no model loaded for help."""
 
 import errno
 import re
@@ -15,8 +15,8 @@ import typer.main
 from selfmae import cli
 from selfmae.cli.flags import LAYOUTS
 from selfmae.errors import UserError
-from selfmae.experiment import report as report_job
-from selfmae.experiment import run as run_job
+from selfmae.experiment import report as report_module
+from selfmae.experiment import run as run_module
 from selfmae.train.signals import Interrupted
 
 FROZEN = {
@@ -25,11 +25,12 @@ FROZEN = {
     "run": [
         "--allow-transductive",
         "--as",
-        "--cell-cpus",
-        "--cell-gpus",
+        "--cpus-per-run",
         "--equal-compute",
         "--executor",
         "--folds",
+        "--gpus-per-run",
+        "--init",
         "--jobs",
         "--out",
         "--partial",
@@ -37,28 +38,27 @@ FROZEN = {
         "--recipe",
         "--seeds",
         "--set",
-        "--init",
         "SOURCE",
     ],
     "sweep": [
         "--allow-transductive",
-        "--cell-cpus",
-        "--cell-gpus",
+        "--cpus-per-run",
         "--equal-compute",
         "--executor",
         "--folds",
+        "--gpus-per-run",
         "--halving",
+        "--init",
         "--jobs",
         "--out",
         "--seeds",
         "--set",
-        "--init",
         "KEY=VALUE,VALUE...",
         "RECIPE",
     ],
     "plan": ["--as", "--out", "--patient-pattern", "--recipe", "--set", "SOURCE"],
-    "pretrain": ["--out", "--partial", "--set", "--init", "RECIPE"],
-    "finetune": ["--allow-transductive", "--out", "--partial", "--set", "--init", "RECIPE"],
+    "pretrain": ["--init", "--out", "--partial", "--set", "RECIPE"],
+    "finetune": ["--allow-transductive", "--init", "--out", "--partial", "--set", "RECIPE"],
     "evaluate": ["--allow-transductive", "--split", "DIR"],
     "predict": ["--out", "DIR", "INPUT..."],
     "score": ["--labels", "--out", "--pred", "--truth"],
@@ -116,13 +116,13 @@ def test_the_help_of_a_command_has_an_example_that_can_be_given(
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_every_flag_says_in_plain_words_what_it_takes(name: str) -> None:
+def test_every_flag_is_explained_in_standard_terms(name: str) -> None:
     command: Any = typer.main.get_command(cli.app)
     for item in command.commands[name].params:
         assert item.param_type_name == "argument" or item.is_flag or item.metavar
         assert item.help
         assert item.help.endswith(".")
-        assert not re.search(r"\b[Cc]ells?\b", item.help)
+        assert not re.search(r"\b([Cc]ells?|[Ss]tarts|[Ll]ooks?|that of)\b", item.help)
 
 
 def test_the_layouts_of_the_help_are_those_of_the_readers() -> None:
@@ -163,7 +163,7 @@ def test_a_usage_error_exits_with_two(words: tuple[str, ...], text: str, capsys:
     assert text in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
-def test_an_error_of_the_user_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_user_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("report", str(tmp_path / "none")) == 2
     captured = capsys.readouterr()
     text = f"The run folder {tmp_path / 'none'} was expected, but there is none: check the path."
@@ -176,20 +176,20 @@ def test_debug_shows_the_traceback(words: tuple[str, ...]) -> None:
         cli.main(words)
 
 
-def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_job, "report", raising(ZeroDivisionError()))
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_module, "report", raising(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         cli.main(["report", "x"])
 
 
-def test_a_place_that_cannot_be_written_is_one_line(
+def test_a_path_that_cannot_be_written_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(report_job, "report", raising(PermissionError(errno.EACCES, "Permission denied", "x/a.csv")))
+    monkeypatch.setattr(report_module, "report", raising(PermissionError(errno.EACCES, "Permission denied", "x/a.csv")))
     assert call("report", "x") == 2
     text = "Error: x/a.csv could not be read or written (Permission denied): check path, permissions and free space.\n"
     assert capsys.readouterr().err == text
-    monkeypatch.setattr(report_job, "report", raising(FileNotFoundError(errno.ENOENT, "No such file", "x")))
+    monkeypatch.setattr(report_module, "report", raising(FileNotFoundError(errno.ENOENT, "No such file", "x")))
     with pytest.raises(FileNotFoundError):
         cli.main(["report", "x"])
 
@@ -198,17 +198,17 @@ def test_a_place_that_cannot_be_written_is_one_line(
 def test_an_interruption_exits_with_130_and_says_how_to_go_on(
     error: KeyboardInterrupt, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(report_job, "report", raising(error))
+    monkeypatch.setattr(report_module, "report", raising(error))
     assert call("report", "x") == 130
     assert capsys.readouterr().err.strip() == "Interrupted."
-    monkeypatch.setattr(run_job, "run", raising(error))
+    monkeypatch.setattr(run_module, "run", raising(error))
     assert call("run", "x", "--out", "y") == 130
     assert capsys.readouterr().err.strip() == "Interrupted. The same command continues where it stopped."
 
 
-def test_words_of_the_starts_may_have_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_initializations_may_be_separated_by_spaces_too(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
-    monkeypatch.setattr(run_job, "run", lambda *words: given.extend(words))
+    monkeypatch.setattr(run_module, "run", lambda *words: given.extend(words))
     words = ("run", "x", "--out", "y", "--init", " scratch , mae,", "--folds", "3", "--seeds", "2", "--set", "a=1")
     assert call(*words, "--set", "b=2", "--recipe", "demo-volumes") == 0
     source, out, grid, recipe, sets, _ = given
@@ -217,9 +217,9 @@ def test_words_of_the_starts_may_have_spaces(monkeypatch: pytest.MonkeyPatch) ->
     assert not grid.transductive  # type: ignore[attr-defined]
 
 
-def test_equal_compute_is_one_more_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_compute_adds_an_initialization(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
-    monkeypatch.setattr(run_job, "run", lambda *words: given.extend(words))
+    monkeypatch.setattr(run_module, "run", lambda *words: given.extend(words))
     assert call("run", "x", "--out", "y", "--equal-compute", "--allow-transductive") == 0
     assert given[2].inits == ("scratch", "mae", "scratch+")  # type: ignore[attr-defined]
     assert given[2].transductive  # type: ignore[attr-defined]
@@ -230,6 +230,6 @@ def test_folds_are_a_number_or_auto(
     monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], num_folds: int | None
 ) -> None:
     given: list[object] = []
-    monkeypatch.setattr(run_job, "run", lambda *words: given.extend(words))
+    monkeypatch.setattr(run_module, "run", lambda *words: given.extend(words))
     assert call("run", "x", "--out", "y", *words) == 0
     assert given[2].num_folds == num_folds  # type: ignore[attr-defined]

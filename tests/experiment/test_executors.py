@@ -95,8 +95,8 @@ def test_a_returned_reason_is_a_failure_and_a_mistake_of_ours_has_its_traceback(
     ("executor", "text"),
     [
         (Executor("rays"), "--executor 'rays' is not known. Did you mean 'ray'?"),
-        (Executor(num_jobs=-1), "--jobs -1 must be at least 1; leave it out for one cell at a time."),
-        (Executor(num_cpus=0), "--cell-cpus 0 must be above 0 and --cell-gpus 0 at least 0."),
+        (Executor(num_jobs=-1), "--jobs -1 must be at least 1; leave it out for one training run at a time."),
+        (Executor(num_cpus=0), "--cpus-per-run 0 must be above 0 and --gpus-per-run 0 at least 0."),
     ],
 )
 def test_an_executor_that_cannot_work_is_said(executor: Executor, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line: each command reads its flags and calls one job, which is imported inside the command."""
+"""The command line: each command reads its flags and calls one function, which it imports only then."""
 
 import errno
 import sys
@@ -13,17 +13,17 @@ from selfmae.cli.results import compare, evaluate, export, predict, report, scor
 from selfmae.cli.training import demo, finetune, pretrain, run, sweep
 from selfmae.errors import UserError
 
-CONTINUED = {"demo", "run", "sweep", "pretrain", "finetune"}  # commands that keep what they have done
-# What a person can mend of the errors of the file system; others are mistakes of ours.
-OF_PLACES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR}
-OF_PLACES |= {errno.EEXIST, errno.ENAMETOOLONG, errno.EIO}
+CONTINUED = {"demo", "run", "sweep", "pretrain", "finetune"}  # commands that can be resumed
+# Errors of the file system that a user can fix; any other is a bug of ours.
+FIXABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR}
+FIXABLE |= {errno.EEXIST, errno.ENAMETOOLONG, errno.EIO}
 AGAIN = " The same command continues where it stopped."
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Did self pre-training with a masked autoencoder help on my medical images? Start with: selfmae demo",
+    help="Does self pre-training with a masked autoencoder help on my medical images? Start with: selfmae demo",
 )
 
 
@@ -35,24 +35,26 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error (works anywhere).")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; works with every command.")
+    ] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Read the options of every command; `main` has taken `--debug` out already."""
+    """Accept the options of every command; `main` has already removed `--debug`."""
 
 
 # In the order of the help.
-LOOKING_AND_TRAINING = (demo, inspect, run, sweep, plan, pretrain, finetune)
+TRAINING = (demo, inspect, run, sweep, plan, pretrain, finetune)
 RESULTS = (evaluate, predict, score, compare, report, weights, export)
-for command in (*LOOKING_AND_TRAINING, *RESULTS):
+for command in (*TRAINING, *RESULTS):
     app.command()(command)
 app.add_typer(recipes, name="recipes")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line: exit code 2 and one sentence for an error of the user, 130 for an interruption."""
+    """Run the command line: exit code 2 and one sentence for a user error, 130 for an interruption."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
@@ -64,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if debug or error.errno not in OF_PLACES:
+        if debug or error.errno not in FIXABLE:
             raise
-        place = error.filename or "A file"
+        path = error.filename or "A file"
         print(
-            f"Error: {place} could not be read or written ({error.strerror}): check path, permissions and free space.",
+            f"Error: {path} could not be read or written ({error.strerror}): check path, permissions and free space.",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""Commands that look at a source: `inspect` and `plan`."""
+"""Commands for data and recipes: `inspect`, `plan` and `recipes`."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from selfmae.cli.flags import As, AsJson, Name, Patients, Sets, Source, with_source
 
 recipes = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
-RecipeName = Annotated[str, typer.Argument(metavar="NAME", help="A name that `selfmae recipes` lists, or a file.")]
+RecipeName = Annotated[str, typer.Argument(metavar="NAME", help="A name listed by `selfmae recipes`, or a file.")]
 OtherName = Annotated[str, typer.Argument(metavar="OTHER", help="The recipe to compare it with.")]
 
 
@@ -24,7 +24,7 @@ def inspect(
     ] = None,
     sets: Sets = None,
 ) -> None:
-    """Show how a source is understood and everything that is wrong with it; exit code 1 if there is an error.
+    """Show how a source is read and what is wrong with it; exit code 1 if anything is an error.
 
     Example: selfmae inspect scans
     """
@@ -50,14 +50,14 @@ def plan(
     source: Source,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="New file for the recipe; without it, it is only shown."),
+        typer.Option("--out", metavar="FILE", help="Write the recipe to this new file; otherwise it is only shown."),
     ] = None,
     recipe: Name = "",
     layout: As = "",
     patients: Patients = "",
     sets: Sets = None,
 ) -> None:
-    """Show the recipe that would be used, with the reason of every value, and what a run takes; write it to a file.
+    """Show the recipe for a source, the reason for every value, and the disk space, memory and time of a run.
 
     Example: selfmae plan scans --out recipe.yaml
     """
@@ -69,7 +69,7 @@ def plan(
 
 @recipes.callback()
 def list_recipes(context: typer.Context) -> None:
-    """List the recipes that come with SelfMAE; `show` and `diff` tell more."""
+    """List the built-in recipes; see also `show` and `diff`."""
     if context.invoked_subcommand is None:
         from selfmae.display import Display
         from selfmae.experiment.plan import list_recipes
@@ -91,7 +91,7 @@ def show(name: RecipeName) -> None:
 
 @recipes.command()
 def diff(name: RecipeName, other: OtherName) -> None:
-    """Print in what two recipes differ and why.
+    """Show how two recipes differ, and why.
 
     Example: selfmae recipes diff btcv:paper btcv:released
     """

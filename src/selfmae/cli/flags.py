@@ -1,4 +1,4 @@
-"""Flags that several commands share, and what is made of their values."""
+"""Flags shared by several commands, and the parsing of their values."""
 
 import json
 from pathlib import Path
@@ -19,29 +19,29 @@ def _parse_folds(text: str) -> int | None:
         raise typer.BadParameter(f"{text!r} must be a whole number or auto.") from error
 
 
-SIDE_BY_SIDE = "Several trainings at a time"  # the panel of the help in which their flags stand
+PARALLEL = "Training runs in parallel"  # the panel of the help that shows their flags
 LAYOUTS = "msd, nnunet, chestxray14, medmnist, btcv, bids, table, datalist, dicom, paired or classfolders"
-INITS = "scratch, imagenet, timm:NAME, mae:DIR, moco:DIR (folders of `pretrain`) or a file of weights"
+INITS = "scratch, imagenet, timm:NAME, mae:DIR or moco:DIR (a folder of `pretrain`), or a weight file"
 
 Source = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE", help="Your images: a folder, table or archive. `selfmae inspect` shows how it is understood."
+        metavar="SOURCE", help="Your images: a folder, a table or an archive. `selfmae inspect` shows how it is read."
     ),
 ]
 RecipeFile = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="Recipe: the file that `selfmae plan SOURCE --out FILE` writes.")
+    str, typer.Argument(metavar="RECIPE", help="Recipe file, as written by `selfmae plan SOURCE --out FILE`.")
 ]
 Out = Annotated[
-    Path, typer.Option("--out", metavar="DIR", help="Folder for the results; the same command continues there.")
+    Path, typer.Option("--out", metavar="DIR", help="Output folder. Run the same command again to resume there.")
 ]
 Name = Annotated[
     str,
     typer.Option(
         "--recipe",
         metavar="NAME|FILE",
-        help="Recipe whose values replace the planned ones; `selfmae recipes` lists names.",
-        show_default="the plan's own values",
+        help="Recipe whose values override the planned ones; `selfmae recipes` lists the built-in ones.",
+        show_default="planned values only",
     ),
 ]
 Sets = Annotated[
@@ -49,8 +49,8 @@ Sets = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="One value of the recipe, as in --set fit.steps=500; may be given again. "
-        "The file of `selfmae plan SOURCE --out FILE` holds all keys.",
+        help="Override one value of the recipe, e.g. --set fit.steps=500; can be repeated. "
+        "`selfmae plan SOURCE --out FILE` writes a file with every key.",
     ),
 ]
 Inits = Annotated[
@@ -58,15 +58,15 @@ Inits = Annotated[
     typer.Option(
         "--init",
         metavar="INIT,...",
-        help="What fine-tuning starts from, compared with one another: scratch (no pre-training), mae and moco "
-        "(pre-trained on your images), imagenet, or files of weights.",
+        help="Initializations to compare: scratch (random weights), mae or moco (pre-trained on your images), "
+        "imagenet, timm:NAME, or a weight file.",
     ),
 ]
 EqualCompute = Annotated[
     bool,
     typer.Option(
         "--equal-compute",
-        help="Add the initialization scratch+: from scratch, with the compute of pre-training as more steps.",
+        help="Add the initialization scratch+: from scratch, with the compute of pre-training spent on more steps.",
     ),
 ]
 Folds = Annotated[
@@ -75,8 +75,8 @@ Folds = Annotated[
         "--folds",
         parser=_parse_folds,
         metavar="K|auto",
-        help="Cross-validation: with 1 the test part of the source (or a drawn one), with K each patient is tested "
-        "once in one of K parts, auto suits the number of patients.",
+        help="1: the test set of the source, or one drawn from it. K: K-fold cross-validation, which tests each "
+        "patient once. auto: chosen by the number of patients.",
     ),
 ]
 Seeds = Annotated[
@@ -84,34 +84,38 @@ Seeds = Annotated[
     typer.Option(
         "--seeds",
         metavar="N",
-        help="Trainings of each initialization, each with its own random numbers; 3 or more show noise.",
+        help="Training runs per initialization and fold, each with its own random seed; use 3 or more to estimate "
+        "training variance.",
     ),
 ]
-Init = Annotated[str, typer.Option("--init", metavar="INIT", help=f"What fine-tuning starts from: {INITS}.")]
+Init = Annotated[str, typer.Option("--init", metavar="INIT", help=f"Initial weights for fine-tuning: {INITS}.")]
 PretrainingInit = Annotated[
     str,
     typer.Option(
-        "--init", metavar="INIT", help=f"What pre-training starts from: {INITS}.", show_default="that of the recipe"
+        "--init",
+        metavar="INIT",
+        help=f"Initial weights for pre-training: {INITS}.",
+        show_default="init.pretrain of the recipe",
     ),
 ]
 Partial = Annotated[
     bool,
-    typer.Option("--partial", help="Take weights even where some of the encoder are missing or of another shape."),
+    typer.Option("--partial", help="Load weights even if some encoder tensors are missing or have another shape."),
 ]
 Patients = Annotated[
     str,
     typer.Option(
         "--patient-pattern",
         metavar="REGEX",
-        help="Where file names tell the patient: a regular expression whose first group is the patient, as in "
-        "'(p[0-9]+)_'.",
+        help="Regular expression that finds the patient in the name of a case (its first group, or the whole match), "
+        "e.g. '(p[0-9]+)_'.",
     ),
 ]
 Transductive = Annotated[
     bool,
     typer.Option(
         "--allow-transductive",
-        help="Let in weights that have seen test images, which makes scores too good; all results are stamped "
+        help="Allow weights that have seen test images. This inflates the scores; all results are stamped "
         "TRANSDUCTIVE.",
     ),
 ]
@@ -120,37 +124,36 @@ Jobs = Annotated[
     typer.Option(
         "--jobs",
         metavar="N",
-        help="Trainings at a time; 0 is one at a time here, and as many as fit on a cluster.",
-        rich_help_panel=SIDE_BY_SIDE,
+        help="Number of training runs in parallel. 0: one at a time on this machine, as many as fit on Ray.",
+        rich_help_panel=PARALLEL,
     ),
 ]
-Where = Annotated[
+ExecutorKind = Annotated[
     str,
     typer.Option(
         "--executor",
         metavar="local|ray",
-        help="This machine, or the Ray cluster that RAY_ADDRESS names.",
-        rich_help_panel=SIDE_BY_SIDE,
+        help="This machine, or a Ray cluster (selected by RAY_ADDRESS).",
+        rich_help_panel=PARALLEL,
     ),
 ]
-CellCpus = Annotated[
+CpusPerRun = Annotated[
     float,
-    typer.Option("--cell-cpus", metavar="N", help="Cores for one training on Ray.", rich_help_panel=SIDE_BY_SIDE),
+    typer.Option("--cpus-per-run", metavar="N", help="CPU cores per training run on Ray.", rich_help_panel=PARALLEL),
 ]
-CellGpus = Annotated[
+GpusPerRun = Annotated[
     float,
-    typer.Option("--cell-gpus", metavar="N", help="GPUs for one training on Ray.", rich_help_panel=SIDE_BY_SIDE),
+    typer.Option("--gpus-per-run", metavar="N", help="GPUs per training run on Ray.", rich_help_panel=PARALLEL),
 ]
 As = Annotated[
     str,
-    typer.Option(
-        "--as", metavar="LAYOUT", help=f"How to read the source: {LAYOUTS}.", show_default="recognised by itself"
-    ),
+    typer.Option("--as", metavar="LAYOUT", help=f"Layout of the source: {LAYOUTS}.", show_default="detected"),
 ]
 Folders = Annotated[
-    list[Path], typer.Argument(metavar="DIR...", help="Folders of `run`, of single trainings, or of `score --out`.")
+    list[Path],
+    typer.Argument(metavar="DIR...", help="Folders of `run`, of single training runs, or of `score --out`."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def split_words(text: str) -> list[str]:
@@ -159,18 +162,18 @@ def split_words(text: str) -> list[str]:
 
 
 def split_inits(inits: str, equal_compute: bool) -> tuple[str, ...]:
-    """Return the initializations of `--init`, with the one that `--equal-compute` adds."""
+    """Return the initializations of `--init`, and the one that `--equal-compute` adds."""
     named = tuple(split_words(inits))
     return (*named, EQUAL) if equal_compute and EQUAL not in named else named
 
 
 def with_source(sets: list[str] | None, pattern: str, layout: str = "") -> list[str]:
-    """Return the settings with what `--patient-pattern` and `--as` say of the source among them."""
+    """Return the settings, with those of `--patient-pattern` and `--as` added."""
     given = {"data.patient_pattern": pattern, "data.layout": layout}
     return [*(sets or []), *(f"{key}={json.dumps(value)}" for key, value in given.items() if value)]
 
 
 def with_init(sets: list[str] | None, init: str, partial: bool) -> list[str]:
-    """Return the settings with those of pre-training's `--init` and of `--partial`."""
-    started = [f"init.pretrain={json.dumps(init)}"] if init else []
-    return [*(sets or []), *started, *(["init.partial=true"] if partial else [])]
+    """Return the settings, with those of `--init` (of pre-training) and `--partial` added."""
+    given = [f"init.pretrain={json.dumps(init)}"] if init else []
+    return [*(sets or []), *given, *(["init.partial=true"] if partial else [])]

@@ -1,4 +1,4 @@
-"""Commands on what was trained: `evaluate`, `predict`, `score`, `compare`, `report`, `weights` and `export`."""
+"""Commands for results and models: `evaluate`, `predict`, `score`, `compare`, `report`, `weights` and `export`."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from selfmae.cli.flags import AsJson, Folders, Transductive, split_words
 
 TunedFolder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="Folder of a fine-tuned model, as RUN/mae/fold0/seed0.")
+    Path, typer.Argument(metavar="DIR", help="Folder of a fine-tuned model, e.g. RUN/mae/fold0/seed0.")
 ]
 
 
@@ -18,7 +18,7 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", metavar="PART", help="val or test.")] = "test",
     transductive: Transductive = False,
 ) -> None:
-    """Score a fine-tuned model on the validation or the test part of its own data.
+    """Score a fine-tuned model on the validation or test cases of its own data.
 
     Example: selfmae evaluate results/mae/fold0/seed0 --split val
     """
@@ -31,11 +31,9 @@ def evaluate(
 def predict(
     folder: TunedFolder,
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders of them, or sources as for `run`.")
+        list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders of images, or sources as for `run`.")
     ],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for the predictions; nothing is overwritten.")
-    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Output folder; no file is overwritten.")],
 ) -> None:
     """Predict new images: masks on each image's own grid, or a CSV of probabilities.
 
@@ -48,25 +46,25 @@ def predict(
 
 
 def score(
-    pred: Annotated[Path, typer.Option("--pred", metavar="DIR", help="Folder of predicted masks, of any tool.")],
+    pred: Annotated[Path, typer.Option("--pred", metavar="DIR", help="Folder of predicted masks.")],
     truth: Annotated[
-        Path, typer.Option("--truth", metavar="DIR", help="Folder of the true masks, with the same names.")
+        Path, typer.Option("--truth", metavar="DIR", help="Folder of reference masks with the same file names.")
     ],
     labels: Annotated[
         Path | None,
         typer.Option(
             "--labels",
             metavar="FILE",
-            help="YAML or JSON file with a name and its mask values a line, as in `tumour: [1, 2]`, or a dataset.json.",
-            show_default="each value of the true masks",
+            help="YAML or JSON file that gives each label its mask values, e.g. `tumour: [1, 2]`, or a dataset.json.",
+            show_default="every value in the reference masks",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="New folder for the scores, which `compare` and `report` take."),
+        typer.Option("--out", metavar="DIR", help="Write the scores to this new folder, for `compare` and `report`."),
     ] = None,
 ) -> None:
-    """Score masks that any tool made, with the same metrics and file formats.
+    """Score masks from any tool with SelfMAE's metrics and file formats.
 
     Example: selfmae score --pred nnunet-masks --truth labelsTs --out nnunet
     """
@@ -81,7 +79,7 @@ def compare(
     subgroups: Annotated[
         str,
         typer.Option(
-            "--subgroups", metavar="COLUMN,...", help="Compare within the values of these columns too, as in sex,view."
+            "--subgroups", metavar="COLUMN,...", help="Also compare within each value of these columns, e.g. sex,view."
         ),
     ] = "",
     table: Annotated[
@@ -89,13 +87,13 @@ def compare(
         typer.Option(
             "--table",
             metavar="FILE",
-            help="CSV file with the columns of --subgroups.",
-            show_default="that of the source",
+            help="CSV file with the columns named in --subgroups.",
+            show_default="the table of the source",
         ),
     ] = None,
     transductive: Transductive = False,
 ) -> None:
-    """Compare the initializations of finished runs on the same test cases: differences, intervals, verdict.
+    """Compare initializations on the same test cases: paired differences, confidence intervals, verdict.
 
     Example: selfmae compare results
     """
@@ -106,7 +104,7 @@ def compare(
 
 
 def report(folders: Folders, transductive: Transductive = False) -> None:
-    """Write one offline HTML page, `report.html`, into each run folder.
+    """Write a self-contained HTML report, `report.html`, to each run folder.
 
     Example: selfmae report results
     """
@@ -118,11 +116,11 @@ def report(folders: Folders, transductive: Transductive = False) -> None:
 
 def weights(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .safetensors or torch file, or the folder of a model.")
+        Path, typer.Argument(metavar="FILE", help="A .safetensors or PyTorch file, or the folder of a model.")
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Say what a file of weights holds, and whether a training can start from it; no code in it is run.
+    """Describe a weight file and say whether it can be an initialization; no code in it is executed.
 
     Example: selfmae weights vit.safetensors
     """
@@ -138,10 +136,10 @@ def weights(
 
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a pre-trained or fine-tuned model.")],
-    to: Annotated[str, typer.Option("--to", metavar="TOOL", help="timm (2-D), monai or onnx.")],
+    to: Annotated[str, typer.Option("--to", metavar="TOOL", help="timm (2-D only), monai or onnx.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write: .safetensors, .pth or .onnx.")],
 ) -> None:
-    """Write a trained model for another tool, and beside it a JSON file that says how to build, feed and read it.
+    """Export a trained model to another tool, with a JSON file that explains how to use it.
 
     Example: selfmae export results/mae/fold0/seed0 --to onnx --out model.onnx
     """

@@ -7,10 +7,11 @@ import typer
 
 from selfmae.cli.flags import (
     As,
-    CellCpus,
-    CellGpus,
+    CpusPerRun,
     EqualCompute,
+    ExecutorKind,
     Folds,
+    GpusPerRun,
     Init,
     Inits,
     Jobs,
@@ -24,7 +25,6 @@ from selfmae.cli.flags import (
     Sets,
     Source,
     Transductive,
-    Where,
     split_inits,
     with_init,
     with_source,
@@ -34,10 +34,10 @@ from selfmae.cli.flags import (
 def demo(
     out: Out = Path("selfmae-demo"),
     kind: Annotated[
-        str, typer.Option("--kind", metavar="KIND", help="volumes (3-D, masks) or radiographs (2-D, findings).")
+        str, typer.Option("--kind", metavar="KIND", help="volumes (3-D, segmentation) or radiographs (2-D, findings).")
     ] = "volumes",
 ) -> None:
-    """Do the whole job on generated scans, on a CPU, in a few minutes.
+    """Run the whole experiment on generated scans; takes a few minutes on a CPU.
 
     Example: selfmae demo
     """
@@ -60,12 +60,12 @@ def run(
     equal_compute: EqualCompute = False,
     transductive: Transductive = False,
     jobs: Jobs = 0,
-    executor: Where = "local",
-    cell_cpus: CellCpus = 1.0,
-    cell_gpus: CellGpus = 0.0,
+    executor: ExecutorKind = "local",
+    cpus_per_run: CpusPerRun = 1.0,
+    gpus_per_run: GpusPerRun = 0.0,
     sets: Sets = None,
 ) -> None:
-    """Do the whole job: inspect, plan, pre-train, fine-tune from every initialization, evaluate, compare, report.
+    """Run the whole experiment: inspect, plan, pre-train, fine-tune each initialization, evaluate, compare, report.
 
     Example: selfmae run scans --out results --seeds 3
     """
@@ -74,9 +74,8 @@ def run(
     from selfmae.experiment.schedule import Executor
     from selfmae.experiment.train import Grid
 
-    grid = Grid(
-        split_inits(inits, equal_compute), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus)
-    )
+    place = Executor(executor, jobs, cpus_per_run, gpus_per_run)
+    grid = Grid(split_inits(inits, equal_compute), folds, seeds, transductive, place)
     run(source, out, grid, recipe, with_init(with_source(sets, patients, layout), "", partial), Display())
 
 
@@ -84,7 +83,7 @@ def sweep(
     recipe: RecipeFile,
     out: Out,
     axes: Annotated[
-        list[str], typer.Argument(metavar="KEY=VALUE,VALUE...", help="Keys of the recipe and the values to try.")
+        list[str], typer.Argument(metavar="KEY=VALUE,VALUE...", help="Keys of the recipe, each with the values to try.")
     ],
     inits: Inits = "scratch,mae",
     folds: Folds = "1",
@@ -94,17 +93,18 @@ def sweep(
         bool,
         typer.Option(
             "--halving",
-            help="Drop the worse half of the values again and again, by short trainings and validation scores.",
+            help="Start with short training runs, then train the better half (by validation score) for longer, until "
+            "two values remain.",
         ),
     ] = False,
     transductive: Transductive = False,
     jobs: Jobs = 0,
-    executor: Where = "local",
-    cell_cpus: CellCpus = 1.0,
-    cell_gpus: CellGpus = 0.0,
+    executor: ExecutorKind = "local",
+    cpus_per_run: CpusPerRun = 1.0,
+    gpus_per_run: GpusPerRun = 0.0,
     sets: Sets = None,
 ) -> None:
-    """Run every combination of values of some keys of a recipe; what they do not change is trained once.
+    """Run an experiment for every combination of values; training runs that they do not affect are shared.
 
     Example: selfmae sweep recipe.yaml --out sweep mask.ratio=0.25,0.5,0.75
     """
@@ -117,16 +117,15 @@ def sweep(
     from selfmae.experiment.sweep import Design, sweep
     from selfmae.experiment.train import Grid
 
-    grid = Grid(
-        split_inits(inits, equal_compute), folds, seeds, transductive, Executor(executor, jobs, cell_cpus, cell_gpus)
-    )
+    place = Executor(executor, jobs, cpus_per_run, gpus_per_run)
+    grid = Grid(split_inits(inits, equal_compute), folds, seeds, transductive, place)
     sweep(checked, Design(values, grid, halving), out, Display())
 
 
 def pretrain(
     recipe: RecipeFile, out: Out, init: PretrainingInit = "", partial: Partial = False, sets: Sets = None
 ) -> None:
-    """Self pre-train the recipe's network on the training images of its source, without labels.
+    """Pre-train the recipe's network on the training images of its source, without their labels.
 
     Example: selfmae pretrain recipe.yaml --out pretrained
     """
@@ -147,7 +146,7 @@ def finetune(
     transductive: Transductive = False,
     sets: Sets = None,
 ) -> None:
-    """Fine-tune from scratch or from weights; the validation part chooses the checkpoint, val and test are scored.
+    """Fine-tune from an initialization; validation selects the checkpoint, then validation and test cases are scored.
 
     Example: selfmae finetune recipe.yaml --out tuned --init mae:pretrained
     """

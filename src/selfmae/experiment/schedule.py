@@ -156,9 +156,9 @@ class Cluster:
         if not any(all(node.get(name, 0) >= number for name, number in wanted.items()) for node in nodes):
             most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in wanted}
             raise UserError(
-                f"--cell-cpus {executor.num_cpus:g} and --cell-gpus {executor.num_gpus:g} were asked for one cell, but "
-                f"no machine of the Ray cluster has both (most: {most['CPU']:g} CPUs, {most['GPU']:g} GPUs): ask for "
-                "less."
+                f"One training run needs --cpus-per-run {executor.num_cpus:g} and --gpus-per-run "
+                f"{executor.num_gpus:g}, but no machine of the Ray cluster has both (most: {most['CPU']:g} CPUs, "
+                f"{most['GPU']:g} GPUs): ask for less."
             )
 
     def start(self, work: Work, display: Display) -> None:
@@ -191,10 +191,10 @@ def check_executor(executor: Executor) -> None:
     if executor.kind not in KINDS:
         raise UserError(f"--executor {executor.kind!r} is not known.{did_you_mean(executor.kind, KINDS)}")
     if executor.num_jobs < 0:
-        raise UserError(f"--jobs {executor.num_jobs} must be at least 1; leave it out for one cell at a time.")
+        raise UserError(f"--jobs {executor.num_jobs} must be at least 1; leave it out for one training run at a time.")
     if executor.num_cpus <= 0 or executor.num_gpus < 0:
         raise UserError(
-            f"--cell-cpus {executor.num_cpus:g} must be above 0 and --cell-gpus {executor.num_gpus:g} at least 0."
+            f"--cpus-per-run {executor.num_cpus:g} must be above 0 and --gpus-per-run {executor.num_gpus:g} at least 0."
         )
     if executor.kind == "ray":
         load_ray()
