@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import os
 import shutil
@@ -66,35 +67,93 @@ def test_a_crop_maps_the_file_and_does_not_read_it_whole(tmp_path: Path) -> None
     assert Path(crop.filename) == files_of(tmp_path)[0]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"size": (4, 4, 4)},
-        {"spacing_mm": (2.0, 2.0, 2.0)},
-        {"spacing_mm": (2.0, 2.0, 8.0), "anisotropy": 0.0},
-        {"spacing_mm": (2.0, 2.0, 2.0), "interpolation": "spline"},
-        {"equalise": True},
-    ],
-)
-def test_other_options_make_another_file(tmp_path: Path, change: dict[str, object]) -> None:
+# A change of each option of `data` that is seen in what is prepared, and what it is compared with.
+OF_IMAGES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "channels": ({"channels": ("x",), "crop": (4, 4)}, {"channels": ("x", "y", "z"), "crop": (4, 4)}),
+    "interpolation": ({"size": (9, 9, 9)}, {"size": (9, 9, 9), "interpolation": "spline"}),
+    "intensity": ({}, {"intensity": "range"}),
+    "normalise_crops": ({"intensity": "zscore_nonzero"}, {"intensity": "zscore_nonzero", "normalise_crops": True}),
+    "window": ({"intensity": "window", "window": (0.0, 1.0)}, {"intensity": "window", "window": (0.0, 2.0)}),
+    "equalise": ({}, {"equalise": True}),
+}
+OF_BOTH: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "size": ({}, {"size": (4, 4, 4)}),
+    "spacing_mm": ({}, {"spacing_mm": (2.0, 2.0, 2.0)}),
+    "anisotropy": (
+        {"spacing_mm": (0.5, 0.5, 2.0), "mask_interpolation": "linear"},
+        {"spacing_mm": (0.5, 0.5, 2.0), "mask_interpolation": "linear", "anisotropy": 0.0},
+    ),
+    "crop_foreground": ({}, {"crop_foreground": True}),
+}
+OF_MASKS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "mask_interpolation": ({"size": (9, 9, 9)}, {"size": (9, 9, 9), "mask_interpolation": "linear"}),
+}
+OF_NONE: dict[str, object] = {
+    "source": "y",
+    "layout": "msd",
+    "patient_pattern": "p",
+    "splits": "table.csv",
+    "test_fraction": 0.5,
+    "val_fraction": 0.5,
+    "split_seed": 1,
+    "split": "monai",
+    "fraction": 0.5,
+    "pretrain_on": ("train",),
+    "mean": 5.0,
+    "std": 2.0,
+    "crop": (2, 2, 2),
+    "licence": "CC0",
+}
+
+
+def framed_case(folder: Path, flat: bool) -> Case:
+    """Return a case whose image has a border of zeros; a flat one is a gray picture without a mask."""
+    rng = np.random.default_rng(0)
+    if flat:
+        np.save(folder / "flat.npy", rng.normal(size=(6, 6)).astype(np.float32))
+        return Case("c", "p", (folder / "flat.npy",), None, "train")
+    case, array = make_case(folder), np.zeros((6, 6, 6), np.float32)
+    array[1:-1, 1:-1, 2:-1] = rng.uniform(0.1, 3, (4, 4, 3))
+    write_volume(case.images[0], array)
+    return case
+
+
+def prepared(folder: Path, case: Case, change: dict[str, object]) -> list[np.ndarray]:
+    store = Store(dataclasses.replace(options_in(folder), **change), (1, 2))  # type: ignore[arg-type]
+    return [np.array(store.image(case)), *([np.array(store.mask(case))] if case.target else [])]
+
+
+def test_of_every_option_it_is_known_whether_it_changes_what_is_prepared() -> None:
+    known = [*OF_IMAGES, *OF_BOTH, *OF_MASKS, *OF_NONE, "cache"]
+    assert sorted(known) == sorted(field.name for field in dataclasses.fields(DataOptions))
+
+
+@pytest.mark.parametrize("name", [*OF_IMAGES, *OF_BOTH, *OF_MASKS])
+def test_an_option_that_changes_voxels_makes_another_file(tmp_path: Path, name: str) -> None:
+    before, after = {**OF_IMAGES, **OF_BOTH, **OF_MASKS}[name]
+    case = framed_case(tmp_path, flat=name == "channels")
+    old, new = prepared(tmp_path, case, before), prepared(tmp_path, case, after)
+    fresh = prepared(tmp_path, case, {**after, "cache": str(tmp_path / "fresh")})
+    assert all(np.array_equal(one, other) for one, other in zip(new, fresh, strict=True))
+    changed = [not np.array_equal(one, other) for one, other in zip(old, new, strict=True)]
+    assert changed == [name not in OF_MASKS, name not in OF_IMAGES][: len(changed)]
+
+
+@pytest.mark.parametrize(("name", "value"), [("channels", ("a", "b", "c")), ("interpolation", "spline")])
+def test_an_option_of_images_alone_keeps_the_masks(tmp_path: Path, name: str, value: object) -> None:
+    case, options = make_case(tmp_path), options_in(tmp_path)
+    changed = dataclasses.replace(options, **{name: value})  # type: ignore[arg-type]
+    assert Store(options).image_path(case) != Store(changed).image_path(case)
+    assert Store(options, (1,)).mask_path(case) == Store(changed, (1,)).mask_path(case)
+
+
+@pytest.mark.parametrize("name", OF_NONE)
+def test_an_option_that_changes_no_voxel_makes_no_other_file(tmp_path: Path, name: str) -> None:
     case = make_case(tmp_path)
-    one, other = Store(options_in(tmp_path)).image(case), Store(options_in(tmp_path, **change)).image(case)
+    old = prepared(tmp_path, case, {})
+    new = prepared(tmp_path, case, {name: OF_NONE[name]})
+    assert all(np.array_equal(one, other) for one, other in zip(old, new, strict=True))
     assert len(files_of(tmp_path)) == 2
-    assert one.shape != other.shape or not np.array_equal(one, other)
-
-
-def test_the_crop_and_the_cache_play_no_part_in_the_preparation(tmp_path: Path) -> None:
-    case = make_case(tmp_path)
-    Store(options_in(tmp_path)).image(case)
-    Store(DataOptions(source="y", cache=str(tmp_path / "cache"), intensity="zscore", crop=(2, 2, 2))).image(case)
-    assert len(files_of(tmp_path)) == 1
-
-
-def test_mean_and_deviation_are_no_part_of_what_is_stored(tmp_path: Path) -> None:
-    case = make_case(tmp_path)
-    one, other = (Store(options_in(tmp_path, mean=mean)).image(case) for mean in (0.0, 5.0))
-    assert np.array_equal(one, other)
-    assert len(files_of(tmp_path)) == 1
 
 
 def test_other_interpolations_of_a_mask_make_another_file(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ spacing of their image, and only when asked for: pre-training opens no label fil
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,6 +34,15 @@ MAX_OPEN = 256  # files a process keeps open; reading the header again takes lon
 Progress = Callable[[int, int], None]
 
 
+# Options that change no voxel of what is stored. All others are part of the file's name, a new one too.
+NOT_PREPARATION = {
+    *("source", "layout", "patient_pattern", "splits", "split", "split_seed", "test_fraction", "val_fraction"),
+    *("fraction", "pretrain_on", "mean", "std", "crop", "cache", "licence"),
+}
+# A mask that is cropped to its image has the image's key too.
+IMAGE_ONLY = {"channels", "interpolation", "intensity", "normalise_crops", "window", "equalise", "crop_foreground"}
+MASK_ONLY = {"mask_interpolation"}
+
 MAX_PLACES = 10_000  # of one row
 NUM_TRIES = 2**17  # voxels of an image that are looked at
 SEPARATES = 0.7  # share of the variance that lies between the two sides; a single normal distribution gives 0.64
@@ -45,13 +55,8 @@ class Store:
         self.options = options
         self.label_values = tuple(label_values)
         self.folder = Path(options.cache) if options.cache else default_cache()
-        self._grid = (options.size, options.spacing_mm, options.spacing_mm and options.anisotropy)
-        self._how = repr(
-            (
-                *(self._grid, options.interpolation, options.intensity, options.window, options.equalise),
-                *(options.crop_foreground, options.normalise_crops, len(options.channels)),
-            )
-        )
+        self._image_key = preparation_key(options, NOT_PREPARATION | MASK_ONLY)
+        self._mask_key = f"{preparation_key(options, NOT_PREPARATION | IMAGE_ONLY)}{self.label_values}"
         self._is_spaced = bool(options.spacing_mm and not options.size)  # a mask's grid depends on its image
         self._digests = Digests(self.folder / "digests.txt")
         self._paths: dict[tuple[str, tuple[Path, ...]], Path] = {}
@@ -126,16 +131,15 @@ class Store:
 
     def image_path(self, case: Case) -> Path:
         """Return the file that holds the prepared image of a case, or will."""
-        return self._path("image", case.images, self._how)
+        return self._path("image", case.images, self._image_key)
 
     def mask_path(self, case: Case) -> Path:
         """Return the file that holds the prepared mask of a case, or will."""
         if not isinstance(case.target, Path):
             raise UserError(f"Case {case.id!r} has no mask: only labelled cases can be trained on or evaluated.")
-        how = repr((self._grid, self.options.mask_interpolation, self.label_values))
         if self.options.crop_foreground:
-            return self._path("mask", (case.target, *case.images), how + self._how)
-        return self._path("mask", (case.target, *case.images[: int(self._is_spaced)]), how)
+            return self._path("mask", (case.target, *case.images), self._mask_key + self._image_key)
+        return self._path("mask", (case.target, *case.images[: int(self._is_spaced)]), self._mask_key)
 
     def _places(self, beside: Path, find: Callable[[], np.ndarray]) -> np.ndarray:
         path = beside.with_suffix(".places.npy")
@@ -168,6 +172,17 @@ class Store:
                 f"The prepared images could not be written to {self.folder} ({error.strerror or error}): free some "
                 "space there, or name another folder in data.cache."
             ) from error
+
+
+def preparation_key(options: DataOptions, without: Set[str]) -> str:
+    """Return a text that differs where two options of these differ, but for the fields `without`.
+
+    Of the channels only their number counts, since their names change no voxel.
+    """
+    values = {item.name: getattr(options, item.name) for item in fields(options) if item.name not in without}
+    if "channels" in values:
+        values["channels"] = len(options.channels)
+    return repr(sorted(values.items()))
 
 
 @lru_cache(maxsize=MAX_OPEN)
