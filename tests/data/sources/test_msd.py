@@ -108,9 +108,10 @@ def test_labels_that_share_a_name_or_a_value_are_an_error(tmp_path: Path, labels
         read_source(str(write(tmp_path, labels=labels)))
 
 
-def test_channels_that_share_a_name_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"must name each channel differently, .*: rename them"):
-        read_source(str(write(tmp_path, modality={"0": "MRI", "1": "MRI"})))
+def test_channels_of_one_name_are_told_apart_by_their_number(tmp_path: Path) -> None:
+    cases = read_source(str(write(tmp_path, modality={"0": "MRI", "2": "CT", "1": "MRI"})))
+    assert cases.channels == ("MRI 0000", "MRI 0001", "CT")
+    assert "Some channels have the same name; their number tells them apart: MRI 0000, MRI 0001, CT." in cases.notes
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:

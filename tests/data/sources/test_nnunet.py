@@ -131,4 +131,4 @@ def test_channels_of_one_name_are_told_apart_by_their_number(tmp_path: Path) -> 
     write(tmp_path, channel_names={"0": "MRI", "1": "MRI"})
     cases = read_source(str(tmp_path))
     assert cases.channels == ("MRI 0000", "MRI 0001")
-    assert "Some channels have one name; they are told apart by their number: MRI 0000, MRI 0001." in cases.notes
+    assert "Some channels have the same name; their number tells them apart: MRI 0000, MRI 0001." in cases.notes

@@ -155,6 +155,14 @@ def channels_of(images: Iterable[tuple[Path, ...]]) -> tuple[str, ...]:
     return ("gray",)
 
 
+def number_repeats(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return names of channels, repeated ones with their number ("MRI 0000"), and a sentence where there are such."""
+    channels = tuple(f"{name} {index:04d}" if names.count(name) > 1 else name for index, name in enumerate(names))
+    listed = ", ".join(channels)
+    said = f"Some channels have the same name; their number tells them apart: {listed}."
+    return channels, [said] if len(set(names)) < len(names) else []
+
+
 def labels_beside(table: Path) -> Labels | None:
     """Return the labels that a file labels.json beside a table names, as {"liver": 1}; None without such a file."""
     file = table.parent / "labels.json"

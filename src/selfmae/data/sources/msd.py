@@ -8,7 +8,7 @@ from typing import Any
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.files.formats import stem_of
 from selfmae.data.sources import nnunet
-from selfmae.data.sources._files import first_few, images_in, patients_of_names, require_files
+from selfmae.data.sources._files import first_few, images_in, number_repeats, patients_of_names, require_files
 from selfmae.errors import UserError
 
 ORDER = 10
@@ -34,7 +34,8 @@ def read(path: Path) -> Cases:
     targets = [target for _, _, target in listed if target]
     ids = [stem_of(image) for _, image, _ in listed]
     patients, said = patients_of_names(ids, "The list names")
-    notes = [said]
+    channels, notes = _channels(content, file)
+    notes = [said, *notes]
     if targets and not any(target.is_file() for target in targets):
         # The split must not depend on whether labels are there: pre-training, which opens none, sees the same images.
         notes.append(f"None of the {len(targets)} label files is there: only pre-training is possible.")
@@ -47,7 +48,7 @@ def read(path: Path) -> Cases:
         for name, patient, (split, image, target) in zip(ids, patients, listed, strict=True)
     ]
     notes += _unlisted({image for _, image, _ in listed})
-    return Cases(path, "msd", tuple(cases), _labels(content, file), _channels(content, file), tuple(notes))
+    return Cases(path, "msd", tuple(cases), _labels(content, file), channels, tuple(notes))
 
 
 def _list_file(path: Path) -> Path:
@@ -108,20 +109,14 @@ def _labels(content: Mapping[str, Any], file: Path) -> Labels:
     return Labels("mask", names, tuple(values))
 
 
-def _channels(content: Mapping[str, Any], file: Path) -> tuple[str, ...]:
+def _channels(content: Mapping[str, Any], file: Path) -> tuple[tuple[str, ...], list[str]]:
     modality = content["modality"]
     if not isinstance(modality, dict) or not modality or not all(str(key).isdigit() for key in modality):
         raise UserError(
             f'The modality of {file} must look like {{"0": "MRI"}}, but is {json.dumps(modality)}: correct it.',
             "damaged_list",
         )
-    channels = tuple(str(modality[key]) for key in sorted(modality, key=int))
-    if len(set(channels)) < len(channels):
-        raise UserError(
-            f"The modality of {file} must name each channel differently, but is {json.dumps(modality)}: rename them.",
-            "damaged_list",
-        )
-    return channels
+    return number_repeats([str(modality[key]) for key in sorted(modality, key=int)])
 
 
 def _unlisted(listed: set[Path]) -> list[str]:

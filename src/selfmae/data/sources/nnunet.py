@@ -10,7 +10,7 @@ from typing import Any
 
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.files.formats import stem_of, suffix_of
-from selfmae.data.sources._files import first_few, images_in, patients_of_names, require_files
+from selfmae.data.sources._files import first_few, images_in, number_repeats, patients_of_names, require_files
 from selfmae.errors import UserError
 
 ORDER = 12
@@ -38,11 +38,10 @@ def read(path: Path) -> Cases:
     """Return the cases of imagesTr with their masks, and those of imagesTs as unlabelled ones."""
     file = path / "dataset.json"
     content = _load(file)
-    named = [str(content["channel_names"][key]) for key in sorted(content["channel_names"], key=int)]
-    channels = _distinct(named)
+    names = content["channel_names"]
+    channels, said_of_channels = number_repeats([str(names[key]) for key in sorted(names, key=int)])
     labels, notes = _labels(content["labels"], file)
-    if list(channels) != named:
-        notes.append(f"Some channels have one name; they are told apart by their number: {', '.join(channels)}.")
+    notes += said_of_channels
     cases = []
     for folder, labelled in (("imagesTr", True), ("imagesTs", False)):
         for name, images in _studies(path / folder, len(channels)).items():
@@ -103,11 +102,6 @@ def _labels(content: dict[str, Any], file: Path) -> tuple[Labels, list[str]]:
         text = ", ".join(f"{name} {values}" for name, values in regions.items())
         notes.append(f"Regions are not learned by themselves ({text}): give them as target.regions.")
     return Labels("mask", tuple(ordered), tuple(single[name] for name in ordered)), notes
-
-
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names, the repeated ones with the number in their files: nnU-Net only normalises by them."""
-    return tuple(f"{name} {place:04d}" if names.count(name) > 1 else name for place, name in enumerate(names))
 
 
 def _studies(folder: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
