@@ -9,6 +9,7 @@ from selfmae.cli import app
 from selfmae.data.doctor.findings import REMEDIES
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
 
 
 def test_the_maps_are_the_tree() -> None:
@@ -24,9 +25,17 @@ def test_every_folder_says_what_it_is_for() -> None:
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+    for page in PAGES:
+        for file, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+            target = (page.parent / file) if file else page
+            assert target.exists(), f"{page.name}: {file}"
+            assert not heading or heading in slugs_of(target), f"{page.name}: {file}#{heading}"
+
+
+def slugs_of(page: Path) -> list[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.M)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 def test_the_commands_are_those_of_the_command_line() -> None:
