@@ -28,14 +28,13 @@ from selfmae.data.case import Case
 from selfmae.display import Display
 from selfmae.experiment.plan import resolve
 from selfmae.experiment.pretrain import make_probe
-from selfmae.files import write_json
+from selfmae.files import read_log, write_json
 from selfmae.methods.mae import Reconstruct
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.results.training_logs import read_results
 from selfmae.seeds import generator
 from selfmae.tasks.probe import Probe, read_features
 from selfmae.train.launch import Job, launch
-from selfmae.train.loop import read_log
 
 SIZE, NUM_IMAGES = 32, 232  # of which about 24 train, 8 are held out and 200 test
 CONTRAST, NOISE = 0.8, 2.0  # of the disc, and a pixel's deviation: a single patch tells little, its neighbours more

@@ -1,4 +1,4 @@
-"""TODO: files.py."""
+"""Files of run folders: JSON, tables, logs and arrays, written at once or not at all."""
 
 import csv
 import json
@@ -64,8 +64,18 @@ def read_json(path: Path) -> dict[str, Any]:
         raise _damaged(path, error) from error
 
 
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a step log, without an unfinished last one; [] if there is no file."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
 def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(
-        f"{path} could not be read ({error}): copy the folder again, or delete {path.parent} and give the command that "
-        "made it again."
+        f"{path} could not be read ({error}): copy it again, or delete it and give the command that wrote it again."
     )

@@ -13,6 +13,7 @@ from selfmae.data.sampling.views import Draw, collate
 from selfmae.data.sources import read_source
 from selfmae.errors import UserError
 from selfmae.methods.mae import Reconstruct
+from selfmae.metrics.rows import HEADLINES
 from selfmae.options import (
     AugmentOptions,
     DataOptions,
@@ -24,7 +25,7 @@ from selfmae.options import (
     TargetOptions,
 )
 from selfmae.tasks import make_task
-from selfmae.tasks.base import HEADLINES, Task, Trainable
+from selfmae.tasks.base import Task, Trainable
 
 AUGMENT = AugmentOptions(flip_axes=(0,), min_scale=0.7, foreground=0.5, rotate_degrees=5, zoom=0.1, intensity=0.1)
 KINDS = ("mask", "regions", "multilabel", "multiclass")

@@ -23,11 +23,11 @@ from add_task import (
 from torch.multiprocessing import ProcessExitedException
 
 from selfmae.errors import UserError
+from selfmae.files import read_log
 from selfmae.models.vit import Encoder
 from selfmae.options import ModelOptions
 from selfmae.train import launch as launching
 from selfmae.train.launch import Job, launch
-from selfmae.train.loop import read_log
 from selfmae.train.signals import Interrupted
 
 

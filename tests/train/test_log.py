@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from selfmae.train.loop import StepLog, read_log
+from selfmae.files import read_log
+from selfmae.train.loop import StepLog
 
 
 def test_cut_drops_later_lines_and_half_lines_and_keeps_the_rest_as_it_was(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from add_task import CASES, OPTIONS, Score, interrupt_at, outcome
 
 from selfmae.data.sampling.views import collate, draw_at
 from selfmae.errors import UserError
-from selfmae.train.loop import read_log
+from selfmae.files import read_log
 from selfmae.train.optim import make_optimizer, set_lr
 from selfmae.train.signals import Interrupted
 from selfmae.weights.file import read_weights

@@ -12,8 +12,9 @@ import torch
 from add_task import CASES, OPTIONS, Score, assert_equal, interrupt_at, outcome
 
 from selfmae.errors import UserError
+from selfmae.files import read_log
 from selfmae.train import loop
-from selfmae.train.loop import StepLog, read_log
+from selfmae.train.loop import StepLog
 from selfmae.train.signals import Interrupted
 
 

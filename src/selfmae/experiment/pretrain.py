@@ -11,6 +11,7 @@ from selfmae.errors import UserError
 from selfmae.experiment.examples import save_reconstructions
 from selfmae.experiment.initialization import check_pretrainable, find_init, init_report, say_init
 from selfmae.experiment.metadata import make_metadata, record_metrics
+from selfmae.files import read_log
 from selfmae.methods.mae import Reconstruct
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.networks.registry import VIT
@@ -21,7 +22,6 @@ from selfmae.results.run_folder import check_place, open_folder, timed, where
 from selfmae.tasks import make_pretraining
 from selfmae.tasks.probe import Probe
 from selfmae.train.launch import Job, launch
-from selfmae.train.loop import read_log
 from selfmae.weights.file import read_metadata
 
 FIGURE = Path("figures") / "reconstructions.npz"

@@ -38,13 +38,13 @@ from selfmae.experiment.train import (
     try_cell,
 )
 from selfmae.files import write_text
+from selfmae.metrics.rows import HEADLINES
 from selfmae.networks.registry import EQUAL, SELF_PRETRAINED
 from selfmae.options import Recipe
 from selfmae.report.sweep import build_sweep_page
 from selfmae.results.formatting import plural
 from selfmae.results.run_folder import check_place, open_folder
 from selfmae.results.sweep_results import gather, save_sweep, show_sweep
-from selfmae.tasks.base import HEADLINES
 
 CELLS = "cells"  # the folder of all trainings; those of the combinations point into it
 

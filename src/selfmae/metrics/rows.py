@@ -9,6 +9,9 @@ import numpy as np
 from selfmae.metrics.scores import Score, mean_auc_score, mean_of_scores, mean_score
 from selfmae.metrics.statistics import Comparison, compare_paired
 
+# The metric that chooses the checkpoint and compares initializations, by kind of target; larger is better.
+HEADLINES = {"mask": "dice_per_case", "multilabel": "mean_auc", "multiclass": "macro_auc"}
+
 Row = Mapping[str, str]  # of a case: id, patient, scores or probabilities, and the fold whose model made them
 Rows = Sequence[Row]
 Scorer = Callable[[Rows], Score]  # of the rows of one repeat

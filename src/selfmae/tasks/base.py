@@ -16,9 +16,6 @@ from selfmae.seeds import generator
 
 Row = dict[str, Any]
 
-# The metric that chooses the checkpoint and compares initializations, by kind of target; larger is better.
-HEADLINES = {"mask": "dice_per_case", "multilabel": "mean_auc", "multiclass": "macro_auc"}
-
 
 class Trainable(Protocol):
     """Something to optimise: samples of single draws, and the loss of a batch of them."""
@@ -47,7 +44,7 @@ class Pretraining(Trainable, Protocol):
 class Task(Trainable, Protocol):
     """A supervised task: it can also predict, be scored and be summarised."""
 
-    headline: str  # one of `HEADLINES`
+    headline: str  # one of `metrics.rows.HEADLINES`
     store: Store
 
     def predict(

@@ -17,12 +17,13 @@ from selfmae.data.sampling.samples import take_crop, take_image
 from selfmae.data.sampling.views import Draw, Sample, draw_corner, draw_view, middle_corner
 from selfmae.errors import UserError
 from selfmae.metrics.classification import score_multilabel, summarise_multiclass, summarise_multilabel
+from selfmae.metrics.rows import HEADLINES
 from selfmae.models.vit import Classifier
 from selfmae.networks.registry import VIT
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 from selfmae.tasks import build_network
-from selfmae.tasks.base import HEADLINES, Row, draw_drop_path_scale
+from selfmae.tasks.base import Row, draw_drop_path_scale
 
 
 class Classify:

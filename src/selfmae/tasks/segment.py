@@ -18,13 +18,14 @@ from selfmae.data.preparation.prepare import Box, finish
 from selfmae.data.preparation.store import Store
 from selfmae.data.sampling.samples import take_image, take_mask
 from selfmae.data.sampling.views import Draw, Sample, draw_corner, draw_view
+from selfmae.metrics.rows import HEADLINES
 from selfmae.metrics.segmentation import score_masks, summarise_masks
 from selfmae.models.unetr import UNETR
 from selfmae.networks.registry import VIT
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 from selfmae.tasks import build_network
-from selfmae.tasks.base import HEADLINES, Row, draw_drop_path_scale
+from selfmae.tasks.base import Row, draw_drop_path_scale
 from selfmae.tasks.sliding_window import (
     clear_outside,
     extend_rows,

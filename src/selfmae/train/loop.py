@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from selfmae.data.case import Case
 from selfmae.data.sampling.views import Draw, draw_at, stream
 from selfmae.errors import UserError
+from selfmae.files import read_log
 from selfmae.options import OptimOptions
 from selfmae.seeds import derive
 from selfmae.tasks.base import Trainable
@@ -237,14 +238,3 @@ class StepLog:
         part = self.path.with_name(f"{self.path.name}.part")
         part.write_text("".join(kept))
         part.replace(self.path)
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a step log, without an unfinished last one; [] if there is no file."""
-    lines = []
-    for text in path.read_text().splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return lines
