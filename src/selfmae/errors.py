@@ -21,3 +21,10 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1)
     return f" Did you mean {prefix + near[0]!r}?" if near else f" Known: {', '.join(names)}."
+
+
+def first_of(items: Iterable[object], limit: int = 3, separator: str = ", ") -> str:
+    """Return the first few items and how many more there are: "a, b, c and 4 more"."""
+    texts = [str(item) for item in items]
+    rest = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return separator.join(texts[:limit]) + rest

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from selfmae.data.doctor.findings import Problem
-from selfmae.errors import UserError
+from selfmae.errors import UserError, first_of
 from selfmae.seeds import generator
 
 SPLITS = ("train", "val", "test", "unlabelled", "unused", "")
@@ -81,7 +81,7 @@ def check_disjoint(cases: Iterable[Case]) -> None:
     if shared:
         raise UserError(
             f"Patients must stand in one part of the split only, but {len(shared)} stand in several "
-            f"({', '.join(shared[:5])}): give each patient one split.",
+            f"({first_of(shared, 5)}): give each patient one split.",
             "same_patient_across_parts",
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from selfmae.data.files.formats import is_image, stem_of
 from selfmae.data.files.masks import Mask, read_mask
 from selfmae.display import Display
-from selfmae.errors import UserError
+from selfmae.errors import UserError, first_of
 from selfmae.experiment.evaluate import show_summary
 from selfmae.files import write_json, write_table
 from selfmae.metrics.segmentation import score_masks, summarise_masks
@@ -49,7 +49,7 @@ def score(pred: Path, truth: Path, labels_file: Path | None, out: Path | None, d
     if problems:
         raise UserError(
             f"{len(problems)} of {len(pairs)} predictions do not lie on the grid of their truth "
-            f"({'; '.join(problems[:NUM_NAMED])}): resample them onto it with nearest neighbours."
+            f"({first_of(problems, NUM_NAMED, '; ')}): resample them onto it with nearest neighbours."
         )
     _check_values(labels, values, display)
     summary = {"split": "test"} | summarise_masks(rows, list(labels))
@@ -65,8 +65,8 @@ def pair_masks(pred: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
     """Return prediction and truth of each case by its name; raise one error with all that lack or are too many."""
     guesses, truths = _masks_in(pred, "--pred"), _masks_in(truth, "--truth")
     missing, extra = sorted(truths.keys() - guesses.keys()), sorted(guesses.keys() - truths.keys())
-    problems = [f"{len(missing)} masks of {truth} have no prediction ({_some(missing)})"] if missing else []
-    problems += [f"{len(extra)} predictions have no mask in {truth} ({_some(extra)})"] if extra else []
+    lonely = ((missing, f"masks of {truth} have no prediction"), (extra, f"predictions have no mask in {truth}"))
+    problems = [f"{len(names)} {said} ({first_of(names, NUM_NAMED)})" for names, said in lonely if names]
     if problems:
         raise UserError(f"--pred {pred}: {', and '.join(problems)}: give each prediction the name of its truth.")
     return {name: (guesses[name], truths[name]) for name in sorted(truths)}
@@ -85,7 +85,7 @@ def read_labels(path: Path) -> Labels:
     if wrong or not labels:
         raise UserError(
             f"--labels {path} must give each name a mask value above 0 or a list of them, as in `tumour: [1, 2]`, but "
-            f"{_some(wrong) if wrong else 'nothing'} is there: correct the file."
+            f"{first_of(wrong, NUM_NAMED) if wrong else 'nothing'} is there: correct the file."
         )
     return labels
 
@@ -95,12 +95,12 @@ def _check_values(labels: Labels, found: set[int], display: Display) -> None:
     named = {value for values in labels.values() for value in values}
     if not named & found:
         raise UserError(
-            f"--labels names the mask values {_some([str(value) for value in sorted(named)])}, but the true masks hold "
-            f"{_some([str(value) for value in sorted(found)]) or 'none'}: give the values of the masks."
+            f"--labels names the mask values {first_of(sorted(named), NUM_NAMED)}, but the true masks hold "
+            f"{first_of(sorted(found), NUM_NAMED) or 'none'}: give the values of the masks."
         )
     for values, where in ((named - found, "in no true mask"), (found - named, "in true masks, but not in --labels")):
         if values:
-            display.say(f"Note: mask values {where}: {_some([str(value) for value in sorted(values)])}.")
+            display.say(f"Note: mask values {where}: {first_of(sorted(values), NUM_NAMED)}.")
 
 
 def _values(value: Any) -> tuple[int, ...]:
@@ -154,12 +154,6 @@ def _where(out: Path, labels: Labels) -> dict[str, Any]:
         "labels": {name: list(values) for name, values in labels.items()},
         "versions": {"selfmae": version("selfmae")},
     }
-
-
-def _some(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
-    more = f", and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
-    return f"{', '.join(names[:NUM_NAMED])}{more}"
 
 
 def _rounded(steps: np.ndarray) -> list[float]:

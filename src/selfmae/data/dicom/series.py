@@ -16,7 +16,7 @@ from pathlib import Path
 
 from selfmae.data.dicom.grid import Slice
 from selfmae.data.dicom.headers import Header, header_of
-from selfmae.errors import UserError
+from selfmae.errors import UserError, first_of
 
 ONE_OF_SEVERAL = re.compile(r"series-[1-9]\d*")
 VALUES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
@@ -87,9 +87,9 @@ def _find_in_folder(path: Path) -> tuple[Header, ...]:
     if not named or not path.is_dir():
         raise UserError(f"The DICOM image {path} was expected, but no file there belongs to it: check the path.")
     if len(named) > 1:
-        names = ", ".join(str(name) for name in list(named)[:3])
         raise UserError(
-            f"The folder {path} holds {len(named)} DICOM images ({names}), but one was asked for: name one of them."
+            f"The folder {path} holds {len(named)} DICOM images ({first_of(named)}), but one was asked for: "
+            "name one of them."
         )
     return next(iter(named.values()))
 

@@ -7,10 +7,11 @@ import numpy as np
 
 from selfmae.augment.laterality import left_right_pairs
 from selfmae.data.case import Cases, Labels
-from selfmae.data.doctor.findings import Facts, Finding, Problem, join, make_finding
+from selfmae.data.doctor.findings import Facts, Finding, Problem, make_finding
 from selfmae.data.files.images import Image
 from selfmae.data.files.masks import Mask
 from selfmae.data.files.nifti import HALF_VOXEL, SAME_PLACE, differing_parts, voxels_apart
+from selfmae.errors import first_of
 
 MIN_IMAGES = 5  # fewer show no usual size
 FAR = 6.0  # deviations (of the median absolute deviation, on a log scale) from the median
@@ -60,7 +61,7 @@ def _check_swapped(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
     if not odd:
         return []
     files = {case.id: str(case.images[0]) for case in cases.cases}
-    cause = f"the images {join([files[name] for name in odd])} hold few whole values, as masks do"
+    cause = f"the images {first_of([files[name] for name in odd])} hold few whole values, as masks do"
     return [make_finding("mask_as_image", odd, cause)]
 
 
@@ -80,7 +81,7 @@ def _check_outliers(code: str, facts: Sequence[Facts]) -> list[Finding]:
     unit = "mm" if spacing else "voxels"
     texts = [f"{name} with {_round(values[name])}" for name in odd]
     what = "spacings" if spacing else "sizes"
-    return [make_finding(code, odd, f"{what} are usually near {usual} {unit}, but there is {join(texts)}")]
+    return [make_finding(code, odd, f"{what} are usually near {usual} {unit}, but there is {first_of(texts)}")]
 
 
 def _round(extents: Sequence[float] | np.ndarray) -> str:
@@ -100,7 +101,7 @@ def _check_units(facts: Sequence[Facts]) -> list[Finding]:
         shifted = [fact for fact in facts if fact.id in odd and _is_shifted(fact, facts, channel)]
         said = f", {len(shifted)} of them as HU shifted by {SHIFT_HU:.0f}" if shifted else ""
         texts = [f"{name} ({units[name]})" for name in odd]
-        cause = f"the intensities of most images are {usual}, but those of {join(texts)} are not{said}"
+        cause = f"the intensities of most images are {usual}, but those of {first_of(texts)} are not{said}"
         found.append(make_finding("intensity_units_differ", odd, cause))
     return found
 
@@ -156,15 +157,15 @@ def _check_undeclared(cases: Cases, masked: Sequence[Facts]) -> list[Finding]:
         else:
             for value in values:
                 holders[value].append(files[fact.id])
-    texts += [f"the value {value} in {join(holders[value])} is no label" for value in sorted(holders)]
-    return [make_finding("undeclared_label", odd, join(texts))] if odd else []
+    texts += [f"the value {value} in {first_of(holders[value])} is no label" for value in sorted(holders)]
+    return [make_finding("undeclared_label", odd, first_of(texts))] if odd else []
 
 
 def _check_absent(labels: Labels, masked: Sequence[Facts]) -> list[Finding]:
     held = {value for fact in masked for value, _ in fact.mask_counts}
     named = zip(labels.names, labels.values, strict=True)
     absent = [f"the label {name!r} (value {value}) is in no mask" for name, value in named if value not in held]
-    return [make_finding("absent_label", (), join(absent, len(absent)))] if absent else []
+    return [make_finding("absent_label", (), first_of(absent, len(absent)))] if absent else []
 
 
 def _check_empty(cases: Cases, masked: Sequence[Facts]) -> list[Finding]:
@@ -172,7 +173,7 @@ def _check_empty(cases: Cases, masked: Sequence[Facts]) -> list[Finding]:
     empty = [fact.id for fact in masked if all(value == 0 for value, _ in fact.mask_counts)]
     if not empty:
         return []
-    return [make_finding("empty_mask", empty, f"the masks {join([files[name] for name in empty])} are empty")]
+    return [make_finding("empty_mask", empty, f"the masks {first_of([files[name] for name in empty])} are empty")]
 
 
 def _files(cases: Cases) -> dict[str, str]:
@@ -183,7 +184,7 @@ def _check_order(labels: Labels) -> list[Finding]:
     """Say so where the values are not 1, 2, 3...: the model counts its outputs."""
     if labels.values == tuple(range(1, len(labels.values) + 1)):
         return []
-    values = join([str(value) for value in labels.values], 8)
+    values = first_of([str(value) for value in labels.values], 8)
     places = f"1 to {len(labels.values)}" if len(labels.values) > 1 else "1"
     return [make_finding("label_values_mapped", (), f"the label values {values} are learned as {places}")]
 
@@ -194,7 +195,7 @@ def _check_sides(labels: Labels) -> list[Finding]:
     pairs = [f"{names[first]!r} and {names[second]!r}" for first, second in left_right_pairs(names)]
     if not pairs:
         return []
-    return [make_finding("left_right_labels", (), f"the labels {join(pairs)} are left and right of one structure")]
+    return [make_finding("left_right_labels", (), f"the labels {first_of(pairs)} are left and right of one structure")]
 
 
 def check_pair(case: str, shape: Sequence[int], affine: np.ndarray | None, mask: Mask, file: str) -> list[Problem]:

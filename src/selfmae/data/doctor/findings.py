@@ -1,7 +1,7 @@
 """What the data doctor can find: each code with its severity and what mends it."""
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -118,12 +118,6 @@ def make_finding(code: str, cases: Iterable[str], cause: str, fix: str = "") -> 
 def finding_of(code: str, sentence: str, cases: Iterable[str] = ()) -> Finding:
     """Return a finding of an error's sentence; the fix is the code's where it says none."""
     return make_finding(code, cases, *split_sentence(sentence))
-
-
-def join(texts: Sequence[str], count: int = 3) -> str:
-    """Return the first few texts and how many more there are."""
-    rest = f" and {len(texts) - count} more" if len(texts) > count else ""
-    return ", ".join(texts[:count]) + rest
 
 
 def split_sentence(sentence: str) -> tuple[str, str]:

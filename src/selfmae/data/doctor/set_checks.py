@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from selfmae.data.case import Case, Cases
 from selfmae.data.doctor.case_checks import check_images, check_masks
 from selfmae.data.doctor.duplicates import near_copies
-from selfmae.data.doctor.findings import REMEDIES, Facts, Finding, Problem, join, make_finding
-from selfmae.errors import UserError
+from selfmae.data.doctor.findings import REMEDIES, Facts, Finding, Problem, make_finding
+from selfmae.errors import UserError, first_of
 
 PARTS = ("train", "val", "test")
 MIN_CASES = 2  # positives and negatives of a finding in a part: AUC of a single case is a coin toss
@@ -36,7 +36,7 @@ def check_copies(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
             code,
             [case.id for group in found for case in group],
             f"these images are {'nearly ' if code.startswith('near') else ''}equal: "
-            + join([" = ".join(f"{case.images[0]} ({case.split})" for case in group) for group in found]),
+            + first_of([" = ".join(f"{case.images[0]} ({case.split})" for case in group) for group in found]),
         )
         for code, found in sorted(copies.items())
     ]
@@ -60,7 +60,7 @@ def check_ids(cases: Cases) -> list[Finding]:
     alike = [sorted(names) for names in groups.values() if 1 < len(names) <= MAX_ALIKE]
     if not alike:
         return []
-    cause = f"these names are nearly equal: {join([' and '.join(names) for names in alike])}"
+    cause = f"these names are nearly equal: {first_of([' and '.join(names) for names in alike])}"
     return [make_finding("near_duplicate_ids", [name for names in alike for name in names], cause)]
 
 
@@ -78,7 +78,7 @@ def check_counts(cases: Cases) -> list[Finding]:
             positives = int(sum(target[place] for target in targets))
             if min(positives, len(targets) - positives) < MIN_CASES:
                 rare.append(f"{name!r} has {positives} positives among {len(targets)} cases of the {part} part")
-    return [make_finding("rare_finding", (), join(rare, len(rare)))] if rare else []
+    return [make_finding("rare_finding", (), first_of(rare, len(rare)))] if rare else []
 
 
 def patients_across_parts(cases: Cases) -> list[str]:
@@ -117,7 +117,7 @@ def _group(problems: Sequence[Problem]) -> list[Finding]:
         make_finding(
             code,
             [item.case for item in group if item.case],
-            join(list(dict.fromkeys(item.text for item in group))),
+            first_of(list(dict.fromkeys(item.text for item in group))),
             fix,
         )
         for (code, fix), group in groups.items()

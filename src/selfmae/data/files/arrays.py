@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from selfmae.errors import first_of
+
 ENDINGS = (".npy", ".npz")
 
 _archive_lock = threading.Lock()
@@ -30,7 +32,7 @@ def load_array(path: Path) -> tuple[np.ndarray, int]:
 def _only_array(archive: np.lib.npyio.NpzFile) -> np.ndarray:
     with archive:
         if len(archive.files) != 1:
-            names = ", ".join(archive.files[:3])
+            names = first_of(archive.files)
             raise ValueError(f"it holds {len(archive.files)} arrays ({names}), but an image is an archive of one")
         array: np.ndarray = archive[archive.files[0]]
     return array

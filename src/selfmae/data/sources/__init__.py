@@ -12,8 +12,7 @@ from types import ModuleType
 
 from selfmae.data.case import Cases
 from selfmae.data.files.formats import ARRAYS, is_image
-from selfmae.data.sources._files import first_few
-from selfmae.errors import UserError, did_you_mean
+from selfmae.errors import UserError, did_you_mean, first_of
 
 
 class SourceError(UserError):
@@ -61,7 +60,7 @@ def _unrecognised(path: Path, asked: dict[str, ModuleType]) -> str:
         name, module = next(iter(asked.items()))
         return (
             f"{path} is not in the layout asked for with --as or data.layout of the recipe ({name}: {module.EXPECTS}), "
-            f"it {f'holds {first_few(content, 5)}' if content else 'is a file'}: give such a source, or another recipe "
+            f"it {f'holds {first_of(content, 5)}' if content else 'is a file'}: give such a source, or another recipe "
             "or layout."
         )
     if is_image(path) and not path.name.endswith(ARRAYS):  # an array may be an archive that is damaged
@@ -71,7 +70,7 @@ def _unrecognised(path: Path, asked: dict[str, ModuleType]) -> str:
             f"The source {path} is a YAML file, but was expected to be a data set: give the folder of the images, and "
             "a recipe with --recipe."
         )
-    what = f"The folder {path} holds {first_few(content, 5)} and" if content else f"The file {path}"
+    what = f"The folder {path} holds {first_of(content, 5)} and" if content else f"The file {path}"
     return (
         f"{what} is in none of the layouts {', '.join(asked)}: put images and masks of the same names into images/ and "
         "labels/, or the images of each class into a folder, or write a table of files; `selfmae inspect SOURCE --as "
@@ -91,12 +90,12 @@ def _check_ids(cases: Cases) -> None:
     if twice:
         raise UserError(
             f"Every image must be listed once under a name of its own, but {cases.source} has {len(twice)} more than "
-            f"once ({first_few(twice)}): remove the repeats or rename the files.",
+            f"once ({first_of(twice)}): remove the repeats or rename the files.",
             "duplicate_row" if repeated else "duplicate_id",
         )
     if repeated:
         raise UserError(
             f"Every image must be listed once, but {cases.source} lists {len(repeated)} under several names "
-            f"({first_few(files[0].name for files in repeated)}): remove the repeats.",
+            f"({first_of(files[0].name for files in repeated)}): remove the repeats.",
             "duplicate_row",
         )

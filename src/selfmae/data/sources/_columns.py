@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfmae.data.case import Labels
-from selfmae.data.sources._files import first_few
 from selfmae.data.sources._tables import (
     IMAGE_IDS,
     MASK,
@@ -17,7 +16,7 @@ from selfmae.data.sources._tables import (
     named_column,
     values_of,
 )
-from selfmae.errors import UserError
+from selfmae.errors import UserError, first_of
 
 Target = tuple[float, ...] | None
 
@@ -86,7 +85,7 @@ def read_targets(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[La
 
 
 def _say_unlabelled(others: Sequence[str]) -> str:
-    left = f" ({first_few(map(repr, others), 8)}: by name and values none of them)" if others else ""
+    left = f" ({first_of(map(repr, others), 8)}: by name and values none of them)" if others else ""
     return (
         f"No column of labels was found{left}: call one of classes label, one of mask files mask, or write each "
         "finding as 0 and 1 in a column of its own."
@@ -112,7 +111,7 @@ def _split_column(names: Sequence[str], table: Path) -> tuple[str, list[str]]:
             rest = [name for name in found if name not in best]
             return best[0], [f"The split is taken from {_quoted(best)}, not from {_quoted(rest)}."]
     raise UserError(
-        f"{table} has {len(found)} columns that could be the split ({first_few(found)}): name the right one split.",
+        f"{table} has {len(found)} columns that could be the split ({first_of(found)}): name the right one split.",
         "unknown_split",
     )
 
@@ -152,7 +151,7 @@ def _check_certain(rows: Sequence[Row], names: Sequence[str], table: Path) -> No
     unsure = [name for name in names if "-1" in (values := values_of(rows, name)) and values <= {"-1", "0", "1"}]
     if unsure:
         raise UserError(
-            f"Findings must be 0, 1 or empty, but {table} has -1 (uncertain) in {first_few(unsure)}: "
+            f"Findings must be 0, 1 or empty, but {table} has -1 (uncertain) in {first_of(unsure)}: "
             "write 0 or 1 in its place.",
             "unknown_label",
         )
@@ -168,8 +167,8 @@ def _check_known(rows: Sequence[Row], names: Sequence[str], table: Path) -> None
         if odd and plain == {"0", "1"} and len(odd) <= most and not _is_metadata(name):
             raise UserError(
                 f"Findings must be 0, 1 or empty, but the column {name!r} of {table} has "
-                f"{first_few(sorted({repr(rows[place - 2][name]) for place in odd}))} in {len(odd)} rows (lines "
-                f"{first_few(odd)}): write 0 or 1 in its place, or take a column out that is no finding.",
+                f"{first_of(sorted({repr(rows[place - 2][name]) for place in odd}))} in {len(odd)} rows (lines "
+                f"{first_of(odd)}): write 0 or 1 in its place, or take a column out that is no finding.",
                 "unknown_label",
             )
 
@@ -185,7 +184,7 @@ def _binary_targets(rows: Sequence[Row], columns: Columns, table: Path) -> list[
     if partial:
         raise UserError(
             f"A row of {table} must have all findings or none, but {len(partial)} rows lack some (lines "
-            f"{first_few(partial)}): write 0 or 1, or leave the whole row empty for an unlabelled image.",
+            f"{first_of(partial)}): write 0 or 1, or leave the whole row empty for an unlabelled image.",
             "empty_value",
         )
     return targets

@@ -13,7 +13,7 @@ from selfmae.data.dicom.series import find_headers
 from selfmae.data.files.formats import is_image, may_be_dicom, stem_of, suffix_of
 from selfmae.data.files.images import has_equal_channels, read_image
 from selfmae.data.files.masks import values_in
-from selfmae.errors import UserError
+from selfmae.errors import UserError, first_of
 
 MAX_GRAY = 50  # pictures saved in colour without any, after which the others are not looked at
 MAX_LABELS = 255  # a mask with more values is an image or was saved with losses
@@ -60,19 +60,12 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and (is_image(path) or may_be_dicom(path)))
 
 
-def first_few(names: Iterable[object], count: int = 3) -> str:
-    """Return "a, b, c and 4 more"."""
-    texts = [str(name) for name in names]
-    rest = f" and {len(texts) - count} more" if len(texts) > count else ""
-    return ", ".join(texts[:count]) + rest
-
-
 def require_files(paths: Iterable[Path], listed_in: Path) -> None:
     """Raise one `UserError` that counts all files which a source lists but does not have."""
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise UserError(
-            f"{listed_in} lists {len(missing)} files that are not there ({first_few(missing)}): "
+            f"{listed_in} lists {len(missing)} files that are not there ({first_of(missing)}): "
             "put them there or take them off the list.",
             "missing_file",
         )
@@ -212,7 +205,7 @@ def read_case_folders(path: Path) -> CaseFolders:
     for place, kinds in folders.items():
         files = images_in(path / place)
         if len(files) > len(kinds):
-            repeated = first_few([file.name for file in files if file not in kinds.values()])
+            repeated = first_of([file.name for file in files if file not in kinds.values()])
             raise UserError(
                 f"{path / place} must have one file of each kind, but {repeated} is another of one: remove it.",
                 "unpaired",
@@ -257,7 +250,7 @@ def _mask_of(case: Kinds) -> Path | None:
     if len(found) > 1:
         raise UserError(
             f"A case must have one mask, but {found[0].parent} has {len(found)} "
-            f"({first_few([file.name for file in found])}): keep one, or list image and mask in a table.",
+            f"({first_of([file.name for file in found])}): keep one, or list image and mask in a table.",
             "unpaired",
         )
     return found[0] if found else None

@@ -12,8 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from selfmae.data.files.formats import is_image, may_be_dicom
-from selfmae.data.sources._files import first_few
-from selfmae.errors import UserError
+from selfmae.errors import UserError, first_of
 
 WORDS = ({"false": "0", "true": "1"}, {"no": "0", "yes": "1"})
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -45,7 +44,7 @@ def read_rows(table: Path) -> list[Row]:
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise UserError(
-            f"{table} must name each column differently, but has {first_few(repeated)} more than once: rename or "
+            f"{table} must name each column differently, but has {first_of(repeated)} more than once: rename or "
             "remove the repeats.",
             "damaged_list",
         )
@@ -55,13 +54,13 @@ def read_rows(table: Path) -> list[Row]:
     if not image_columns(rows, table):
         raise UserError(
             f"{table} must name its image files in a column image, path, file, filename or image_id, but has the "
-            f"columns {first_few(reader.fieldnames or [], 8)}: rename the right one.",
+            f"columns {first_of(reader.fieldnames or [], 8)}: rename the right one.",
             "damaged_list",
         )
     long = [place for place, row in enumerate(rows, start=2) if None in row]
     if long:
         raise UserError(
-            f"{table} has more values than columns in {len(long)} rows (lines {first_few(long)}): "
+            f"{table} has more values than columns in {len(long)} rows (lines {first_of(long)}): "
             "put texts that hold a separator in quotes.",
             "damaged_list",
         )
@@ -96,7 +95,7 @@ def check_settled(rows: Sequence[Row], names: Sequence[str], labels: Sequence[st
         name, places = next(iter(unsettled.items()))
         raise UserError(
             f"Each image must have one row, but {table} gives {len(unsettled)} of them several with different labels "
-            f"(first: {name}, lines {first_few(places)}), as of several readers: write one row for each, for example "
+            f"(first: {name}, lines {first_of(places)}), as of several readers: write one row for each, for example "
             "with the findings that most of its readers marked.",
             "duplicate_row",
         )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from selfmae.data.case import Case, Cases
 from selfmae.data.files.formats import stem_of
-from selfmae.data.sources._files import first_few, images_in, labels_of
-from selfmae.errors import UserError
+from selfmae.data.sources._files import images_in, labels_of
+from selfmae.errors import UserError, first_of
 
 ORDER = 28
 EXPECTS = "a folder with sub-*/anat or sub-*/ses-*/anat images, and masks under derivatives (BIDS)"
@@ -29,7 +29,7 @@ def read(path: Path) -> Cases:
         raise UserError(f"{path} has folders anat, but no image in them: copy the images there.", "missing_file")
     channels = sorted(set.intersection(*(set(images) for images in studies.values())))
     if not channels:
-        found = first_few(sorted({suffix for images in studies.values() for suffix in images}))
+        found = first_of(sorted({suffix for images in studies.values() for suffix in images}))
         raise UserError(
             f"{path} has no kind of image that all of its {len(studies)} sessions have (found: {found}): take out the "
             "sessions without one.",
@@ -43,7 +43,7 @@ def read(path: Path) -> Cases:
     first = [name for name, images in sorted(studies.items()) if name not in masks and _several(images, channels)]
     if first:
         notes.append(
-            f"{len(first)} sessions without a mask have several scans of one kind ({first_few(first)}): "
+            f"{len(first)} sessions without a mask have several scans of one kind ({first_of(first)}): "
             "the first is taken."
         )
     cases = tuple(
@@ -77,7 +77,7 @@ def _images(images: dict[str, list[Path]], channels: Sequence[str], mask: Path |
         return tuple(images[channel][0] for channel in channels)
     adaptation = [_of_scan(images[channel], mask) for channel in channels]
     if any(len(found) != 1 for found in adaptation) or not any(_agree(found[0], mask) for found in adaptation):
-        names = first_few([image.name for channel in channels for image in images[channel]])
+        names = first_of([image.name for channel in channels for image in images[channel]])
         raise UserError(
             f"{mask} must belong to one scan of each kind by its {', '.join(part[:-1] for part in SAME_SCAN)}, but its "
             f"session has {names}: name the mask as its scan, or list image and mask in a table.",
@@ -116,7 +116,7 @@ def _masks(path: Path, studies: Iterable[str]) -> dict[str, Path]:
     for mask in sorted((path / "derivatives").rglob("*")) + sorted(path.glob("sub-*/**/*")):
         if re.fullmatch(r"sub-.+_(dseg|mask|seg)\.(nii|nii\.gz)", mask.name) and _session(mask) in studies:
             found[_session(mask)].append(mask)
-    several = [f"{name}: {first_few([mask.name for mask in masks])}" for name, masks in found.items() if len(masks) > 1]
+    several = [f"{name}: {first_of([mask.name for mask in masks])}" for name, masks in found.items() if len(masks) > 1]
     if several:
         raise UserError(
             f"{path} has several masks of one session ({several[0]}), and nothing says which one is meant: keep one of "

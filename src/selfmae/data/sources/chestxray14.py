@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selfmae.data.case import Case, Cases, Labels, patients_of
-from selfmae.data.sources._files import channels_of, first_few
+from selfmae.data.sources._files import channels_of
 from selfmae.data.sources._tables import read_text
-from selfmae.errors import UserError
+from selfmae.errors import UserError, first_of
 
 ORDER = 15
 EXPECTS = "a folder with Data_Entry_2017*.csv, train_val_list.txt and test_list.txt (NIH ChestX-ray14)"
@@ -45,7 +45,7 @@ def read(path: Path) -> Cases:
     missing = [entry.image for entry in entries if entry.image not in files]
     if missing:
         raise UserError(
-            f"{path} lists {len(missing)} images that are not there ({first_few(missing)}): unpack the archives "
+            f"{path} lists {len(missing)} images that are not there ({first_of(missing)}): unpack the archives "
             "images_001 to images_012 into the folder, or take the rows out of the table.",
             "missing_file",
         )
@@ -70,7 +70,7 @@ def read_entries(path: Path) -> list[Entry]:
     tables = sorted(path.glob(TABLE))
     if len(tables) != 1:
         raise UserError(
-            f"{path} must hold one table {TABLE}, but holds {len(tables)} ({first_few(tables)}): keep one.",
+            f"{path} must hold one table {TABLE}, but holds {len(tables)} ({first_of(tables)}): keep one.",
             "damaged_list",
         )
     splits = _read_lists(path)
@@ -83,7 +83,7 @@ def read_entries(path: Path) -> list[Entry]:
     short = [line for line, row in enumerate(rows, start=2) if not all(row[name] for name in COLUMNS)]
     if short:
         raise UserError(
-            f"{tables[0]} lacks {' or '.join(COLUMNS)} in {len(short)} rows (lines {first_few(short)}): download it "
+            f"{tables[0]} lacks {' or '.join(COLUMNS)} in {len(short)} rows (lines {first_of(short)}): download it "
             "again, or complete the rows.",
             "damaged_list",
         )
@@ -121,7 +121,7 @@ def _read_lists(path: Path) -> dict[str, str]:
     if not {"test"} <= set(present.values()) or len(present) < 2:
         raise UserError(
             f"{path} must hold the official lists train_val_list.txt and test_list.txt, but holds "
-            f"{first_few([file.name for file in present]) or 'none'}: download them from NIH.",
+            f"{first_of([file.name for file in present]) or 'none'}: download them from NIH.",
             "missing_file",
         )
     splits: dict[str, str] = {}
@@ -130,7 +130,7 @@ def _read_lists(path: Path) -> dict[str, str]:
         twice = [name for name in names if splits.get(name, part) != part]
         if twice:
             raise UserError(
-                f"{file} lists {len(twice)} images of another list too ({first_few(twice)}): keep one set.",
+                f"{file} lists {len(twice)} images of another list too ({first_of(twice)}): keep one set.",
                 "duplicate_row",
             )
         splits |= dict.fromkeys(names, part)

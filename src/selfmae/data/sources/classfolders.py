@@ -9,11 +9,11 @@ from selfmae.data.sources._files import (
     SPLIT_NAMES,
     are_case_folders,
     channels_of,
-    first_few,
     ids_of,
     images_in,
     patients_of,
 )
+from selfmae.errors import first_of
 
 ORDER = 50
 NOT_CLASSES = {"images", "image", "imagestr", "imagests", "labels", "labelstr", "masks", "mask", "segmentations"}
@@ -53,7 +53,7 @@ def _left_out(path: Path, listed: set[Path]) -> list[str]:
         folder for folder in (path, *below) if not any(p.startswith(".") for p in folder.relative_to(path).parts)
     ]
     others = [image for folder in folders for image in images_in(folder) if image not in listed and is_image(image)]
-    names = first_few(image.relative_to(path) for image in others)
+    names = first_of(image.relative_to(path) for image in others)
     return (
         [f"{len(others)} images lie outside the folders of the classes and are left out ({names})."] if others else []
     )

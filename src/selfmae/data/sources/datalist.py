@@ -9,14 +9,13 @@ from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.sources import msd, nnunet
 from selfmae.data.sources._files import (
     channels_of,
-    first_few,
     ids_of,
     labels_of,
     patients_of_names,
     require_files,
     study_of,
 )
-from selfmae.errors import UserError
+from selfmae.errors import UserError, first_of
 
 ORDER = 35
 EXPECTS = (
@@ -110,7 +109,7 @@ def _targets(written: list[Any], path: Path) -> tuple[Labels, list[Path | tuple[
         values = sorted(set(given))
         targets = [tuple(float(label == value) for value in values) if label in values else None for label in written]
         return Labels("multiclass", tuple(map(str, values))), list(targets)
-    kinds = first_few(sorted({type(label).__name__ for label in given}))
+    kinds = first_of(sorted({type(label).__name__ for label in given}))
     raise UserError(
         f"The labels of {path} must be all paths, all numbers, or lists of one length, but are {kinds}: "
         "write all in one way.",

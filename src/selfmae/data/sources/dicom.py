@@ -19,8 +19,8 @@ from selfmae.data.dicom.series import headers_in, mask_path, name_images
 from selfmae.data.doctor.findings import Problem
 from selfmae.data.files.formats import is_image
 from selfmae.data.sources import classfolders, paired
-from selfmae.data.sources._files import MAX_LABELS, channels_of, first_few
-from selfmae.errors import UserError
+from selfmae.data.sources._files import MAX_LABELS, channels_of
+from selfmae.errors import UserError, first_of
 
 ORDER = 37
 EXPECTS = "a folder with DICOM series or radiographs at any depth, with or without DICOM SEG or RTSTRUCT masks"
@@ -124,14 +124,14 @@ def _split_series(named: Sequence[tuple[str, str, _Found]]) -> Iterator[Problem]
     for name, _, image in named:
         places = sorted(folders[image.header.series])
         if image.header.kind == "volume" and len(places) > 1:
-            yield Problem("split_series", name, f"slices of the series of {name} lie in {first_few(places)}")
+            yield Problem("split_series", name, f"slices of the series of {name} lie in {first_of(places)}")
 
 
 def _several_masks(named: Sequence[tuple[str, str, _Found]], drawn: Mapping[Path, list[Header]]) -> Iterator[Problem]:
     for name, _, image in named:
         files = [mask.path for mask in _preferred(drawn.get(image.path, []))]
         if len(files) > 1:
-            yield Problem("several_masks", name, f"the series {name} has {len(files)} masks ({first_few(files)})")
+            yield Problem("several_masks", name, f"the series {name} has {len(files)} masks ({first_of(files)})")
 
 
 def _of_one_kind(found: Sequence[_Found], masks: Mapping[Path, Header]) -> tuple[list[_Found], list[str]]:
@@ -167,7 +167,7 @@ def _name_labels(images: Sequence[_Found], masks: Mapping[Path, Header]) -> tupl
         return Labels("mask", ()), {}, ["There are no masks: all cases are unlabelled."]
     if len(names) > MAX_LABELS:
         raise UserError(
-            f"Masks can have {MAX_LABELS} structures at most, but {len(names)} names are used ({first_few(names)}): "
+            f"Masks can have {MAX_LABELS} structures at most, but {len(names)} names are used ({first_of(names)}): "
             "give each structure the same name in all files.",
             "unknown_label",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.errors import UserError
+from selfmae.errors import UserError, first_of
 
 ORDER = 20
 EXPECTS = "a .npz file with the arrays train_images and train_labels (MedMNIST)"
@@ -94,7 +94,7 @@ def _names(labels: np.ndarray, path: Path) -> tuple[tuple[str, ...], str]:
         return (("positive",) if labels.shape[1] == 1 else tuple(map(str, range(labels.shape[1])))), "multilabel"
     if labels.shape[1] > 1:
         raise UserError(
-            f"Several label columns must hold 0 and 1, but {path} has the values {values[:5]}: write one "
+            f"Several label columns must hold 0 and 1, but {path} has the values {first_of(values, 5)}: write one "
             "column for each finding, or a single one for classes.",
             "unknown_label",
         )

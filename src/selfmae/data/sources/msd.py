@@ -8,8 +8,8 @@ from typing import Any
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.files.formats import stem_of
 from selfmae.data.sources import nnunet
-from selfmae.data.sources._files import first_few, images_in, number_repeats, patients_of_names, require_files
-from selfmae.errors import UserError
+from selfmae.data.sources._files import images_in, number_repeats, patients_of_names, require_files
+from selfmae.errors import UserError, first_of
 
 ORDER = 10
 EXPECTS = "a folder with a dataset.json that has a list of training images (Medical Segmentation Decathlon)"
@@ -128,4 +128,4 @@ def _unlisted(listed: set[Path]) -> list[str]:
         for path in images_in(folder)
         if path.resolve() not in known
     ]
-    return [f"{len(others)} images are not on the list and left out ({first_few(others)})."] if others else []
+    return [f"{len(others)} images are not on the list and left out ({first_of(others)})."] if others else []

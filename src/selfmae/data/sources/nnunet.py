@@ -10,8 +10,8 @@ from typing import Any
 
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.files.formats import stem_of, suffix_of
-from selfmae.data.sources._files import first_few, images_in, number_repeats, patients_of_names, require_files
-from selfmae.errors import UserError
+from selfmae.data.sources._files import images_in, number_repeats, patients_of_names, require_files
+from selfmae.errors import UserError, first_of
 
 ORDER = 12
 EXPECTS = (
@@ -125,7 +125,7 @@ def group_channels(files: Sequence[Path], endings: Sequence[str], remedy: str) -
     problems += [f"{name}_{end} is missing" for name, there in found.items() for end in endings if end not in there]
     if problems:
         raise UserError(
-            f"{files[0].parent} must hold {first_few(f'X_{ending}' for ending in endings)} for every image X, but "
-            f"{first_few(problems)}: {remedy}"
+            f"{files[0].parent} must hold {first_of(f'X_{ending}' for ending in endings)} for every image X, but "
+            f"{first_of(problems)}: {remedy}"
         )
     return {name: tuple(there[ending] for ending in endings) for name, there in sorted(found.items())}

@@ -10,13 +10,12 @@ from selfmae.data.files.formats import may_be_dicom, stem_of
 from selfmae.data.sources._files import (
     are_case_folders,
     channels_of,
-    first_few,
     images_in,
     labels_of,
     patients_of,
     read_case_folders,
 )
-from selfmae.errors import UserError
+from selfmae.errors import UserError, first_of
 
 ORDER = 40
 EXPECTS = (
@@ -82,7 +81,7 @@ def _as_cases(
     apart = _subfolder(path, UNLABELLED_FOLDERS)
     bare = [name for name, files in studies.items() if name not in targets and files[0].parent != apart]
     if targets and bare:
-        notes = [*notes, f"Images without a mask count as unlabelled: {len(bare)} ({first_few(bare)})."]
+        notes = [*notes, f"Images without a mask count as unlabelled: {len(bare)} ({first_of(bare)})."]
     cases = tuple(
         Case(name, patient, files, targets.get(name), "unlabelled" if files[0].parent == apart else "")
         for (name, files), patient in zip(studies.items(), patients, strict=True)
@@ -137,7 +136,7 @@ def _join_channels(images: Mapping[str, Path], masks: set[str]) -> dict[str, tup
     if masks & set(groups) and lacking:
         raise UserError(
             f"Every case must have the channels 0000 to {most - 1:04d}, but {len(lacking)} lack some "
-            f"({first_few(lacking)}): add the files.",
+            f"({first_of(lacking)}): add the files.",
             "unpaired",
         )
     if lacking or (len(groups) == 1 and not masks & set(groups)):
@@ -158,7 +157,7 @@ def _pair(studies: Mapping[str, Sequence[Path]], masks: Mapping[str, Path], sour
     if lonely:
         raise UserError(
             f"Every mask of {source} must have an image of the same name, but {len(lonely)} have none "
-            f"({first_few(lonely)}): add the images or rename the masks.",
+            f"({first_of(lonely)}): add the images or rename the masks.",
             "unpaired",
         )
     targets: dict[str, Path] = {}
@@ -166,7 +165,7 @@ def _pair(studies: Mapping[str, Sequence[Path]], masks: Mapping[str, Path], sour
         if len(names) > 1 or names[0] in targets:
             raise UserError(
                 f"Every image must have one mask and every mask one image, but {masks[stem].name} fits "
-                f"{first_few(names) if len(names) > 1 else f'{names[0]}, which has {targets[names[0]].name}'}: "
+                f"{first_of(names) if len(names) > 1 else f'{names[0]}, which has {targets[names[0]].name}'}: "
                 "rename the files.",
                 "unpaired",
             )

@@ -10,7 +10,6 @@ from selfmae.data.sources._columns import Columns, Target, find_columns, read_ta
 from selfmae.data.sources._files import (
     SPLIT_NAMES,
     channels_of,
-    first_few,
     ids_of,
     labels_beside,
     labels_of,
@@ -18,7 +17,7 @@ from selfmae.data.sources._files import (
     study_of,
 )
 from selfmae.data.sources._tables import SUFFIXES, Row, check_settled, first_row, image_columns, join_rows, read_rows
-from selfmae.errors import UserError
+from selfmae.errors import UserError, first_of
 
 ORDER = 30
 EXPECTS = "a .csv or .tsv file, or a folder with exactly one, that has a column image, path, file, filename or image_id"
@@ -95,7 +94,7 @@ def _find_files(written: Sequence[str], table: Path, folders: Sequence[str], any
     missing = [name for name, path in zip(written, found, strict=True) if path is None]
     if missing:
         raise UserError(
-            f"{table} lists {len(missing)} files that are not there ({first_few(missing)}): "
+            f"{table} lists {len(missing)} files that are not there ({first_of(missing)}): "
             f"put them beside the table or into {' or '.join(folders)}/ beside it.",
             "missing_file",
         )
@@ -119,7 +118,7 @@ def _index_images(folder: Path) -> dict[str, list[Path]]:
 def _unique(paths: Sequence[Path], name: str) -> Path | None:
     if len(paths) > 1:
         raise UserError(
-            f"The image {name!r} could be {first_few(paths)}: write its path relative to the table.", "missing_file"
+            f"The image {name!r} could be {first_of(paths)}: write its path relative to the table.", "missing_file"
         )
     return paths[0] if paths else None
 
@@ -148,7 +147,7 @@ def _splits(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[list[st
     if wrong:
         raise UserError(
             f"The column {columns.split!r} of {table} must hold train, val and test, but has "
-            f"{first_few(map(repr, wrong), 5)}: correct the values, or rename a column that is no split.",
+            f"{first_of(map(repr, wrong), 5)}: correct the values, or rename a column that is no split.",
             "unknown_split",
         )
     return [known[text] for text in texts], []
@@ -159,7 +158,7 @@ def _folds(texts: Sequence[str], name: str, table: Path) -> tuple[list[str], lis
     if wrong:
         raise UserError(
             f"The column {name!r} of {table} must hold the number of each row's fold, but has "
-            f"{first_few(map(repr, wrong), 5)}: correct the values, or name the column split.",
+            f"{first_of(map(repr, wrong), 5)}: correct the values, or name the column split.",
             "unknown_split",
         )
     first = min((int(text) for text in texts if text), default=-1)
@@ -172,6 +171,6 @@ def _check_filled(values: Sequence[str], name: str, table: Path) -> None:
     empty = [place for place, value in enumerate(values, start=2) if not value]
     if empty:
         raise UserError(
-            f"The column {name!r} of {table} is empty in {len(empty)} rows (lines {first_few(empty)}): fill it.",
+            f"The column {name!r} of {table} is empty in {len(empty)} rows (lines {first_of(empty)}): fill it.",
             "empty_value",
         )
