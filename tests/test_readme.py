@@ -12,10 +12,25 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
 
 
-def test_the_maps_are_the_tree() -> None:
-    script = runpy.run_path(str(ROOT / "scripts" / "map"))
-    assert f"```\n{script['draw_folders']()}\n```" in (ROOT / "README.md").read_text(), "run scripts/map"
-    assert f"```\n{script['draw_files']()}\n```" in (ROOT / "docs" / "map.md").read_text(), "run scripts/map"
+def test_the_map_is_the_tree() -> None:
+    drawn = runpy.run_path(str(ROOT / "scripts" / "map"))["draw_map"]()
+    assert f"```\n{drawn}\n```" in (ROOT / "README.md").read_text(), "run scripts/map"
+
+
+def test_the_map_names_every_source_file() -> None:
+    drawn = runpy.run_path(str(ROOT / "scripts" / "map"))["draw_map"]()
+    words = set(re.split(r"[\s,]+", drawn.replace("/", "")))
+    paths = [path for path in (ROOT / "src" / "selfmae").rglob("*") if path.suffix in (".py", ".html", ".yaml")]
+    assert [path.name for path in paths if path.name[:2] != "__" and not {path.name, path.stem} & words] == []
+
+
+def test_files_that_pages_name_exist() -> None:
+    package = ROOT / "src" / "selfmae"
+    for page in PAGES:
+        if page.name not in ("LOG.md", "CHANGELOG.md"):  # they tell of files that are gone
+            for name in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", page.read_text()):
+                if name.split("/")[0] in {path.name for path in [*package.iterdir(), *ROOT.iterdir()]}:
+                    assert (ROOT / name).exists() or (package / name).exists(), f"{page.name}: {name}"
 
 
 def test_every_folder_says_what_it_is_for() -> None:
