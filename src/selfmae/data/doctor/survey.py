@@ -15,8 +15,7 @@ from selfmae.data.dicom.pixels import is_dicom
 from selfmae.data.doctor.case_checks import check_pair
 from selfmae.data.doctor.duplicates import thumbnail
 from selfmae.data.doctor.findings import Facts, Problem, from_content, split_sentence, to_content
-from selfmae.data.files.file_cache import FileCache, key_of
-from selfmae.data.files.identity import identity
+from selfmae.data.files.file_cache import FileCache, identity, key_of
 from selfmae.data.files.images import has_equal_channels, read_image
 from selfmae.data.files.masks import count_values, read_mask
 from selfmae.data.memory import NUM_THREADS, MemoryGate, float_bytes

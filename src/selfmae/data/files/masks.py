@@ -14,9 +14,8 @@ from nibabel import orientations
 from PIL import Image as Picture
 
 from selfmae.data.dicom.pixels import is_dicom
-from selfmae.data.files.file_cache import FileCache, default_cache, key_of
+from selfmae.data.files.file_cache import FileCache, default_cache, identity, key_of
 from selfmae.data.files.formats import PICTURES, suffix_of
-from selfmae.data.files.identity import identity
 from selfmae.data.files.images import is_volume, load_volume, read_raw
 from selfmae.data.files.itk import ENDINGS, save_itk
 from selfmae.data.memory import NUM_THREADS, MemoryGate, float_bytes

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from selfmae.data.case import Case
-from selfmae.data.files.file_cache import default_cache
-from selfmae.data.files.identity import Digests
+from selfmae.data.files.file_cache import FileCache, content_of, default_cache, knows_content
 from selfmae.data.files.images import read_image, read_spacing
 from selfmae.data.files.masks import read_mask
 from selfmae.data.memory import image_threads, num_cores
@@ -58,7 +57,7 @@ class Store:
         self._image_key = preparation_key(options, NOT_PREPARATION | MASK_ONLY)
         self._mask_key = f"{preparation_key(options, NOT_PREPARATION | IMAGE_ONLY)}{self.label_values}"
         self._is_spaced = bool(options.spacing_mm and not options.size)  # a mask's grid depends on its image
-        self._digests = Digests(self.folder / "digests.txt")
+        self._digests = FileCache(self.folder / "digests.jsonl")
         self._paths: dict[tuple[str, tuple[Path, ...]], Path] = {}
 
     def image(self, case: Case) -> np.ndarray:
@@ -125,7 +124,7 @@ class Store:
     def holds(self, case: Case, masks: bool) -> bool:
         """Return whether the image (and mask, if asked) of a case is prepared; no file that was never read is read."""
         target = (case.target,) if masks and isinstance(case.target, Path) else ()
-        if not all(self._digests.remembers(source) for source in (*case.images, *target)):
+        if not all(knows_content(source, self._digests) for source in (*case.images, *target)):
             return False
         return self.image_path(case).exists() and (not target or self.mask_path(case).exists())
 
@@ -152,7 +151,7 @@ class Store:
         if (kind, sources) not in self._paths:
             digest = hashlib.blake2b(f"{VERSION}{kind}{how}".encode(), digest_size=16)
             for source in sources:
-                digest.update(f"{self._digests.content(source)}\0".encode())
+                digest.update(f"{content_of(source, self._digests)}\0".encode())
             name = digest.hexdigest()
             self._paths[kind, sources] = self.folder / name[:2] / f"{name}.npy"
         return self._paths[kind, sources]
