@@ -1,6 +1,11 @@
-"""Options that runs share: frozen values with their defaults, meaning and unit. Only `recipe.py` builds them."""
+"""Options that training runs share: frozen values with defaults, ranges, meaning and unit; `recipe.py` builds them.
 
-from dataclasses import dataclass, field
+Options of a single method or augmentation stand in its own file (`methods/`, `augment/`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from math import inf, isfinite
 from typing import Any, ClassVar, Literal
 
 
@@ -8,6 +13,57 @@ class Section:
     """A section of a recipe; a key that it does not know is an error."""
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number, or each number of a tuple, may have; all must be finite."""
+
+    low: float
+    high: float
+    open_below: bool
+    open_above: bool
+
+    def holds(self, value: float) -> bool:
+        """Return whether a value lies in the range; NaN never does."""
+        above = value > self.low if self.open_below else value >= self.low
+        below = value < self.high if self.open_above else value <= self.high
+        return isfinite(value) and above and below
+
+    def __str__(self) -> str:
+        """Return the range as the end of "but must be ..."."""
+        ends = [f"{'above' if self.open_below else 'at least'} {self.low}"] if self.low > -inf else ["a finite number"]
+        ends += [f"{'below' if self.open_above else 'at most'} {self.high}"] if self.high < inf else []
+        return " and ".join(ends)
+
+
+def number(
+    *default: Any,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """Return a dataclass field with a range, and with a default where one is given."""
+    low, high = (at_least if above is None else above), (at_most if below is None else below)
+    limits = Range(-inf if low is None else low, inf if high is None else high, above is not None, below is not None)
+    metadata = {"range": limits}
+    return field(default=default[0], metadata=metadata) if default else field(metadata=metadata)
+
+
+def range_problems(section: Any, prefix: str = "") -> Iterator[str]:
+    """Yield a clause for each value of a section, and of those below it, that lies outside its range."""
+    if isinstance(section, Mapping):
+        values, ranges = dict(section), {}
+    else:
+        values = {item.name: getattr(section, item.name) for item in fields(section)}
+        ranges = {item.name: item.metadata.get("range") for item in fields(section)}
+    for name, value in values.items():
+        if is_dataclass(value) or (isinstance(value, Mapping) and any(map(is_dataclass, value.values()))):
+            yield from range_problems(value, "" if name == "methods" else f"{prefix}{name}.")
+        elif (limits := ranges.get(name)) is not None:
+            wrong = [item for item in (value if isinstance(value, tuple) else (value,)) if not limits.holds(item)]
+            yield from (f"{prefix}{name} is {item}, but must be {limits}" for item in wrong[:1])
 
 
 @dataclass(frozen=True)
@@ -19,11 +75,11 @@ class DataOptions(Section):
     layout: str = ""  # a reader of data/sources; "" lets each reader look whether the source is its own
     patient_pattern: str = ""  # regex that finds the patient in a case's id: its first group, or all that matches
     splits: str = ""  # a table with the columns id, patient, split that overrides the source's own
-    test_fraction: float = 0.2  # of the patients, drawn where the source has no test part
-    val_fraction: float = 0.15  # the same for the part that chooses the checkpoint; 0: none, the last weights are kept
+    test_fraction: float = number(0.2, at_least=0, below=1)  # of the patients, drawn where the source has no test part
+    val_fraction: float = number(0.15, at_least=0, below=1)  # of the part that chooses the checkpoint; 0: no such part
     split_seed: int = 0  # of these draws; the seeds of a run share one split
     split: Literal["patients", "monai"] = "patients"  # "monai": train and test as MONAI's CrossValidation draws them
-    fraction: float = 1.0  # of the training patients whose labels are used; each seed draws its own
+    fraction: float = number(1.0, above=0, at_most=1)  # of the training patients whose labels are used, drawn per seed
     pretrain_on: tuple[Literal["train", "unlabelled"], ...] = ("train", "unlabelled")  # never val or test
     size: tuple[int, ...] = ()  # every image is resized to this (classification; may exceed `crop`); () keeps sizes
     spacing_mm: tuple[float, ...] = ()  # every image is resampled to this (segmentation); () keeps spacings
@@ -33,11 +89,11 @@ class DataOptions(Section):
     intensity: Literal["zscore", "zscore_nonzero", "percentile", "window", "range"] = "percentile"
     normalise_crops: bool = False  # z-scores of each crop in training, of the whole image in prediction
     window: tuple[float, ...] = ()  # for "window": the two values that become 0 and 1
-    mean: float = 0.0  # subtracted after the intensity step
-    std: float = 1.0  # divides what is left
+    mean: float = number(0.0)  # subtracted after the intensity step
+    std: float = number(1.0, above=0)  # divides what is left
     equalise: bool = False  # histogram equalisation (radiographs), before the intensity step
-    crop_foreground: bool = False  # keep the box of what is above the image's lowest value; no label is asked
-    crop: tuple[int, ...] = ()  # what one sample shows, in voxels after preparation
+    crop_foreground: bool = False  # keep the box of what is above the image's lowest value; no label is read
+    crop: tuple[int, ...] = number((), above=0)  # what one sample shows, in voxels after preparation
     cache: str = ""  # folder of the prepared images; "" is the user's cache folder
     licence: str = ""  # of the images, as their provider names it; weight files repeat it
 
@@ -69,45 +125,24 @@ class TargetOptions(Section):
 
 
 @dataclass(frozen=True)
-class AugmentOptions(Section):
-    """Random changes of a training sample; each is a pure function of the draw."""
-
-    flip_axes: tuple[int, ...] = ()  # axes that may be mirrored, each with probability `flip`
-    flip: float = 0.5
-    min_scale: float = 1.0  # smallest share of the whole image that a random resized crop shows (classification)
-    foreground: float = 0.0  # share of crops centred on a labelled voxel; in pre-training on one that is not air
-    rotate_degrees: float = 0.0  # largest rotation in the plane of the first two axes (axial in volumes)
-    zoom: float = 0.0  # largest relative change of size
-    intensity: float = 0.0  # largest relative change of contrast and shift of brightness
-    quarter_turns: float = 0.0  # probability of one to three quarter turns in the plane of the first two axes
-    gain: float = 0.0  # largest relative change of all values, with probability `shading`
-    offset: float = 0.0  # largest shift of all values, with probability `shading`
-    shading: float = 1.0
-    blur: float = 0.0  # probability of a Gaussian blur of 0.1 to 2 pixels in 224 (Chen et al. 2020)
-    rand_augment: float = 0.0  # pictures with findings or classes: X of timm's "rand-mX-mstd0.5-inc1"; 0 has none
-    swap_sides: bool = True  # where left and right are mirrored, so are the labels of the two sides
-
-
-@dataclass(frozen=True)
 class ModelOptions(Section):
-    """The encoder, and what stands on it. Widths 192, 384, 768, 1024 are ViT-Ti, S, B, L."""
+    """The network and its size. Widths 192, 384, 768, 1024 are ViT-Ti, S, B, L.
+
+    Networks other than `vit` and `unetr` take `features` alone (`monai_unetr` also width, heads and mlp_ratio).
+    """
 
     patch: tuple[int, ...]
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    mlp_ratio: float = 4.0
+    width: int = number(768, at_least=1)
+    depth: int = number(12, at_least=1)
+    heads: int = number(12, at_least=1)
+    mlp_ratio: float = number(4.0, above=0)
     class_token: bool = True  # False: patches only, as in MONAI's UNETR; a classifier then averages them
-    norm_eps: float = 1e-6  # of the encoder's layer norms, as in timm and He et al.; MONAI's models have 1e-5
-    decoder_features: int = 16  # channels of UNETR's finest level
+    norm_eps: float = number(1e-6, above=0, below=1)  # of the encoder's layer norms; 1e-6 in timm, 1e-5 in MONAI
+    decoder_features: int = number(16, at_least=1)  # channels of UNETR's finest level
     out_indices: tuple[int, ...] = ()  # blocks, counted from 0, whose output feeds UNETR; () spreads them evenly
     out_norm: Literal["none", "instance"] = "none"  # of what feeds UNETR; the paper and MONAI have none
-    # Others than the ViT are baselines from timm and MONAI: all above plays no part in them (MONAI's
-    # UNETR has width, heads and mlp_ratio), nor do layer_decay and drop_path of `fit`.
-    network: Literal[
-        "vit", "resnet50", "densenet121", "dynunet", "attentionunet", "swinunetr", "segresnet", "monai-unetr"
-    ] = "vit"
-    features: int = 0  # channels of such a segmentation network's finest level; 0 has as many as its paper
+    network: str = ""  # a file of networks/; "" is unetr for masks, vit for labels of whole images
+    features: int = number(0, at_least=0)  # channels of the finest level; 0 has as many as the network's paper
 
 
 @dataclass(frozen=True)
@@ -117,36 +152,16 @@ class InitOptions(Section):
     pretrain: str = "scratch"  # scratch, imagenet, timm:NAME, mae:DIR or a file of weights
     inflate: Literal["mean", "centre"] = "mean"  # 2-D patch weights in volumes: spread over the depth, or in its middle
     positions: Literal["fresh", "factorised"] = "fresh"  # of 2-D weights in volumes: sine-cosine, or in-plane + axial
-    partial: bool = False  # True: initialize even where tensors of the encoder are missing or do not fit
-
-
-@dataclass(frozen=True)
-class MaskOptions(Section):
-    """What the autoencoder must fill in (He et al. 2021)."""
-
-    ratio: float = 0.75  # share of hidden patches, between 0 and 1
-    target: Literal["patch", "channel", "raw"] = "patch"  # normalise the target per patch, per channel of it, or not
-    decoder_width: int = 384
-    decoder_depth: int = 8
-    decoder_heads: int = 12
-
-
-@dataclass(frozen=True)
-class MocoOptions(Section):
-    """How a convolutional classifier of pictures is self pre-trained (MoCo v2, Chen et al. 2020)."""
-
-    temperature: float = 0.2  # of the similarities
-    momentum: float = 0.999  # what the slow copy keeps of itself at each step
-    queue: int = 65536  # keys of other pictures that a query is compared with
+    partial: bool = False  # True: load even where tensors of the encoder are missing or do not fit
 
 
 @dataclass(frozen=True)
 class ProbeOptions(Section):
-    """Looks at the encoder during pre-training that choose the checkpoint (`tasks/probe.py`)."""
+    """Validations of the encoder during pre-training that choose the checkpoint (`tasks/probe.py`)."""
 
-    every: int = 0  # steps between looks; 0 never looks and keeps the last weights
+    every: int = number(0, at_least=0)  # steps between validations; 0 has none and keeps the last weights
     kind: Literal["reconstruction", "labels"] = "reconstruction"  # of val images; or a linear read-out on train labels
-    patience: int = 0  # looks without a better score before stopping; 0 never stops early
+    patience: int = number(0, at_least=0)  # validations without a better score before stopping; 0 never stops early
 
     @property
     def ends_early(self) -> bool:
@@ -158,29 +173,30 @@ class ProbeOptions(Section):
 class OptimOptions(Section):
     """One optimisation: linear warm-up, half-cosine to zero."""
 
-    steps: int
-    batch: int  # samples of one optimiser step, over all devices
-    lr: float
+    steps: int = number(at_least=1)
+    batch: int = number(at_least=1)  # samples of one optimiser step, over all devices
+    lr: float = number(above=0)
     optimizer: Literal["adamw", "sgd"] = "adamw"  # "sgd": momentum 0.9; `betas` play no part in it
-    warmup_steps: int = 0
-    weight_decay: float = 0.05
+    loss: str = ""  # fine-tuning: a file of losses/; "" is the usual one of the target
+    warmup_steps: int = number(0, at_least=0)
+    weight_decay: float = number(0.05, at_least=0)
     decay_tokens: bool = False  # True: class and mask token and learnable positions are decayed too
-    betas: tuple[float, float] = (0.9, 0.95)
-    layer_decay: float = 1.0  # learning-rate factor from one block to the one below it
-    drop_path: float = 0.0  # probability of skipping the last block's branches; linear from 0 at the first
-    clip: float = 0.0  # largest gradient norm; 0 does not clip
-    crops_per_case: int = 1  # successive samples that show one case: a batch of 24 with 4 shows 6 cases
-    accumulate: int = 1  # forward passes that share one optimiser step (each sees batch / accumulate samples)
-    validate_every: int = 0  # steps between looks at the validation part; 0 looks only at the end
-    patience: int = 0  # looks without a better score before stopping; 0 never stops early
-    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    betas: tuple[float, float] = number((0.9, 0.95), at_least=0, below=1)
+    layer_decay: float = number(1.0, above=0, at_most=1)  # learning-rate factor from one block to the one below it
+    drop_path: float = number(0.0, at_least=0, below=1)  # probability of skipping the last block's branches; linear
+    clip: float = number(0.0, at_least=0)  # largest gradient norm; 0 does not clip
+    crops_per_case: int = number(1, at_least=1)  # successive samples of one case: a batch of 24 with 4 shows 6 cases
+    accumulate: int = number(1, at_least=1)  # forward passes of one optimiser step (each sees batch / accumulate)
+    validate_every: int = number(0, at_least=0)  # steps between validations; 0 validates only at the end
+    patience: int = number(0, at_least=0)  # validations without a better score before stopping; 0 never stops early
+    augment: Mapping[str, Any] = field(default_factory=dict)  # a section for each file of augment/
 
 
 @dataclass(frozen=True)
 class PredictOptions(Section):
     """Sliding-window prediction, and the grid and unit in which masks are scored."""
 
-    overlap: float = 0.5  # share of a window that its neighbour covers too
+    overlap: float = number(0.5, at_least=0, below=1)  # share of a window that its neighbour covers too
     blend: Literal["constant", "gaussian"] = "gaussian"
     grid: Literal["file", "prepared"] = "file"  # of scores; predicted masks are always on the file's
     distances: Literal["mm", "voxels"] = "mm"
@@ -191,7 +207,7 @@ class DeviceOptions(Section):
     """Where and in which number format a run computes."""
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: int = 1
+    devices: int = number(1, at_least=1)
     shard: bool = False  # share out weights and optimiser state over the devices (FSDP), where one cannot hold them
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
 
@@ -205,8 +221,7 @@ class Recipe(Section):
     model: ModelOptions
     pretrain: OptimOptions
     fit: OptimOptions
-    mask: MaskOptions = field(default_factory=MaskOptions)
-    moco: MocoOptions = field(default_factory=MocoOptions)
+    methods: Mapping[str, Any] = field(default_factory=dict)  # options of each method, in files a section of its name
     init: InitOptions = field(default_factory=InitOptions)
     probe: ProbeOptions = field(default_factory=ProbeOptions)
     predict: PredictOptions = field(default_factory=PredictOptions)

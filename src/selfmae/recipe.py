@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,20 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from selfmae import plugins
+from selfmae.consistency import find_problems
 from selfmae.errors import UserError, did_you_mean
-from selfmae.limits import find_problems
 from selfmae.options import Recipe
 
 Content = dict[str, Any]
 
 
+OLD_SECTIONS = {"start", "mask"}  # of recipes before methods had sections of their names
+
+
 @lru_cache
-def _adapter() -> TypeAdapter[Recipe]:
-    return TypeAdapter(Recipe)
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 class _Loader(yaml.SafeLoader):
@@ -122,15 +126,58 @@ def parse_sets(settings: Iterable[str]) -> Content:
 
 def make_recipe(content: Mapping[str, Any], origin: str) -> Recipe:
     """Return the checked recipe; raise one `UserError` that lists every wrong key, named as typed in `origin`."""
-    try:
-        recipe = _adapter().validate_python(dict(content))
-    except ValidationError as error:
-        problems = [_sentence(item) for item in error.errors()]
-        raise UserError(f"{origin}: {_joined(problems)}") from error
+    recipe = _build(content, origin)
     problems = list(find_problems(recipe))
     if problems:
         raise UserError(f"{origin}: {_joined(problems)}")
     return recipe
+
+
+def _build(content: Mapping[str, Any], origin: str) -> Recipe:
+    """Return a recipe whose keys and types are right; ranges and what must fit together are not looked at."""
+    if OLD_SECTIONS & content.keys():
+        raise UserError(
+            f"{origin} was written by an older version of SelfMAE, whose sections had other names "
+            f"({', '.join(sorted(OLD_SECTIONS & content.keys()))}): make a new recipe with `selfmae plan`, and train "
+            "into a new folder."
+        )
+    problems: list[str] = []
+    plain = {key: value for key, value in content.items() if key not in plugins.names("methods")}
+    given = {key: value for key, value in content.items() if key not in plain}
+    methods = _plug_in("methods", given, "", problems)
+    augment = {}
+    for stage in ("pretrain", "fit"):
+        section = plain.get(stage)
+        if isinstance(section, Mapping):
+            augment[stage] = _plug_in("augment", section.get("augment", {}), f"{stage}.augment.", problems)
+            plain[stage] = {key: value for key, value in section.items() if key != "augment"}
+    try:
+        recipe: Recipe = _adapter(Recipe).validate_python(plain)
+    except ValidationError as error:
+        problems = [*(_sentence(item, _known_keys(item["loc"])) for item in error.errors()), *problems]
+    if problems:
+        raise UserError(f"{origin}: {_joined(problems)}")
+    stages = {stage: replace(getattr(recipe, stage), augment=found) for stage, found in augment.items()}
+    return replace(recipe, methods=methods, **stages)
+
+
+def _plug_in(folder: str, given: Any, prefix: str, problems: list[str]) -> dict[str, Any]:
+    """Return the options of every file of a folder that has some, from a section for each; note what is wrong."""
+    if not isinstance(given, Mapping):
+        problems.append(f"key {prefix.rstrip('.')!r} has the value {given!r}: a section for each was expected")
+        return {}
+    modules = {name: module for name, module in plugins.load_all(folder).items() if hasattr(module, "Options")}
+    for name in given.keys() - modules.keys():
+        problems.append(f"unknown key {prefix + str(name)!r}.{did_you_mean(str(name), modules, prefix)}".rstrip("."))
+    found = {}
+    for name, module in modules.items():
+        try:
+            found[name] = _adapter(module.Options).validate_python(given.get(name, {}))
+        except ValidationError as error:
+            known = [item.name for item in fields(module.Options)]
+            items = ({**item, "loc": (*f"{prefix}{name}".split("."), *item["loc"])} for item in error.errors())
+            problems += [_sentence(item, known) for item in items]
+    return found
 
 
 def load_recipe(name: str, sets: Iterable[str] = ()) -> Recipe:
@@ -148,10 +195,7 @@ def check_partial(content: Mapping[str, Any], origin: str) -> Recipe:
         "pretrain": optim,
         "fit": optim,
     }
-    try:
-        return _adapter().validate_python(overlay(blank, content))
-    except ValidationError as error:
-        raise UserError(f"{origin}: {_joined([_sentence(item) for item in error.errors()])}") from error
+    return _build(overlay(blank, content), origin)
 
 
 def _joined(problems: Sequence[str]) -> str:
@@ -160,12 +204,11 @@ def _joined(problems: Sequence[str]) -> str:
     return text if text.endswith("?") else f"{text}."
 
 
-def _sentence(item: Mapping[str, Any]) -> str:
-    """Return what is wrong at one key, with the key as typed."""
+def _sentence(item: Mapping[str, Any], known: Sequence[str]) -> str:
+    """Return what is wrong at one key, with the key as typed; `known` are the keys of its section."""
     parts = [str(part) for part in item["loc"]]
     key = ".".join(parts)
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _known_keys(parts[:-1])
         hint = did_you_mean(parts[-1], known, key[: -len(parts[-1])])
         return f"unknown key {key!r}.{hint}".rstrip(".")
     if item["type"] == "missing":
@@ -173,18 +216,23 @@ def _sentence(item: Mapping[str, Any]) -> str:
     return f"key {key!r} has the value {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
 
 
-def _known_keys(parts: Sequence[str]) -> list[str]:
+def _known_keys(loc: Sequence[Any]) -> list[str]:
+    """Return the keys of the section in which a key lies."""
     section: Any = Recipe
-    for part in parts:
+    for part in loc[:-1]:
         section = next((item.type for item in fields(section) if item.name == part), None)
         if not is_dataclass(section):
             return []
-    return [item.name for item in fields(section)]
+    names = [item.name for item in fields(section) if item.name != "methods"]
+    return [*names, *plugins.names("methods")] if section is Recipe else names
 
 
 def as_content(recipe: Recipe) -> Content:
-    """Return the recipe as plain mappings and lists, ready for YAML and JSON."""
-    return _plain(asdict(recipe))
+    """Return the recipe as plain mappings and lists, ready for YAML and JSON; methods have sections of their names."""
+    content: Content = {}
+    for key, value in _plain(asdict(recipe)).items():
+        content |= value if key == "methods" else {key: value}
+    return content
 
 
 def _plain(value: Any) -> Any:

@@ -1,1 +1,47 @@
-"""TODO."""
+"""Augmentations: each file of this folder is one, and its name is its section in recipes (`fit.augment.NAME`).
+
+A file defines:
+
+* `Options`: a section whose defaults change nothing
+* `problems(stage, options, recipe)`: what of a recipe does not fit, a clause for each; `stage` is pretrain or fit
+* `apply(image, options, data, rng)` and `WHEN`, if it changes the values of an image [C, *crop] float32: `WHEN` is
+  "prepared" (values as stored) or "normalised" (as the model sees them). It draws from `rng` alone, and nothing where
+  its options change nothing, so that a sample is a pure function of its draw
+
+`spatial` (where to look) and `laterality` (labels of mirrored sides) act on image and mask together; they are called by
+`data.sampling`.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from selfmae import plugins
+from selfmae.options import DataOptions, Recipe
+
+
+def section(augment: Mapping[str, Any], name: str) -> Any:
+    """Return the options of one augmentation, its defaults where a recipe has none."""
+    return augment[name] if name in augment else plugins.load("augment", name).Options()
+
+
+def apply_all(
+    when: str, image: np.ndarray, augment: Mapping[str, Any], data: DataOptions, rng: np.random.Generator
+) -> np.ndarray:
+    """Return an image [C, *crop] after every augmentation that acts `when`, in the order of their names."""
+    for name, module in _changing(when):
+        image = module.apply(image, section(augment, name), data, rng)
+    return image
+
+
+def augment_problems(recipe: Recipe) -> Iterator[str]:
+    """Yield what of the augmentations of both stages does not fit the recipe."""
+    for stage in ("pretrain", "fit"):
+        for name, module in plugins.load_all("augment").items():
+            yield from module.problems(stage, section(getattr(recipe, stage).augment, name), recipe)
+
+
+def _changing(when: str) -> list[tuple[str, Any]]:
+    modules = plugins.load_all("augment")
+    return [(name, module) for name, module in modules.items() if getattr(module, "WHEN", "") == when]

@@ -1,25 +1,42 @@
-"""Labels that are left and right of one structure: mirrored, each becomes the other."""
+"""Labels that are left and right of one structure: where an image is mirrored, each becomes the other."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+from selfmae.options import Recipe, Section
 
 OTHER_SIDE = {"left": "right", "l": "r", "lh": "rh", "lt": "rt", "lhs": "rhs"}
 OTHER_SIDE |= {right: left for left, right in OTHER_SIDE.items()}
 
 
+@dataclass(frozen=True)
+class Options(Section):
+    """What becomes of labels of two sides."""
+
+    swap: bool = True  # where left and right are mirrored, so are the labels of the two sides
+
+
+def problems(stage: str, options: Options, recipe: Recipe) -> Iterator[str]:
+    """Yield nothing: it fits every recipe."""
+    yield from ()
+
+
 def left_right_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the places of two names that differ in their sides only: "Left Kidney" and "right_kidney"."""
-    places = {_words(name): place for place, name in enumerate(names)}
-    mirrored = {words: tuple(OTHER_SIDE.get(word, word) for word in words) for words in places}
+    """Return the indices of two names that differ in their sides only: "Left Kidney" and "right_kidney"."""
+    indices = {_words(name): index for index, name in enumerate(names)}
+    mirrored = {words: tuple(OTHER_SIDE.get(word, word) for word in words) for words in indices}
     return [
-        (place, places[mirrored[words]]) for words, place in places.items() if places.get(mirrored[words], -1) > place
+        (index, indices[mirrored[words]])
+        for words, index in indices.items()
+        if indices.get(mirrored[words], -1) > index
     ]
 
 
 def mirror_table(names: Sequence[str]) -> np.ndarray | None:
-    """Return which label place (0 is background) each becomes in a mirrored image, uint8; None if none changes."""
+    """Return which class index (0 is background) each becomes in a mirrored image, uint8; None if none changes."""
     pairs = left_right_pairs(names)
     if not pairs:
         return None
@@ -33,3 +50,8 @@ def _words(name: str) -> tuple[str, ...]:
     """Return the words of a name in lower case; LeftKidney has two."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return tuple(re.findall(r"[a-z]+|\d+", parted.lower()))
+
+
+def mirrored_axis(num_axes: int) -> int:
+    """Return the axis from left to right: the first of volumes (RAS), the second of 2-D images (rows, columns)."""
+    return 0 if num_axes == 3 else 1

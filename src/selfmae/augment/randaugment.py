@@ -4,16 +4,19 @@ The changes are timm's; what it draws from the global random state is drawn here
 Shapes: C channels, H and W sides of a picture.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 from PIL import Image
-from timm.data.auto_augment import NAME_TO_OP
+
+from selfmae.options import DataOptions, Recipe, Section, number
 
 NUM_CHANGES, PROBABILITY, DEVIATION = 2, 0.5, 0.5  # timm's defaults, and its "mstd0.5"
 STRONGEST = 10.0  # magnitude of a whole strength
+WHEN = "prepared"
+SCALED = ("percentile", "window", "range")  # of data.intensity: values between 0 and 1
 RESAMPLING = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
 
 # The argument of each change at a strength from 0 to 1 with a sign, which some of them ignore; None takes none.
@@ -37,6 +40,13 @@ CHANGES: dict[str, Callable[[float], float] | None] = {
 
 
 @dataclass(frozen=True)
+class Options(Section):
+    """How strong the changes are."""
+
+    magnitude: float = number(0.0, at_least=0, at_most=10)  # X of timm's "rand-mX-mstd0.5-inc1"; 0 changes nothing
+
+
+@dataclass(frozen=True)
 class Change:
     """One change with its argument, and how it resamples where it moves pixels."""
 
@@ -45,9 +55,29 @@ class Change:
     resampling: Image.Resampling
 
 
-def rand_augment(image: np.ndarray, magnitude: float, fill: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the picture [C, H, W] changed, float32 from 0 to 1 in steps of 1/255; places from outside have `fill`."""
-    return change_picture(image, draw_changes(magnitude, rng), fill)
+def problems(stage: str, options: Options, recipe: Recipe) -> Iterator[str]:
+    """Yield why a recipe cannot have it: it is for 2-D images with labels, whose values lie between 0 and 1."""
+    if not options.magnitude:
+        return
+    key = f"{stage}.augment.randaugment.magnitude"
+    if stage == "pretrain" or recipe.target.kind == "mask" or len(recipe.data.crop) != 2:
+        yield f"{key} is for fine-tuning on 2-D images with multilabel or multiclass targets: set it to 0"
+    elif recipe.data.intensity not in SCALED:
+        yield (
+            f"{key} needs data.intensity {', '.join(SCALED[:-1])} or {SCALED[-1]}, whose values lie between 0 and "
+            "1, but "
+            f"it is {recipe.data.intensity}"
+        )
+
+
+def apply(image: np.ndarray, options: Options, data: DataOptions, rng: np.random.Generator) -> np.ndarray:
+    """Return an image [C, H, W] changed, float32 from 0 to 1 in steps of 1/255.
+
+    What comes from outside is `data.mean`.
+    """
+    if not options.magnitude:
+        return image
+    return change_picture(image, draw_changes(options.magnitude, rng), data.mean)
 
 
 def draw_changes(magnitude: float, rng: np.random.Generator) -> list[Change]:
@@ -74,6 +104,8 @@ def change_picture(image: np.ndarray, changes: list[Change], fill: float) -> np.
 
 
 def _change(picture: Image.Image, changes: list[Change], shade: int) -> Image.Image:
+    from timm.data.auto_augment import NAME_TO_OP
+
     colour = shade if picture.mode == "L" else (shade,) * 3
     for change in changes:
         operation = cast(Callable[..., Image.Image], NAME_TO_OP[change.name])

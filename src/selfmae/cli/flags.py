@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selfmae.networks.registry import EQUAL
+from selfmae.methods import EQUAL
 
 
 def _parse_folds(text: str) -> int | None:

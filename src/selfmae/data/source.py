@@ -16,7 +16,7 @@ from selfmae.data.sources import read_source
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.files import read_table, write_table
-from selfmae.networks.registry import VIT, steps_of
+from selfmae.networks import crop_steps, has_vit, network_name
 from selfmae.options import DataOptions, Recipe
 
 
@@ -129,9 +129,9 @@ def check_crop(recipe: Recipe, source: Source) -> None:
     data, training = recipe.data, {case.id for case in source.cases.part("train", "unlabelled")}
     shapes = [prepared_shape(fact.shape, fact.spacing_mm, data) for fact in source.facts if fact.id in training]
     largest = [max(extents) for extents in zip(*shapes, strict=True)]
-    network = recipe.model.network
-    steps = steps_of(network, recipe.model.patch)
-    remedy = "" if network == VIT else f", or choose another network where {network} takes no smaller one"
+    network = network_name(recipe)
+    steps = crop_steps(network, recipe.model.patch)
+    remedy = "" if has_vit(recipe) else f", or choose another network where {network} takes no smaller one"
     if any(crop > extent + step for crop, step, extent in zip(data.crop, steps, largest, strict=False)):
         raise UserError(
             f"data.crop {list(data.crop)} is more than a patch larger than the largest training image {largest} "

@@ -11,6 +11,7 @@ from typing import Any
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.files import read_json
+from selfmae.methods import method_names
 from selfmae.options import OptimOptions, Recipe
 from selfmae.recipe import as_content, flat, make_recipe, overlay, parse_sets
 from selfmae.results.formatting import number
@@ -23,7 +24,7 @@ FIXED = (
     *("data.test_fraction", "data.val_fraction", "data.split", "data.split_seed"),
 )
 UNUSED_IN_PRETRAINING = ("fit.", "predict.", "data.fraction")
-UNUSED_WITHOUT_PRETRAINING = ("pretrain.", "mask.", "moco.", "probe.", "init.pretrain", "data.pretrain_on")
+UNUSED_WITHOUT_PRETRAINING = ("pretrain.", "probe.", "init.pretrain", "data.pretrain_on")
 
 
 MIN_VALUES = 3  # values worth a round
@@ -120,7 +121,11 @@ def settings_of_pretraining(settings: Settings, recipe: Recipe) -> Settings:
 
 def settings_without_pretraining(settings: Settings) -> Settings:
     """Return the settings that a fine-tuning depends on which has nothing from a pre-training of the sweep."""
-    return {key: value for key, value in settings.items() if not key.startswith(UNUSED_WITHOUT_PRETRAINING)}
+    return {
+        key: value
+        for key, value in settings.items()
+        if not key.startswith((*UNUSED_WITHOUT_PRETRAINING, *(f"{name}." for name in method_names())))
+    }
 
 
 def check_halving(axes: Mapping[str, Sequence[Any]]) -> None:

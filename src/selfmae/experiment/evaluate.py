@@ -1,15 +1,11 @@
 """Evaluation of one part of the split: rows for every case and label, and their summary."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from selfmae.data.case import Case
-from selfmae.data.files.masks import read_mask
 from selfmae.data.source import Source, load_cases, look_at
 from selfmae.display import Display, number
 from selfmae.errors import UserError
@@ -20,7 +16,7 @@ from selfmae.results.exposure import check_models, check_unseen, exposure_in, re
 from selfmae.results.formatting import metric_title
 from selfmae.results.run_folder import no_model, open_folder, read_recipe
 from selfmae.tasks import make_task
-from selfmae.tasks.base import Row, Task
+from selfmae.tasks.base import score_cases
 from selfmae.train.device import device_here, make_fabric, tune_attention
 from selfmae.weights.file import load_whole, read_weights
 
@@ -104,26 +100,3 @@ def evaluate_cell(
     write_table(folder / f"rows-{split}.csv", rows)
     write_json(folder / f"summary-{split}.json", summary)
     return summary
-
-
-@torch.no_grad()
-def score_cases(
-    task: Task,
-    model: nn.Module,
-    cases: Sequence[Case],
-    progress: Callable[[int, int], None] | None = None,
-    distances: bool = True,
-) -> list[Row]:
-    """Return the rows of every case, in order; without `distances` (of masks) several times sooner."""
-    rows: list[Row] = []
-    for done, case in enumerate(cases, start=1):
-        image = task.store.image(case)
-        if task.recipe.predict.grid == "prepared":
-            prediction = task.predict(model, image, image.shape[1:])
-        else:
-            shape = read_mask(case.target).array.shape if isinstance(case.target, Path) else ()
-            prediction = task.predict(model, image, shape, task.store.box(case))
-        rows.append(task.row(case, prediction, distances))
-        if progress:
-            progress(done, len(cases))
-    return rows

@@ -13,7 +13,7 @@ from selfmae.display import Display
 from selfmae.errors import UserError, did_you_mean
 from selfmae.experiment.evaluate import load_model
 from selfmae.files import write_text
-from selfmae.networks.registry import VIT
+from selfmae.networks import has_vit, network_name
 from selfmae.options import Recipe
 from selfmae.results.exposure import ExposureLog
 from selfmae.results.run_folder import no_model, read_recipe
@@ -40,9 +40,9 @@ def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
         raise no_model(folder, "name the folder of a finished training")
     weights, metadata = read_weights(path)
     recipe, kind = read_recipe(folder / "recipe.yaml"), str(metadata.get("kind", ""))
-    if to != "onnx" and recipe.model.network != VIT:
+    if to != "onnx" and not has_vit(recipe):
         raise UserError(
-            f"--to {to} is for Vision Transformers, but model.network is {recipe.model.network}: use --to onnx, or "
+            f"--to {to} is for Vision Transformers, but model.network is {network_name(recipe)}: use --to onnx, or "
             "load model.safetensors: its tensors have timm's or MONAI's names, some behind `encoder.` or `network.`."
         )
     if to == "onnx":

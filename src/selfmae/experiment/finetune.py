@@ -12,7 +12,7 @@ from selfmae.data.folds import labelled_part
 from selfmae.data.source import Source, check_crop, check_fits, load_cases, look_at, write_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.evaluate import evaluate_cell, score_cases
+from selfmae.experiment.evaluate import evaluate_cell
 from selfmae.experiment.initialization import Initialization, find_init, init_report, say_init
 from selfmae.experiment.metadata import make_metadata, record_metrics
 from selfmae.files import read_json
@@ -20,7 +20,7 @@ from selfmae.options import Recipe
 from selfmae.results.exposure import check_unseen, exposure_of, say_leakage
 from selfmae.results.run_folder import check_place, open_folder, timed, where
 from selfmae.tasks import make_task
-from selfmae.tasks.base import Task
+from selfmae.tasks.base import Task, score_cases
 from selfmae.train.launch import Job, launch
 
 
@@ -71,11 +71,9 @@ def finetune_cell(
         say_init(report["init"], display)
         facts = where(recipe) | report
         seen = exposure_of(source, cases, val)
-        metadata = make_metadata("finetune", recipe, init, seen, facts, report["init"])
+        metadata = make_metadata("finetune", "", recipe, init, seen, facts, report["init"])
         with display.stage("preparing images", len(cases) + len(val)) as stage:
-            masks = recipe.target.kind == "mask"
-            places = masks and recipe.fit.augment.foreground > 0
-            task.store.prepare([*cases, *val], masks, lambda done, total: stage.update(done), places)
+            task.prepare([*cases, *val], lambda done, total: stage.update(done))
         job = Job(
             f"fine-tuning from {init.kind}",
             recipe.fit,

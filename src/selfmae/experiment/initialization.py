@@ -11,15 +11,15 @@ from torch import nn
 
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.models.conv_classifiers import fit_own_weights, fit_weights, imagenet_weights
-from selfmae.models.moco import check_lightly
-from selfmae.networks.registry import CLASSIFIERS, PRETRAININGS, VIT
+from selfmae.methods import is_method, method_names, methods_for, why_not
+from selfmae.networks import has_vit, network_name, network_of
 from selfmae.options import Recipe
 from selfmae.results.exposure import ExposureLog, exposure_in_file
 from selfmae.results.run_folder import models_below
 from selfmae.tasks.base import Trainable
 from selfmae.weights.adaptation import Transfer, transfer
 from selfmae.weights.checkpoint_formats import licence_of
+from selfmae.weights.convolutional import fit_own_weights, fit_weights, imagenet_weights
 from selfmae.weights.file import Weights, load_encoder, read_metadata, read_weights
 from selfmae.weights.imagenet import check_heads, imagenet_name, timm_weights
 
@@ -58,7 +58,7 @@ def find_init(text: str, recipe: Recipe, flag: str = "--init") -> Initialization
     """
     if text == "scratch":
         return Initialization("scratch", text)
-    if recipe.model.network != VIT:
+    if not has_vit(recipe):
         return _baseline_init(text, recipe, flag)
     kind, _, place = text.partition(":")
     if text == "imagenet" or (kind == "timm" and place):
@@ -66,7 +66,7 @@ def find_init(text: str, recipe: Recipe, flag: str = "--init") -> Initialization
         weights, licence = timm_weights(name)
         check_heads(name, recipe.model)
         return Initialization(kind, text, transfer(weights, {}, recipe, text), licence=f"{licence} ({name})")
-    if kind == "mae" and place:
+    if is_method(kind) and place:
         path = _pretrained_file(place, f"{flag} {text}")
     elif Path(text).is_file():
         kind, path = "file", Path(text)
@@ -98,13 +98,14 @@ def _pretrained_file(folder: str, flag: str) -> Path:
 
 def _baseline_init(text: str, recipe: Recipe, flag: str) -> Initialization:
     """Return the init of a network other than the ViT: ImageNet weights, a pre-training, a file of timm or SelfMAE."""
-    network = recipe.model.network
+    network = network_name(recipe)
     kind, _, place = text.partition(":")
-    if network in CLASSIFIERS and text == "imagenet":
+    is_timm = network_of(recipe).ENCODER == "timm"
+    if is_timm and text == "imagenet":
         fitted, licence = imagenet_weights(recipe)
         return Initialization("imagenet", text, fitted, licence=licence)
-    known = network in CLASSIFIERS and len(recipe.data.crop) == 2
-    if known and ((kind == "moco" and place) or Path(text).is_file()):
+    known = is_timm and len(recipe.data.crop) == 2
+    if known and ((is_method(kind) and place) or Path(text).is_file()):
         path = Path(text) if Path(text).is_file() else _pretrained_file(place, f"{flag} {text}")
         weights, metadata = read_weights(path)
         seen = exposure_in_file(path, metadata)
@@ -117,50 +118,20 @@ def _baseline_init(text: str, recipe: Recipe, flag: str) -> Initialization:
     raise UserError(f"{flag} {text!r} is no initialization of model.network {network}: give {choices}.")
 
 
-def check_pretrainable(recipe: Recipe, flag: str, kind: str = "") -> None:
-    """Raise if the network is none that can be self pre-trained, or not in the way `kind` (mae, moco; "" is any)."""
-    network = recipe.model.network
-    own = PRETRAININGS.get(network, "")
-    if own == "moco" and kind != "mae":
-        _check_contrastive(recipe, flag)
-    elif kind == "moco":
+def check_pretrainable(recipe: Recipe, flag: str, method: str = "") -> str:
+    """Return the method that pre-trains, the first that can where none is named; raise `UserError` where it cannot."""
+    able = methods_for(recipe)
+    if not method and not able:
+        reasons = "; ".join(f"{name} {why_not(recipe, name)}" for name in method_names())
         raise UserError(
-            f"{flag} pre-trains {' and '.join(CLASSIFIERS)}, but model.network is {network}: give --init "
-            f"{'scratch,mae' if own else 'scratch'}, or --set model.network={CLASSIFIERS[0]}."
+            f"{flag} has no method for model.network {network_name(recipe)} ({reasons}): give --init scratch."
         )
-    elif own != "mae":
-        inits = f"scratch,{own}" if own and len(recipe.data.crop) == 2 else "scratch"
-        raise UserError(
-            f"{flag} pre-trains a Vision Transformer, but model.network is {network}, which hides no patches: give "
-            f"--init {inits}."
-        )
-
-
-def _check_contrastive(recipe: Recipe, flag: str) -> None:
-    """Raise if MoCo cannot pre-train as the recipe says."""
-    pretrain, num_axes = recipe.pretrain, len(recipe.data.crop)
-    if num_axes != 2:
-        raise UserError(
-            f"{flag} would pre-train {recipe.model.network} with MoCo, which is for pictures here, but data.crop has "
-            f"{num_axes} axes: give --init scratch."
-        )
-    if recipe.probe.every:
-        raise UserError(
-            f"{flag} pre-trains with MoCo, but probe.every {recipe.probe.every} looks at masked autoencoders: set "
-            "probe.every=0."
-        )
-    if pretrain.augment.min_scale == 1:
-        raise UserError(
-            f"{flag} pre-trains with MoCo, which compares two views, but pretrain.augment.min_scale 1.0 makes them "
-            "alike: set it below 1 (0.2 in Chen et al. 2020)."
-        )
-    share = pretrain.batch // (pretrain.accumulate * recipe.device.devices)
-    if share < 2:
-        raise UserError(
-            f"{flag} pre-trains {recipe.model.network}, but pretrain.batch gives its batch norms {share} sample at "
-            "once: they need 2 at least."
-        )
-    check_lightly(flag)
+    method = method or able[0]
+    if reason := why_not(recipe, method):
+        others = "" if method in able else f", but model.network is {network_name(recipe)}"
+        remedy = "" if method in able else f": give --init {','.join(['scratch', *able])}"
+        raise UserError(f"{flag}: {method} {reason}{others}{remedy}.")
+    return method
 
 
 def init_report(task: Trainable, init: Initialization) -> dict[str, Any]:

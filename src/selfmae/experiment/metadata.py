@@ -9,7 +9,7 @@ from typing import Any
 from selfmae.experiment.initialization import Initialization
 from selfmae.files import read_json
 from selfmae.models.vit import grid_of
-from selfmae.networks.registry import PRETRAININGS, VIT
+from selfmae.networks import has_vit, network_name
 from selfmae.options import Recipe
 from selfmae.recipe import as_content
 from selfmae.results.exposure import ExposureLog
@@ -21,23 +21,25 @@ INTENSITY = ("intensity", "window", "mean", "std", "equalise", "normalise_crops"
 
 def make_metadata(
     kind: str,
+    method: str,
     recipe: Recipe,
     init: Initialization,
     seen: ExposureLog,
     facts: Mapping[str, Any],
     report: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the metadata of weights of a kind ("pretrain" or "finetune"); `facts` are those of `where`.
+    """Return the metadata of weights of a kind ("pretrain" with its method, or "finetune").
 
-    What the initialization has seen joins `seen`. `report` is what became of the initialization. The scores come in
-    later (`record_metrics`).
+    `facts` are those of `environment.json`. What the initialization has seen joins `seen`. `report` is what became of
+    the initialization. The scores come in later (`record_metrics`).
     """
     data, model = recipe.data, recipe.model
     return {
         "kind": kind,
-        "architecture": _architecture(kind, recipe),
+        "method": method,
+        "architecture": _architecture(method, recipe),
         "crop": list(data.crop),
-        "grid": list(grid_of(data.crop, model.patch)) if model.network == VIT else [],
+        "grid": list(grid_of(data.crop, model.patch)) if has_vit(recipe) else [],
         "channels": list(data.channels),
         "size": list(data.size),
         "spacing_mm": list(data.spacing_mm),
@@ -55,12 +57,12 @@ def make_metadata(
     }
 
 
-def _architecture(kind: str, recipe: Recipe) -> dict[str, Any]:
+def _architecture(method: str, recipe: Recipe) -> dict[str, Any]:
     """Return what builds the model, besides crop, channels and target."""
     model = recipe.model
-    if model.network != VIT:
-        head = {"head": PRETRAININGS[model.network]} if kind == "pretrain" else {}
-        return {"network": model.network, "axes": len(recipe.data.crop), "features": model.features} | head
+    if not has_vit(recipe):
+        head = {"head": method} if method else {}
+        return {"network": network_name(recipe), "axes": len(recipe.data.crop), "features": model.features} | head
     return {
         "encoder": "Vision Transformer",
         "axes": len(model.patch),
@@ -71,7 +73,7 @@ def _architecture(kind: str, recipe: Recipe) -> dict[str, Any]:
         "mlp_ratio": model.mlp_ratio,
         "class_token": model.class_token,
         "norm_eps": model.norm_eps,
-        "head": "mae" if kind == "pretrain" else "unetr" if recipe.target.kind == "mask" else "linear",
+        "head": method or ("unetr" if recipe.target.kind == "mask" else "linear"),
     }
 
 

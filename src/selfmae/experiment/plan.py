@@ -10,7 +10,7 @@ from selfmae.data.source import Source, check_crop, check_fits, load_cases, look
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.inspect import show_source
-from selfmae.networks.registry import VIT
+from selfmae.methods import methods_for
 from selfmae.options import Recipe
 from selfmae.planning.forecast import forecast, show_forecast
 from selfmae.planning.planner import make_plan
@@ -66,7 +66,7 @@ def save_plan(source: str, name: str, sets: Sequence[str], out: Path | None, dis
         raise UserError(f"--out {out} exists already, and a plan overwrites nothing: choose another file.")
     recipe, reasons, looked = resolve(source, name, sets, display)
     show_plan(recipe, reasons, display)
-    inits = ("scratch", "mae") if recipe.model.network == VIT else ("scratch",)
+    inits = ("scratch", *methods_for(recipe)[:1])
     display.say(
         f"For one run with the initialization{'s' if len(inits) > 1 else ''} {' and '.join(inits)}, one fold and "
         "one seed:"

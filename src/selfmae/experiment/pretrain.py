@@ -4,23 +4,19 @@ from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
-from selfmae.data.folds import labelled_part
+from selfmae import plugins
 from selfmae.data.source import Source, check_crop, load_cases, look_at, write_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.examples import save_reconstructions
 from selfmae.experiment.initialization import check_pretrainable, find_init, init_report, say_init
 from selfmae.experiment.metadata import make_metadata, record_metrics
 from selfmae.files import read_log
-from selfmae.methods.mae import Reconstruct
-from selfmae.models.mae import MaskedAutoencoder
-from selfmae.networks.registry import VIT
 from selfmae.options import Recipe
 from selfmae.results.exposure import check_unseen, exposure_of
 from selfmae.results.formatting import plural
 from selfmae.results.run_folder import check_place, open_folder, timed, where
-from selfmae.tasks import make_pretraining
-from selfmae.tasks.probe import Probe
+from selfmae.tasks.pretraining import Pretraining
+from selfmae.tasks.probe import make_probe
 from selfmae.train.launch import Job, launch
 from selfmae.weights.file import read_metadata
 
@@ -29,25 +25,25 @@ FIGURE = Path("figures") / "reconstructions.npz"
 
 def pretrain(recipe: Recipe, folder: Path, display: Display) -> None:
     """Pre-train as the recipe says; a folder that holds part of the run is continued."""
-    check_pretrainable(recipe, "selfmae pretrain")
+    method = check_pretrainable(recipe, "selfmae pretrain")
     check_place(folder, "training")
     source = look_at(load_cases(recipe.data), masks=False, display=display)
     check_crop(recipe, source)
     for note in (*source.cases.notes, *probe_notes(recipe)):
         display.say(f"Note: {note}")
-    pretrain_cell(recipe, source, folder, 0, display)
+    pretrain_cell(recipe, method, source, folder, 0, display)
     display.say(f"The pre-trained encoder is in {folder / 'model.safetensors'}.")
 
 
-def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, display: Display) -> None:
+def pretrain_cell(recipe: Recipe, method: str, source: Source, folder: Path, fold: int, display: Display) -> None:
     """Pre-train on the parts that `data.pretrain_on` names and write the files; a finished cell stays as it is."""
     cases = source.cases.part(*recipe.data.pretrain_on)
     if not cases:
         raise UserError(
             f"data.pretrain_on names {list(recipe.data.pretrain_on)}, but the source has no such case: add 'train'."
         )
-    probe = make_probe(recipe, source)
-    task, init = make_pretraining(recipe), find_init(recipe.init.pretrain, recipe, "init.pretrain")
+    probe = make_probe(recipe, source.cases)
+    task, init = Pretraining(recipe, method), find_init(recipe.init.pretrain, recipe, "init.pretrain")
     check_unseen(source, init.seen, init.name)
     with open_folder(folder, recipe):
         write_cases(folder / "cases.csv", source, fold)
@@ -55,20 +51,18 @@ def pretrain_cell(recipe: Recipe, source: Source, folder: Path, fold: int, displ
             return
         report = init_report(task, init)
         say_init(report["init"], display)
-        facts = where(recipe) | report | {"num_seen": len(cases)}
+        facts = where(recipe) | report | {"num_seen": len(cases), "method": method}
         facts |= {"probe": probe.facts()} if probe else {}
         seen = exposure_of(source, cases, probe.held_out if probe else ())
-        metadata = make_metadata("pretrain", recipe, init, seen, facts, report["init"])
+        metadata = make_metadata("pretrain", method, recipe, init, seen, facts, report["init"])
         with display.stage("preparing images", len(cases)) as stage:
-            places = recipe.pretrain.augment.foreground > 0
-            task.store.prepare(cases, masks=False, progress=lambda done, total: stage.update(done), places=places)
+            task.prepare(cases, lambda done, total: stage.update(done))
         options = replace(recipe.pretrain, validate_every=recipe.probe.every, patience=recipe.probe.patience)
         job = Job("pre-training", options, folder, cases, metadata, init.weights, probe)
         with timed(folder, facts):
             model = launch(recipe, task, job, display)
-        if isinstance(task, Reconstruct):
-            assert isinstance(model, MaskedAutoencoder)
-            save_reconstructions(folder / FIGURE, task, model, source)
+        shown = source.cases.part("val") or source.cases.part("train")
+        plugins.load("methods", method).save_figure(folder / FIGURE, recipe, task.store, model, shown)
         record_metrics(folder)
         if probe:
             display.say(_kept(folder, recipe))
@@ -83,27 +77,6 @@ def is_finished(folder: Path) -> bool:
 def steps_taken(folder: Path) -> int:
     """Return how many steps a finished pre-training took: fewer than planned where its probe ended it."""
     return max(int(line["step"]) for line in read_log(folder / "steps.jsonl"))
-
-
-def make_probe(recipe: Recipe, source: Source) -> Probe | None:
-    """Return the probe that the recipe asks for, None if it asks for none; raise where its cases lack."""
-    if not recipe.probe.every:
-        return None
-    if recipe.model.network != VIT:
-        raise UserError(
-            f"probe.every looks at a masked autoencoder, but model.network is {recipe.model.network}: set "
-            "probe.every=0."
-        )
-    val = source.cases.part("val")
-    labelled = labelled_part(source.cases.part("train"), recipe.data.fraction, recipe.seed)
-    if recipe.probe.kind == "reconstruction" and not val:
-        raise UserError("probe.kind reconstruction looks at val images, but the split has none: set probe.every=0.")
-    if recipe.probe.kind == "labels" and not labelled:
-        raise UserError(
-            "probe.kind labels reads the labels of training cases, but the source has none: set "
-            "probe.kind=reconstruction."
-        )
-    return Probe(recipe, val, labelled if recipe.probe.kind == "labels" else ())
 
 
 def _kept(folder: Path, recipe: Recipe) -> str:

@@ -26,7 +26,7 @@ from selfmae.experiment.train import (
     try_cell,
 )
 from selfmae.files import write_json
-from selfmae.networks.registry import EQUAL, SELF_PRETRAINED
+from selfmae.methods import EQUAL, is_method, methods_for
 from selfmae.options import Recipe
 from selfmae.planning.budget import equal_compute
 from selfmae.planning.forecast import check_space, forecast, show_forecast
@@ -60,7 +60,7 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
         facts = run_facts(looked, recipe, folding, grid.num_seeds, names)
         facts |= {"recipe": Path(recipe_name).stem, "changed": sorted(flat(parse_sets(sets)))}
         if EQUAL in names:
-            equal = equal_compute(recipe, folds[0].cases.part("train")[0])
+            equal = equal_compute(recipe, first_method(recipe, names), folds[0].cases.part("train")[0])
             display.say(f"Equal compute: {equal.reason}")
             facts |= {"equal_compute": asdict(equal)}
         write_json(out / "run.json", facts)
@@ -93,11 +93,16 @@ def finish(out: Path, failures: Mapping[Place, str], grid: Grid, display: Displa
     return verdict
 
 
+def first_method(recipe: Recipe, names: Mapping[str, str]) -> str:
+    """Return the method whose compute `scratch+` has: the first of the run, or else the first that can pre-train."""
+    return next((name for name in names if is_method(name)), "") or methods_for(recipe)[0]
+
+
 def waits_for(place: Place, recipe: Recipe, names: Mapping[str, str]) -> str:
     """Return the title of the cell whose pre-training another one needs, "" where it needs none or does its own."""
-    if place.init in SELF_PRETRAINED or not needs_pretraining(place.init, recipe):
+    if is_method(place.init) or not needs_pretraining(place.init, recipe):
         return ""
-    return next(replace(place, name=name).title for name in names if name in SELF_PRETRAINED)
+    return next(replace(place, name=name).title for name in names if is_method(name))
 
 
 def _check_begun(out: Path, folds: Sequence[Source]) -> None:

@@ -38,8 +38,8 @@ from selfmae.experiment.train import (
     try_cell,
 )
 from selfmae.files import write_text
+from selfmae.methods import EQUAL, is_method, methods_for
 from selfmae.metrics.rows import HEADLINES
-from selfmae.networks.registry import EQUAL, SELF_PRETRAINED
 from selfmae.options import Recipe
 from selfmae.report.sweep import build_sweep_page
 from selfmae.results.formatting import plural
@@ -186,7 +186,7 @@ def _works_of(context: SweepContext, settings: Settings, place: Place, source: S
 
 def settings_of_init(settings: Settings, init: str) -> Settings:
     """Return the settings that the fine-tuning from an initialization depends on; pre-training is no matter to most."""
-    return settings if init in (*SELF_PRETRAINED, EQUAL) else settings_without_pretraining(settings)
+    return settings if is_method(init) or init == EQUAL else settings_without_pretraining(settings)
 
 
 def _label(settings: Settings, place: Place) -> str:
@@ -196,7 +196,8 @@ def _label(settings: Settings, place: Place) -> str:
 def pretrain_place(recipe: Recipe, source: Source, out: Path, place: Place, display: Display) -> None:
     """Pre-train for one fold and seed in `out`/pretrain/fold/seed; what is finished there stays as it is."""
     recipe = replace(recipe, seed=recipe.seed + place.seed)
-    pretrain_cell(recipe, source, out / place.folder, place.fold, display)
+    method = place.init if is_method(place.init) else methods_for(recipe)[0]
+    pretrain_cell(recipe, method, source, out / place.folder, place.fold, display)
 
 
 def link_cells(context: SweepContext, settings: Settings, out: Path) -> None:
@@ -205,7 +206,7 @@ def link_cells(context: SweepContext, settings: Settings, out: Path) -> None:
     with open_folder(folder, recipe, kind="run"):
         for name, init in context.names.items():
             link(folder / name, out / CELLS / name_of(settings_of_init(settings, init)) / name)
-            if init in SELF_PRETRAINED:
+            if is_method(init):
                 link(folder / PRETRAIN, out / CELLS / name_of(settings_of_pretraining(settings, recipe)) / PRETRAIN)
 
 

@@ -15,16 +15,19 @@ from selfmae.experiment.initialization import Initialization, check_pretrainable
 from selfmae.experiment.pretrain import pretrain_cell, steps_taken
 from selfmae.experiment.schedule import HERE, Executor
 from selfmae.files import write_text
-from selfmae.networks.registry import EQUAL, SELF_PRETRAINED
+from selfmae.methods import EQUAL, is_method, method_names, methods_for
 from selfmae.options import Recipe
 from selfmae.planning.budget import with_equal_compute
 from selfmae.results.exposure import check_unseen
 from selfmae.tasks import make_task
 
 PRETRAIN = "pretrain"  # the folder of the self pre-trained encoders, which is no initialization's name
-OWN = ("scratch", EQUAL, *SELF_PRETRAINED)  # initializations that no file can be
-KNOWN = (*OWN, "imagenet")
 FAILURES = "failures"  # tracebacks of trainings that an error of ours ended
+
+
+def _own() -> tuple[str, ...]:
+    """Return the initializations that no file can be."""
+    return ("scratch", EQUAL, *method_names())
 
 
 @dataclass(frozen=True)
@@ -81,21 +84,22 @@ def run_cell(recipe: Recipe, source: Source, out: Path, place: Place, display: D
     """
     display.say(f"— {place.title}")
     recipe, init = replace(recipe, seed=recipe.seed + place.seed), place.init
+    method = init if is_method(init) else next(iter(methods_for(recipe)), "")
     pretrained = place.pretrained or out / replace(place, name=PRETRAIN).folder
     if needs_pretraining(init, recipe) and not place.pretrained:
-        pretrain_cell(recipe, source, pretrained, place.fold, display)
-    if init in SELF_PRETRAINED:
+        pretrain_cell(recipe, method, source, pretrained, place.fold, display)
+    if is_method(init):
         init = f"{init}:{pretrained}"
     if init == EQUAL:
         num_taken = steps_taken(pretrained) if needs_pretraining(init, recipe) else 0
-        recipe, init = with_equal_compute(recipe, source.cases.part("train")[0], num_taken), "scratch"
+        recipe, init = with_equal_compute(recipe, method, source.cases.part("train")[0], num_taken), "scratch"
     found = replace(find_init(init, recipe), name=place.name)
     finetune_cell(recipe, source, found, out / place.folder, place.fold, display)
 
 
 def needs_pretraining(init: str, recipe: Recipe) -> bool:
     """Return whether an initialization begins from a self pre-training, or must know how many steps it took."""
-    return init in SELF_PRETRAINED or (init == EQUAL and recipe.probe.ends_early)
+    return is_method(init) or (init == EQUAL and recipe.probe.ends_early)
 
 
 def try_cell(recipe: Recipe, source: Source, out: Path, place: Place, display: Display) -> str:
@@ -137,7 +141,7 @@ def name_inits(grid: Grid) -> dict[str, str]:
 
 def _name_init(text: str) -> tuple[str, str]:
     """Return folder name and text of an initialization; "imagenet=FILE" gives the weights of a file a name."""
-    if text in KNOWN:
+    if text in (*_own(), "imagenet"):
         return text, text
     name, _, file = text.partition("=")
     if text.startswith("timm:"):
@@ -145,7 +149,7 @@ def _name_init(text: str) -> tuple[str, str]:
     elif Path(text).is_file():
         name, file = Path(text).stem, text
     if (file == text or Path(file).is_file()) and re.fullmatch(r"\w[\w.-]*", name):
-        if name in OWN:
+        if name in _own():
             raise UserError(
                 f"--init {text} would be named {name!r}, which is an initialization of SelfMAE's own: give it "
                 "another name, as "
@@ -161,28 +165,27 @@ def _name_init(text: str) -> tuple[str, str]:
 def check_inits(names: Mapping[str, str], recipe: Recipe, folds: Sequence[Source]) -> None:
     """Raise before any training if an init is not there, misfits or knows held-out cases, or no model can be built."""
     task, first = make_task(recipe), Initialization("scratch", "scratch")
-    for name in names.keys() & {*SELF_PRETRAINED}:
+    for name in names.keys() & {*method_names()}:
         check_pretrainable(recipe, f"--init {name}", name)
         first = find_init(recipe.init.pretrain, recipe, "init.pretrain")
     if EQUAL in names:
         check_pretrainable(recipe, "--equal-compute")
-        if recipe.probe.ends_early and not names.keys() & {*SELF_PRETRAINED}:
+        if recipe.probe.ends_early and not names.keys() & {*method_names()}:
             raise UserError(
                 "--equal-compute needs the steps that pre-training takes, which probe.patience leaves open, and no "
                 "initialization of this run pre-trains: add mae to --init, or set probe.patience=0."
             )
     for name, text in names.items():
-        init = Initialization("scratch", name) if text in (*SELF_PRETRAINED, EQUAL) else find_init(text, recipe)
+        init = Initialization("scratch", name) if text in (*method_names(), EQUAL) else find_init(text, recipe)
         init_report(task, init)
         for source in folds:
-            check_unseen(source, first.seen if text in SELF_PRETRAINED else init.seen, name)
+            check_unseen(source, first.seen if is_method(text) else init.seen, name)
 
 
 def prepare_all(recipe: Recipe, source: Source, display: Display) -> None:
     """Prepare every image that takes part, and the masks of the labelled ones; what is prepared stays as it is."""
-    store, masks = make_task(recipe).store, recipe.target.kind == "mask"
+    task = make_task(recipe)
     labelled, others = source.cases.part("train", "val", "test"), source.cases.part("unlabelled")
     with display.stage("preparing images", len(labelled) + len(others)) as stage:
-        places = masks and recipe.fit.augment.foreground > 0
-        store.prepare(labelled, masks, lambda done, _: stage.update(done), places)
-        store.prepare(others, False, lambda done, _: stage.update(len(labelled) + done))
+        task.prepare(labelled, lambda done, _: stage.update(done))
+        task.store.prepare(others, False, lambda done, _: stage.update(len(labelled) + done))

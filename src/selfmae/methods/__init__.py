@@ -1,1 +1,95 @@
-"""TODO."""
+"""Self pre-training: each file of this folder is one method; its name is its section in recipes and its `--init`.
+
+A file defines:
+
+* `YIELDS`: what it gives to fine-tuning; "weights" of an encoder
+* `SUBJECT`, `ORIGIN`: how a sentence names it ("self pre-training", "with self pre-training")
+* `PROBED`: whether the probe can validate its encoder (`tasks/probe.py`)
+* `Options`: its section of a recipe
+* `can_pretrain(network, num_axes)`: "" or why it cannot pre-train a network (a file of `networks/`), as a clause
+* `problems(recipe)`: what of a recipe does not fit, a clause for each; asked where the method is used
+* `plan(plan, facts)`: puts values with their reasons into a plan
+* `objective(recipe, store)`: how to train; only here torch, timm or MONAI are imported
+* `save_figure(path, recipe, store, model, cases)`: writes what the report shows of it, or nothing
+* `describe(settings)`: how it trains, as the end of "It was pre-trained ..."
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from selfmae import plugins
+from selfmae.networks import network_of
+from selfmae.options import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+EQUAL = "scratch+"  # the initialization: scratch with the compute of self pre-training as more steps
+PREFIX = "pretrain-"  # of the folder of a method's pre-trainings
+
+
+class Objective(NamedTuple):
+    """How a method trains: a new model, a sample of a draw (`data.sampling.stream`), the loss of a batch of samples."""
+
+    build: "Callable[[], nn.Module]"  # the model has an `encoder`, which fine-tuning keeps
+    sample: "Callable[[Any], dict[str, Tensor]]"
+    loss: "Callable[[Any, dict[str, Tensor]], Tensor]"  # a scalar, float32
+
+
+@dataclass(frozen=True)
+class PlanFacts:
+    """What the plan of a method may depend on: the machine in words, whether it is a GPU, the set, the encoder."""
+
+    machine: str
+    is_gpu: bool
+    kind: str  # of the target
+    num_axes: int
+    num_images: int  # to pre-train on
+    width: int  # of our Vision Transformer
+
+
+class Plan(Protocol):
+    """Values with their reasons; what the user gave is never planned over."""
+
+    values: dict[str, Any]
+
+    def put(self, key: str, value: Any, reason: str) -> Any:
+        """Set one key unless it was given, and return the value it has."""
+        ...
+
+
+def options_of(recipe: Recipe, name: str) -> Any:
+    """Return a method's section of a recipe, its defaults where the recipe has none."""
+    return recipe.methods[name] if name in recipe.methods else plugins.load("methods", name).Options()
+
+
+def method_names() -> tuple[str, ...]:
+    """Return the names of all methods, which are also initializations."""
+    return plugins.names("methods")
+
+
+def is_method(init: str) -> bool:
+    """Return whether an initialization is a self pre-training."""
+    return init in method_names()
+
+
+def methods_for(recipe: Recipe) -> list[str]:
+    """Return the names of the methods that can pre-train a recipe's network."""
+    network, num_axes = network_of(recipe), len(recipe.data.crop)
+    methods = plugins.load_all("methods").items()
+    return [name for name, method in methods if not method.can_pretrain(network, num_axes)]
+
+
+def why_not(recipe: Recipe, name: str) -> str:
+    """Return why a method cannot pre-train as a recipe says, as a clause; "" if it can."""
+    method: ModuleType = plugins.load("methods", name)
+    reason: str = method.can_pretrain(network_of(recipe), len(recipe.data.crop))
+    return reason or next(iter(_problems(method, recipe)), "")
+
+
+def _problems(method: ModuleType, recipe: Recipe) -> Iterator[str]:
+    if recipe.probe.every and not method.PROBED:
+        yield f"cannot be probed, but probe.every is {recipe.probe.every}: set probe.every=0"
+    yield from method.problems(recipe)

@@ -5,6 +5,7 @@ Shapes: B batch, C channels, S spatial axes, N patches, V visible and H hidden p
 
 from collections.abc import Sequence
 from math import prod
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,31 @@ from selfmae.models.vit import (
     take,
     unpatchify,
 )
-from selfmae.options import MaskOptions, ModelOptions
+from selfmae.options import ModelOptions
+
+
+class MaskOptions(Protocol):
+    """What decides the autoencoder beside its encoder (`methods.mae.Options`)."""
+
+    @property
+    def ratio(self) -> float:
+        """Share of hidden patches, between 0 and 1."""
+
+    @property
+    def target(self) -> str:
+        """Whether targets are normalised per "patch", per "channel" of it, or "raw"."""
+
+    @property
+    def decoder_width(self) -> int:
+        """Numbers of a token in the decoder."""
+
+    @property
+    def decoder_depth(self) -> int:
+        """Blocks of the decoder."""
+
+    @property
+    def decoder_heads(self) -> int:
+        """Attention heads of each."""
 
 
 class Decoder(nn.Module):

@@ -5,17 +5,28 @@ The parts are those of lightly. Letters: B images, C channels, S spatial size, E
 
 from copy import deepcopy
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from selfmae.errors import UserError
-from selfmae.options import MocoOptions
 
 HIDDEN, EMBEDDING = 2048, 128  # of the head, as in the paper
 MAX_GROUPS = 4  # of a batch; the paper has one on each of 8 GPUs
+
+
+class MocoOptions(Protocol):
+    """What decides the comparison (`methods.moco.Options`)."""
+
+    @property
+    def temperature(self) -> float:
+        """Of the similarities, above 0."""
+
+    @property
+    def queue(self) -> int:
+        """Keys of other images that a query is compared with."""
 
 
 class MomentumContrast(nn.Module):
@@ -28,7 +39,8 @@ class MomentumContrast(nn.Module):
 
     def __init__(self, network: str, channels: int, options: MocoOptions, momentum: float) -> None:
         super().__init__()
-        check_lightly("MoCo")
+        if missing := missing_extra():
+            raise UserError(f"MoCo {missing}.")
         from lightly.loss import NTXentLoss
         from lightly.models.modules.heads import MoCoProjectionHead
         from lightly.models.utils import deactivate_requires_grad
@@ -83,7 +95,6 @@ class MomentumContrast(nn.Module):
         self.num_updates += 1
 
 
-def check_lightly(flag: str) -> None:
-    """Raise if the extra that `flag` needs is not installed."""
-    if find_spec("lightly") is None:
-        raise UserError(f'{flag} needs lightly: run `pip install "selfmae[moco]"`.')
+def missing_extra() -> str:
+    """Return what is to be installed for MoCo, as a clause; "" if it is there."""
+    return "" if find_spec("lightly") else 'needs lightly: run `pip install "selfmae[moco]"`'

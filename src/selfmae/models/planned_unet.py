@@ -3,10 +3,10 @@
 Letters: B images, C channels, S spatial size, K outputs.
 """
 
+from collections.abc import Sequence
+
 from monai.networks.nets import DynUNet
 from torch import Tensor
-
-from selfmae.networks.dynunet import Topology
 
 LARGEST = {2: 512, 3: 320}  # features of the coarsest resolutions, by number of axes
 
@@ -15,19 +15,26 @@ class PlannedUNet(DynUNet):
     """U-Net whose resolutions also learn on their own: in training all but the two coarsest give logits.
 
     The blocks are MONAI's and so is what they compute; MONAI's forward pass holds each of them twice, under two names,
-    which no weight file can.
+    which no weight file can. `strides` and `kernels` of each resolution are given finest first; the first stride is 1.
     """
 
-    def __init__(self, topology: Topology, channels: int, num_outputs: int, features: int) -> None:
-        num_axes, num_levels = len(topology.strides[0]), len(topology.strides)
+    def __init__(
+        self,
+        strides: Sequence[Sequence[int]],
+        kernels: Sequence[Sequence[int]],
+        channels: int,
+        num_outputs: int,
+        features: int,
+    ) -> None:
+        num_axes, num_levels = len(strides[0]), len(strides)
         num_extra = num_levels - 3  # nnU-Net gives the coarsest of its decoder's outputs no weight
         super().__init__(
             spatial_dims=num_axes,
             in_channels=channels,
             out_channels=num_outputs,
-            kernel_size=topology.kernels,
-            strides=topology.strides,
-            upsample_kernel_size=topology.strides[1:],
+            kernel_size=kernels,
+            strides=strides,
+            upsample_kernel_size=strides[1:],
             filters=[min(features * 2**level, LARGEST[num_axes]) for level in range(num_levels)],
             deep_supervision=num_extra > 0,
             deep_supr_num=max(1, num_extra),

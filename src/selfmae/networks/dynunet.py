@@ -1,8 +1,20 @@
-"""TODO: networks/dynunet.py."""
+"""The U-Net of nnU-Net (Isensee et al. 2021) from MONAI's blocks, for masks; planned from crop and spacing."""
 
 from collections.abc import Sequence
 from math import ceil, prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from selfmae.networks._halving import no_problems
+from selfmae.options import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TARGETS = ("mask",)
+ENCODER, LIBRARY = "", "MONAI"
+FEATURES, FEATURE_STEP = 32, 1
+MIN_SAMPLES = 1
+problems = no_problems
 
 SMALLEST_EDGE = 4  # of nnU-Net's coarsest features, on axes that were halved
 MIN_HALVINGS = 2  # of MONAI's DynUNet
@@ -25,7 +37,7 @@ def plan_topology(crop: Sequence[int], spacing_mm: Sequence[float]) -> Topology:
 
     Axes are halved while they have twice the smallest edge and a spacing below twice the finest of such axes. A kernel
     is 1 along an axis until its spacing has come below twice the finest; in the coarsest resolution all are 3.
-    With the spacing (), or one that `limits` refuses, axes count as equally spaced.
+    With the spacing (), or one that a recipe must not have, axes count as equally spaced.
     """
     usable = len(spacing_mm) == len(crop) and all(step > 0 for step in spacing_mm)
     sizes, spacing = list(crop), [float(step) for step in spacing_mm] if usable else [1.0] * len(crop)
@@ -49,7 +61,8 @@ def _axes_to_halve(sizes: Sequence[int], spacing: Sequence[float]) -> list[int]:
     return [] if len(axes) == 1 and sizes[axes[0]] < 3 * SMALLEST_EDGE else axes
 
 
-def _fit_dynunet(crop: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
+def fit_crop(crop: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
+    """Return the smallest crop, at least as large on every axis, that the network can take."""
     fitted = list(crop)
     while True:
         topology = plan_topology(fitted, spacing_mm)
@@ -57,3 +70,12 @@ def _fit_dynunet(crop: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int,
             break
         fitted[fitted.index(min(fitted))] += 1
     return tuple(ceil(extent / step) * step for extent, step in zip(fitted, topology.multiples, strict=True))
+
+
+def build(recipe: Recipe) -> "nn.Module":
+    """Return a new U-Net: logits [B, K, *S] of images [B, C, *S], in training a list of several resolutions."""
+    from selfmae.models.planned_unet import PlannedUNet
+
+    topology, channels = plan_topology(recipe.data.crop, recipe.data.spacing_mm), len(recipe.data.channels)
+    features = recipe.model.features or FEATURES
+    return PlannedUNet(topology.strides, topology.kernels, channels, recipe.target.num_outputs, features)

@@ -7,12 +7,13 @@ from math import ceil
 from torch.utils.flop_counter import FlopCounterMode
 
 from selfmae.data.case import Case
-from selfmae.data.sampling.views import collate, draw_at
+from selfmae.data.sampling.stream import collate, draw_at
 from selfmae.options import OptimOptions, Recipe
-from selfmae.planning.measure import build, fewest_samples
+from selfmae.planning.measure import build, min_samples
 from selfmae.results.formatting import plural
-from selfmae.tasks import make_pretraining, make_task
+from selfmae.tasks import make_task
 from selfmae.tasks.base import Trainable
+from selfmae.tasks.pretraining import Pretraining
 from selfmae.train.device import unfuse_attention
 
 # A reason must not say more than was measured: compared with another value, or only what the runs in the log had.
@@ -81,7 +82,6 @@ class Budget:
     pixels: int  # side of a 2-D image
     width: int
     depth: int
-    decoder_depth: int
     features: int
     patches: tuple[int, int]  # along an axis of a whole image, and of a whole volume
     segmentation: Schedule
@@ -99,22 +99,21 @@ class EqualCompute:
     reason: str
 
 
-CPU = Budget("a CPU", 48**3, 64, 192, 6, 4, 8, (8, 4), CPU_VOLUMES, CPU_PICTURES)
-GPU = Budget("a GPU", 96**3, 224, 768, 12, 8, 16, (14, 6), GPU_VOLUMES, GPU_PICTURES)
+CPU = Budget("a CPU", 48**3, 64, 192, 6, 8, (8, 4), CPU_VOLUMES, CPU_PICTURES)
+GPU = Budget("a GPU", 96**3, 224, 768, 12, 16, (14, 6), GPU_VOLUMES, GPU_PICTURES)
 
 
-def equal_compute(recipe: Recipe, case: Case, num_taken: int = 0) -> EqualCompute:
-    """Return the steps for scratch with equal compute; `case` is a labelled one to count on.
+def equal_compute(recipe: Recipe, method: str, case: Case, num_taken: int = 0) -> EqualCompute:
+    """Return the steps for scratch with the compute of a method; `case` is a labelled one to count on.
 
     Counted are the floating-point operations of a forward and a backward pass (`torch.utils.flop_counter`), which are
-    the same on every machine, unlike seconds; looks at held-out cases are left out. `num_taken` are the steps that a
+    the same on every machine, unlike seconds; validations are left out. `num_taken` are the steps that a
     pre-training took, up to the one at which its probe ended it; 0 stands for those of the recipe.
     """
     num_steps = num_taken or recipe.pretrain.steps
-    pretraining, task = make_pretraining(recipe), make_task(recipe)
-    pretraining.store.prepare([case], masks=False, places=recipe.pretrain.augment.foreground > 0)
-    masks = recipe.target.kind == "mask"
-    task.store.prepare([case], masks, places=masks and recipe.fit.augment.foreground > 0)
+    pretraining, task = Pretraining(recipe, method), make_task(recipe)
+    pretraining.prepare([case])
+    task.prepare([case])
     before = count_operations(pretraining, recipe.pretrain, case) * num_steps
     step = count_operations(task, recipe.fit, case)
     more = ceil(before / step)
@@ -132,13 +131,13 @@ def count_operations(task: Trainable, options: OptimOptions, case: Case) -> int:
     """Return the floating-point operations of one optimiser step, without those of the optimiser itself."""
     model = build(task).train()
     unfuse_attention(model)  # whose fused operations the counter does not know on every device
-    num_samples = fewest_samples(task.recipe)
-    batch = collate([task.sample(draw_at([case], task.recipe.seed, place)) for place in range(num_samples)])
+    num_samples = min_samples(task.recipe)
+    batch = collate([task.sample(draw_at([case], task.recipe.seed, index)) for index in range(num_samples)])
     with FlopCounterMode(display=False) as counter:
         task.loss(model, batch).backward()
     return int(counter.get_total_flops()) * options.batch // num_samples
 
 
-def with_equal_compute(recipe: Recipe, case: Case, num_taken: int) -> Recipe:
+def with_equal_compute(recipe: Recipe, method: str, case: Case, num_taken: int) -> Recipe:
     """Return the recipe of scratch with the compute of a pre-training that took so many steps."""
-    return replace(recipe, fit=replace(recipe.fit, steps=equal_compute(recipe, case, num_taken).steps))
+    return replace(recipe, fit=replace(recipe.fit, steps=equal_compute(recipe, method, case, num_taken).steps))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from selfmae.augment import section
 from selfmae.data.case import Case
 from selfmae.data.memory import free_bytes, num_cores, size_text, total_memory
 from selfmae.data.preparation.store import Store
@@ -68,7 +69,7 @@ def forecast(recipe: Recipe, source: Source, trainings: Trainings, out: Path | N
 def _store_lines(recipe: Recipe, short: Recipe, source: Source) -> tuple[list[Estimate], list[Case]]:
     """Return disk and time of what is not prepared yet, and the cases that were prepared for `short` to measure it."""
     masks, missing = recipe.target.kind == "mask", find_missing(recipe, source)
-    places = max(recipe.pretrain.augment.foreground, recipe.fit.augment.foreground) > 0
+    places = any(section(stage.augment, "spatial").foreground > 0 for stage in (recipe.pretrain, recipe.fit))
     cases = _shuffle(source.cases.part("train", "unlabelled"))
     pace, prepared = time_preparation(Store(short.data, short.target.values), cases, masks, places)
     written = sum(path.stat().st_size for path in Path(short.data.cache).rglob("*.npy"))

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from selfmae.data.case import Case
 from selfmae.data.memory import num_cores
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.views import Sample, collate, draw_at
-from selfmae.experiment.evaluate import score_cases
-from selfmae.networks.registry import CLASSIFIERS
+from selfmae.data.sampling.stream import Sample, collate, draw_at
+from selfmae.networks import network_of
 from selfmae.options import OptimOptions, Recipe
-from selfmae.tasks import make_pretraining
-from selfmae.tasks.base import Task, Trainable
+from selfmae.tasks.base import Task, Trainable, score_cases
+from selfmae.tasks.pretraining import Pretraining
 from selfmae.tasks.probe import Probe
 from selfmae.train.device import make_fabric, one_device, tune_attention
 from selfmae.train.launch import Job, launch
@@ -80,18 +79,18 @@ def time_scoring(recipe: Recipe, task: Task, case: Case) -> float:
 
 
 def time_probe(recipe: Recipe, cases: Sequence[Case], num_held_out: int, num_labelled: int) -> float:
-    """Return the seconds of a look of the probe at so many cases, from looks at a few with random weights.
+    """Return the seconds of a validation by the probe on so many cases, from a few with random weights.
 
     `cases` are a few labelled ones; the time is taken to grow with their number.
     """
     fabric, seconds = make_fabric(one_device(recipe.device)), 0.0
-    model = build(make_pretraining(recipe)).to(fabric.device).eval()
+    model = build(Pretraining(recipe, "mae")).to(fabric.device).eval()
     unlabelled = replace(recipe, probe=replace(recipe.probe, kind="reconstruction"))
-    looks = [(num_held_out, Probe(unlabelled, cases)), (num_labelled, Probe(recipe, (), cases))]
-    for number, look in looks:
+    probes = [(num_held_out, Probe(unlabelled, cases)), (num_labelled, Probe(recipe, (), cases))]
+    for number, probe in probes:
         if number:
             with torch.no_grad(), fabric.autocast():
-                seconds += time_repeated(partial(look, model)) * number / len(cases)
+                seconds += time_repeated(partial(probe, model)) * number / len(cases)
     return seconds
 
 
@@ -125,20 +124,20 @@ def step_bytes(recipe: Recipe, task: Trainable, options: OptimOptions, case: Cas
     """Return about how much memory one training step takes on a device: weights, gradients, AdamW and activations.
 
     The activations kept for the backward pass are counted for one sample and for two; the batch follows from these.
-    Where a single sample is too few (`fewest_samples`) it is two and three.
+    Where a single sample is too few (`min_samples`) it is two and three.
     """
-    fewest = fewest_samples(recipe)
+    fewest = min_samples(recipe)
     model = build(task)
     share = options.batch // (options.accumulate * recipe.device.devices)
-    samples = [task.sample(draw_at([case], recipe.seed, place)) for place in range(fewest + 1)]
+    samples = [task.sample(draw_at([case], recipe.seed, index)) for index in range(fewest + 1)]
     few, more = (kept_bytes(recipe, task, model, collate(samples[:count])) for count in (fewest, fewest + 1))
     weights = num_parameters(task) * OPTIMISER_BYTES
     return weights + round(BACKWARD * (few + (share - fewest) * max(0, more - few)))
 
 
-def fewest_samples(recipe: Recipe) -> int:
+def min_samples(recipe: Recipe) -> int:
     """Return how many samples a training step must have at least: batch norms take no single one."""
-    return 2 if recipe.model.network in CLASSIFIERS else 1
+    return int(network_of(recipe).MIN_SAMPLES)
 
 
 def kept_bytes(recipe: Recipe, task: Trainable, model: nn.Module, batch: Sample) -> int:

@@ -1,20 +1,23 @@
 """The planner: values of a recipe from the source's fingerprint and the machine's budget, each with its reason."""
 
-from math import ceil, floor, log2, prod
+from collections.abc import Sequence
+from math import ceil, log2, prod
 from typing import Any
 
+from selfmae import plugins
 from selfmae.data.case import Cases
 from selfmae.data.doctor.duplicates import Fingerprint, take_fingerprint
 from selfmae.data.source import Source
 from selfmae.errors import UserError
-from selfmae.networks.registry import PRETRAININGS, VIT, fit_crop
+from selfmae.methods import PlanFacts
+from selfmae.networks import default_network
 from selfmae.options import DeviceOptions
 from selfmae.planning.budget import CPU, GPU, OFTEN, SCHEDULES, TUNED, USED, Budget, Schedule
 from selfmae.recipe import Content, flat, overlay
 from selfmae.train.device import resolve_accelerator
 
+NETWORK = "the network of this target whose encoder is a Vision Transformer"
 TRAINING = ({reason for schedule in SCHEDULES for _, reason in schedule.values()} | {TUNED, USED}) - {OFTEN}
-CHEN = "Chen et al. 2020 (MoCo v2)"
 
 
 class Plan:
@@ -55,12 +58,22 @@ def make_plan(source: Source, device: DeviceOptions, given: Content) -> Plan:
     else:
         _plan_whole(plan, fingerprint, budget)
     _plan_model(plan, budget)
-    if _is_contrastive(plan):
-        _plan_contrast(plan, cases)
+    _plan_methods(plan, cases, budget)
     _plan_training(plan, cases, budget)
-    if network_of(plan) != VIT:
+    if not _has_vit(plan):
         _say_idle(plan)
     return plan
+
+
+def _plan_methods(plan: Plan, cases: Cases, budget: Budget) -> None:
+    """Plan what each method says that can pre-train the network."""
+    network, num_axes = plugins.load("networks", network_of(plan)), len(plan.values["data.crop"])
+    num_images = len(cases.part(*plan.values.get("data.pretrain_on", ("train", "unlabelled"))))
+    width = int(plan.values["model.width"])
+    facts = PlanFacts(budget.name, budget is GPU, cases.labels.kind, num_axes, num_images, width)
+    for method in plugins.load_all("methods").values():
+        if not method.can_pretrain(network, num_axes):
+            method.plan(plan, facts)
 
 
 def _check_axes(plan: Plan, num_axes: int) -> None:
@@ -75,22 +88,27 @@ def _check_axes(plan: Plan, num_axes: int) -> None:
 
 def network_of(plan: Plan) -> str:
     """Return the name of the network that is planned for."""
-    return str(plan.values.get("model.network", VIT))
+    return str(plan.values["model.network"])
 
 
-def _is_contrastive(plan: Plan) -> bool:
-    """Return whether MoCo can pre-train the network."""
-    return PRETRAININGS.get(network_of(plan)) == "moco" and len(plan.values["data.crop"]) == 2
+def _has_vit(plan: Plan) -> bool:
+    return bool(plugins.load("networks", network_of(plan)).ENCODER == "vit")
+
+
+def _fit_crop(plan: Plan, crop: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
+    fitted: tuple[int, ...] = plugins.load("networks", network_of(plan)).fit_crop(tuple(crop), spacing_mm)
+    return fitted
 
 
 def _say_idle(plan: Plan) -> None:
     """Give what a network other than the ViT does not look at the reason that says so."""
     network = network_of(plan)
-    used = ("model.width", "model.heads") if network == "monai-unetr" else ()
-    sections = ("model.", "mask.", *(() if _is_contrastive(plan) else ("pretrain.",)))
+    used = ("model.width", "model.heads") if network == "monai_unetr" else ()
+    pretrained = any(key.split(".")[0] in plugins.names("methods") for key in plan.values)
+    sections = ("model.", *(() if pretrained else ("pretrain.",)))
     for key, reason in plan.reasons.items():
         idle = key.startswith(sections) or key in ("fit.layer_decay", "fit.drop_path")
-        if reason != "given" and idle and key not in used:
+        if reason not in ("given", NETWORK) and idle and key not in used:
             plan.reasons[key] = f"plays no part in {network}"
         elif reason in TRAINING:
             plan.reasons[key] = f"as for the Vision Transformer; not tuned for {network}"
@@ -104,6 +122,7 @@ def _plan_source(plan: Plan, cases: Cases) -> None:
     plan.put("target.kind", labels.kind, "found in the source")
     plan.put("target.names", labels.names, "found in the source")
     plan.put("target.values", labels.values, "found in the source")
+    plan.put("model.network", default_network(labels.kind), NETWORK)
 
 
 def _plan_volume(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
@@ -128,9 +147,9 @@ def _plan_volume(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
         crop[axis] -= patch[axis]
     plan.put(
         "data.crop",
-        fit_crop(network_of(plan), crop, plan.values["data.spacing_mm"]),
+        _fit_crop(plan, crop, plan.values["data.spacing_mm"]),
         f"the median image {list(shape)} in whole patches, at most {round(limit):,} voxels on {budget.name}"
-        f"{'' if network_of(plan) == VIT else f', enlarged where {network_of(plan)} must'}",
+        f"{'' if _has_vit(plan) else f', enlarged where {network_of(plan)} must'}",
     )
     if fingerprint.looks_like_ct:
         plan.put("data.intensity", "window", "values below -500: Hounsfield units")
@@ -150,7 +169,7 @@ def _plan_whole(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
     patch = plan.put("model.patch", some, f"powers of two that make about {tokens} patches along an axis")
     whole = tuple(max(step, round(extent / step) * step) for extent, step in zip(size, patch, strict=True))
     reason = f"the median image {list(shape)} with at most {limit} along an axis on {budget.name}"
-    crop = plan.put("data.crop", fit_crop(network_of(plan), whole, ()), reason)
+    crop = plan.put("data.crop", _fit_crop(plan, whole, ()), reason)
     plan.put("data.size", crop, "whole images are resized to the crop")
     plan.put("data.intensity", "zscore", "each image gets mean 0 and deviation 1")
 
@@ -160,9 +179,6 @@ def _plan_model(plan: Plan, budget: Budget) -> None:
     width = int(plan.put("model.width", budget.width, size))
     plan.put("model.depth", budget.depth, size)
     plan.put("model.heads", *_heads(width, 64))
-    decoder_width = int(plan.put("mask.decoder_width", width // 2, "half of the encoder's"))
-    plan.put("mask.decoder_depth", budget.decoder_depth, size)
-    plan.put("mask.decoder_heads", *_heads(decoder_width, 32))
 
 
 def _heads(width: int, wanted: int) -> tuple[int, str]:
@@ -183,39 +199,21 @@ def _plan_training(plan: Plan, cases: Cases, budget: Budget) -> None:
 
 
 def _plan_segmentation(plan: Plan, budget: Budget) -> None:
-    plan.put("mask.ratio", 0.5, USED)
     _put_all(plan, budget.segmentation)
     plan.put("model.out_norm", "instance", "hidden states of a pre-trained encoder are many times as large")
     for stage in ("pretrain", "fit"):
         reason = TUNED if stage == "fit" else "as in fine-tuning"  # the three were compared together, there
-        plan.put(f"{stage}.augment.rotate_degrees", 15.0, reason)
-        plan.put(f"{stage}.augment.zoom", 0.15, reason)
-        plan.put(f"{stage}.augment.intensity", 0.2, reason)
+        plan.put(f"{stage}.augment.spatial.rotate_degrees", 15.0, reason)
+        plan.put(f"{stage}.augment.spatial.zoom", 0.15, reason)
+        plan.put(f"{stage}.augment.intensity.contrast", 0.2, reason)
     plan.put("model.decoder_features", budget.features, f"affordable on {budget.name}")
-    plan.put("fit.augment.foreground", 0.5, "half of the crops show a label for sure")
+    plan.put("fit.augment.spatial.foreground", 0.5, "half of the crops show a label for sure")
 
 
 def _plan_classification(plan: Plan, budget: Budget) -> None:
-    plan.put("mask.ratio", 0.75, "He et al. 2021, and Zhou et al. 2023 for radiographs")
     _put_all(plan, budget.classification)
-    plan.put("pretrain.augment.min_scale", 0.5, "random resized crops, as He et al. 2021")
-    plan.put("fit.augment.min_scale", 0.7, "random resized crops")
-
-
-def _plan_contrast(plan: Plan, cases: Cases) -> None:
-    """Plan MoCo v2 as in its paper, for fewer pictures and steps."""
-    batch = plan.put("pretrain.batch", 32, USED)
-    if "pretrain.lr" not in plan.values and plan.values.get("pretrain.optimizer", "sgd") == "sgd":
-        plan.put("pretrain.optimizer", "sgd", CHEN)
-        plan.put("pretrain.lr", 0.03 * batch / 256, f"0.03 for a batch of 256, {CHEN}")
-        plan.put("pretrain.weight_decay", 1e-4, CHEN)
-    for key, value in (("min_scale", 0.2), ("flip_axes", (1,)), ("intensity", 0.4), ("blur", 0.5)):
-        plan.put(f"pretrain.augment.{key}", value, CHEN)
-    num_images = len(cases.part(*plan.values.get("data.pretrain_on", ("train", "unlabelled"))))
-    half = 2 ** floor(log2(max(2, num_images / 2)))
-    plan.put("moco.queue", min(65536, max(batch, half)), "at most half of the images, so that few are in it twice")
-    if int(plan.values.get("pretrain.steps", 2000)) < 10000:
-        plan.put("moco.momentum", 0.99, "0.999 would look back on 1,000 steps, too many of so few")
+    plan.put("pretrain.augment.spatial.min_scale", 0.5, "random resized crops, as He et al. 2021")
+    plan.put("fit.augment.spatial.min_scale", 0.7, "random resized crops")
 
 
 def _put_all(plan: Plan, schedule: Schedule) -> None:

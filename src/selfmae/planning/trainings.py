@@ -10,14 +10,15 @@ from selfmae.data.folds import Folding
 from selfmae.data.memory import num_cores, resident_bytes, size_text
 from selfmae.data.preparation.prepare import prepared_shape
 from selfmae.data.source import Source, fold_of
-from selfmae.experiment.pretrain import make_probe
-from selfmae.networks.registry import EQUAL, SELF_PRETRAINED
+from selfmae.methods import EQUAL, is_method
 from selfmae.options import OptimOptions, Recipe
 from selfmae.planning.budget import equal_compute
 from selfmae.planning.measure import num_parameters, step_bytes, time_probe, time_scoring, time_steps
 from selfmae.results.formatting import plural
-from selfmae.tasks import make_pretraining, make_task
+from selfmae.tasks import make_task
 from selfmae.tasks.base import Trainable
+from selfmae.tasks.pretraining import Pretraining
+from selfmae.tasks.probe import make_probe
 from selfmae.train.device import resolve_accelerator
 
 CHECKPOINT_BYTES = 16  # a parameter: model.safetensors, and last.ckpt with the weights and two moments
@@ -30,7 +31,8 @@ IMAGES_AT_WORK = 3  # copies of an image that its preparation holds at once, as 
 class Trainings:
     """How often a run trains, over all folds and seeds, and how many cases each fine-tuning scores."""
 
-    num_pretrainings: int
+    methods: tuple[str, ...]  # of self pre-training
+    num_each: int  # pre-trainings of each method
     num_finetunings: int
     num_val: int
     num_test: int
@@ -69,11 +71,16 @@ def count_trainings(
     """Return the trainings of a run; the cases to score are those of its first fold."""
     cases, num_cells = fold_of(source, 0, folding, recipe.data).cases, folding.num_folds * num_seeds
     num_val, num_test = len(cases.part("val")), len(cases.part("test"))
-    num_pretrainings = num_cells * sum(init in SELF_PRETRAINED for init in inits)
-    probe = make_probe(recipe, fold_of(source, 0, folding, recipe.data)) if num_pretrainings else None
-    looked = (len(probe.filled_in), len(probe.read_out)) if probe else (0, 0)
-    counts = (num_pretrainings, num_cells * len(inits), num_val, num_test, num_cells * inits.count(EQUAL))
-    return Trainings(*counts, *looked)
+    methods = tuple(init for init in inits if is_method(init))
+    probe = make_probe(recipe, cases) if methods else None
+    probed = (len(probe.filled_in), len(probe.read_out)) if probe else (0, 0)
+    counts = (num_cells, num_cells * len(inits), num_val, num_test, num_cells * inits.count(EQUAL))
+    return Trainings(methods, *counts, *probed)
+
+
+def _steps_beyond(recipe: Recipe, trainings: Trainings, cases: Sequence[Case]) -> int:
+    """Return how many more steps scratch has with equal compute."""
+    return equal_compute(recipe, trainings.methods[0], cases[0]).steps - recipe.fit.steps if trainings.methods else 0
 
 
 def make_stages(recipe: Recipe, source: Source, trainings: Trainings, prepared: Sequence[Case]) -> list[Stage]:
@@ -82,11 +89,12 @@ def make_stages(recipe: Recipe, source: Source, trainings: Trainings, prepared: 
     labelled = sorted(source.cases.part("train"), key=lambda case: voxels[case.id])
     middle = labelled[len(labelled) // 2 :][:1]
     probed = labelled[max(0, (len(labelled) - PROBED) // 2) :][:PROBED] if recipe.probe.every else []
-    more = equal_compute(recipe, middle[0]).steps - recipe.fit.steps if trainings.num_equal and middle else 0
+    more = _steps_beyond(recipe, trainings, middle) if trainings.num_equal and middle else 0
     stages = [Stage("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, trainings.num_finetunings, more)]
-    if trainings.num_pretrainings:
-        task, count = make_pretraining(recipe), trainings.num_pretrainings
-        stages.insert(0, Stage("pre-training", "pretrain", task, recipe.pretrain, prepared, count, probed=probed))
+    for method in reversed(trainings.methods):
+        name = "pre-training" if len(trainings.methods) == 1 else f"pre-training ({method})"
+        task, count = Pretraining(recipe, method), trainings.num_each
+        stages.insert(0, Stage(name, "pretrain", task, recipe.pretrain, prepared, count, probed=probed))
     return [stage for stage in stages if stage.count and stage.cases]
 
 

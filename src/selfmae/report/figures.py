@@ -223,7 +223,7 @@ def _draw_guesses(axes: Axes, cells: Sequence[Cell]) -> None:
 
 
 def _reconstruction_caption(results: Results, facts: Mapping[str, Any]) -> str:
-    target = str(results.settings.get("mask.target", "patch"))
+    target = str(results.settings.get("mae.target", "patch"))
     return (
         f"Mean squared error of hidden patches, {TARGETS[target]}{_held_out(facts)}; lower is better. Every look has "
         "the same views and hidden patches. Dashed, on the same patches and in the same units: guesses that need no "

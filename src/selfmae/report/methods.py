@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from selfmae.networks.registry import CLASSIFIERS, EQUAL, PRETRAININGS, VIT
+from selfmae import plugins
+from selfmae.methods import EQUAL
 from selfmae.report.sentences import main_pair
 from selfmae.results.formatting import difference_digits, interval, listed, metric_title, number, origin, plural, span
 from selfmae.results.training_logs import Cell, Results
@@ -40,9 +41,11 @@ def kind_of(results: Results) -> str:
 
 def baseline_of(results: Results) -> str:
     """Return the network that stands in the place of the Vision Transformer and where it is from, "" if none does."""
-    name = str(results.settings.get("model.network", VIT))
-    library = "timm" if name in CLASSIFIERS and len(results.settings.get("data.crop", ())) == 2 else "MONAI"
-    return "" if name == VIT else f"{name} of {library}"
+    name = str(results.settings.get("model.network") or "")
+    library = plugins.load("networks", name).LIBRARY if name in plugins.names("networks") else ""
+    if library == "timm" and len(results.settings.get("data.crop", ())) == 3:
+        library = "MONAI"
+    return f"{name} of {library}" if library else ""
 
 
 def sizes(values: Sequence[Any]) -> str:
@@ -120,10 +123,8 @@ def _pretraining(results: Results) -> str:
     seen = f" on {_spanned(counts, 'image')}" if counts else ""
     taken = [found.num_steps for found in results.pretrained if found.num_steps]
     steps = f" for {_spanned(taken, 'step')}" if taken else ""
-    hidden = f" with {100 * settings['mask.ratio']:g} % of the patches hidden," if "mask.ratio" in settings else ""
-    how = f"as a masked autoencoder (He et al. 2021; Zhou et al. 2023){hidden}"
-    if PRETRAININGS.get(str(settings.get("model.network", VIT))) == "moco":
-        how = f"with MoCo v2 (Chen et al. 2020; {settings.get('moco.queue', 0):,} keys in the queue)"
+    method = str(cell.where.get("method", "mae"))
+    how = plugins.load("methods", method).describe(settings) if method in plugins.names("methods") else f"with {method}"
     begun = str(settings.get("init.pretrain") or "scratch")
     origins = "" if begun == "scratch" else f", continuing from {begun.replace(chr(92), '/').rpartition('/')[2]}"
     return (

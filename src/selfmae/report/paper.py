@@ -36,7 +36,7 @@ def _regions(*dice: float, hd95: tuple[float, ...] = ()) -> dict[str, Scores]:
 
 
 def _hidden(ratio: float, steps: int) -> dict[str, float]:
-    return {"mask.ratio": ratio, "pretrain.steps": steps}
+    return {"mae.ratio": ratio, "pretrain.steps": steps}
 
 
 # Tables 1 and 4 (right). An epoch of pre-training has 3 steps.

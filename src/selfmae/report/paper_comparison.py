@@ -20,9 +20,9 @@ VOXELS = "hd95_voxels_found_only", 1
 SAID = ("data.source", "data.channels", "target.kind", "target.names", "target.values")
 HARMLESS = ("data.cache", "data.licence", "device.", "seed", "pretrain.accumulate", "fit.accumulate")
 # What plays no part in trainings from some of the initializations.
-ONLY_MAE = ("pretrain.", "mask.", "probe.", "init.pretrain", "data.pretrain_on")
+ONLY_MAE = ("pretrain.", "mae.", "probe.", "init.pretrain", "data.pretrain_on")
 ONLY_IMAGENET = ("init.inflate", "init.positions", "init.partial")
-SWEPT = ("mask.ratio", "pretrain.steps", "fit.steps")  # settings that the paper varies
+SWEPT = ("mae.ratio", "pretrain.steps", "fit.steps")  # settings that the paper varies
 NUM_NAMED = 5  # differences that a sentence names
 TOLERANCE = 0.01  # of the number of test cases: copies that stand in other parts are left out
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from selfmae.networks.registry import SELF_PRETRAINED
+from selfmae.methods import method_names
 from selfmae.results.formatting import (
     difference_digits,
     duration,
@@ -32,7 +32,7 @@ INTERVALS = (
 def main_pair(results: Results) -> Pair | None:
     """Return the pair that answers the question: scratch against self pre-training, otherwise the first."""
     pairs = results.verdict.get("pairs", [])
-    wanted = [pair for pair in pairs if pair["a"] == "scratch" and pair["b"] in SELF_PRETRAINED]
+    wanted = [pair for pair in pairs if pair["a"] == "scratch" and pair["b"] in method_names()]
     return next(iter([*wanted, *pairs]), None)
 
 
@@ -79,7 +79,7 @@ def _cost(results: Results, pair: Pair) -> list[str]:
     """Return what self pre-training cost, beside what it gained; nothing where the pair has none."""
     seconds = [cell.where.get("seconds") for cell in results.pretrained]
     steps = [cell.num_steps for cell in results.pretrained if cell.num_steps]
-    if pair["b"] not in SELF_PRETRAINED or not steps:
+    if pair["b"] not in method_names() or not steps:
         return []
     tuned = mean_of([cell.where.get("seconds") for cell in results.cells_of(pair["b"])])
     planned = int(results.settings.get("pretrain.steps", 0))
@@ -224,7 +224,7 @@ def noise_sentences(pair: Pair, scored: Sequence[str]) -> list[str]:
 
 def compute_sentences(pair: Pair, inits: Collection[str]) -> list[str]:
     """Return that a gain may be one of more compute alone, where no scratch with equal compute was trained."""
-    helped = pair["verdict"] == "helps" and pair["a"] == "scratch" and pair["b"] in SELF_PRETRAINED
+    helped = pair["verdict"] == "helps" and pair["a"] == "scratch" and pair["b"] in method_names()
     if not helped or "scratch+" in inits:
         return []
     return [

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfmae.networks.registry import SELF_PRETRAINED
+from selfmae.methods import method_names
 from selfmae.results.formatting import (
     DASH,
     difference_digits,
@@ -209,7 +209,7 @@ def _headline(results: Results, init: str) -> str:
 
 def _pretraining_time(results: Results, init: str) -> str:
     """Return the time of self pre-training for the initializations that used it."""
-    used = any(cell.where.get("init", {}).get("kind", init) in SELF_PRETRAINED for cell in results.cells_of(init))
+    used = any(cell.where.get("init", {}).get("kind", init) in method_names() for cell in results.cells_of(init))
     return _time(results.pretrained) if used else DASH
 
 

@@ -11,7 +11,7 @@ from selfmae.display import Display, interval, number
 from selfmae.errors import UserError
 from selfmae.files import read_json, read_table, write_json
 from selfmae.metrics.power import StandardErrors, what_it_takes
-from selfmae.metrics.rows import Runs, Scorer, compare_runs
+from selfmae.metrics.rows import HEADLINES, Runs, Scorer, compare_runs
 from selfmae.metrics.statistics import LABEL_RESAMPLES, LEVEL, VERDICT_RESAMPLES, Comparison, holm, judge
 from selfmae.options import TargetOptions
 from selfmae.report.sentences import (
@@ -39,7 +39,6 @@ from selfmae.results.training_run import (
     name_apart,
     target_of,
 )
-from selfmae.tasks.base import HEADLINES
 
 
 def compare(

@@ -1,6 +1,7 @@
 """What the training loop, the evaluation and the prediction ask of a task."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
+from selfmae.data.files.masks import read_mask
 from selfmae.data.preparation.prepare import Box
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.views import Draw, Sample
+from selfmae.data.sampling.stream import Draw, Sample
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 
 Row = dict[str, Any]
+Progress = Callable[[int, int], None]  # how many of how many are done
 
 
 class Trainable(Protocol):
@@ -34,11 +37,9 @@ class Trainable(Protocol):
         """Return the mean loss, a scalar in float32, of a batch of samples."""
         ...
 
-
-class Pretraining(Trainable, Protocol):
-    """A self pre-training: its samples come from images alone, its model has an `encoder`."""
-
-    store: Store
+    def prepare(self, cases: Sequence[Case], progress: Progress | None = None) -> None:
+        """Prepare what samples of these cases are made of; what is prepared stays as it is."""
+        ...
 
 
 class Task(Trainable, Protocol):
@@ -70,3 +71,22 @@ def draw_drop_path_scale(depth: int, drop_path: float, seed: int) -> Tensor:
     rates = np.linspace(0, drop_path, depth)[:, None]
     kept = generator(seed, "path").random((depth, 2)) >= rates
     return torch.from_numpy(np.where(kept, 1 / (1 - rates), 0).astype(np.float32))
+
+
+@torch.no_grad()
+def score_cases(
+    task: Task, model: nn.Module, cases: Sequence[Case], progress: Progress | None = None, distances: bool = True
+) -> list[Row]:
+    """Return the rows of every case, in order; without `distances` (of masks) several times sooner."""
+    rows: list[Row] = []
+    for done, case in enumerate(cases, start=1):
+        image = task.store.image(case)
+        if task.recipe.predict.grid == "prepared":
+            prediction = task.predict(model, image, image.shape[1:])
+        else:
+            shape = read_mask(case.target).array.shape if isinstance(case.target, Path) else ()
+            prediction = task.predict(model, image, shape, task.store.box(case))
+        rows.append(task.row(case, prediction, distances))
+        if progress:
+            progress(done, len(cases))
+    return rows

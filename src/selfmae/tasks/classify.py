@@ -1,33 +1,30 @@
-"""Classification of whole images or volumes with a linear head: several findings, or one of several classes."""
+"""Classification of whole images or volumes with a linear head: several labels at once, or one of several classes."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfmae.augment.intensity import change_intensity
-from selfmae.augment.randaugment import rand_augment
+from selfmae.augment.spatial import middle_corner
 from selfmae.data.case import Case
 from selfmae.data.preparation.prepare import Box, finish
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.samples import take_crop, take_image
-from selfmae.data.sampling.views import Draw, Sample, draw_corner, draw_view, middle_corner
+from selfmae.data.sampling.samples import draw_sample, take_crop
+from selfmae.data.sampling.stream import Draw, Sample
 from selfmae.errors import UserError
+from selfmae.losses import loss_of
 from selfmae.metrics.classification import score_multilabel, summarise_multiclass, summarise_multilabel
 from selfmae.metrics.rows import HEADLINES
-from selfmae.models.vit import Classifier
-from selfmae.networks.registry import VIT
+from selfmae.networks import network_of
 from selfmae.options import Recipe
 from selfmae.seeds import generator
-from selfmae.tasks import build_network
-from selfmae.tasks.base import Row, draw_drop_path_scale
+from selfmae.tasks.base import Progress, Row, draw_drop_path_scale
 
 
 class Classify:
-    """Findings may occur together (sigmoid, binary cross-entropy); classes exclude each other (softmax)."""
+    """Labels may occur together (multilabel: sigmoid) or exclude each other (multiclass: softmax)."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -35,38 +32,32 @@ class Classify:
         self.exclusive = recipe.target.kind == "multiclass"
         self.headline = HEADLINES[recipe.target.kind]
         self.store = Store(recipe.data)
+        self._loss = loss_of(recipe).make(recipe)
 
     def build(self) -> nn.Module:
         """Return a new classifier with random weights."""
-        recipe = self.recipe
-        if recipe.model.network != VIT:
-            return build_network(recipe)
-        return Classifier(recipe.model, len(recipe.data.channels), recipe.data.crop, recipe.target.num_outputs)
+        model: nn.Module = network_of(self.recipe).build(self.recipe)
+        return model
 
     def sample(self, draw: Draw) -> Sample:
         """Return {"image": [C, *crop], "target": [F], "drop_path_scale": [depth, 2]}."""
-        recipe, rng = self.recipe, generator(draw.seed, "sample")
-        options, crop = recipe.fit.augment, recipe.data.crop
-        prepared = self.store.image(draw.case)
-        self._check(prepared)
-        corner = draw_corner(prepared.shape[1:], crop, rng, None, 0.0)
-        view = draw_view(prepared.shape[1:], crop, corner, options, rng, recipe.data.spacing_mm)
-        image = take_image(prepared, view)
-        if options.rand_augment:
-            image = rand_augment(image, options.rand_augment, recipe.data.mean, rng)
-        image = change_intensity(finish(image, recipe.data), options, rng)
+        recipe = self.recipe
+        self._check(self.store.image(draw.case))
+        image, _ = draw_sample(self.store, draw.case, recipe.fit.augment, generator(draw.seed, "sample"))
         return {
             "image": torch.from_numpy(image),
-            "target": torch.tensor(_findings(draw.case), dtype=torch.float32),
+            "target": torch.tensor(_labels(draw.case), dtype=torch.float32),
             "drop_path_scale": draw_drop_path_scale(recipe.model.depth, recipe.fit.drop_path, draw.seed),
         }
 
+    def prepare(self, cases: Sequence[Case], progress: Progress | None = None) -> None:
+        """Prepare the images of these cases."""
+        self.store.prepare(cases, False, progress)
+
     def loss(self, model: nn.Module, batch: Sample) -> Tensor:
-        """Return cross-entropy over classes, or binary cross-entropy averaged over images and findings."""
-        logits = model(batch["image"], batch["drop_path_scale"]).float()
-        if self.exclusive:
-            return F.cross_entropy(logits, batch["target"])
-        return F.binary_cross_entropy_with_logits(logits, batch["target"])
+        """Return the recipe's loss, by default cross-entropy over classes or binary cross-entropy over labels."""
+        loss: Tensor = self._loss(model(batch["image"], batch["drop_path_scale"]).float(), batch["target"])
+        return loss
 
     def predict(
         self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int], box: Box | None = None
@@ -79,9 +70,9 @@ class Classify:
         return (logits.softmax(0) if self.exclusive else logits.sigmoid()).cpu().numpy()
 
     def row(self, case: Case, prediction: np.ndarray, distances: bool = True) -> Row:
-        """Return the truth and the probability of every finding; `distances` are those of masks."""
+        """Return the truth and the probability of every label; `distances` are those of masks."""
         return {"id": case.id, "patient": case.patient} | score_multilabel(
-            self.names, _findings(case), prediction.tolist()
+            self.names, _labels(case), prediction.tolist()
         )
 
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:
@@ -99,7 +90,7 @@ class Classify:
             )
 
 
-def _findings(case: Case) -> tuple[float, ...]:
+def _labels(case: Case) -> tuple[float, ...]:
     if not isinstance(case.target, tuple):
-        raise UserError(f"Case {case.id!r} has no findings: only labelled cases can be trained on or evaluated.")
+        raise UserError(f"Case {case.id!r} has no labels: only labelled cases can be trained on or evaluated.")
     return case.target

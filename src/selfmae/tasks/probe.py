@@ -15,18 +15,21 @@ from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from selfmae.data.case import Case
+from selfmae.augment.spatial import draw_corner, middle_corner
+from selfmae.data.case import Case, Cases
+from selfmae.data.folds import labelled_part
 from selfmae.data.preparation.prepare import finish
 from selfmae.data.preparation.store import Store
 from selfmae.data.sampling.samples import take_crop
-from selfmae.data.sampling.views import collate, draw_at, draw_corner, middle_corner
-from selfmae.methods.mae import Reconstruct
+from selfmae.data.sampling.stream import collate, draw_at
+from selfmae.errors import UserError
 from selfmae.models.mae import MaskedAutoencoder, trivial_losses
 from selfmae.models.vit import patchify
 from selfmae.options import Recipe
 from selfmae.seeds import generator
+from selfmae.tasks.pretraining import Pretraining
 
-MAX_HELD_OUT = 32  # images whose hidden patches are filled in at each look
+MAX_HELD_OUT = 32  # images whose hidden patches are filled in each time
 MAX_PROBED = 200  # labelled cases
 NUM_FOLDS = 5
 BATCH = 8
@@ -34,7 +37,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Probe:
-    """A look at an autoencoder in training; the same images, crops and masks at every look.
+    """Validates an autoencoder in training, on the same images, crops and masks each time.
 
     `held_out` are images that it does not train on. With `probe.kind` "labels", `labelled` are training cases: their
     labels choose among checkpoints, but no weight learns from them. Else no label file is opened.
@@ -64,9 +67,9 @@ class Probe:
 
     @property
     def read_out(self) -> list[Case]:
-        """Return the labelled cases that are read out, the same at every look."""
+        """Return the labelled cases that are read out, the same each time."""
         picked = generator(0, "probe").permutation(len(self.labelled))[:MAX_PROBED]
-        return [self.labelled[place] for place in sorted(picked)]
+        return [self.labelled[index] for index in sorted(picked)]
 
     def facts(self) -> dict[str, int]:
         """Return the numbers of cases and patients that the scores are of, for `environment.json`."""
@@ -75,11 +78,11 @@ class Probe:
         return counts | {f"num_{name}_patients": len({case.patient for case in cases}) for name, cases in parts.items()}
 
     def _reconstruct(self, model: MaskedAutoencoder) -> dict[str, float]:
-        task, device = Reconstruct(self.recipe), next(model.parameters()).device
+        task, device = Pretraining(self.recipe, "mae"), next(model.parameters()).device
         sums: dict[str, float] = {}
         cases = self.filled_in
         for start in range(0, len(cases), BATCH):
-            draws = [draw_at([case], 0, start + place) for place, case in enumerate(cases[start : start + BATCH])]
+            draws = [draw_at([case], 0, start + index) for index, case in enumerate(cases[start : start + BATCH])]
             batch = {key: value.to(device) for key, value in collate([task.sample(draw) for draw in draws]).items()}
             losses = {
                 "reconstruction": task.loss(model, batch),
@@ -91,6 +94,22 @@ class Probe:
 
     def _read_out(self, model: MaskedAutoencoder) -> float:
         return cross_validated_auc(*read_features(self.recipe, self.read_out, model))
+
+
+def make_probe(recipe: Recipe, cases: Cases) -> Probe | None:
+    """Return the probe that a recipe asks for, None if it asks for none; raise `UserError` where its cases lack."""
+    if not recipe.probe.every:
+        return None
+    val = cases.part("val")
+    labelled = labelled_part(cases.part("train"), recipe.data.fraction, recipe.seed)
+    if recipe.probe.kind == "reconstruction" and not val:
+        raise UserError("probe.kind reconstruction validates on val images, but the split has none: set probe.every=0.")
+    if recipe.probe.kind == "labels" and not labelled:
+        raise UserError(
+            "probe.kind labels reads the labels of training cases, but the source has none: set "
+            "probe.kind=reconstruction."
+        )
+    return Probe(recipe, val, labelled if recipe.probe.kind == "labels" else ())
 
 
 def cross_validated_auc(features: np.ndarray, targets: np.ndarray, patients: np.ndarray) -> float:
@@ -107,8 +126,8 @@ def cross_validated_auc(features: np.ndarray, targets: np.ndarray, patients: np.
         ridge = Ridge(alpha=features.shape[1]).fit(scale.transform(features[fit]), targets[fit])
         predicted[test] = ridge.predict(scale.transform(features[test])).reshape(len(test), -1)
     truth = targets > 0
-    known = [place for place in range(truth.shape[1]) if 0 < truth[:, place].sum() < len(truth)]
-    areas = [roc_auc_score(truth[:, place], predicted[:, place]) for place in known]
+    known = [index for index in range(truth.shape[1]) if 0 < truth[:, index].sum() < len(truth)]
+    areas = [roc_auc_score(truth[:, index], predicted[:, index]) for index in known]
     return float(np.mean(areas)) if areas else float("nan")
 
 
@@ -120,38 +139,38 @@ def read_features(
     Of masks there is one row for each patch of a crop on a label, and a target is the share of it that the label fills.
     Of whole images there is one row: the class token (without one, the mean patch) of the middle.
     """
-    look = _look_at_patches if recipe.target.kind == "mask" else _look_at_whole
+    probe_case = _probe_patches if recipe.target.kind == "mask" else _probe_whole
     store = Store(recipe.data, recipe.target.values)
-    looks = [look(recipe, store, case) for case in cases]
-    images = torch.from_numpy(np.stack([image for image, _ in looks]))
+    probed = [probe_case(recipe, store, case) for case in cases]
+    images = torch.from_numpy(np.stack([image for image, _ in probed]))
     tokens = np.concatenate([_tokens(model, batch) for batch in images.split(BATCH)])
     if recipe.target.kind == "mask":
         features = tokens[:, -model.encoder.num_patches :]
     else:
         features = tokens[:, :1] if recipe.model.class_token else tokens.mean(axis=1, keepdims=True)
     patients = np.repeat([case.patient for case in cases], features.shape[1])
-    return features.reshape(-1, features.shape[2]), np.concatenate([target for _, target in looks]), patients
+    return features.reshape(-1, features.shape[2]), np.concatenate([target for _, target in probed]), patients
 
 
-Look = tuple[np.ndarray, np.ndarray]  # image [C, *crop], targets [n, T]
+Probed = tuple[np.ndarray, np.ndarray]  # image [C, *crop], targets [n, T]
 
 
-def _look_at_whole(recipe: Recipe, store: Store, case: Case) -> Look:
-    """Return the middle of an image, and the case's findings."""
+def _probe_whole(recipe: Recipe, store: Store, case: Case) -> Probed:
+    """Return the middle of an image, and the case's labels."""
     assert isinstance(case.target, tuple)
     prepared = store.image(case)
     crop = take_crop(prepared, middle_corner(prepared.shape[1:], recipe.data.crop), recipe.data.crop)
     return finish(crop, recipe.data), np.array([case.target], dtype=np.float64)
 
 
-def _look_at_patches(recipe: Recipe, store: Store, case: Case) -> Look:
+def _probe_patches(recipe: Recipe, store: Store, case: Case) -> Probed:
     """Return a crop on a label, and which share of each patch each label fills."""
     prepared, labels, crop = store.image(case), store.mask(case), recipe.data.crop
     rng = generator(0, "probe", case.id)
     corner = draw_corner(labels.shape, crop, rng, store.label_places(case), 1.0)
     mask = torch.from_numpy(take_crop(labels, corner, crop).astype(np.int64))
     inside = patchify(mask[None, None], recipe.model.patch)[0]
-    shares = [(inside == place).float().mean(1) for place in range(1, 1 + len(recipe.target.values))]
+    shares = [(inside == index).float().mean(1) for index in range(1, 1 + len(recipe.target.values))]
     return finish(take_crop(prepared, corner, crop), recipe.data), torch.stack(shares, dim=1).numpy()
 
 

@@ -1,4 +1,4 @@
-"""Segmentation with UNETR and a sliding window: exclusive labels, or overlapping regions made of them."""
+"""Segmentation with a sliding window: exclusive labels, or overlapping regions made of them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,25 +7,23 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor, nn
 
-from selfmae.augment.intensity import change_intensity
-from selfmae.augment.laterality import mirror_table
+from selfmae.augment import section
+from selfmae.augment.laterality import mirror_table, mirrored_axis
 from selfmae.data.case import Case
 from selfmae.data.files.masks import read_mask
-from selfmae.data.preparation.prepare import Box, finish
+from selfmae.data.preparation.prepare import Box
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.samples import take_image, take_mask
-from selfmae.data.sampling.views import Draw, Sample, draw_corner, draw_view
+from selfmae.data.sampling.samples import draw_sample, take_mask
+from selfmae.data.sampling.stream import Draw, Sample
+from selfmae.losses import loss_of
 from selfmae.metrics.rows import HEADLINES
 from selfmae.metrics.segmentation import score_masks, summarise_masks
-from selfmae.models.unetr import UNETR
-from selfmae.networks.registry import VIT
+from selfmae.networks import network_of
 from selfmae.options import Recipe
 from selfmae.seeds import generator
-from selfmae.tasks import build_network
-from selfmae.tasks.base import Row, draw_drop_path_scale
+from selfmae.tasks.base import Progress, Row, draw_drop_path_scale
 from selfmae.tasks.sliding_window import (
     clear_outside,
     extend_rows,
@@ -60,33 +58,24 @@ class Segment:
         self.target = recipe.target
         self.store = Store(recipe.data, recipe.target.values)
         self.regions = self._region_table()
-        places = (0, *recipe.target.values)
-        self.values = np.array(places, dtype=np.min_scalar_type(max(places)))
-        # Volumes run from left to right along their first axis, pictures along their second.
-        self.mirrored = mirror_table(recipe.target.names) if recipe.fit.augment.swap_sides else None
-        # Squared denominators and these smoothing terms are those of the released code (reproduction.md, R10).
-        shared: dict[str, Any] = {"squared_pred": True, "smooth_nr": 0.0, "smooth_dr": 1e-6}
-        exclusive: dict[str, Any] = {"softmax": True, "to_onehot_y": True}
-        self._loss = DiceLoss(sigmoid=True, **shared) if self.target.regions else DiceCELoss(**exclusive, **shared)
+        values = (0, *recipe.target.values)
+        self.values = np.array(values, dtype=np.min_scalar_type(max(values)))
+        swaps = section(recipe.fit.augment, "laterality").swap
+        self.mirrored = mirror_table(recipe.target.names) if swaps else None
+        self._loss = loss_of(recipe).make(recipe)
 
     def build(self) -> nn.Module:
-        """Return a new UNETR, or another network, with random weights."""
-        recipe = self.recipe
-        if recipe.model.network != VIT:
-            return build_network(recipe)
-        return UNETR(recipe.model, len(recipe.data.channels), recipe.data.crop, self.target.num_outputs)
+        """Return a new network with random weights."""
+        model: nn.Module = network_of(self.recipe).build(self.recipe)
+        return model
 
     def sample(self, draw: Draw) -> Sample:
-        """Return {"image": [C, *crop], "target": [1, *crop] label places, "drop_path_scale": [depth, 2]}."""
-        recipe, rng = self.recipe, generator(draw.seed, "sample")
-        options, crop = recipe.fit.augment, recipe.data.crop
-        prepared, labels = self.store.image(draw.case), self.store.mask(draw.case)
-        places = self.store.label_places(draw.case) if options.foreground else None
-        corner = draw_corner(labels.shape, crop, rng, places, options.foreground)
-        view = draw_view(labels.shape, crop, corner, options, rng, recipe.data.spacing_mm)
-        image = change_intensity(finish(take_image(prepared, view), recipe.data), options, rng)
-        mask = take_mask(labels, view)
-        if self.mirrored is not None and view.flips[0 if len(crop) == 3 else 1]:
+        """Return {"image": [C, *crop], "target": [1, *crop] class indices, "drop_path_scale": [depth, 2]}."""
+        recipe, case, augment = self.recipe, draw.case, self.recipe.fit.augment
+        coordinates = self.store.label_places(case) if section(augment, "spatial").foreground else None
+        image, view = draw_sample(self.store, case, augment, generator(draw.seed, "sample"), coordinates)
+        mask = take_mask(self.store.mask(case), view)
+        if self.mirrored is not None and view.flips[mirrored_axis(len(recipe.data.crop))]:
             mask = self.mirrored[mask]
         return {
             "image": torch.from_numpy(image),
@@ -94,8 +83,13 @@ class Segment:
             "drop_path_scale": draw_drop_path_scale(recipe.model.depth, recipe.fit.drop_path, draw.seed),
         }
 
+    def prepare(self, cases: Sequence[Case], progress: Progress | None = None) -> None:
+        """Prepare the images and masks of these cases, and where labels are if crops are centred on them."""
+        foreground = section(self.recipe.fit.augment, "spatial").foreground > 0
+        self.store.prepare(cases, True, progress, foreground)
+
     def loss(self, model: nn.Module, batch: Sample) -> Tensor:
-        """Return DiceCE over labels and background, or Dice over regions."""
+        """Return the recipe's loss, by default DiceCE over labels and background, or Dice over regions."""
         outputs = model(batch["image"], batch["drop_path_scale"])
         target = batch["target"].long()
         if self.target.regions:
@@ -105,7 +99,7 @@ class Segment:
     def predict(
         self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int], box: Box | None = None
     ) -> np.ndarray:
-        """Return label places [*shape] uint8, or regions [R, *shape] bool; background outside the box."""
+        """Return class indices [*shape] uint8, or regions [R, *shape] bool; background outside the box."""
         device, whole = next(model.parameters()).device, box.whole if box else prepared.shape[1:]
         rows = predict_rows(model, prepared, self.recipe.data, self.recipe.predict, device)
         rows = resample_rows(extend_rows(rows, box) if box else rows, whole[0], shape)
@@ -141,9 +135,9 @@ class Segment:
         return self.values[self.store.mask(case)], self.recipe.data.spacing_mm or resized
 
     def _region_table(self) -> Tensor:
-        """Return which label place [1 + L] belongs to which region [R], float."""
-        places = {value: place for place, value in enumerate(self.target.values, start=1)}
-        table = torch.zeros(1 + len(places), len(self.target.regions))
+        """Return which class index [1 + L] belongs to which region [R], float."""
+        indices = {value: index for index, value in enumerate(self.target.values, start=1)}
+        table = torch.zeros(1 + len(indices), len(self.target.regions))
         for column, values in enumerate(self.target.regions.values()):
-            table[[places[value] for value in values], column] = 1
+            table[[indices[value] for value in values], column] = 1
         return table

@@ -14,7 +14,7 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.sampling.views import Draw, draw_at, stream
+from selfmae.data.sampling.stream import Draw, draw_at, stream
 from selfmae.errors import UserError
 from selfmae.files import read_log
 from selfmae.options import OptimOptions

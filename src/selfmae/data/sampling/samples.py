@@ -6,20 +6,20 @@ as the crop is larger than it (half on each side), then its border repeats.
 Shapes: C channels, S spatial axes. Places are voxel indices.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import cos, sin
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfmae.augment.intensity import change_intensity
+from selfmae.augment import apply_all, section
+from selfmae.augment.spatial import View, draw_corner, draw_view
 from selfmae.data.case import Case
 from selfmae.data.preparation.prepare import finish
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.views import View, draw_corner, draw_view
-from selfmae.options import AugmentOptions
 
 COLUMNS = 32  # places along the third axis that are computed together; faster than fewer or all of 96
 Axis = tuple[np.ndarray, np.ndarray]  # voxels on both sides of places on an axis, and their weights
@@ -217,10 +217,26 @@ def _weighted_rows(rows: np.ndarray, bags: np.ndarray, weights: np.ndarray) -> n
     return F.embedding_bag(indices, table, mode="sum", per_sample_weights=factors).numpy()
 
 
-def take_look(store: Store, case: Case, options: AugmentOptions, rng: np.random.Generator) -> Tensor:
-    """Return what one look at the image of a case shows, [C, *crop]; a pure function of the generator."""
+def draw_sample(
+    store: Store,
+    case: Case,
+    augment: Mapping[str, Any],
+    rng: np.random.Generator,
+    coordinates: np.ndarray | None = None,
+) -> tuple[np.ndarray, View]:
+    """Return what a model sees of a case, [C, *crop] float32, and the view that it shows; a pure function of `rng`.
+
+    Crops are centred on voxels of the table `coordinates` as often as `spatial.foreground` says.
+    """
     data, prepared = store.options, store.image(case)
-    places = store.tissue_places(case) if options.foreground else None
-    corner = draw_corner(prepared.shape[1:], data.crop, rng, places, options.foreground)
-    view = draw_view(prepared.shape[1:], data.crop, corner, options, rng, data.spacing_mm)
-    return torch.from_numpy(change_intensity(finish(take_image(prepared, view), data), options, rng))
+    spatial, shape = section(augment, "spatial"), prepared.shape[1:]
+    corner = draw_corner(shape, data.crop, rng, coordinates, spatial.foreground if coordinates is not None else 0.0)
+    view = draw_view(shape, data.crop, corner, spatial, rng, data.spacing_mm)
+    image = apply_all("prepared", take_image(prepared, view), augment, data, rng)
+    return apply_all("normalised", finish(image, data), augment, data, rng), view
+
+
+def draw_unlabelled(store: Store, case: Case, augment: Mapping[str, Any], rng: np.random.Generator) -> Tensor:
+    """Return a sample [C, *crop] for self pre-training; its crops are centred on tissue, and no label is read."""
+    coordinates = store.tissue_places(case) if section(augment, "spatial").foreground else None
+    return torch.from_numpy(draw_sample(store, case, augment, rng, coordinates)[0])

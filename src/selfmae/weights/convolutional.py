@@ -1,82 +1,38 @@
-"""Convolutional classifiers: ResNet-50 and DenseNet-121 of timm for images, of MONAI for volumes.
-
-Letters: B images, C channels, S spatial size, F outputs.
-"""
+"""Weights of timm's convolutional networks fitted to a recipe: of timm itself, or of a file that SelfMAE wrote."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import timm
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfmae.errors import UserError
-from selfmae.networks.registry import VIT
+from selfmae.networks import network_name, network_of
 from selfmae.options import Recipe
 from selfmae.weights.adaptation import Transfer
 from selfmae.weights.file import Weights
 from selfmae.weights.imagenet import timm_weights
 from selfmae.weights.resize import fold_channels
 
-IMAGENET = {"resnet50": "resnet50.a1_in1k", "densenet121": "densenet121.ra_in1k"}  # timm's names
 COUNTER = "num_batches_tracked"  # of a batch norm; nothing that a prediction depends on
-
-
-class ConvClassifier(nn.Module):
-    """A network of timm as encoder and a linear head; the encoder's tensors have timm's names."""
-
-    def __init__(self, name: str, channels: int, num_outputs: int) -> None:
-        super().__init__()
-        encoder: Any = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0)
-        self.encoder = encoder
-        self.head = nn.Linear(encoder.num_features, num_outputs)
-
-    def forward(self, images: Tensor, drop_path_scale: Tensor | None = None) -> Tensor:
-        """Return logits [B, F] of images [B, C, *S]; `drop_path_scale` is for transformer blocks and plays no part."""
-        return self.head(self.encoder(images))
-
-
-class VolumeClassifier(nn.Module):
-    """A whole network of MONAI, which has its own head."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor, drop_path_scale: Tensor | None = None) -> Tensor:
-        """Return logits [B, F] of volumes [B, C, *S]; `drop_path_scale` is for transformer blocks and plays no part."""
-        return self.network(images)
-
-
-def build_classifier(recipe: Recipe) -> nn.Module:
-    """Return the classifier that `model.network` names, with random weights."""
-    name, channels, num_outputs = recipe.model.network, len(recipe.data.channels), recipe.target.num_outputs
-    if len(recipe.data.crop) == 2:
-        return ConvClassifier(name, channels, num_outputs)
-    from monai.networks.nets import DenseNet121, resnet50  # seconds that images need not wait for
-
-    if name == "resnet50":
-        network: nn.Module = resnet50(spatial_dims=3, n_input_channels=channels, num_classes=num_outputs)
-    else:
-        network = DenseNet121(spatial_dims=3, in_channels=channels, out_channels=num_outputs)
-    return VolumeClassifier(network)
 
 
 def imagenet_weights(recipe: Recipe) -> tuple[Transfer, str]:
     """Return the encoder tensors of timm's ImageNet weights for the recipe's network, and their licence."""
     if len(recipe.data.crop) != 2:
         raise UserError(
-            f"--init imagenet has weights of model.network {recipe.model.network} for 2-D images only, but these are "
+            f"--init imagenet has weights of model.network {network_name(recipe)} for 2-D images only, but these are "
             "volumes: give --init scratch."
         )
-    name = IMAGENET[recipe.model.network]
+    name = str(network_of(recipe).IMAGENET)
     weights, licence = timm_weights(name)
     return fit_weights(weights, recipe, name), f"{licence} ({name})"
 
 
 def fit_weights(weights: Weights, recipe: Recipe, source: str) -> Transfer:
     """Return the encoder tensors that weights of timm's model give, its head left out, first layer by channels."""
-    network, channels = recipe.model.network, len(recipe.data.channels)
+    network, channels = network_name(recipe), len(recipe.data.channels)
     encoder: Any = timm.create_model(network, pretrained=False, in_chans=channels, num_classes=0)
     first = f"{encoder.pretrained_cfg['first_conv']}.weight"
     shapes = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
@@ -99,8 +55,8 @@ def fit_weights(weights: Weights, recipe: Recipe, source: str) -> Transfer:
 
 def fit_own_weights(weights: Weights, metadata: Mapping[str, Any], recipe: Recipe, source: str) -> Transfer:
     """Return the encoder tensors of a file that SelfMAE wrote; raise if it is of another network or other channels."""
-    network, channels = recipe.model.network, list(recipe.data.channels)
-    theirs = metadata["recipe"]["model"].get("network", VIT)
+    network, channels = network_name(recipe), list(recipe.data.channels)
+    theirs = metadata["recipe"]["model"].get("network", "vit")
     if theirs != network:
         raise UserError(
             f"The weights of {source} are of model.network {theirs}, but the recipe's is {network}: set "
