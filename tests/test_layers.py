@@ -1,4 +1,4 @@
-"""Arrows between parts point down only, and each library is used at its homes (docs/architecture.md, section 3)."""
+"""Imports between parts point down only, and each library is used in its own places only."""
 
 import ast
 from collections.abc import Iterator

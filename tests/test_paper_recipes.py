@@ -59,7 +59,7 @@ def test_every_value_has_its_source(name: str) -> None:
 def test_volumes_have_the_autoencoders_of_the_released_code(
     name: str, encoder: float, decoder: float, autoencoder: float
 ) -> None:
-    """Millions of numbers (reproduction.md, A2); fixed positions count in the whole, not in encoder and decoder."""
+    """Millions of parameters, counted in the authors' models; fixed positions count in the whole model only."""
     recipe = whole(name)
     with torch.device("meta"):
         model = MaskedAutoencoder(recipe.model, recipe.mask, len(recipe.data.channels), recipe.data.crop)
@@ -162,7 +162,7 @@ def test_learning_rates_are_those_of_the_text_and_of_the_scripts(name: str, pret
 def test_the_rate_begins_at_zero_and_changes_with_every_step(
     name: str, stage: str, per_epoch: int, warmup: int, epochs: int, peak: float, second: float
 ) -> None:
-    """The released rule is per epoch and its fraction (reproduction.md, R2, R3 and R5)."""
+    """The released schedule counts epochs and fractions of them: linear warm-up from 0, half a cosine to 0."""
     options = getattr(whole(f"{name}:released"), stage)
 
     def released(step: int) -> float:
@@ -216,7 +216,7 @@ def test_the_split_of_btcv_is_that_of_transunet() -> None:
 
 
 def test_labels_have_the_names_and_the_order_of_their_data_sets() -> None:
-    """reproduction.md, D5 and D1."""
+    """BTCV's ids 1 to 13; the findings of ChestX-ray14 in the usual order."""
     assert dict(enumerate(btcv.ORGANS, 1)) == {
         1: "spleen",
         2: "right kidney",
@@ -289,7 +289,7 @@ def test_released_crops_are_turned_and_shaded_as_in_its_transforms() -> None:
 
 
 def test_radiographs_are_changed_by_rand_augment_but_in_the_text() -> None:
-    """reproduction.md, D3 and D4: crops of 8 % to all, half mirrored, rand-m9-mstd0.5-inc1 in fine-tuning."""
+    """Crops of 8 % to all of the image, half mirrored, and in the code rand-m9-mstd0.5-inc1 in fine-tuning."""
     modes = {mode: whole(f"chestxray14:{mode}") for mode in MODES}
     assert {mode: recipe.fit.augment.rand_augment for mode, recipe in modes.items()} == {
         "paper": 0,
@@ -303,6 +303,6 @@ def test_radiographs_are_changed_by_rand_augment_but_in_the_text() -> None:
 
 
 def test_the_regions_of_brats_are_learned_by_dice_and_the_organs_by_dice_and_cross_entropy() -> None:
-    """reproduction.md, R10; the losses themselves are compared in tests of the task."""
+    """As in the released code; the losses themselves are compared in tests of the task."""
     assert whole("btcv").target.regions == {}
     assert all(set(whole(f"brats:{mode}").target.regions) == {"WT", "ET", "TC"} for mode in MODES)

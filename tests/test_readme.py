@@ -3,6 +3,7 @@
 import ast
 import re
 import runpy
+import subprocess
 from pathlib import Path
 
 from selfmae.cli import app
@@ -10,6 +11,7 @@ from selfmae.data.doctor.findings import REMEDIES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+TEXTS = ("", ".html", ".md", ".py", ".toml", ".txt", ".yaml")
 
 
 def test_the_map_is_the_tree() -> None:
@@ -51,6 +53,20 @@ def slugs_of(page: Path) -> list[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.M)
     return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_no_file_cites_a_page_that_readers_do_not_have() -> None:
+    pages = ("reproduction" + ".md", "architecture" + ".md", "evidence" + ".md", "docs/" + "map.md")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    paths = [ROOT / name for name in tracked] or [
+        *PAGES,
+        *(ROOT / "src").rglob("*.py"),
+        *(ROOT / "tests").rglob("*.py"),
+    ]
+    texts = [path for path in paths if path.suffix in TEXTS and path.exists()]
+    citing = [f"{path.relative_to(ROOT)}: {page}" for path in texts for page in pages if page in path.read_text()]
+    assert texts
+    assert citing == []
 
 
 def test_the_commands_are_those_of_the_command_line() -> None:

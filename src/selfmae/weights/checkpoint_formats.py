@@ -134,7 +134,7 @@ def kernel_of(weight: Tensor, layout: str, wanted: tuple[int, ...]) -> Tensor | 
     """Return patch weights [D, C, *S] as convolutions hold them; None for a matrix of another patch than `wanted`.
 
     MONAI's "perceptron" embedding is a matrix whose columns go [*patch, C]. SelfMedMAE's 2-D pre-training looks at
-    patches [C, *patch] as if they were [*patch, C] (reproduction.md, pitfall 15): the weights are put where its pixels
+    patches [C, *patch] as if they were [*patch, C], a bug of the released code: the weights are put where its pixels
     really were, so that tokens are those of its pre-training.
     """
     if weight.ndim == 2:
