@@ -57,7 +57,7 @@ FROZEN = {
         "RECIPE",
     ],
     "plan": ["--as", "--out", "--patient-pattern", "--recipe", "--set", "SOURCE"],
-    "pretrain": ["--init", "--out", "--partial", "--set", "RECIPE"],
+    "pretrain": ["--init", "--method", "--out", "--partial", "--set", "RECIPE"],
     "finetune": ["--allow-transductive", "--init", "--out", "--partial", "--set", "RECIPE"],
     "evaluate": ["--allow-transductive", "--split", "DIR"],
     "predict": ["--out", "DIR", "INPUT..."],
@@ -223,6 +223,16 @@ def test_equal_compute_adds_an_initialization(monkeypatch: pytest.MonkeyPatch) -
     assert call("run", "x", "--out", "y", "--equal-compute", "--allow-transductive") == 0
     assert given[2].inits == ("scratch", "mae", "scratch+")  # type: ignore[attr-defined]
     assert given[2].transductive  # type: ignore[attr-defined]
+
+
+def test_a_method_of_pretraining_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr("selfmae.recipe.load_recipe", lambda *words: words)
+    monkeypatch.setattr("selfmae.experiment.pretrain.pretrain", lambda *words: given.extend(words))
+    words = ("pretrain", "recipe.yaml", "--out", "x", "--method", "moco", "--init", "imagenet", "--partial")
+    assert call(*words) == 0
+    assert given[0] == ("recipe.yaml", ['init.pretrain="imagenet"', "init.partial=true"])
+    assert given[3] == "moco"
 
 
 @pytest.mark.parametrize(("words", "num_folds"), [((), 1), (("--folds", "auto"), None), (("--folds", "7"), 7)])

@@ -89,6 +89,15 @@ Seeds = Annotated[
     ),
 ]
 Init = Annotated[str, typer.Option("--init", metavar="INIT", help=f"Initial weights for fine-tuning: {INITS}.")]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="Method of pre-training, such as mae or moco.",
+        show_default="the first that suits the network",
+    ),
+]
 PretrainingInit = Annotated[
     str,
     typer.Option(

@@ -15,6 +15,7 @@ from selfmae.cli.flags import (
     Init,
     Inits,
     Jobs,
+    Method,
     Name,
     Out,
     Partial,
@@ -106,7 +107,7 @@ def sweep(
 ) -> None:
     """Run an experiment for every combination of values; training runs that they do not affect are shared.
 
-    Example: selfmae sweep recipe.yaml --out sweep mask.ratio=0.25,0.5,0.75
+    Example: selfmae sweep recipe.yaml --out sweep mae.ratio=0.25,0.5,0.75
     """
     from selfmae.experiment.combinations import parse_axes
     from selfmae.recipe import load_recipe
@@ -123,7 +124,12 @@ def sweep(
 
 
 def pretrain(
-    recipe: RecipeFile, out: Out, init: PretrainingInit = "", partial: Partial = False, sets: Sets = None
+    recipe: RecipeFile,
+    out: Out,
+    method: Method = "",
+    init: PretrainingInit = "",
+    partial: Partial = False,
+    sets: Sets = None,
 ) -> None:
     """Pre-train the recipe's network on the training images of its source, without their labels.
 
@@ -135,7 +141,7 @@ def pretrain(
     from selfmae.display import Display
     from selfmae.experiment.pretrain import pretrain
 
-    pretrain(checked, out, Display())
+    pretrain(checked, out, Display(), method)
 
 
 def finetune(

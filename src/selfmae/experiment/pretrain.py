@@ -23,9 +23,9 @@ from selfmae.weights.file import read_metadata
 FIGURE = Path("figures") / "reconstructions.npz"
 
 
-def pretrain(recipe: Recipe, folder: Path, display: Display) -> None:
-    """Pre-train as the recipe says; a folder that holds part of the run is continued."""
-    method = check_pretrainable(recipe, "selfmae pretrain")
+def pretrain(recipe: Recipe, folder: Path, display: Display, method: str = "") -> None:
+    """Pre-train as the recipe says, or resume; without a method, the first one that suits the network is used."""
+    method = check_pretrainable(recipe, "selfmae pretrain", method)
     check_place(folder, "training")
     source = look_at(load_cases(recipe.data), masks=False, display=display)
     check_crop(recipe, source)
