@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfmae.data.doctor.findings import Problem
+from selfmae.data.doctor.findings import Finding
 from selfmae.errors import UserError, first_of
 from selfmae.seeds import generator
 
@@ -50,7 +50,7 @@ class Labels:
 class Cases:
     """All cases of a source as a reader understood them; `notes` are sentences worth telling the user.
 
-    `problems` are what the reader found wrong with single cases; the data doctor reports them with all others.
+    `findings` are what the reader found wrong with single cases; the data doctor reports them with all others.
     """
 
     source: Path
@@ -59,7 +59,7 @@ class Cases:
     labels: Labels
     channels: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def part(self, *splits: str) -> list[Case]:
         """Return the cases of these splits, in order."""

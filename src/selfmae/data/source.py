@@ -7,8 +7,8 @@ from pathlib import Path
 
 from selfmae.data.case import SPLITS, Case, Cases, check_disjoint, complete_splits, leave_out_copies, patients_of
 from selfmae.data.doctor.duplicates import copy_keys
-from selfmae.data.doctor.findings import Facts
-from selfmae.data.doctor.set_checks import Finding, examine, raise_on_errors
+from selfmae.data.doctor.findings import Facts, Finding, raise_on_errors
+from selfmae.data.doctor.set_checks import examine
 from selfmae.data.doctor.survey import survey
 from selfmae.data.files.file_cache import default_cache, key_of
 from selfmae.data.folds import Folding, make_fold, split_like_monai
@@ -90,8 +90,8 @@ def examine_source(cases: Cases, masks: bool, display: Display) -> Source:
     taking_part = cases.part("train", "val", "test", "unlabelled")
     notes = default_cache() / "survey" / f"{key_of(str(cases.source.absolute()))}.jsonl"
     with display.stage("looking at the images", len(taking_part)) as stage:
-        facts, problems = survey(taking_part, masks, lambda done, total: stage.update(done), notes)
-    findings = examine(cases, facts, problems)
+        facts, found = survey(taking_part, masks, lambda done, total: stage.update(done), notes)
+    findings = examine(cases, facts, found)
     copies = copy_keys(facts)
     kept = leave_out_copies(cases.cases, copies)
     return Source(replace(cases, cases=tuple(kept)), tuple(facts), tuple(findings), copies)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.doctor.findings import Facts, Problem
-from selfmae.data.doctor.set_checks import REMEDIES, Finding, examine, raise_on_errors
+from selfmae.data.doctor.findings import REMEDIES, Facts, Finding, make_finding, raise_on_errors
+from selfmae.data.doctor.set_checks import examine
 from selfmae.data.doctor.survey import survey
 from selfmae.data.sources import read_source
 from selfmae.errors import UserError
@@ -46,8 +46,8 @@ def test_healthy_cases_have_no_finding() -> None:
 
 
 def test_problems_of_one_code_are_one_finding_with_all_cases() -> None:
-    problems = [Problem("not_finite", name, f"the image {name}.nii has 1 bad voxel") for name in "abcde"]
-    finding = examine(make(), facts_of(make()), problems)[0]
+    findings = [make_finding("not_finite", [name], f"the image {name}.nii has 1 bad voxel") for name in "abcde"]
+    finding = examine(make(), facts_of(make()), findings)[0]
     assert (finding.code, finding.severity, finding.cases) == ("not_finite", "error", tuple("abcde"))
     assert finding.cause.endswith("the image c.nii has 1 bad voxel and 2 more")
 
@@ -60,8 +60,11 @@ def test_every_code_has_a_severity_and_a_remedy(code: str) -> None:
 
 
 def test_errors_come_first() -> None:
-    problems = [Problem("constant_image", "a", "a is constant"), Problem("size_differs", "b", "b differs")]
-    assert [finding.severity for finding in examine(make(), facts_of(make()), problems)] == ["error", "warning"]
+    findings = [
+        make_finding("constant_image", ["a"], "a is constant"),
+        make_finding("size_differs", ["b"], "b differs"),
+    ]
+    assert [finding.severity for finding in examine(make(), facts_of(make()), findings)] == ["error", "warning"]
 
 
 def test_an_undeclared_label_value_names_the_masks() -> None:
@@ -80,14 +83,16 @@ def test_undeclared_values_are_one_finding_and_an_image_is_told_by_their_number(
 
 
 def test_problems_of_the_reader_are_findings_too() -> None:
-    problems = (Problem("several_masks", "a", "two masks"), Problem("lonely_mask", "", "one alone"))
-    found = examine(replace(make(), problems=problems), facts_of(make(), {1: 1, 2: 1}, {1: 1, 2: 1}), [])
+    findings = (make_finding("several_masks", ["a"], "two masks"), make_finding("lonely_mask", (), "one alone"))
+    found = examine(replace(make(), findings=findings), facts_of(make(), {1: 1, 2: 1}, {1: 1, 2: 1}), [])
     assert codes(found) == [("several_masks", "error", ("a",)), ("lonely_mask", "error", ())]
 
 
 def test_problems_with_other_remedies_are_findings_of_their_own() -> None:
-    problems = [Problem("unreadable_image", name, f"{name} is bad", fix) for name, fix in (("a", "copy"), ("b", ""))]
-    found = examine(make(), facts_of(make(), {1: 1, 2: 1}, {1: 1, 2: 1}), problems)
+    findings = [
+        make_finding("unreadable_image", [name], f"{name} is bad", fix) for name, fix in (("a", "copy"), ("b", ""))
+    ]
+    found = examine(make(), facts_of(make(), {1: 1, 2: 1}, {1: 1, 2: 1}), findings)
     assert [finding.fix for finding in found] == ["copy", "replace the file or remove the case"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.doctor.findings import Facts, Problem
+from selfmae.data.doctor.findings import Facts, make_finding
 from selfmae.data.doctor.set_checks import check_ids, examine, patients_across_parts
 from selfmae.data.doctor.survey import survey
 
@@ -64,8 +64,8 @@ def examined(folder: Path, splits: str) -> list[tuple[str, str, tuple[str, ...]]
     Image.fromarray(image).save(folder / "b.jpg", quality=80)
     Image.fromarray(other).save(folder / "c.png")
     cases = make("a", "b", "c", splits=splits, files=tuple(folder / name for name in ("a.png", "b.jpg", "c.png")))
-    facts, problems = survey(cases.cases, masks=False)
-    return [(found.code, found.severity, found.cases) for found in examine(cases, facts, problems)]
+    facts, findings = survey(cases.cases, masks=False)
+    return [(found.code, found.severity, found.cases) for found in examine(cases, facts, findings)]
 
 
 def test_a_copy_with_losses_is_a_warning(tmp_path: Path) -> None:
@@ -80,5 +80,8 @@ def test_notes_come_last() -> None:
     labels = Labels("mask", ("a",), (255,))
     cases = Cases(Path("s"), "test", (), labels, ("gray",))
     facts = [Facts("a", (4, 4), 1, (), ((0.0, 1.0, 2.0),), "h", ())]
-    problems = [Problem("constant_image", "a", "a is constant"), Problem("size_differs", "a", "a differs")]
-    assert [found.severity for found in examine(cases, facts, problems)] == ["error", "warning", "note"]
+    findings = [
+        make_finding("constant_image", ["a"], "a is constant"),
+        make_finding("size_differs", ["a"], "a differs"),
+    ]
+    assert [found.severity for found in examine(cases, facts, findings)] == ["error", "warning", "note"]

@@ -1,4 +1,4 @@
-"""Facts and problems of images and masks."""
+"""Facts and findings of images and masks."""
 
 import os
 import time
@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from selfmae.data.case import Case
-from selfmae.data.doctor.findings import Facts, Problem
-from selfmae.data.doctor.survey import MAX_VOXELS, hash_voxels, survey
-from selfmae.data.doctor.survey import look as look_at
+from selfmae.data.doctor.findings import Facts, Finding, make_finding
+from selfmae.data.doctor.survey import MAX_VOXELS, examine_case, hash_voxels, survey
 
 SHAPE = (5, 6, 7)
 VOLUME = np.random.default_rng(0).integers(0, 200, SHAPE).astype(np.int16)
@@ -25,12 +24,12 @@ def nifti(path: Path, array: np.ndarray = VOLUME, affine: np.ndarray = STEPS) ->
     return path
 
 
-def look(image: Path, mask: Path | None = None) -> tuple[Facts, list[Problem]]:
-    facts, problems = survey([Case("c", "c", (image,), mask, "train")], masks=mask is not None)
-    return facts[0], problems
+def look(image: Path, mask: Path | None = None) -> tuple[Facts, list[Finding]]:
+    facts, findings = survey([Case("c", "c", (image,), mask, "train")], masks=mask is not None)
+    return facts[0], findings
 
 
-def pair(folder: Path, affine: np.ndarray, mask: np.ndarray = VOLUME) -> list[Problem]:
+def pair(folder: Path, affine: np.ndarray, mask: np.ndarray = VOLUME) -> list[Finding]:
     return look(nifti(folder / "i.nii"), nifti(folder / "m.nii", mask, affine))[1]
 
 
@@ -41,10 +40,10 @@ def moved(voxels: float) -> np.ndarray:
 
 
 def test_facts_of_a_volume(tmp_path: Path) -> None:
-    fact, problems = look(nifti(tmp_path / "i.nii.gz"))
+    fact, findings = look(nifti(tmp_path / "i.nii.gz"))
     assert (fact.id, fact.shape, fact.num_channels, fact.spacing_mm) == ("c", SHAPE, 1, (1.0, 2.0, 3.0))
     np.testing.assert_allclose(fact.percentiles[0], np.percentile(VOLUME, (0.5, 50, 99.5)))
-    assert problems == []
+    assert findings == []
 
 
 def test_a_picture_has_no_spacing_and_percentiles_of_each_channel(tmp_path: Path) -> None:
@@ -104,40 +103,40 @@ def test_facts_keep_the_order_and_progress_counts_up(tmp_path: Path) -> None:
 
 def test_an_unreadable_image_is_a_problem_without_facts(tmp_path: Path) -> None:
     (tmp_path / "i.png").write_text("no picture")
-    facts, problems = survey([Case("c", "c", (tmp_path / "i.png",), None, "")], masks=True)
+    facts, findings = survey([Case("c", "c", (tmp_path / "i.png",), None, "")], masks=True)
     assert facts == []
-    assert (problems[0].code, problems[0].case) == ("unreadable_image", "c")
-    assert "i.png could not be read" in problems[0].text
+    assert (findings[0].code, findings[0].cases) == ("unreadable_image", ("c",))
+    assert "i.png could not be read" in findings[0].cause
 
 
 def test_an_unreadable_mask_is_a_problem(tmp_path: Path) -> None:
-    _, problems = look(nifti(tmp_path / "i.nii"), tmp_path / "gone.nii")
-    assert problems[0].code == "unreadable_mask"
-    assert "gone.nii was expected" in problems[0].text
+    _, findings = look(nifti(tmp_path / "i.nii"), tmp_path / "gone.nii")
+    assert findings[0].code == "unreadable_mask"
+    assert "gone.nii was expected" in findings[0].cause
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_numbers_that_are_not_finite_are_counted(tmp_path: Path, bad: float) -> None:
     array = VOLUME.astype(np.float32)
     array[0, 0, :2] = bad
-    fact, problems = look(nifti(tmp_path / "i.nii", array))
-    assert problems[0].code == "not_finite"
-    assert "i.nii has 2 voxels that are not finite" in problems[0].text
+    fact, findings = look(nifti(tmp_path / "i.nii", array))
+    assert findings[0].code == "not_finite"
+    assert "i.nii has 2 voxels that are not finite" in findings[0].cause
     assert np.isfinite(fact.percentiles).all()
 
 
 def test_a_constant_channel_is_a_problem(tmp_path: Path) -> None:
     np.save(tmp_path / "i.npy", np.full((4, 4), 3))
-    problem = look(tmp_path / "i.npy")[1][0]
-    assert problem.code == "constant_image"
-    assert "i.npy has the same value everywhere in a channel" in problem.text
+    finding = look(tmp_path / "i.npy")[1][0]
+    assert finding.code == "constant_image"
+    assert "i.npy has the same value everywhere in a channel" in finding.cause
 
 
 def test_image_and_mask_that_differ_in_size_show_both(tmp_path: Path) -> None:
-    problem = pair(tmp_path, STEPS, np.zeros((5, 6, 8), np.uint8))[0]
-    assert problem.code == "size_differs"
-    assert problem.text.startswith("image and mask of c differ in size (5x6x7 against 5x6x8, ")
-    assert problem.text.endswith("m.nii)")
+    finding = pair(tmp_path, STEPS, np.zeros((5, 6, 8), np.uint8))[0]
+    assert finding.code == "size_differs"
+    assert finding.cause.startswith("image and mask of c differ in size (5x6x7 against 5x6x8, ")
+    assert finding.cause.endswith("m.nii)")
 
 
 @pytest.mark.parametrize(
@@ -150,16 +149,16 @@ def test_image_and_mask_that_differ_in_size_show_both(tmp_path: Path) -> None:
     ],
 )
 def test_image_and_mask_in_different_places(tmp_path: Path, affine: np.ndarray, code: str, part: str) -> None:
-    problem = pair(tmp_path, affine)[0]
-    assert problem.code == code
-    assert f"image and mask of c differ in {part}" in problem.text
+    finding = pair(tmp_path, affine)[0]
+    assert finding.code == code
+    assert f"image and mask of c differ in {part}" in finding.cause
 
 
 def test_a_turned_mask_differs_in_direction(tmp_path: Path) -> None:
     angle = np.radians(10)
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    assert "differ in direction (" in pair(tmp_path, turn @ STEPS)[0].text
+    assert "differ in direction (" in pair(tmp_path, turn @ STEPS)[0].cause
 
 
 def test_rounding_of_an_affine_is_no_problem(tmp_path: Path) -> None:
@@ -177,7 +176,7 @@ def test_the_odd_one_out_is_named(tmp_path: Path) -> None:
     np.save(tmp_path / "volume.npy", VOLUME)
     files = ["gray.png", "colour.png", "gray.png", "volume.npy", "gray.png"]
     cases = [Case(f"{k}", "p", (tmp_path / file,), None, "") for k, file in enumerate(files)]
-    assert [(problem.code, problem.text) for problem in survey(cases, False)[1]] == [
+    assert [(finding.code, finding.cause) for finding in survey(cases, False)[1]] == [
         ("channels_differ", "the image of 1 has 3 channels, most have 1 channels"),
         ("axes_differ", "the image of 3 has 3 axes, most have 2 axes"),
     ]
@@ -188,7 +187,7 @@ def test_a_file_without_spacing_among_files_with_one_is_a_problem(tmp_path: Path
     files = [tmp_path / "a.npy", nifti(tmp_path / "b.nii"), nifti(tmp_path / "c.nii")]
     cases = [Case(file.stem, "p", (file,), None, "") for file in files]
     assert survey(cases, False)[1] == [
-        Problem("missing_spacing", "a", "the image of a has no spacing, most have a spacing")
+        make_finding("missing_spacing", ["a"], "the image of a has no spacing, most have a spacing")
     ]
 
 
@@ -203,9 +202,9 @@ def survey_twice(cases: list[Case], notes: Path, monkeypatch: pytest.MonkeyPatch
 
     def watch(case: Case, masks: bool) -> object:
         looked.append(case.id)
-        return look_at(case, masks)
+        return examine_case(case, masks)
 
-    monkeypatch.setattr("selfmae.data.doctor.survey.look", watch)
+    monkeypatch.setattr("selfmae.data.doctor.survey.examine_case", watch)
     return survey(cases, True, notes=notes), looked
 
 
@@ -248,9 +247,9 @@ def test_what_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pyte
     cases = pairs_in(tmp_path)
     (tmp_path / "i0.nii").write_text("damaged")
     (tmp_path / "m2.nii").write_text("damaged")
-    (_, problems), looked = survey_twice(cases, tmp_path / "notes", monkeypatch)  # type: ignore[misc]
+    (_, findings), looked = survey_twice(cases, tmp_path / "notes", monkeypatch)  # type: ignore[misc]
     assert sorted(looked) == ["0", "2"]
-    assert [problem.code for problem in problems] == ["unreadable_image", "unreadable_mask"]
+    assert [finding.code for finding in findings] == ["unreadable_image", "unreadable_mask"]
 
 
 def test_a_large_image_is_looked_at_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,9 +261,9 @@ def test_a_large_image_is_looked_at_alone(tmp_path: Path, monkeypatch: pytest.Mo
         most[0] = max(most[0], running[0])
         time.sleep(0.01)
         running[0] -= 1
-        return look_at(case, masks)
+        return examine_case(case, masks)
 
-    monkeypatch.setattr("selfmae.data.doctor.survey.look", watch)
+    monkeypatch.setattr("selfmae.data.doctor.survey.examine_case", watch)
     survey(cases, True)
     assert most == [1]
 
@@ -282,10 +281,10 @@ def test_memory_stays_below_twice_the_largest_image(tmp_path: Path, kind: str) -
     nib.save(image, file)
     cases = [Case(f"{k}", "p", (file,), mask, "train") for k in range(3)]
     tracemalloc.start()
-    facts, problems = survey(cases, True)
+    facts, findings = survey(cases, True)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (len(facts), problems) == (3, [])
+    assert (len(facts), findings) == (3, [])
     assert peak < 2 * 4 * np.prod(shape)
 
 
@@ -301,21 +300,21 @@ COLOUR = np.random.default_rng(4).integers(0, 255, (8, 9, 3)).astype(np.uint8)
 
 @pytest.mark.parametrize(("usual", "num_channels"), [(GRAY[::-1], 1), (COLOUR, 3)])
 def test_gray_pictures_saved_in_colour_go_with_both_kinds(tmp_path: Path, usual: np.ndarray, num_channels: int) -> None:
-    facts, problems = survey(pictures(tmp_path, usual, GRAY, np.stack([GRAY] * 3, -1)), False)
-    assert problems == []
+    facts, findings = survey(pictures(tmp_path, usual, GRAY, np.stack([GRAY] * 3, -1)), False)
+    assert findings == []
     assert [fact.num_channels for fact in facts] == [num_channels] * 3
     assert [len(fact.percentiles) for fact in facts] == [num_channels] * 3
     assert facts[1].pixel_hash == facts[2].pixel_hash
 
 
 def test_a_colour_picture_among_gray_ones_is_a_problem(tmp_path: Path) -> None:
-    problems = survey(pictures(tmp_path, GRAY, GRAY[::-1], COLOUR), False)[1]
-    assert [(problem.code, problem.case) for problem in problems] == [("channels_differ", "2")]
+    findings = survey(pictures(tmp_path, GRAY, GRAY[::-1], COLOUR), False)[1]
+    assert [(finding.code, finding.cases) for finding in findings] == [("channels_differ", ("2",))]
 
 
 def test_a_volume_without_voxels_is_unreadable(tmp_path: Path) -> None:
-    problems = survey([Case("c", "c", (nifti(tmp_path / "i.nii", VOLUME[:, :, :0]),), None, "")], False)[1]
-    assert [(problem.code, problem.fix) for problem in problems] == [
+    findings = survey([Case("c", "c", (nifti(tmp_path / "i.nii", VOLUME[:, :, :0]),), None, "")], False)[1]
+    assert [(finding.code, finding.fix) for finding in findings] == [
         ("unreadable_image", "the file is damaged or of another kind; copy it again")
     ]
-    assert "(it has no voxels)" in problems[0].text
+    assert "(it has no voxels)" in findings[0].cause

@@ -63,8 +63,8 @@ def test_a_structure_has_one_value_in_all_masks(source: Path) -> None:
 
 
 def test_the_survey_finds_nothing_wrong(source: Path) -> None:
-    facts, problems = survey(read_source(str(source)).cases, masks=True)
-    assert problems == []
+    facts, findings = survey(read_source(str(source)).cases, masks=True)
+    assert findings == []
     assert [dict(fact.mask_counts) for fact in facts if fact.mask_counts] == [{0: 126, 1: 7, 2: 7}, {0: 133, 2: 7}]
 
 
@@ -134,28 +134,28 @@ def test_a_file_that_is_cut_off_is_a_finding_of_its_case(source: Path, num_bytes
     file.write_bytes(file.read_bytes()[:num_bytes])
     found = read_source(str(source))
     assert [case.id for case in found.cases] == ["A_s-1", "B_s-4", "B_s-5", "C_s-1"]
-    facts, problems = survey(found.cases, masks=True)
+    facts, findings = survey(found.cases, masks=True)
     assert [fact.id for fact in facts] == ["A_s-1", "B_s-5", "C_s-1"]
-    assert [(problem.code, problem.case) for problem in problems] == [("unreadable_image", "B_s-4")]
-    assert "s 4/IM002 " in problems[0].text
-    assert problems[0].fix.startswith(("copy it again", "copy the file again"))
+    assert [(finding.code, finding.cases) for finding in findings] == [("unreadable_image", ("B_s-4",))]
+    assert "s 4/IM002 " in findings[0].cause
+    assert findings[0].fix.startswith(("copy it again", "copy the file again"))
 
 
 def test_a_series_whose_headers_say_not_where_it_lies_is_one_finding(dicom: ModuleType, source: Path) -> None:
     dicom.write_series(source / "D", PatientID="D4", SeriesInstanceUID="1.2.3.9", PixelSpacing=[0.5])
-    facts, problems = survey(read_source(str(source)).cases, masks=True)
+    facts, findings = survey(read_source(str(source)).cases, masks=True)
     assert len(facts) == 4
-    assert [(problem.code, problem.case) for problem in problems] == [("unreadable_image", "D")]
-    assert "must hold 2 numbers in PixelSpacing to say where its slice lies, but has [0.5]" in problems[0].text
+    assert [(finding.code, finding.cases) for finding in findings] == [("unreadable_image", ("D",))]
+    assert "must hold 2 numbers in PixelSpacing to say where its slice lies, but has [0.5]" in findings[0].cause
 
 
 def test_a_radiograph_that_cannot_be_read_is_a_finding(dicom: ModuleType, tmp_path: Path) -> None:
     dicom.write_file(tmp_path / "a", "DX", np.eye(4, dtype=np.uint8))
     (tmp_path / "b.dcm").write_text("no image")
-    facts, problems = survey(read_source(str(tmp_path)).cases, masks=True)
+    facts, findings = survey(read_source(str(tmp_path)).cases, masks=True)
     assert [fact.id for fact in facts] == ["a"]
-    assert [(problem.code, problem.case) for problem in problems] == [("unreadable_image", "b")]
-    assert "b.dcm could not be read as DICOM (" in problems[0].text
+    assert [(finding.code, finding.cases) for finding in findings] == [("unreadable_image", ("b",))]
+    assert "b.dcm could not be read as DICOM (" in findings[0].cause
 
 
 def test_other_kinds_of_images_are_left_out_and_said(dicom: ModuleType, source: Path) -> None:
@@ -194,17 +194,17 @@ def test_names_that_differ_in_capitals_are_said(dicom: ModuleType, source: Path)
     assert "These names differ in capitals only and count as different labels: Liver, liver." in found.notes
 
 
-def problems_of(source: Path) -> list[tuple[str, str, str]]:
-    return [(problem.code, problem.case, problem.text) for problem in read_source(str(source)).problems]
+def findings_of(source: Path) -> list[tuple[str, str, str]]:
+    return [(finding.code, "".join(finding.cases), finding.cause) for finding in read_source(str(source)).findings]
 
 
 def test_a_sound_source_has_no_problems(source: Path) -> None:
-    assert problems_of(source) == []
+    assert findings_of(source) == []
 
 
 def test_two_masks_of_one_series_are_a_problem_of_its_case(dicom: ModuleType, source: Path) -> None:
     dicom.write_seg(source / "again.dcm", {"liver": mark(0)}, "1.2.3.1")
-    [(code, case, text)] = problems_of(source)
+    [(code, case, text)] = findings_of(source)
     assert code == "several_masks"
     assert case in {found.id for found in read_source(str(source)).cases}
     assert text.startswith(f"the series {case} has 2 masks ({source / 'again.dcm'}, ")
@@ -213,12 +213,12 @@ def test_two_masks_of_one_series_are_a_problem_of_its_case(dicom: ModuleType, so
 def test_a_mask_of_a_series_that_is_not_there_is_a_problem_of_no_case(dicom: ModuleType, source: Path) -> None:
     dicom.write_seg(source / "lonely.dcm", {"liver": mark(0)}, "1.2.99")
     text = f"the mask {source / 'lonely.dcm'} does not refer to one series of {source}"
-    assert problems_of(source) == [("lonely_mask", "", text)]
+    assert findings_of(source) == [("lonely_mask", "", text)]
 
 
 def test_a_series_in_two_folders_is_a_problem_of_both_cases(dicom: ModuleType, source: Path) -> None:
     dicom.write_series(source / "copy", SeriesInstanceUID="1.2.3.4")
-    found = problems_of(source)
+    found = findings_of(source)
     assert [code for code, _, _ in found] == ["split_series", "split_series"]
     assert "copy" in {case for _, case, _ in found}
     assert all(text.endswith(f"lie in {source / 'C' / 's 1'}, {source / 'copy'}") for _, _, text in found)

@@ -7,7 +7,7 @@ import numpy as np
 
 from selfmae.augment.laterality import left_right_pairs
 from selfmae.data.case import Cases, Labels
-from selfmae.data.doctor.findings import Facts, Finding, Problem, make_finding
+from selfmae.data.doctor.findings import Facts, Finding, make_finding
 from selfmae.data.files.images import Image
 from selfmae.data.files.masks import Mask
 from selfmae.data.files.nifti import HALF_VOXEL, SAME_PLACE, differing_parts, voxels_apart
@@ -198,11 +198,11 @@ def _check_sides(labels: Labels) -> list[Finding]:
     return [make_finding("left_right_labels", (), f"the labels {first_of(pairs)} are left and right of one structure")]
 
 
-def check_pair(case: str, shape: Sequence[int], affine: np.ndarray | None, mask: Mask, file: str) -> list[Problem]:
+def check_pair(case: str, shape: Sequence[int], affine: np.ndarray | None, mask: Mask, file: str) -> list[Finding]:
     """Compare the grid of an image with that of its mask; files without an affine are compared by size alone."""
     if tuple(shape) != mask.array.shape:
         sizes = f"({times(shape)} against {times(mask.array.shape)}, {file})"
-        return [Problem("size_differs", case, f"image and mask of {case} differ in size {sizes}")]
+        return [make_finding("size_differs", [case], f"image and mask of {case} differ in size {sizes}")]
     if affine is None or mask.affine is None:
         return []
     apart = voxels_apart(affine, mask.affine, shape)
@@ -211,7 +211,7 @@ def check_pair(case: str, shape: Sequence[int], affine: np.ndarray | None, mask:
     code = "place_differs" if apart > HALF_VOXEL else "place_shifted"
     parts = " and ".join(differing_parts(affine, mask.affine))
     allowed = f"voxels lie up to {apart:.3g} voxels apart, {SAME_PLACE:g} are allowed"
-    return [Problem(code, case, f"image and mask of {case} differ in {parts} ({allowed}, {file})")]
+    return [make_finding(code, [case], f"image and mask of {case} differ in {parts} ({allowed}, {file})")]
 
 
 def resample_onto(image: Image, mask: Mask) -> np.ndarray:

@@ -1,11 +1,13 @@
 """What the data doctor can find: each code with its severity and what mends it."""
 
 import base64
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from selfmae.data.dicom import checks
+from selfmae.errors import UserError, first_of
 
 IMAGE_REMEDIES = {
     "unreadable_image": ("error", "replace the file or remove the case"),
@@ -73,7 +75,10 @@ REMEDIES = {**IMAGE_REMEDIES, **MASK_REMEDIES, **SET_REMEDIES, **LIST_REMEDIES, 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a user should know: `severity` is "error", "warning" or "note"; `cases` holds all ids."""
+    """One thing that a user should know: `severity` is "error", "warning" or "note"; `cases` holds all ids.
+
+    Readers and the survey make one for each case and code, `join_alike` one for all cases of a code.
+    """
 
     code: str
     severity: str
@@ -99,16 +104,6 @@ class Facts:
     thumbnail: bytes = b""  # of `duplicates.thumbnail`; b"" where the image is too small or constant
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with one case, "" for a file that belongs to none; `findings.REMEDIES` has the severities."""
-
-    code: str
-    case: str
-    text: str
-    fix: str = ""  # what mends it, where it is more than the code's own remedy
-
-
 def make_finding(code: str, cases: Iterable[str], cause: str, fix: str = "") -> Finding:
     """Return a finding with the severity of its code, and the code's remedy where there is no other."""
     severity, usual = REMEDIES[code]
@@ -116,14 +111,29 @@ def make_finding(code: str, cases: Iterable[str], cause: str, fix: str = "") -> 
 
 
 def finding_of(code: str, sentence: str, cases: Iterable[str] = ()) -> Finding:
-    """Return a finding of an error's sentence; the fix is the code's where it says none."""
-    return make_finding(code, cases, *split_sentence(sentence))
-
-
-def split_sentence(sentence: str) -> tuple[str, str]:
-    """Return cause and remedy of an error's sentence, "cause: what to do."; "" where it says no remedy."""
+    """Return a finding of an error's sentence, "cause: what to do."; the fix is the code's where it says none."""
     cause, colon, fix = sentence.removesuffix(".").rpartition(": ")
-    return (cause, fix) if colon else (fix, "")
+    return make_finding(code, cases, cause, fix) if colon else make_finding(code, cases, fix)
+
+
+def join_alike(findings: Iterable[Finding]) -> list[Finding]:
+    """Return one finding for each code and fix, with all cases; the first causes speak for the others."""
+    groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        groups[finding.code, finding.fix].append(finding)
+    return [
+        make_finding(
+            code, [case for item in group for case in item.cases], first_of(dict.fromkeys(f.cause for f in group)), fix
+        )
+        for (code, fix), group in groups.items()
+    ]
+
+
+def raise_on_errors(findings: Iterable[Finding]) -> None:
+    """Raise one `UserError` with every error finding: cause and what mends it."""
+    errors = [f"{finding.cause}: {finding.fix}" for finding in findings if finding.severity == "error"]
+    if errors:
+        raise UserError(f"The data cannot be used as it is: {'; '.join(errors)}.")
 
 
 def to_content(facts: Facts) -> dict[str, Any]:

@@ -2,21 +2,18 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from selfmae.data.case import Case, Cases
 from selfmae.data.doctor.case_checks import check_images, check_masks
 from selfmae.data.doctor.duplicates import near_copies
-from selfmae.data.doctor.findings import REMEDIES, Facts, Finding, Problem, make_finding
-from selfmae.errors import UserError, first_of
+from selfmae.data.doctor.findings import Facts, Finding, join_alike, make_finding
+from selfmae.errors import first_of
 
 PARTS = ("train", "val", "test")
 MIN_CASES = 2  # positives and negatives of a finding in a part: AUC of a single case is a coin toss
 COPY_MARK = re.compile(r"[ _-]*(\(\d+\)|[ _-]copy([ _-]?\(?\d+\)?)?)$", re.IGNORECASE)  # of file managers
 MAX_ALIKE = 3  # names that differ in a copy's mark only; more are numbered that way
-
-
-__all__ = ["REMEDIES", "Finding", "examine", "raise_on_errors"]
 
 SEVERITIES = ("error", "warning", "note")
 
@@ -88,10 +85,10 @@ def patients_across_parts(cases: Cases) -> list[str]:
     return [case.id for case in labelled if counts[case.patient] > 1]
 
 
-def examine(cases: Cases, facts: Sequence[Facts], problems: Sequence[Problem]) -> list[Finding]:
-    """Return all findings, errors first, notes last; problems of one code are one finding."""
+def examine(cases: Cases, facts: Sequence[Facts], findings: Sequence[Finding]) -> list[Finding]:
+    """Return all findings, those of the reader and the survey (`findings`) among them: errors first, notes last."""
     found = [
-        *_group([*cases.problems, *problems]),
+        *join_alike([*cases.findings, *findings]),
         *check_images(cases, facts),
         *check_masks(cases, facts),
         *check_copies(cases, facts),
@@ -99,26 +96,3 @@ def examine(cases: Cases, facts: Sequence[Facts], problems: Sequence[Problem]) -
         *check_counts(cases),
     ]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
-
-
-def raise_on_errors(findings: Iterable[Finding]) -> None:
-    """Raise one `UserError` with every error finding: cause and what mends it."""
-    errors = [f"{finding.cause}: {finding.fix}" for finding in findings if finding.severity == "error"]
-    if errors:
-        raise UserError(f"The data cannot be used as it is: {'; '.join(errors)}.")
-
-
-def _group(problems: Sequence[Problem]) -> list[Finding]:
-    """Return one finding for each code and remedy: the first texts speak for the others, `cases` lists all."""
-    groups: dict[tuple[str, str], list[Problem]] = defaultdict(list)
-    for problem in problems:
-        groups[problem.code, problem.fix].append(problem)
-    return [
-        make_finding(
-            code,
-            [item.case for item in group if item.case],
-            first_of(list(dict.fromkeys(item.text for item in group))),
-            fix,
-        )
-        for (code, fix), group in groups.items()
-    ]

@@ -4,27 +4,28 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from selfmae.data.case import Case
-from selfmae.data.dicom.checks import REMEDIES, check_series
+from selfmae.data.dicom.checks import check_series
 from selfmae.data.dicom.pixels import is_dicom
 from selfmae.data.doctor.case_checks import check_pair
 from selfmae.data.doctor.duplicates import thumbnail
-from selfmae.data.doctor.findings import Facts, Problem, from_content, split_sentence, to_content
+from selfmae.data.doctor.findings import REMEDIES, Facts, Finding, finding_of, from_content, make_finding, to_content
 from selfmae.data.files.file_cache import FileCache, identity, key_of
 from selfmae.data.files.images import has_equal_channels, read_image
 from selfmae.data.files.masks import count_values, read_mask
 from selfmae.data.memory import NUM_THREADS, MemoryGate, float_bytes
 from selfmae.errors import UserError
 
-VERSION = "2"  # of what a look finds; a change makes older notes unknown
+VERSION = "3"  # of what is found out about a case; a change makes older entries unknown
 SAVED_EVERY = 500  # cases that are read again if the survey is interrupted
 
-Look = tuple[Facts | None, list[Problem]]
+Examined = tuple[Facts | None, list[Finding]]
 Progress = Callable[[int, int], None]
 
 
@@ -36,30 +37,30 @@ MIN_BACKGROUND = 0.5  # part of such an image that is 0
 
 def survey(
     cases: Sequence[Case], masks: bool, progress: Progress | None = None, notes: Path | None = None
-) -> tuple[list[Facts], list[Problem]]:
-    """Read every image (and every mask, if `masks`) and return facts and problems in the order of the cases.
+) -> tuple[list[Facts], list[Finding]]:
+    """Read every image (and every mask, if `masks`) and return facts and findings in the order of the cases.
 
-    A case whose image cannot be read has a problem but no facts. `progress` is told how many of how many are done.
+    A case whose image cannot be read has a finding but no facts. `progress` is told how many of how many are done.
     With `notes`, a file, what was found is noted there, and files that did not change since are not read again.
     """
     file_cache = FileCache(notes) if notes else None
     memory_gate = MemoryGate()
     facts: list[Facts] = []
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     used: set[str] = set()
 
-    def one(case: Case) -> tuple[str, Look]:
+    def one(case: Case) -> tuple[str, Examined]:
         key = _key(case, masks) if file_cache else ""
         known = file_cache.get(key) if file_cache and key else None
         if known is not None:
-            return key, (from_content(known["facts"]), [Problem(**problem) for problem in known["problems"]])
+            return key, (from_content(known["facts"]), [make_finding(*finding) for finding in known["findings"]])
         with memory_gate.take(_most_bytes(case)):
-            return key, look(case, masks)
+            return key, examine_case(case, masks)
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         for done, (key, (fact, found)) in enumerate(pool.map(one, cases), start=1):
             facts += [fact] if fact else []
-            problems += found
+            findings += found
             if file_cache and key:
                 used.add(key)
                 _note(file_cache, key, fact, found)
@@ -70,7 +71,7 @@ def survey(
     if file_cache:
         file_cache.save(frozenset(used))
     facts = _settle_pictures(facts)
-    return facts, problems + _odd_ones(facts)
+    return facts, findings + _odd_ones(facts)
 
 
 def _key(case: Case, masks: bool) -> str:
@@ -82,11 +83,17 @@ def _key(case: Case, masks: bool) -> str:
         return ""
 
 
-def _note(file_cache: FileCache, key: str, facts: Facts | None, problems: Sequence[Problem]) -> None:
+def _note(file_cache: FileCache, key: str, facts: Facts | None, findings: Sequence[Finding]) -> None:
     """Note a look, unless something could not be read: the disk or the rights may be better next time."""
-    unread = facts is None or any(problem.code.startswith("unreadable") for problem in problems)
+    unread = facts is None or any(finding.code.startswith("unreadable") for finding in findings)
     if facts and not unread and file_cache.get(key) is None:
-        file_cache.add(key, {"facts": to_content(facts), "problems": [asdict(problem) for problem in problems]})
+        file_cache.add(key, {"facts": to_content(facts), "findings": [_as_entry(finding) for finding in findings]})
+
+
+def _as_entry(finding: Finding) -> list[Any]:
+    """Return the arguments of `make_finding`, without the fix where it is the code's own: its words may change."""
+    fix = "" if finding.fix == REMEDIES[finding.code][1] else finding.fix
+    return [finding.code, finding.cases, finding.cause, fix]
 
 
 def _most_bytes(case: Case) -> int:
@@ -113,45 +120,45 @@ def _settle(fact: Facts, num_channels: int, lacks_spacing: bool) -> Facts:
     return replace(fact, spacing_mm=()) if lacks_spacing else fact
 
 
-def _odd_ones(facts: Sequence[Facts]) -> list[Problem]:
-    """Return a problem for each image that is of another kind than most: a run needs one kind."""
+def _odd_ones(facts: Sequence[Facts]) -> list[Finding]:
+    """Return a finding for each image that is of another kind than most: a run needs one kind."""
     kinds: dict[str, Callable[[Facts], str]] = {
         "channels_differ": lambda fact: f"{fact.num_channels} channels",
         "axes_differ": lambda fact: f"{len(fact.shape)} axes",
         "missing_spacing": lambda fact: "a spacing" if fact.spacing_mm else "no spacing",
     }
-    problems = []
+    findings = []
     for code, kind in kinds.items():
         usual = Counter(kind(fact) for fact in facts).most_common(1)
-        problems += [
-            Problem(code, fact.id, f"the image of {fact.id} has {kind(fact)}, most have {usual[0][0]}")
+        findings += [
+            make_finding(code, [fact.id], f"the image of {fact.id} has {kind(fact)}, most have {usual[0][0]}")
             for fact in facts
             if kind(fact) != usual[0][0]
         ]
-    return problems
+    return findings
 
 
-def look(case: Case, masks: bool) -> tuple[Facts | None, list[Problem]]:
-    """Return facts, None where the image cannot be read, and problems; the mask is looked at with `masks` only."""
-    problems: list[Problem] = []
+def examine_case(case: Case, masks: bool) -> Examined:
+    """Return facts, None where the image cannot be read, and findings; the mask is looked at with `masks` only."""
+    findings: list[Finding] = []
     try:
-        problems += _check_dicom(case)
-        if any(REMEDIES[problem.code][0] == "error" for problem in problems):
-            return None, problems
-        facts, affine, found = _look_at_image(case)
+        findings += _check_dicom(case)
+        if any(finding.severity == "error" for finding in findings):
+            return None, findings
+        facts, affine, found = _examine_image(case)
     except UserError as error:
-        return None, [*problems, Problem(error.code or "unreadable_image", case.id, *split_sentence(str(error)))]
-    problems += found
+        return None, [*findings, finding_of(error.code or "unreadable_image", str(error), [case.id])]
+    findings += found
     counts: tuple[tuple[int, int], ...] = ()
     mask_hash = ""
     if masks and isinstance(case.target, Path):
         try:
             mask = read_mask(case.target)
             counts, mask_hash = count_values(mask.array), hash_voxels(mask.array[None])
-            problems += check_pair(case.id, facts.shape, affine, mask, str(case.target))
+            findings += check_pair(case.id, facts.shape, affine, mask, str(case.target))
         except UserError as error:
-            problems.append(Problem(error.code or "unreadable_mask", case.id, *split_sentence(str(error))))
-    return replace(facts, mask_counts=counts, mask_hash=mask_hash), problems
+            findings.append(finding_of(error.code or "unreadable_mask", str(error), [case.id]))
+    return replace(facts, mask_counts=counts, mask_hash=mask_hash), findings
 
 
 def hash_voxels(array: np.ndarray) -> str:
@@ -163,7 +170,7 @@ def hash_voxels(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _look_at_image(case: Case) -> tuple[Facts, np.ndarray | None, list[Problem]]:
+def _examine_image(case: Case) -> tuple[Facts, np.ndarray | None, list[Finding]]:
     image = read_image(case.images)
     array = image.array
     percentiles = tuple(_percentiles(channel) for channel in array)
@@ -183,20 +190,20 @@ def _look_at_image(case: Case) -> tuple[Facts, np.ndarray | None, list[Problem]]
     return facts, image.affine, _check_voxels(case, array)
 
 
-def _check_dicom(case: Case) -> list[Problem]:
+def _check_dicom(case: Case) -> list[Finding]:
     series = [path for path in case.images if is_dicom(path)]
-    return [Problem(code, case.id, cause) for path in series for code, cause in check_series(path)]
+    return [make_finding(code, [case.id], cause) for path in series for code, cause in check_series(path)]
 
 
-def _check_voxels(case: Case, array: np.ndarray) -> list[Problem]:
+def _check_voxels(case: Case, array: np.ndarray) -> list[Finding]:
     lows, highs = (np.array([edge(channel) for channel in array]) for edge in (np.min, np.max))
     if not np.isfinite([lows, highs]).all():
         num_bad = sum(int(plane.size - np.isfinite(plane).sum()) for channel in array for plane in channel)
         text = f"the image {case.images[0]} has {num_bad} voxels that are not finite (NaN or infinite)"
-        return [Problem("not_finite", case.id, text)]
+        return [make_finding("not_finite", [case.id], text)]
     if (lows == highs).any():
         text = f"the image {case.images[0]} has the same value everywhere in a channel"
-        return [Problem("constant_image", case.id, text)]
+        return [make_finding("constant_image", [case.id], text)]
     return []
 
 

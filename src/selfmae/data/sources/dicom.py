@@ -16,7 +16,7 @@ from pathlib import Path
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.dicom.headers import Header, header_of
 from selfmae.data.dicom.series import headers_in, mask_path, name_images
-from selfmae.data.doctor.findings import Problem
+from selfmae.data.doctor.findings import Finding, make_finding
 from selfmae.data.files.formats import is_image
 from selfmae.data.sources import classfolders, paired
 from selfmae.data.sources._files import MAX_LABELS, channels_of
@@ -83,12 +83,14 @@ def read(path: Path) -> Cases:
     labels, targets, said = _name_labels(images, masks)
     named = _name_cases(images, path)
     cases = tuple(Case(name, patient, (image.path,), targets.get(image.path), "") for name, patient, image in named)
-    alone = [Problem("lonely_mask", "", f"the mask {file} does not refer to one series of {path}") for file in lonely]
-    problems = (*_split_series(named), *_several_masks(named, drawn), *alone)
+    alone = [
+        make_finding("lonely_mask", (), f"the mask {file} does not refer to one series of {path}") for file in lonely
+    ]
+    findings = (*_split_series(named), *_several_masks(named, drawn), *alone)
     volumes = [image for image in images if image.header.kind == "volume"]
     channels = (volumes[0].header.modality,) if volumes else channels_of(case.images for case in cases)
     notes = [*notes, *_say_left_out(headers), *said, *_say_patients(images)]
-    return Cases(path, "dicom", cases, labels, channels, tuple(notes), problems)
+    return Cases(path, "dicom", cases, labels, channels, tuple(notes), findings)
 
 
 def _first_readable(image: Sequence[Header]) -> Header:
@@ -115,8 +117,8 @@ def _preferred(masks: Sequence[Header]) -> list[Header]:
     return [header for header in masks if header.kind == "seg"] or list(masks)
 
 
-def _split_series(named: Sequence[tuple[str, str, _Found]]) -> Iterator[Problem]:
-    """Yield a problem for each case whose series has slices in other folders too."""
+def _split_series(named: Sequence[tuple[str, str, _Found]]) -> Iterator[Finding]:
+    """Yield a finding for each case whose series has slices in other folders too."""
     folders: dict[str, set[Path]] = defaultdict(set)
     for _, _, image in named:
         if image.header.kind == "volume" and image.header.series:
@@ -124,14 +126,14 @@ def _split_series(named: Sequence[tuple[str, str, _Found]]) -> Iterator[Problem]
     for name, _, image in named:
         places = sorted(folders[image.header.series])
         if image.header.kind == "volume" and len(places) > 1:
-            yield Problem("split_series", name, f"slices of the series of {name} lie in {first_of(places)}")
+            yield make_finding("split_series", [name], f"slices of the series of {name} lie in {first_of(places)}")
 
 
-def _several_masks(named: Sequence[tuple[str, str, _Found]], drawn: Mapping[Path, list[Header]]) -> Iterator[Problem]:
+def _several_masks(named: Sequence[tuple[str, str, _Found]], drawn: Mapping[Path, list[Header]]) -> Iterator[Finding]:
     for name, _, image in named:
         files = [mask.path for mask in _preferred(drawn.get(image.path, []))]
         if len(files) > 1:
-            yield Problem("several_masks", name, f"the series {name} has {len(files)} masks ({first_of(files)})")
+            yield make_finding("several_masks", [name], f"the series {name} has {len(files)} masks ({first_of(files)})")
 
 
 def _of_one_kind(found: Sequence[_Found], masks: Mapping[Path, Header]) -> tuple[list[_Found], list[str]]:
