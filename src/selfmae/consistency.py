@@ -1,4 +1,4 @@
-"""What the values of a recipe must be beyond their types and ranges: what must fit together."""
+"""Checks of a recipe across values: what must fit together beyond types and ranges."""
 
 from collections.abc import Iterator
 

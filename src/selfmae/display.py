@@ -1,4 +1,4 @@
-"""What a running command tells its user: stages with step, loss, rate and time left, and sentences worth knowing."""
+"""Terminal output: progress with step, loss, rate and time left; messages; numbers and intervals."""
 
 import sys
 import time

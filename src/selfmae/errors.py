@@ -1,4 +1,4 @@
-"""The one exception for everything a person can cause."""
+"""`UserError`: the one exception for everything that a user can cause and fix."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Files of run folders: JSON, tables, logs and arrays, written at once or not at all."""
+"""Reading and atomic writing of the files of run folders: JSON, tables, logs and arrays."""
 
 import csv
 import json

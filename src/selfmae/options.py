@@ -1,4 +1,4 @@
-"""Options that training runs share: frozen values with defaults, ranges, meaning and unit; `recipe.py` builds them.
+"""Options of a recipe: frozen values with defaults, ranges, meaning and unit; `recipe.py` builds them.
 
 Options of a single method or augmentation stand in its own file (`methods/`, `augment/`).
 """

@@ -1,4 +1,4 @@
-"""Folders of which each file is one thing that a recipe can name: `methods`, `networks`, `losses`, `augment`.
+"""Finds methods, networks, losses and augmentations by the names of their files.
 
 A file's name is the thing's name. Adding a file is enough: it is found, and nothing else has to list it. Files whose
 name begins with an underscore hold what several share.

@@ -1,4 +1,4 @@
-"""Recipes as YAML: reading with every error at once, `--set`, writing with the reason of each value, comparing."""
+"""Recipes as YAML: reading with all errors at once, `--set`, writing with reasons, comparing."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

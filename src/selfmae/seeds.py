@@ -1,4 +1,4 @@
-"""Random numbers without global state: every draw comes from the names of what it is for."""
+"""Random numbers without global state, derived from the names of what they are for."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Augmentations: each file of this folder is one, and its name is its section in recipes (`fit.augment.NAME`).
+"""Augmentations: each file is one, and its name is its recipe section (`fit.augment.NAME`).
 
 A file defines:
 

@@ -1,1 +1,1 @@
-"""Data: cases and their parts by patient; folders lead from files as people have them to random samples."""
+"""Data: from files as users have them to training samples; cases, patients, splits and folds."""

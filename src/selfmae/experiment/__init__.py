@@ -1,1 +1,1 @@
-"""Jobs: a file is a command, which builds objects in sequence and writes run folders; folders hold what they share."""
+"""Experiments: a file per command, and the training runs that `run` and `sweep` consist of."""

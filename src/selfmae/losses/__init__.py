@@ -1,4 +1,4 @@
-"""Losses of fine-tuning: each file of this folder is one loss, and the file's name is its name in recipes (`fit.loss`).
+"""Losses of fine-tuning: each file is one loss, and its name is its name in recipes (`fit.loss`).
 
 A file defines `TARGETS`, the kinds of target that it is for (mask, regions, multilabel, multiclass), and
 `make(recipe)`, which returns a function of logits [B, K, *S] and targets that gives a scalar; only there torch and

@@ -1,4 +1,4 @@
-"""Self pre-training: each file of this folder is one method; its name is its section in recipes and its `--init`.
+"""Methods of pre-training: each file is one; its name is its recipe section and its `--init`.
 
 A file defines:
 

@@ -1,1 +1,1 @@
-"""Metrics and statistics: scores of masks and probabilities, and whether a difference is more than chance."""
+"""Metrics and statistics: scores of masks and probabilities, paired comparisons, power."""

@@ -1,1 +1,1 @@
-"""Models: the Vision Transformer, its masked autoencoder and heads, and their weights to and from other tools."""
+"""Models: PyTorch modules of the Vision Transformer, masked autoencoder, UNETR, MoCo and others."""

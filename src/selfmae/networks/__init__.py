@@ -1,4 +1,4 @@
-"""Networks: each file of this folder is one network, and the file's name is its name in recipes (`model.network`).
+"""Networks: each file is one network, and its name is its name in recipes (`model.network`).
 
 A file defines:
 

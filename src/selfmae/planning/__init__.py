@@ -1,1 +1,1 @@
-"""What a plan decides and forecasts: sizes, lengths, memory, disk and time."""
+"""Planning: recipe values from the data and the machine; forecasts of memory, disk space and time."""

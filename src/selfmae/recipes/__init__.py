@@ -1,1 +1,1 @@
-"""Recipes that come with SelfMAE: one YAML file each, with the source or reason of every value."""
+"""Built-in recipes: one YAML file each, with the source or reason of every value."""

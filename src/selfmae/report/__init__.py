@@ -1,1 +1,1 @@
-"""The report: one offline HTML page made from the files of a run folder."""
+"""The report: a self-contained HTML page made from the files of a run folder."""

@@ -1,1 +1,1 @@
-"""What a verdict compares: evaluated models, their rows by initialization and seed, subgroups, a sweep's results."""
+"""Results: run folders and training runs, exposure and leaks, the verdict, subgroups, sweeps."""

@@ -1,4 +1,4 @@
-"""Tasks: what is trained, and how it is scored."""
+"""Tasks: how pre-training, fine-tuning and the probe train, predict and score."""
 
 from selfmae.options import Recipe
 from selfmae.tasks.base import Task

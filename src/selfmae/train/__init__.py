@@ -1,1 +1,1 @@
-"""Training: the one loop, its optimiser and schedule, checkpoints, devices and signals."""
+"""Training: the training loop, optimiser and schedule, checkpoints, devices, signals."""

@@ -1,1 +1,1 @@
-"""DICOM: which files are one image, their pixels and masks, what is wrong with them, and what they tell of a person."""
+"""DICOM: which files form an image, pixels and masks, problems, and tags that identify a person."""

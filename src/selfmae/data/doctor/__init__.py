@@ -1,1 +1,1 @@
-"""The data doctor and the survey that it rests on: one look at every file, and what is wrong with the set."""
+"""The data doctor: reads every file once and reports what is wrong with a data set."""

@@ -1,1 +1,1 @@
-"""Files of images and masks: formats and their voxels, where they lie, and what tells whether a file has changed."""
+"""Image and mask files: formats, voxels, axes, and whether a file has changed."""

@@ -1,1 +1,1 @@
-"""Preparation: each image resampled and normalised once, and kept on disk."""
+"""Preparation: each image resampled and normalised once, and stored on disk."""

@@ -1,4 +1,4 @@
-"""Readers of data sets: each file of this folder is one layout, and the file's name is the layout's name.
+"""Readers of data sets: each file is one layout, and its name is the layout's name (`--as NAME`).
 
 A layout has `EXPECTS` (what it looks for, in words), `ORDER` (lower numbers look first: from unmistakable marks to
 mere folder names), `recognises(path)`, and `read(path)`, which may take for granted that `recognises` said yes.
