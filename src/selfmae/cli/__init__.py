@@ -2,8 +2,9 @@
 
 import errno
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Annotated, Any
 
 import typer
 
@@ -48,8 +49,25 @@ def options(
 # In the order of the help.
 TRAINING = (demo, inspect, run, sweep, plan, pretrain, finetune)
 RESULTS = (evaluate, predict, score, compare, report, weights, export)
+WORK: list[Callable[[], object]] = []  # what a command that trains has left for `main`
+
+
+def deferred(command: Callable[..., Any]) -> Callable[..., None]:
+    """Return a command that reads its flags and leaves what it returns for `main` to do.
+
+    So no frame of the command line lies between `main` and a training.
+    """
+
+    @wraps(command)
+    def read_flags(**flags: Any) -> None:
+        work = command(**flags)
+        WORK.extend([work] if work else [])
+
+    return read_flags
+
+
 for command in (*TRAINING, *RESULTS):
-    app.command()(command)
+    app.command()(deferred(command))
 app.add_typer(recipes, name="recipes")
 
 
@@ -58,8 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
+    WORK.clear()
     try:
-        app(given, prog_name="selfmae")
+        _read(given)
+        for work in WORK:
+            work()
+        sys.exit(0)
     except UserError as error:
         if debug:
             raise
@@ -74,7 +96,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        print(f"Interrupted.{AGAIN if CONTINUED & {*given} else ''}", file=sys.stderr)
+        sys.exit(130)
+
+
+def _read(given: Sequence[str]) -> None:
+    """Read the flags of a command and do what it does at once; end here for `--help` and wrong flags."""
+    try:
+        app(given, prog_name="selfmae")
     except SystemExit as end:
         if end.code == 130:  # typer makes this of a KeyboardInterrupt
-            print(f"Interrupted.{AGAIN if CONTINUED & {*given} else ''}", file=sys.stderr)
-        raise
+            raise KeyboardInterrupt from end
+        if end.code or not WORK:
+            raise

@@ -57,7 +57,7 @@ def plan(
     patients: Patients = "",
     sets: Sets = None,
 ) -> None:
-    """Show the recipe for a source, the reason for every value, and the disk space, memory and time of a run.
+    """Show the recipe for a source, with reasons, and the disk space, memory and time of a run.
 
     Example: selfmae plan scans --out recipe.yaml
     """

@@ -93,7 +93,7 @@ def compare(
     ] = None,
     transductive: Transductive = False,
 ) -> None:
-    """Compare initializations on the same test cases: paired differences, confidence intervals, verdict.
+    """Compare initializations on the same test cases: differences, confidence intervals, verdict.
 
     Example: selfmae compare results
     """
@@ -120,7 +120,7 @@ def weights(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Describe a weight file and say whether it can be an initialization; no code in it is executed.
+    """Show what a weight file holds and whether it can initialize a model; runs no code in it.
 
     Example: selfmae weights vit.safetensors
     """

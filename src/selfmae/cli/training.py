@@ -1,5 +1,7 @@
-"""Commands that train: `demo`, `run`, `sweep`, `pretrain` and `finetune`."""
+"""Commands that train: `demo`, `run`, `sweep`, `pretrain` and `finetune`; each returns its work, which `main` does."""
 
+from collections.abc import Callable
+from functools import partial as bound
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +39,7 @@ def demo(
     kind: Annotated[
         str, typer.Option("--kind", metavar="KIND", help="volumes (3-D, segmentation) or radiographs (2-D, findings).")
     ] = "volumes",
-) -> None:
+) -> Callable[[], object]:
     """Run the whole experiment on generated scans; takes a few minutes on a CPU.
 
     Example: selfmae demo
@@ -45,7 +47,7 @@ def demo(
     from selfmae.display import Display
     from selfmae.experiment.demo import demo
 
-    demo(kind, out, Display())
+    return bound(demo, kind, out, Display())
 
 
 def run(
@@ -61,12 +63,12 @@ def run(
     equal_compute: EqualCompute = False,
     transductive: Transductive = False,
     jobs: Jobs = 0,
-    executor: ExecutorKind = "local",
+    kind: ExecutorKind = "local",
     cpus_per_run: CpusPerRun = 1.0,
     gpus_per_run: GpusPerRun = 0.0,
     sets: Sets = None,
-) -> None:
-    """Run the whole experiment: inspect, plan, pre-train, fine-tune each initialization, evaluate, compare, report.
+) -> Callable[[], object]:
+    """Run the whole experiment: inspect, plan, pre-train, fine-tune, evaluate, compare, report.
 
     Example: selfmae run scans --out results --seeds 3
     """
@@ -75,9 +77,10 @@ def run(
     from selfmae.experiment.schedule import Executor
     from selfmae.experiment.train import Grid
 
-    place = Executor(executor, jobs, cpus_per_run, gpus_per_run)
-    grid = Grid(split_inits(inits, equal_compute), folds, seeds, transductive, place)
-    run(source, out, grid, recipe, with_init(with_source(sets, patients, layout), "", partial), Display())
+    executor = Executor(kind, jobs, cpus_per_run, gpus_per_run)
+    grid = Grid(split_inits(inits, equal_compute), folds, seeds, transductive, executor)
+    settings = with_init(with_source(sets, patients, layout), "", partial)
+    return bound(run, source, out, grid, recipe, settings, Display())
 
 
 def sweep(
@@ -100,12 +103,12 @@ def sweep(
     ] = False,
     transductive: Transductive = False,
     jobs: Jobs = 0,
-    executor: ExecutorKind = "local",
+    kind: ExecutorKind = "local",
     cpus_per_run: CpusPerRun = 1.0,
     gpus_per_run: GpusPerRun = 0.0,
     sets: Sets = None,
-) -> None:
-    """Run an experiment for every combination of values; training runs that they do not affect are shared.
+) -> Callable[[], object]:
+    """Run every combination of recipe values; training runs that they do not affect are shared.
 
     Example: selfmae sweep recipe.yaml --out sweep mae.ratio=0.25,0.5,0.75
     """
@@ -118,9 +121,9 @@ def sweep(
     from selfmae.experiment.sweep import Design, sweep
     from selfmae.experiment.train import Grid
 
-    place = Executor(executor, jobs, cpus_per_run, gpus_per_run)
-    grid = Grid(split_inits(inits, equal_compute), folds, seeds, transductive, place)
-    sweep(checked, Design(values, grid, halving), out, Display())
+    executor = Executor(kind, jobs, cpus_per_run, gpus_per_run)
+    grid = Grid(split_inits(inits, equal_compute), folds, seeds, transductive, executor)
+    return bound(sweep, checked, Design(values, grid, halving), out, Display())
 
 
 def pretrain(
@@ -130,7 +133,7 @@ def pretrain(
     init: PretrainingInit = "",
     partial: Partial = False,
     sets: Sets = None,
-) -> None:
+) -> Callable[[], object]:
     """Pre-train the recipe's network on the training images of its source, without their labels.
 
     Example: selfmae pretrain recipe.yaml --out pretrained
@@ -141,7 +144,7 @@ def pretrain(
     from selfmae.display import Display
     from selfmae.experiment.pretrain import pretrain
 
-    pretrain(checked, out, Display(), method)
+    return bound(pretrain, checked, out, Display(), method)
 
 
 def finetune(
@@ -151,8 +154,8 @@ def finetune(
     partial: Partial = False,
     transductive: Transductive = False,
     sets: Sets = None,
-) -> None:
-    """Fine-tune from an initialization; validation selects the checkpoint, then validation and test cases are scored.
+) -> Callable[[], object]:
+    """Fine-tune from an initialization, select the checkpoint by validation, and score the model.
 
     Example: selfmae finetune recipe.yaml --out tuned --init mae:pretrained
     """
@@ -162,4 +165,4 @@ def finetune(
     from selfmae.display import Display
     from selfmae.experiment.finetune import finetune
 
-    finetune(checked, init, out, Display(), transductive)
+    return bound(finetune, checked, init, out, Display(), transductive)
