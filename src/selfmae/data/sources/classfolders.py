@@ -5,14 +5,8 @@ from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.files.formats import is_image
-from selfmae.data.sources._files import (
-    SPLIT_NAMES,
-    are_case_folders,
-    channels_of,
-    ids_of,
-    images_in,
-    patients_of,
-)
+from selfmae.data.sources._files import SPLIT_NAMES, channels_of, ids_of, images_in, patients_of
+from selfmae.data.sources.paired import are_case_folders
 from selfmae.errors import first_of
 
 ORDER = 50

@@ -12,6 +12,7 @@ from selfmae.data.sources._files import (
     ids_of,
     labels_of,
     patients_of_names,
+    read_json,
     require_files,
     study_of,
 )
@@ -68,10 +69,7 @@ def _splits(splits: list[str], training: list[Any]) -> tuple[list[str], list[str
 
 
 def _load(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): mend the file.", "damaged_list") from error
+    content = read_json(path)
     wrong = not isinstance(content, dict) or [key for key in LISTS if not isinstance(content.get(key, []), list)]
     if wrong or not content.get("training"):
         raise UserError(

@@ -8,7 +8,14 @@ from typing import Any
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.files.formats import stem_of
 from selfmae.data.sources import nnunet
-from selfmae.data.sources._files import images_in, number_repeats, patients_of_names, require_files
+from selfmae.data.sources._files import (
+    images_in,
+    number_repeats,
+    patients_of_names,
+    read_json,
+    require_files,
+    require_masks,
+)
 from selfmae.errors import UserError, first_of
 
 ORDER = 10
@@ -35,12 +42,8 @@ def read(path: Path) -> Cases:
     ids = [stem_of(image) for _, image, _ in listed]
     patients, said = patients_of_names(ids, "The list names")
     channels, notes = _channels(content, file)
-    notes = [said, *notes]
-    if targets and not any(target.is_file() for target in targets):
-        # The split must not depend on whether labels are there: pre-training, which opens none, sees the same images.
-        notes.append(f"None of the {len(targets)} label files is there: only pre-training is possible.")
-        targets = []
-    require_files([*(image for _, image, _ in listed), *targets], file)
+    notes = [said, *notes, *require_masks(targets, file)]
+    require_files((image for _, image, _ in listed), file)
     if "validation" not in content:
         listed = [("" if split == "train" else split, image, target) for split, image, target in listed]
     cases = [
@@ -56,10 +59,7 @@ def _list_file(path: Path) -> Path:
 
 
 def _load(file: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON ({error}): mend the file.", "damaged_list") from error
+    content = read_json(file)
     wanted = [key for key in ("labels", "modality", "training") if not isinstance(content, dict) or key not in content]
     wanted = wanted or [f"a list under {key}" for key in LISTS if not isinstance(content.get(key, []), list)]
     if wanted:

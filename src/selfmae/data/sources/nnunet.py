@@ -1,6 +1,5 @@
 """nnU-Net raw data: dataset.json, and X_0000, X_0001... for the channels of X (Isensee et al. 2021)."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.files.formats import stem_of, suffix_of
-from selfmae.data.sources._files import images_in, number_repeats, patients_of_names, require_files
+from selfmae.data.sources._files import images_in, number_repeats, patients_of_names, read_json, require_masks
 from selfmae.errors import UserError, first_of
 
 ORDER = 12
@@ -48,11 +47,7 @@ def read(path: Path) -> Cases:
             target = path / "labelsTr" / f"{name}{content['file_ending']}" if labelled else None
             cases.append(Case(name, name, images, target, "" if labelled else "unlabelled"))
     targets = [case.target for case in cases if isinstance(case.target, Path)]
-    if any(target.is_file() for target in targets):
-        require_files(targets, file)
-    elif targets:
-        # As in msd.py: the split must not depend on whether labels are there.
-        notes.append(f"None of the {len(targets)} label files is there: only pre-training is possible.")
+    notes += require_masks(targets, file)
     patients, said = patients_of_names([case.id for case in cases], "The list names")
     cases = [replace(case, patient=patient) for case, patient in zip(cases, patients, strict=True)]
     notes.append(said)
@@ -60,11 +55,7 @@ def read(path: Path) -> Cases:
 
 
 def _load(file: Path) -> dict[str, Any]:
-    text = file.read_text(errors="replace")
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON ({error}): mend the file.", "damaged_list") from error
+    content, text = read_json(file), file.read_text()
     if isinstance(content, dict) and "channel_names" not in content and _adds_numbers(file.parent / "imagesTr", text):
         content = _from_version_1(content, file.parent / "imagesTr")
     lacking = [key for key in KEYS if not isinstance(content, dict) or key not in content]

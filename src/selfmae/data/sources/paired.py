@@ -2,19 +2,12 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.files.formats import may_be_dicom, stem_of
-from selfmae.data.sources._files import (
-    are_case_folders,
-    channels_of,
-    images_in,
-    labels_of,
-    patients_of,
-    read_case_folders,
-)
+from selfmae.data.sources._files import channels_of, images_in, labels_of, patients_of
 from selfmae.errors import UserError, first_of
 
 ORDER = 40
@@ -29,6 +22,8 @@ UNLABELLED_FOLDERS = ("imagests", "unlabelled", "unlabeled")
 IMAGE_MARKS = re.compile(r"^(img|image)_?(?=\d)|(_(0000|image|img|ct|mri?|t1|t2|t1w|t2w|t1ce|flair))+$", re.IGNORECASE)
 MASK_MARKS = re.compile(r"^(label|mask|seg)_?(?=\d)|([_.-](seg|segmentation|masks?|labels?|gt))+$", re.IGNORECASE)
 CHANNEL = re.compile(r"_(\d{4})$")
+MASK_KIND = re.compile(r"(.*[_.-])?(seg|segm|segmentation|masks?|labels?|gt)", re.IGNORECASE)
+Kinds = Mapping[str, Path]  # flair, t1, seg...: the file of each kind in one folder
 
 
 def recognises(path: Path) -> bool:
@@ -49,15 +44,88 @@ def read(path: Path) -> Cases:
     return _as_cases(path, studies, targets, channels_of(studies.values()), [])
 
 
+def are_case_folders(path: Path) -> bool:
+    """Return whether each folder below (or one level deeper, as HGG/case/) holds one case.
+
+    They do if all share a kind of image, kinds are words (numbers would be the images of a class), and files begin
+    with the folder's name or some are masks.
+    """
+    cases = list(_list_folders(path).values())
+    kinds = {kind for case in cases for kind in case}
+    begun = all(file.name.startswith(folder.name) for folder, file in _files_of(cases))
+    return bool(
+        _shared(cases)
+        and all(re.search("[A-Za-z]", kind) for kind in kinds)
+        and (begun or any(MASK_KIND.fullmatch(kind) for kind in kinds))
+    )
+
+
 def _read_folders(path: Path) -> Cases:
-    found = read_case_folders(path)
+    """Return one case for each folder: its channels are what all folders have; a case with two masks is an error."""
+    folders = _list_folders(path)
+    _check_kinds(path, folders)
+    names = [position.rsplit("/", 1)[-1] for position in folders]
+    if len(set(names)) < len(names):
+        names = [position.replace("/", "_") for position in folders]
+    cases = dict(zip(names, folders.values(), strict=True))
+    channels = _shared(cases.values())
+    studies = {name: tuple(case[kind] for kind in channels) for name, case in cases.items()}
+    masks = {name: mask for name, case in cases.items() if (mask := _mask_of(case))}
     notes = []
-    if found.left_out:
-        notes.append(f"Not every case has {', '.join(found.left_out)}: left out.")
-    if len(found.channels) == 1:  # a file that may hold several channels or colours
-        return _as_cases(path, found.studies, found.masks, channels_of(found.studies.values()), notes)
-    notes.append(f"The channels are the files of each folder in this order: {', '.join(found.channels)}.")
-    return _as_cases(path, found.studies, found.masks, found.channels, notes)
+    others = {kind for case in cases.values() for kind in case if not MASK_KIND.fullmatch(kind)} - set(channels)
+    if others:
+        notes.append(f"Not every case has {', '.join(sorted(others))}: left out.")
+    if len(channels) == 1:  # a file that may hold several channels or colours
+        return _as_cases(path, studies, masks, channels_of(studies.values()), notes)
+    notes.append(f"The channels are the files of each folder in this order: {', '.join(channels)}.")
+    return _as_cases(path, studies, masks, channels, notes)
+
+
+def _check_kinds(path: Path, folders: Mapping[str, Kinds]) -> None:
+    """Raise where a folder has two files of one kind."""
+    for position, kinds in folders.items():
+        files = images_in(path / position)
+        if len(files) > len(kinds):
+            repeated = first_of([file.name for file in files if file not in kinds.values()])
+            raise UserError(
+                f"{path / position} must have one file of each kind, but {repeated} is another of one: remove it.",
+                "unpaired",
+            )
+
+
+def _list_folders(path: Path) -> dict[str, Kinds]:
+    """Return the files by kind of each folder that holds images, by its path from the source."""
+    for pattern in ("*/", "*/*/"):
+        folders = [folder for folder in sorted(path.glob(pattern)) if folder.is_dir() and images_in(folder)]
+        if folders:
+            return {folder.relative_to(path).as_posix(): _kinds(folder) for folder in folders}
+    return {}
+
+
+def _kinds(folder: Path) -> Kinds:
+    """Return the files of a folder by what their names have beyond the folder's own."""
+    return {re.sub(rf"^{re.escape(folder.name)}[_.-]", "", stem_of(file)): file for file in images_in(folder)}
+
+
+def _files_of(cases: Iterable[Kinds]) -> list[tuple[Path, Path]]:
+    return [(file.parent, file) for case in cases for file in case.values()]
+
+
+def _shared(cases: Iterable[Kinds]) -> tuple[str, ...]:
+    """Return the kinds of image that every case has, sorted."""
+    kinds = [{kind for kind in case if not MASK_KIND.fullmatch(kind)} for case in cases]
+    return tuple(sorted(set.intersection(*kinds))) if kinds else ()
+
+
+def _mask_of(case: Kinds) -> Path | None:
+    found = [file for kind, file in sorted(case.items()) if MASK_KIND.fullmatch(kind)]
+    if len(found) > 1:
+        raise UserError(
+            f"A case must have one mask, but {found[0].parent} has {len(found)} "
+            f"({first_of([file.name for file in found])}): keep one, or list image and mask in a table.",
+            "unpaired",
+        )
+    return found[0] if found else None
 
 
 def has_masks(path: Path) -> bool:
