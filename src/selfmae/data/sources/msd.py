@@ -14,7 +14,7 @@ from selfmae.data.sources._files import (
     patients_of_names,
     read_json,
     require_files,
-    require_masks,
+    say_no_masks,
 )
 from selfmae.errors import UserError, first_of
 
@@ -42,8 +42,9 @@ def read(path: Path) -> Cases:
     ids = [stem_of(image) for _, image, _ in listed]
     patients, said = patients_of_names(ids, "The list names")
     channels, notes = _channels(content, file)
-    notes = [said, *notes, *require_masks(targets, file)]
-    require_files((image for _, image, _ in listed), file)
+    bare = say_no_masks(targets)
+    require_files([*(image for _, image, _ in listed), *([] if bare else targets)], file)
+    notes = [said, *notes, *bare]
     if "validation" not in content:
         listed = [("" if split == "train" else split, image, target) for split, image, target in listed]
     cases = [

@@ -9,7 +9,14 @@ from typing import Any
 
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.files.formats import stem_of, suffix_of
-from selfmae.data.sources._files import images_in, number_repeats, patients_of_names, read_json, require_masks
+from selfmae.data.sources._files import (
+    images_in,
+    number_repeats,
+    patients_of_names,
+    read_json,
+    require_files,
+    say_no_masks,
+)
 from selfmae.errors import UserError, first_of
 
 ORDER = 12
@@ -47,7 +54,9 @@ def read(path: Path) -> Cases:
             target = path / "labelsTr" / f"{name}{content['file_ending']}" if labelled else None
             cases.append(Case(name, name, images, target, "" if labelled else "unlabelled"))
     targets = [case.target for case in cases if isinstance(case.target, Path)]
-    notes += require_masks(targets, file)
+    bare = say_no_masks(targets)
+    require_files([] if bare else targets, file)
+    notes += bare
     patients, said = patients_of_names([case.id for case in cases], "The list names")
     cases = [replace(case, patient=patient) for case, patient in zip(cases, patients, strict=True)]
     notes.append(said)
