@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 from timm.data.auto_augment import LEVEL_TO_ARG, NAME_TO_OP, rand_augment_choices, rand_augment_transform
 
-from selfmae.augment.randaugment import CHANGES, RESAMPLING, Change, change_picture, draw_changes, rand_augment
+from selfmae.augment.randaugment import CHANGES, RESAMPLING, Change, Options, apply, change_picture, draw_changes
+from selfmae.options import DataOptions
 
 GREY = np.random.default_rng(0).integers(0, 256, (1, 24, 20)).astype(np.float32) / 255
 COLOUR = np.random.default_rng(1).integers(0, 256, (3, 24, 20)).astype(np.float32) / 255
+DATA = DataOptions("", mean=0.5)
 
 
 def test_the_changes_are_those_of_timm() -> None:
@@ -65,10 +67,10 @@ def test_strengths_are_spread_as_in_timm() -> None:
 
 def test_equal_draws_give_equal_pictures_and_the_global_state_plays_no_part() -> None:
     before = random.getstate()
-    first, second = (rand_augment(COLOUR, 9.0, 0.5, np.random.default_rng(5)) for _ in range(2))
+    first, second = (apply(COLOUR, Options(9.0), DATA, np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert random.getstate() == before
-    others = [rand_augment(COLOUR, 9.0, 0.5, np.random.default_rng(seed)) for seed in range(8)]
+    others = [apply(COLOUR, Options(9.0), DATA, np.random.default_rng(seed)) for seed in range(8)]
     assert sum(not np.array_equal(other, first) for other in others) >= 4
 
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from selfmae.augment import spatial
 from selfmae.data.case import Case
-from selfmae.data.sampling.views import Draw, collate
-from selfmae.methods.mae import Reconstruct
-from selfmae.options import AugmentOptions, DataOptions, MaskOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
+from selfmae.data.sampling.stream import Draw, collate
+from selfmae.methods import mae
+from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
+from selfmae.tasks.pretraining import Pretraining
 
 RATIO = 0.75
 
@@ -24,7 +26,7 @@ def recipe() -> Recipe:
         ModelOptions(patch=(4, 4, 2), width=24, depth=2, heads=2),
         optim,
         optim,
-        MaskOptions(ratio=RATIO, decoder_width=24, decoder_depth=1, decoder_heads=2),
+        {"mae": mae.Options(RATIO, decoder_width=24, decoder_depth=1, decoder_heads=2)},
     )
 
 
@@ -36,7 +38,7 @@ def case(tmp_path: Path) -> Case:
 
 
 def test_a_sample_is_a_crop_of_the_image_and_an_order_of_all_patches(recipe: Recipe, case: Case) -> None:
-    task = Reconstruct(recipe)
+    task = Pretraining(recipe, "mae")
     sample = task.sample(Draw(case, 3))
     assert set(sample) == {"image", "order"}
     assert sorted(sample["order"].tolist()) == list(range(8))
@@ -47,7 +49,7 @@ def test_a_sample_is_a_crop_of_the_image_and_an_order_of_all_patches(recipe: Rec
 
 
 def test_crops_reach_every_place(recipe: Recipe, case: Case) -> None:
-    task = Reconstruct(recipe)
+    task = Pretraining(recipe, "mae")
     lows = {round(float(task.sample(Draw(case, seed))["image"].min()), 3) for seed in range(200)}
     assert len(lows) == 5 * 1 * 3
 
@@ -58,27 +60,30 @@ def test_crops_centred_on_tissue_show_no_empty_air(recipe: Recipe, tmp_path: Pat
     np.save(tmp_path / "air.npy", image)
     case = Case("x", "p", (tmp_path / "air.npy",), None, "train")
     for share in (0.0, 0.5, 1.0):
-        changed = replace(recipe, pretrain=replace(recipe.pretrain, augment=AugmentOptions(foreground=share)))
-        shown = [bool(Reconstruct(changed).sample(Draw(case, seed))["image"].any()) for seed in range(100)]
+        changed = replace(
+            recipe, pretrain=replace(recipe.pretrain, augment={"spatial": spatial.Options(foreground=share)})
+        )
+        shown = [bool(Pretraining(changed, "mae").sample(Draw(case, seed))["image"].any()) for seed in range(100)]
         assert np.mean(shown) == pytest.approx({0.0: 0.2, 0.5: 0.6, 1.0: 1.0}[share], abs=0.15)
 
 
 def test_the_mask_does_not_depend_on_the_augmentation(recipe: Recipe, case: Case) -> None:
-    flipped = replace(recipe, pretrain=replace(recipe.pretrain, augment=AugmentOptions(flip_axes=(0,), flip=1.0)))
-    plain, other = Reconstruct(recipe).sample(Draw(case, 1)), Reconstruct(flipped).sample(Draw(case, 1))
+    flipped = replace(recipe, pretrain=replace(recipe.pretrain, augment={"spatial": spatial.Options((0,), flip=1.0)}))
+    plain, other = Pretraining(recipe, "mae").sample(Draw(case, 1)), Pretraining(flipped, "mae").sample(Draw(case, 1))
     assert torch.equal(plain["order"], other["order"])
     assert torch.equal(plain["image"].flip(1), other["image"])
 
 
 def test_the_augmentation_is_that_of_pretraining_not_of_fine_tuning(recipe: Recipe, case: Case) -> None:
-    tuned = replace(recipe, fit=replace(recipe.fit, augment=AugmentOptions(flip_axes=(0,), flip=1.0)))
+    tuned = replace(recipe, fit=replace(recipe.fit, augment={"spatial": spatial.Options((0,), flip=1.0)}))
     assert torch.equal(
-        Reconstruct(recipe).sample(Draw(case, 1))["image"], Reconstruct(tuned).sample(Draw(case, 1))["image"]
+        Pretraining(recipe, "mae").sample(Draw(case, 1))["image"],
+        Pretraining(tuned, "mae").sample(Draw(case, 1))["image"],
     )
 
 
 def test_the_target_plays_no_part(recipe: Recipe, case: Case) -> None:
-    task = Reconstruct(recipe)
+    task = Pretraining(recipe, "mae")
     ours = task.sample(Draw(case, 1))
     theirs = task.sample(Draw(replace(case, target=None), 1))
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
@@ -86,7 +91,7 @@ def test_the_target_plays_no_part(recipe: Recipe, case: Case) -> None:
 
 def test_the_loss_is_the_error_of_hidden_patches_which_the_model_does_not_see(recipe: Recipe, case: Case) -> None:
     torch.manual_seed(0)
-    task = Reconstruct(replace(recipe, mask=replace(recipe.mask, target="raw")))
+    task = Pretraining(replace(recipe, methods={"mae": replace(recipe.methods["mae"], target="raw")}), "mae")
     model, batch = task.build(), collate([task.sample(Draw(case, 1))])
     changed = batch["image"].clone()
     x, y, z = np.unravel_index(int(batch["order"][0, -1]), (2, 2, 2))

@@ -7,25 +7,28 @@ import numpy as np
 import pytest
 import torch
 
-from selfmae.augment.intensity import change_intensity
+from selfmae.augment import intensity, spatial
 from selfmae.data.case import Case
-from selfmae.data.sampling.views import Draw
-from selfmae.methods.moco import Contrast
-from selfmae.options import AugmentOptions, DataOptions, MocoOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
+from selfmae.data.sampling.stream import Draw
+from selfmae.methods import moco
+from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.seeds import generator
-from selfmae.tasks import make_pretraining
+from selfmae.tasks.pretraining import Pretraining
+
+NO_DATA = DataOptions("")
 
 
 @pytest.fixture
 def recipe() -> Recipe:
-    optim = OptimOptions(1, 2, 1e-3, accumulate=2, augment=AugmentOptions(min_scale=0.5, flip_axes=(1,), blur=0.5))
+    augment = {"spatial": spatial.Options((1,), min_scale=0.5), "intensity": intensity.Options(blur=0.5)}
+    optim = OptimOptions(1, 2, 1e-3, accumulate=2, augment=augment)
     return Recipe(
         DataOptions("", channels=("x",), crop=(16, 16), intensity="range"),
         TargetOptions("multilabel", ("a",)),
         ModelOptions(patch=(8, 8), network="resnet50"),
         optim,
         optim,
-        moco=MocoOptions(queue=4, momentum=0.81),
+        methods={"moco": moco.Options(queue=4, momentum=0.81)},
     )
 
 
@@ -36,7 +39,7 @@ def case(tmp_path: Path) -> Case:
 
 
 def test_a_sample_is_a_pure_function_of_its_draw(recipe: Recipe, case: Case) -> None:
-    task = make_pretraining(recipe)
+    task = Pretraining(recipe, "moco")
     first = task.sample(Draw(case, 1))
     np.random.seed(3)  # a global state that must not matter
     torch.manual_seed(3)
@@ -47,27 +50,27 @@ def test_a_sample_is_a_pure_function_of_its_draw(recipe: Recipe, case: Case) -> 
 
 
 def test_the_two_views_are_drawn_apart(recipe: Recipe, case: Case) -> None:
-    sample = Contrast(recipe).sample(Draw(case, 1))
+    sample = Pretraining(recipe, "moco").sample(Draw(case, 1))
     assert sample["query"].shape == sample["key"].shape == (1, 16, 16)
     assert not torch.equal(sample["query"], sample["key"])
 
 
 def test_the_target_plays_no_part(recipe: Recipe, case: Case) -> None:
-    task = Contrast(recipe)
+    task = Pretraining(recipe, "moco")
     ours, theirs = task.sample(Draw(case, 1)), task.sample(Draw(replace(case, target=None), 1))
     assert all(torch.equal(ours[view], theirs[view]) for view in ours)
 
 
 def test_the_copy_moves_once_a_step_however_many_passes_it_has(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[float] = []
-    monkeypatch.setattr("selfmae.methods.moco.MomentumContrast", lambda *values: given.append(values[-1]))
-    Contrast(recipe).build()
+    monkeypatch.setattr("selfmae.models.moco.MomentumContrast", lambda *values: given.append(values[-1]))
+    Pretraining(recipe, "moco").build()
     assert given[0] ** recipe.pretrain.accumulate == pytest.approx(0.81)
 
 
 def test_a_blur_keeps_the_mean_and_lessens_the_spread() -> None:
     image = np.random.default_rng(0).random((2, 224, 224)).astype(np.float32)
-    blurred = change_intensity(image.copy(), AugmentOptions(blur=1.0), generator(1))
+    blurred = intensity.apply(image.copy(), intensity.Options(blur=1.0), NO_DATA, generator(1))
     assert blurred.mean() == pytest.approx(image.mean(), rel=1e-3)
     assert blurred.std() < 0.9 * image.std()
     assert not np.allclose(blurred[0], blurred[1])  # channels are not mixed
@@ -75,6 +78,8 @@ def test_a_blur_keeps_the_mean_and_lessens_the_spread() -> None:
 
 def test_half_of_the_images_are_blurred() -> None:
     image = np.random.default_rng(0).random((1, 64, 64)).astype(np.float32)
-    options = AugmentOptions(blur=0.5)
-    same = [np.array_equal(change_intensity(image.copy(), options, generator(seed)), image) for seed in range(100)]
+    options = intensity.Options(blur=0.5)
+    same = [
+        np.array_equal(intensity.apply(image.copy(), options, NO_DATA, generator(seed)), image) for seed in range(100)
+    ]
     assert np.mean(same) == pytest.approx(0.5, abs=0.15)

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
+from selfmae.methods import mae
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.unetr import UNETR
 from selfmae.models.vit import Classifier
-from selfmae.options import MaskOptions, ModelOptions
+from selfmae.options import ModelOptions
 
 OPTIONS = ModelOptions((4, 4), width=48, depth=2, heads=3, decoder_features=4, class_token=False)
-MASK = MaskOptions(0.5, decoder_width=24, decoder_depth=1, decoder_heads=2)
+MASK = mae.Options(0.5, decoder_width=24, decoder_depth=1, decoder_heads=2)
 
 
 def test_a_classifier_averages_the_normed_patches() -> None:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from selfmae.errors import UserError
+from selfmae.methods import mae
 from selfmae.models.mae import MaskedAutoencoder, masked_loss, normalise
 from selfmae.models.vit import draw_visible, num_visible, patchify, sincos_positions, unpatchify
-from selfmae.options import MaskOptions, ModelOptions
+from selfmae.options import ModelOptions
 from selfmae.seeds import generator
 
 CROPS = [((16, 16), (4, 4)), ((8, 8, 12), (4, 4, 2))]
@@ -20,7 +21,7 @@ def make(
     crop: Sequence[int], patch: Sequence[int], channels: int = 1, target: str = "patch", ratio: float = 0.5
 ) -> MaskedAutoencoder:
     model = ModelOptions(tuple(patch), width=48, depth=2, heads=3)
-    mask = MaskOptions(ratio, target, decoder_width=24, decoder_depth=1, decoder_heads=2)  # type: ignore[arg-type]
+    mask = mae.Options(ratio, target, decoder_width=24, decoder_depth=1, decoder_heads=2)  # type: ignore[arg-type]
     return MaskedAutoencoder(model, mask, channels, crop)
 
 
@@ -46,14 +47,14 @@ def test_the_autoencoders_of_btcv_and_brats_have_the_released_sizes(
     crop: tuple[int, ...], channels: int, trainable: int, whole: int
 ) -> None:
     with torch.device("meta"):
-        model = MaskedAutoencoder(ModelOptions((16, 16, 16)), MaskOptions(), channels, crop)
+        model = MaskedAutoencoder(ModelOptions((16, 16, 16)), mae.Options(), channels, crop)
     count = sum(parameter.numel() for parameter in model.parameters())
     assert (count, count + sum(buffer.numel() for buffer in model.buffers())) == (trainable, whole)
 
 
 def test_encoder_and_decoder_of_brats_share_the_parameters_as_released() -> None:
     with torch.device("meta"):
-        model = MaskedAutoencoder(ModelOptions((16, 16, 16)), MaskOptions(), 4, (128, 128, 128))
+        model = MaskedAutoencoder(ModelOptions((16, 16, 16)), mae.Options(), 4, (128, 128, 128))
     encoder, decoder, embed = (
         sum(parameter.numel() for parameter in part.parameters())
         for part in (model.encoder, model.decoder, model.decoder.embed)

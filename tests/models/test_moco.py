@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfmae.errors import UserError
-from selfmae.models.conv_classifiers import fit_own_weights
-from selfmae.options import MocoOptions, Recipe, TargetOptions
-from selfmae.tasks import build_network
+from selfmae.methods import moco
+from selfmae.networks import network_of
+from selfmae.options import Recipe, TargetOptions
+from selfmae.weights.convolutional import fit_own_weights
 from selfmae.weights.file import load_encoder
 
 pytest.importorskip("lightly", reason='lightly is not installed: pip install "selfmae[moco]"')
@@ -22,7 +23,7 @@ from selfmae.models.moco import MomentumContrast
 
 MakeRecipe = Callable[..., Recipe]
 TINY = "test_resnet"  # of timm
-OPTIONS = MocoOptions(queue=6)
+OPTIONS = moco.Options(queue=6)
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_the_encoder_reaches_resnet50_whole(make_recipe: MakeRecipe) -> None:
     trained = MomentumContrast("resnet50", 1, OPTIONS, 0.9)
     metadata = {"recipe": {"model": {"network": "resnet50"}}, "channels": ["c0"]}
     fitted = fit_own_weights(trained.state_dict(), metadata, recipe, "moco")
-    model = build_network(recipe)
+    model = network_of(recipe).build(recipe)
     assert load_encoder(model, fitted.weights) == ("head.weight", "head.bias")
     ours, theirs = model.encoder.state_dict(), trained.encoder.state_dict()  # type: ignore[union-attr]
     assert ours.keys() == theirs.keys()

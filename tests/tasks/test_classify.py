@@ -1,6 +1,7 @@
 """Classification: findings are independent, classes exclude each other, whole images only."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from selfmae.augment import randaugment, spatial
 from selfmae.data.case import Case
-from selfmae.data.sampling.views import Draw
+from selfmae.data.sampling.stream import Draw
 from selfmae.errors import UserError
-from selfmae.options import AugmentOptions, DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
+from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.classify import Classify
 
 NAMES = ("a", "b", "c")
@@ -19,9 +21,9 @@ LOGITS = torch.tensor([[2.0, -1.0, 0.5]])
 
 
 def make_task(
-    kind: str, size: tuple[int, ...] = (8, 8), augment: AugmentOptions | None = None, **data_options: float
+    kind: str, size: tuple[int, ...] = (8, 8), augment: dict[str, Any] | None = None, **data_options: float
 ) -> Classify:
-    optim = OptimOptions(steps=1, batch=1, lr=1e-3, augment=augment or AugmentOptions())
+    optim = OptimOptions(steps=1, batch=1, lr=1e-3, augment=augment or {})
     data = DataOptions("", channels=("x",), crop=(8, 8), size=size, intensity="range", **data_options)  # type: ignore[arg-type]
     model = ModelOptions(patch=(4, 4), width=24, depth=2, heads=2)
     return Classify(Recipe(data, TargetOptions(kind, NAMES), model, optim, optim))  # type: ignore[arg-type]
@@ -124,7 +126,7 @@ def test_training_crops_of_a_larger_image_lie_anywhere(larger: Case) -> None:
 
 
 def test_a_random_resized_crop_is_taken_from_the_whole_larger_image(larger: Case) -> None:
-    task = make_task("multilabel", size=(12, 12), augment=AugmentOptions(min_scale=0.99))
+    task = make_task("multilabel", size=(12, 12), augment={"spatial": spatial.Options(min_scale=0.99)})
     image = task.sample(Draw(larger, 0))["image"]
     assert image.shape == (1, 8, 8)
     assert float(image.amax() - image.amin()) > 0.85  # an 8 x 8 crop would span 0.64
@@ -153,7 +155,7 @@ def test_the_summary_is_that_of_the_kind() -> None:
 
 
 def test_rand_augment_comes_before_mean_and_deviation_and_follows_from_the_draw(case: Case) -> None:
-    task = make_task("multilabel", augment=AugmentOptions(rand_augment=9), mean=0.5, std=0.225)
+    task = make_task("multilabel", augment={"randaugment": randaugment.Options(9)}, mean=0.5, std=0.225)
     first, again, plain = (make.sample(Draw(case, 1))["image"] for make in (task, task, make_task("multilabel")))
     assert torch.equal(first, again)
     shades = (first * 0.225 + 0.5) * 255

@@ -10,14 +10,15 @@ import torch
 
 from selfmae.data.case import Case
 from selfmae.data.preparation.store import Store
+from selfmae.methods import mae
 from selfmae.models.mae import MaskedAutoencoder, trivial_losses
 from selfmae.models.vit import patchify
-from selfmae.options import DataOptions, MaskOptions, ModelOptions, OptimOptions, ProbeOptions, Recipe, TargetOptions
+from selfmae.options import DataOptions, ModelOptions, OptimOptions, ProbeOptions, Recipe, TargetOptions
 from selfmae.seeds import generator
 from selfmae.tasks.probe import Probe, cross_validated_auc
 
 OPTIM = OptimOptions(steps=1, batch=1, lr=1e-3)
-MASK = MaskOptions(ratio=0.5, target="raw", decoder_width=24, decoder_depth=1, decoder_heads=2)
+MAE = mae.Options(ratio=0.5, target="raw", decoder_width=24, decoder_depth=1, decoder_heads=2)
 
 
 def make_recipe(target: str, **probe: object) -> Recipe:
@@ -28,7 +29,7 @@ def make_recipe(target: str, **probe: object) -> Recipe:
         ModelOptions(patch=(4,) * axes, width=24, depth=1, heads=2),
         OPTIM,
         OPTIM,
-        MASK,
+        {"mae": MAE},
         probe=ProbeOptions(every=1, **probe),  # type: ignore[arg-type]
     )
 
@@ -62,7 +63,7 @@ def volumes(tmp_path: Path) -> list[Case]:
 
 def make_model(recipe: Recipe) -> MaskedAutoencoder:
     torch.manual_seed(0)
-    return MaskedAutoencoder(recipe.model, recipe.mask, 1, recipe.data.crop).eval()
+    return MaskedAutoencoder(recipe.model, MAE, 1, recipe.data.crop).eval()
 
 
 def look(probe: Probe) -> dict[str, float]:

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from selfmae.augment import laterality, spatial
 from selfmae.data.case import Case
-from selfmae.data.sampling.views import Draw
-from selfmae.experiment.evaluate import score_cases
-from selfmae.options import AugmentOptions, DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
+from selfmae.data.sampling.stream import Draw
+from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
+from selfmae.tasks.base import score_cases
 from selfmae.tasks.segment import Segment
 
 VALUES = (2, 9)
@@ -60,7 +61,7 @@ def test_mirrored_from_left_to_right_the_labels_of_the_two_sides_are_swapped(
 ) -> None:
     recipe = make_recipe()
     target = replace(recipe.target, names=("left kidney", "right kidney"))
-    fit = replace(recipe.fit, augment=AugmentOptions(flip_axes=(axis,), flip=1.0))
+    fit = replace(recipe.fit, augment={"spatial": spatial.Options((axis,), flip=1.0)})
     sample = Segment(replace(recipe, target=target, fit=fit)).sample(Draw(case, 0))
     shown = (sample["image"] * 9).round().long()  # the case's image is its mask
     expected = {0: 0, 2: 2, 9: 1} if swapped else {0: 0, 2: 1, 9: 2}
@@ -211,7 +212,8 @@ def test_crops_follow_the_foreground_as_often_as_asked(tmp_path: Path) -> None:
     case = Case("a", "p", (tmp_path / "image.nii",), tmp_path / "mask.nii", "train")
     recipe = make_recipe()
     for share in (0.0, 1.0):
-        task = Segment(replace(recipe, fit=replace(recipe.fit, augment=AugmentOptions(foreground=share))))
+        augment = {"spatial": spatial.Options(foreground=share)}
+        task = Segment(replace(recipe, fit=replace(recipe.fit, augment=augment)))
         shown = [bool(task.sample(Draw(case, seed))["target"].any()) for seed in range(20)]
         assert all(shown) if share else not all(shown)
 
@@ -259,7 +261,7 @@ def test_the_row_averages_the_reported_labels_only(case: Case) -> None:
 def test_sides_are_swapped_only_where_asked() -> None:
     recipe = make_recipe()
     sided = replace(recipe, target=replace(recipe.target, names=("left kidney", "right kidney")))
-    unswapped = replace(recipe.fit, augment=AugmentOptions(swap_sides=False))
+    unswapped = replace(recipe.fit, augment={"laterality": laterality.Options(swap=False)})
     assert Segment(sided).mirrored is not None
     assert Segment(replace(sided, fit=unswapped)).mirrored is None
 

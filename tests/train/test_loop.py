@@ -7,7 +7,7 @@ import pytest
 import torch
 from add_task import CASES, OPTIONS, Score, interrupt_at, outcome
 
-from selfmae.data.sampling.views import collate, draw_at
+from selfmae.data.sampling.stream import collate, draw_at
 from selfmae.errors import UserError
 from selfmae.files import read_log
 from selfmae.train.optim import make_optimizer, set_lr

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from selfmae.methods import mae
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.unetr import UNETR
 from selfmae.models.vit import Classifier
-from selfmae.options import MaskOptions, ModelOptions
+from selfmae.options import ModelOptions
 from selfmae.train.device import load_weights, shard, whole_weights
 
 OPTIONS = ModelOptions((8, 8), width=48, depth=2, heads=3, decoder_features=4)
@@ -21,7 +22,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "classifier": lambda: Classifier(OPTIONS, 1, (16, 16), 3),
     "unetr": lambda: UNETR(OPTIONS, 1, (16, 16), 3),
     "mae": lambda: MaskedAutoencoder(
-        OPTIONS, MaskOptions(decoder_width=24, decoder_depth=1, decoder_heads=3), 1, (16, 16)
+        OPTIONS, mae.Options(decoder_width=24, decoder_depth=1, decoder_heads=3), 1, (16, 16)
     ),
 }
 

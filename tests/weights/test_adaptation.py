@@ -12,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from selfmae.errors import UserError
+from selfmae.methods import mae
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.vit import Classifier, Encoder, sincos_positions
 from selfmae.options import Recipe
@@ -290,7 +291,7 @@ def test_weights_of_volumes_are_refused_for_images(make_recipe: Make, randomise:
 
 def own(recipe: Recipe) -> tuple[MaskedAutoencoder, dict[str, Any]]:
     channels = recipe.data.channels
-    model = MaskedAutoencoder(recipe.model, recipe.mask, len(channels), recipe.data.crop)
+    model = MaskedAutoencoder(recipe.model, mae.Options(), len(channels), recipe.data.crop)
     return model, {"recipe": as_content(recipe)}
 
 

@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from selfmae.errors import UserError
+from selfmae.methods import mae
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.unetr import UNETR
 from selfmae.models.vit import Classifier
@@ -53,7 +54,7 @@ def test_timm_gives_the_logits_of_a_classifier(make_recipe: Make, randomise: Fil
 @pytest.mark.parametrize("class_token", [True, False])
 def test_timm_gives_the_tokens_of_a_pretrained_encoder(make_recipe: Make, randomise: Fill, class_token: bool) -> None:
     recipe, images = make_recipe((16, 24), (4, 8), class_token=class_token), torch.randn(2, 1, 16, 24)
-    ours = randomise(MaskedAutoencoder(recipe.model, recipe.mask, 1, (16, 24)))
+    ours = randomise(MaskedAutoencoder(recipe.model, mae.Options(), 1, (16, 24)))
     theirs: Any = build(to_timm(ours.state_dict(), recipe, "pretrain"))
     close(theirs.forward_features(images), ours.encoder(images).tokens)
 
@@ -84,7 +85,7 @@ def test_monai_gives_the_logits_of_a_classifier(
 
 def test_monai_gives_the_tokens_of_a_pretrained_encoder(make_recipe: Make, randomise: Fill) -> None:
     recipe, images = make_recipe((8, 8, 16), (4, 4, 4), class_token=False), torch.randn(2, 1, 8, 8, 16)
-    ours = randomise(MaskedAutoencoder(recipe.model, recipe.mask, 1, (8, 8, 16)))
+    ours = randomise(MaskedAutoencoder(recipe.model, mae.Options(), 1, (8, 8, 16)))
     close(build(to_monai(ours.state_dict(), recipe, "pretrain"))(images)[0], ours.encoder(images).tokens)
 
 

@@ -11,14 +11,15 @@ import torch
 from safetensors import SafetensorError
 
 from selfmae.errors import UserError
+from selfmae.methods import mae
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.unetr import UNETR
 from selfmae.models.vit import Classifier
-from selfmae.options import MaskOptions, ModelOptions
+from selfmae.options import ModelOptions
 from selfmae.weights.file import load_encoder, load_whole, read_metadata, read_weights, save_weights
 
 OPTIONS = ModelOptions((4, 4), width=48, depth=2, heads=3, decoder_features=4)
-MASK = MaskOptions(decoder_width=24, decoder_depth=1, decoder_heads=2)
+MASK = mae.Options(decoder_width=24, decoder_depth=1, decoder_heads=2)
 
 
 class Payload:

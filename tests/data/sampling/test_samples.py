@@ -9,13 +9,12 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
+from selfmae.augment.spatial import Options, View, draw_corner, draw_view
 from selfmae.data.preparation.prepare import resample
 from selfmae.data.sampling.samples import pad_to, take_crop, take_image, take_mask
-from selfmae.data.sampling.views import View, draw_corner, draw_view
-from selfmae.options import AugmentOptions
 
-EVERYTHING = AugmentOptions(flip_axes=(0, 1), rotate_degrees=20, zoom=0.1, min_scale=0.6, intensity=0.2)
-WARP = AugmentOptions(flip_axes=(0, 1), rotate_degrees=20, zoom=0.15)
+EVERYTHING = Options(flip_axes=(0, 1), rotate_degrees=20, zoom=0.1, min_scale=0.6)
+WARP = Options(flip_axes=(0, 1), rotate_degrees=20, zoom=0.15)
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -42,7 +41,7 @@ class Scripted:
         return value if size is None else np.full(size, value)
 
 
-def whole_view(shape: tuple[int, ...], options: AugmentOptions, rng: Any) -> View:
+def whole_view(shape: tuple[int, ...], options: Options, rng: Any) -> View:
     """Draw a view of the whole image."""
     return draw_view(shape, shape, (0,) * len(shape), options, rng)
 
@@ -64,10 +63,8 @@ def test_a_crop_is_the_slice_at_its_corner_padded_where_the_image_ends() -> None
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (24, 28, 20)])
-@pytest.mark.parametrize(
-    "options", [AugmentOptions(flip_axes=(0, 1), flip=0.7), dataclasses.replace(EVERYTHING, intensity=0.0)]
-)
-def test_image_and_mask_are_changed_alike(shape: tuple[int, ...], options: AugmentOptions) -> None:
+@pytest.mark.parametrize("options", [Options(flip_axes=(0, 1), flip=0.7), EVERYTHING])
+def test_image_and_mask_are_changed_alike(shape: tuple[int, ...], options: Options) -> None:
     image, mask = blobs(*shape)
     for seed in range(5):
         view = whole_view(shape, options, np.random.default_rng(seed))
@@ -79,7 +76,7 @@ def test_image_and_mask_are_changed_alike(shape: tuple[int, ...], options: Augme
 
 def test_without_options_the_view_is_the_crop() -> None:
     image, mask = blobs(12, 12)
-    view = draw_view((12, 12), (5, 6), (2, 3), AugmentOptions(), np.random.default_rng(0))
+    view = draw_view((12, 12), (5, 6), (2, 3), Options(), np.random.default_rng(0))
     assert np.array_equal(take_image(image, view), image[:, 2:7, 3:9])
     assert np.array_equal(take_mask(mask, view), mask[2:7, 3:9])
 
@@ -88,7 +85,7 @@ def test_a_stored_image_is_only_read() -> None:
     image, mask = blobs(12, 12)
     for array in (image, mask):
         array.flags.writeable = False
-    for options in (AugmentOptions(), WARP):
+    for options in (Options(), WARP):
         view = whole_view((12, 12), options, np.random.default_rng(0))
         assert not np.shares_memory(take_image(image, view), image)
         assert not np.shares_memory(take_mask(mask, view), mask)
@@ -97,9 +94,9 @@ def test_a_stored_image_is_only_read() -> None:
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 5)])
 def test_a_quarter_turn_is_that_of_numpy_in_the_first_two_axes(shape: tuple[int, ...]) -> None:
     image, mask = noise(2, *shape), np.random.default_rng(0).integers(0, 5, shape)
-    view = whole_view(shape, AugmentOptions(rotate_degrees=90), Scripted(1.0))
+    view = whole_view(shape, Options(rotate_degrees=90), Scripted(1.0))
     turned, labels = take_image(image, view), take_mask(mask, view)
-    back = take_image(turned, whole_view(shape, AugmentOptions(rotate_degrees=90), Scripted(0.0)))
+    back = take_image(turned, whole_view(shape, Options(rotate_degrees=90), Scripted(0.0)))
     found = [k for k in (1, -1) if np.allclose(turned, np.rot90(image, k, axes=(1, 2)), atol=1e-5)]
     assert len(found) == 1
     assert np.array_equal(labels, np.rot90(mask, found[0], axes=(0, 1)))
@@ -108,7 +105,7 @@ def test_a_quarter_turn_is_that_of_numpy_in_the_first_two_axes(shape: tuple[int,
 
 def test_a_turn_of_a_long_image_does_not_shear_it() -> None:
     image, _ = blobs(24, 48)
-    turned = take_image(image, whole_view((24, 48), AugmentOptions(rotate_degrees=30), Scripted(1.0)))
+    turned = take_image(image, whole_view((24, 48), Options(rotate_degrees=30), Scripted(1.0)))
     reference = [ndimage.rotate(image[0], angle, reshape=False, order=1, mode="nearest") for angle in (30, -30)]
     assert min(np.abs(turned[0] - expected).max() for expected in reference) < 1e-3
 
@@ -146,7 +143,7 @@ def test_views_are_those_of_torch_grid_sample(shape: tuple[int, ...], crop: tupl
 
 def test_a_turned_crop_shows_what_lies_beside_it() -> None:
     image, _ = blobs(40, 40)
-    view = draw_view((40, 40), (10, 10), (15, 15), AugmentOptions(rotate_degrees=45), Scripted(1.0))
+    view = draw_view((40, 40), (10, 10), (15, 15), Options(rotate_degrees=45), Scripted(1.0))
     expected = ndimage.rotate(image[0], 45, reshape=False, order=1)[15:25, 15:25]
     other = ndimage.rotate(image[0], -45, reshape=False, order=1)[15:25, 15:25]
     assert min(np.abs(take_image(image, view)[0] - turned).max() for turned in (expected, other)) < 1e-3
@@ -155,7 +152,7 @@ def test_a_turned_crop_shows_what_lies_beside_it() -> None:
 @pytest.mark.parametrize("shape", [(32, 32), (20, 20, 20)])
 def test_a_zoom_shows_the_middle(shape: tuple[int, ...]) -> None:
     image, _ = blobs(*shape)
-    larger = take_image(image, whole_view(shape, AugmentOptions(zoom=0.5), Scripted(0.0)))
+    larger = take_image(image, whole_view(shape, Options(zoom=0.5), Scripted(0.0)))
     middle = tuple(slice(extent // 4, extent - extent // 4) for extent in shape)
     expected = resample(image[(slice(None), *middle)[:]], shape)
     inner = (0, *(slice(2, -2) for _ in shape))
@@ -163,10 +160,8 @@ def test_a_zoom_shows_the_middle(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (12, 12, 5)])
-@pytest.mark.parametrize("options", [AugmentOptions(flip_axes=(0, 1)), WARP])
-def test_quarter_turns_come_after_all_else_in_the_first_two_axes(
-    shape: tuple[int, ...], options: AugmentOptions
-) -> None:
+@pytest.mark.parametrize("options", [Options(flip_axes=(0, 1)), WARP])
+def test_quarter_turns_come_after_all_else_in_the_first_two_axes(shape: tuple[int, ...], options: Options) -> None:
     image, mask = blobs(*shape)
     turned = dataclasses.replace(options, quarter_turns=1.0)
     for seed in range(8):
@@ -180,7 +175,7 @@ def test_quarter_turns_come_after_all_else_in_the_first_two_axes(
 
 def test_no_label_is_invented_by_a_view_and_beyond_the_image_is_background() -> None:
     mask = np.random.default_rng(0).choice([3, 7], (20, 20)).astype(np.uint8)
-    for options in (WARP, AugmentOptions(zoom=0.15)):
+    for options in (WARP, Options(zoom=0.15)):
         view = draw_view((20, 20), (30, 16), (0, 2), options, np.random.default_rng(0))
         labels = take_mask(mask, view)
         assert set(np.unique(labels).tolist()) == {0, 3, 7}
@@ -205,15 +200,15 @@ def test_a_ball_stays_a_ball_when_it_is_turned_between_thick_slices() -> None:
     spacing, shape = (4.0, 1.0, 1.0), (16, 64, 64)
     axes = [(np.arange(extent) - (extent - 1) / 2) * step for extent, step in zip(shape, spacing, strict=True)]
     ball = (sum(place**2 for place in np.meshgrid(*axes, indexing="ij")) < 24**2).astype(np.uint8)
-    view = draw_view(shape, shape, (0, 0, 0), AugmentOptions(rotate_degrees=30), Scripted(1.0), spacing)
+    view = draw_view(shape, shape, (0, 0, 0), Options(rotate_degrees=30), Scripted(1.0), spacing)
     assert (take_mask(ball, view) == ball).mean() > 0.98  # 0.987; turned in voxels it is 0.83
 
 
 @pytest.mark.parametrize(
     "options",
-    [AugmentOptions(zoom=0.2), AugmentOptions(rotate_degrees=20), AugmentOptions(zoom=0.2, rotate_degrees=20)],
+    [Options(zoom=0.2), Options(rotate_degrees=20), Options(zoom=0.2, rotate_degrees=20)],
 )
-def test_a_view_has_the_same_bits_beside_a_model_that_computes_in_bf16(options: AugmentOptions) -> None:
+def test_a_view_has_the_same_bits_beside_a_model_that_computes_in_bf16(options: Options) -> None:
     image = noise(1, 20, 20, 20)
     view = draw_view((20, 20, 20), (16, 16, 16), (2, 2, 2), options, np.random.default_rng(0))
     before = take_image(image, view)

@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from selfmae.augment.spatial import Options, View, draw_corner, draw_view, middle_corner
 from selfmae.data.preparation.store import label_places
 from selfmae.data.sampling.samples import take_crop, take_image, take_mask
-from selfmae.data.sampling.views import View, draw_corner, draw_view, middle_corner
-from selfmae.options import AugmentOptions
 
 
-def whole_view(shape: tuple[int, ...], options: AugmentOptions, rng: Any) -> View:
+def whole_view(shape: tuple[int, ...], options: Options, rng: Any) -> View:
     """Draw a view of the whole image."""
     return draw_view(shape, shape, (0,) * len(shape), options, rng)
 
@@ -56,7 +55,7 @@ def test_a_mask_without_foreground_gives_an_even_crop() -> None:
 
 def test_a_change_is_a_pure_function_of_the_generator() -> None:
     image = np.random.default_rng(0).normal(size=(1, 20, 20)).astype(np.float32)
-    options = AugmentOptions(flip_axes=(0, 1), rotate_degrees=20, zoom=0.1, min_scale=0.6)
+    options = Options(flip_axes=(0, 1), rotate_degrees=20, zoom=0.1, min_scale=0.6)
     views = [whole_view((20, 20), options, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     one, two, other = (take_image(image, view) for view in views)
     assert views[0] == views[1]
@@ -67,10 +66,10 @@ def test_a_change_is_a_pure_function_of_the_generator() -> None:
 
 def test_flips_mirror_the_axes_named_with_their_probability() -> None:
     image = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32)
-    always = whole_view((3, 4, 5), AugmentOptions(flip_axes=(1,), flip=1.0), np.random.default_rng(0))
+    always = whole_view((3, 4, 5), Options(flip_axes=(1,), flip=1.0), np.random.default_rng(0))
     assert np.array_equal(take_image(image, always), image[:, :, ::-1])
     assert np.array_equal(take_mask(image[0], always), image[0, :, ::-1])
-    options = AugmentOptions(flip_axes=(0,), flip=0.25)
+    options = Options(flip_axes=(0,), flip=0.25)
     flipped = [whole_view((3, 4, 5), options, np.random.default_rng(n)).flips for n in range(400)]
     assert {flips[1:] for flips in flipped} == {(False, False)}
     assert np.mean([flips[0] for flips in flipped]) == pytest.approx(0.25, abs=0.07)
@@ -82,7 +81,7 @@ def test_a_resized_crop_shows_at_least_the_share_asked_for_and_never_leaves_the_
     places = np.stack([rows, rows.T])
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        shown = take_image(places, draw_view((size, size), (64, 64), (0, 0), AugmentOptions(min_scale=0.3), rng))
+        shown = take_image(places, draw_view((size, size), (64, 64), (0, 0), Options(min_scale=0.3), rng))
         assert shown.shape == (2, 64, 64)
         height, width = (float(axis.max() - axis.min()) / 2 for axis in shown)
         assert 0.3 * 0.85 < height * width <= 1.001
@@ -91,6 +90,6 @@ def test_a_resized_crop_shows_at_least_the_share_asked_for_and_never_leaves_the_
 
 
 def test_quarter_turns_come_with_their_probability_and_are_equally_likely() -> None:
-    rng, options = np.random.default_rng(0), AugmentOptions(quarter_turns=0.6)
+    rng, options = np.random.default_rng(0), Options(quarter_turns=0.6)
     counts = np.bincount([whole_view((4, 4), options, rng).turns for _ in range(3000)], minlength=4) / 3000
     assert counts == pytest.approx([0.4, 0.2, 0.2, 0.2], abs=0.03)
