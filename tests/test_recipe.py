@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from selfmae import plugins
 from selfmae.errors import UserError
-from selfmae.options import AugmentOptions, Recipe
+from selfmae.options import Recipe
 from selfmae.recipe import (
     as_content,
     check_partial,
@@ -26,7 +27,7 @@ CONTENT: dict[str, Any] = {
     "data": {"source": "scans", "channels": ["ct"], "crop": [32, 32, 16], "intensity": "zscore"},
     "target": {"kind": "mask", "names": ["liver", "spleen"], "values": [6, 1]},
     "model": {"patch": [8, 8, 4], "width": 48, "depth": 2, "heads": 3},
-    "mask": {"decoder_width": 24, "decoder_depth": 1, "decoder_heads": 3},
+    "mae": {"decoder_width": 24, "decoder_depth": 1, "decoder_heads": 3},
     "pretrain": {"steps": 10, "batch": 4, "lr": 1e-3},
     "fit": {"steps": 10, "batch": 4, "lr": 1e-3},
 }
@@ -46,17 +47,19 @@ def test_a_recipe_has_the_types_of_its_options() -> None:
     recipe = recipe_with()
     assert recipe.data.crop == (32, 32, 16)
     assert recipe.model.mlp_ratio == 4.0
-    assert recipe.fit.augment == AugmentOptions()
+    assert recipe.fit.augment == {name: module.Options() for name, module in plugins.load_all("augment").items()}
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.seed = 1  # type: ignore[misc]
 
 
 def test_every_wrong_key_is_listed_at_once_with_the_nearest_known_one() -> None:
-    text = error_of("fit.stepz=5", "fit.augment.flips=1", "modell={}", "pretrain.lr=quick", "data.intensity=zcore")
+    text = error_of(
+        "fit.stepz=5", "fit.augment.spatial.flips=1", "modell={}", "pretrain.lr=quick", "data.intensity=zcore"
+    )
     assert text.startswith("my.yaml: ")
     for part in (
         "unknown key 'fit.stepz'. Did you mean 'fit.steps'?",
-        "unknown key 'fit.augment.flips'. Did you mean 'fit.augment.flip'?",
+        "unknown key 'fit.augment.spatial.flips'. Did you mean 'fit.augment.spatial.flip'?",
         "unknown key 'modell'. Did you mean 'model'?",
         "key 'pretrain.lr' has the value 'quick': input should be a valid number",
         "key 'data.intensity' has the value 'zcore': input should be 'zscore', 'zscore_nonzero', 'percentile'",
@@ -66,6 +69,40 @@ def test_every_wrong_key_is_listed_at_once_with_the_nearest_known_one() -> None:
 
 def test_a_key_near_to_none_lists_the_known_ones() -> None:
     assert "unknown key 'predict.xyz'. Known: blend, distances, grid, overlap" in error_of("predict.xyz=1")
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("mae.ratioo=0.5", "unknown key 'mae.ratioo'. Did you mean 'mae.ratio'?"),
+        ("mea.ratio=0.5", "unknown key 'mea'. Did you mean 'mae'?"),
+        ("mae.ratio=half", "key 'mae.ratio' has the value 'half': input should be a valid number"),
+        ("mae=5", "key 'mae' has the value 5"),
+        ("fit.augment.spatal.zoom=0.1", "unknown key 'fit.augment.spatal'. Did you mean 'fit.augment.spatial'?"),
+        ("fit.augment.intensity.gain=high", "key 'fit.augment.intensity.gain' has the value 'high'"),
+        ("pretrain.augment.spatial=5", "key 'pretrain.augment.spatial' has the value 5"),
+        ("pretrain.augment=5", "key 'pretrain.augment' has the value 5: a section for each was expected"),
+        ("methods.mae.ratio=0.5", "unknown key 'methods'"),
+    ],
+)
+def test_keys_of_methods_and_augmentations_are_checked_like_others(setting: str, expected: str) -> None:
+    assert expected in error_of(setting)
+
+
+def test_sections_of_methods_and_augmentations_are_all_there_and_lie_where_they_are_written() -> None:
+    content = as_content(recipe_with("moco.queue=8", "fit.augment.spatial.zoom=0.1"))
+    assert "methods" not in content
+    assert set(plugins.names("methods")) < set(content)
+    assert set(content["fit"]["augment"]) == set(content["pretrain"]["augment"]) == set(plugins.names("augment"))
+    assert (content["mae"]["decoder_width"], content["moco"]["queue"]) == (24, 8)
+    assert content["fit"]["augment"]["spatial"]["zoom"] == 0.1
+    assert make_recipe(content, "again") == recipe_with("moco.queue=8", "fit.augment.spatial.zoom=0.1")
+
+
+def test_a_recipe_of_an_older_version_says_so() -> None:
+    expected = r"was written by an older version of SelfMAE, whose sections had other names \(mask\): make a new recipe"
+    with pytest.raises(UserError, match=expected):
+        recipe_with("mask.ratio=0.5")
 
 
 def test_a_missing_key_is_named() -> None:
@@ -90,10 +127,16 @@ def test_values_of_the_wrong_type_are_named(setting: str, expected: str) -> None
 
 
 def test_settings_are_yaml_and_reach_into_sections() -> None:
-    settings = ["fit.steps=7", "fit.augment.flip_axes=[0, 1]", "data.source=a=b", "seed=3", "data.equalise=true"]
+    settings = [
+        "fit.steps=7",
+        "fit.augment.spatial.flip_axes=[0, 1]",
+        "data.source=a=b",
+        "seed=3",
+        "data.equalise=true",
+    ]
     recipe = recipe_with(*settings)
     assert (recipe.fit.steps, recipe.fit.batch, recipe.seed) == (7, 4, 3)
-    assert recipe.fit.augment.flip_axes == (0, 1)
+    assert recipe.fit.augment["spatial"].flip_axes == (0, 1)
     assert recipe.data.source == "a=b"
     assert recipe.data.equalise is True
     assert recipe_with("fit.lr=1e-4").fit.lr == 1e-4  # YAML 1.1 takes this for text
@@ -144,9 +187,12 @@ def test_every_value_is_written_with_its_reason_behind_it(tmp_path: Path) -> Non
 
 
 def test_differences_name_each_key_with_both_values() -> None:
-    one, other = recipe_with(), recipe_with("fit.steps=20", "fit.augment.flip=0.1", "target.regions={both: [1, 6]}")
+    one, other = (
+        recipe_with(),
+        recipe_with("fit.steps=20", "fit.augment.spatial.flip=0.1", "target.regions={both: [1, 6]}"),
+    )
     assert differences(other, one) == [
-        "fit.augment.flip (0.1, was 0.5)",
+        "fit.augment.spatial.flip (0.1, was 0.5)",
         "fit.steps (20, was 10)",
         "target.regions.both ([1, 6], was None)",
     ]

@@ -142,7 +142,8 @@ def _build(content: Mapping[str, Any], origin: str) -> Recipe:
             "into a new folder."
         )
     problems: list[str] = []
-    plain = {key: value for key, value in content.items() if key not in plugins.names("methods")}
+    # Methods have sections of their own names, so that one called "methods" is an unknown key.
+    plain = {key: value for key, value in content.items() if key not in (*plugins.names("methods"), "methods")}
     given = {key: value for key, value in content.items() if key not in plain}
     methods = _plug_in("methods", given, "", problems)
     augment = {}
