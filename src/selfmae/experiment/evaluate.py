@@ -35,7 +35,7 @@ def evaluate(folder: Path, split: str, display: Display, transductive: bool = Fa
     with open_folder(folder, recipe):
         cases = load_cases(recipe.data, folder / "cases.csv")
         source = replace(look_at(cases, masks=True, display=display), transductive=transductive)
-        return evaluate_cell(recipe, source, split, folder, model, display)
+        return evaluate_one(recipe, source, split, folder, model, display)
 
 
 def read_summary(folder: Path, split: str, display: Display, transductive: bool) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def load_model(folder: Path) -> tuple[Recipe, nn.Module]:
     return recipe, model.to(make_fabric(device).device).eval()
 
 
-def evaluate_cell(
+def evaluate_one(
     recipe: Recipe, source: Source, split: str, folder: Path, model: nn.Module, display: Display
 ) -> dict[str, Any]:
     """Score a model on one part of the split; write its rows (CSV) and summary (JSON) and return the summary."""

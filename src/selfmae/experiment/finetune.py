@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,17 @@ from selfmae.data.folds import labelled_part
 from selfmae.data.source import Source, check_crop, check_fits, load_cases, look_at, write_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.evaluate import evaluate_cell
+from selfmae.experiment.evaluate import evaluate_one
 from selfmae.experiment.initialization import Initialization, find_init, init_report, say_init
 from selfmae.experiment.metadata import make_metadata, record_metrics
+from selfmae.experiment.pretrain import Begun
 from selfmae.files import read_json
 from selfmae.options import Recipe
 from selfmae.results.exposure import check_unseen, exposure_of, say_leakage
 from selfmae.results.run_folder import check_place, open_folder, timed, where
 from selfmae.tasks import make_task
 from selfmae.tasks.base import Task, score_cases
-from selfmae.train.launch import Job, launch
+from selfmae.train.loop import Training, fit
 
 
 def finetune(recipe: Recipe, init: str, folder: Path, display: Display, transductive: bool = False) -> dict[str, Any]:
@@ -37,59 +39,63 @@ def finetune(recipe: Recipe, init: str, folder: Path, display: Display, transduc
     check_crop(recipe, source)
     for note in source.cases.notes:
         display.say(f"Note: {note}")
-    summary = finetune_cell(recipe, source, origin, folder, 0, display)
+    check_finetunable(recipe, source, origin, folder)
+    with open_folder(folder, recipe):
+        begun = begin_finetuning(recipe, source, origin, folder, 0, display)
+        if begun:
+            with timed(folder, begun.facts):
+                model = fit(begun.training, display)
+            begun.finish(model)
+    summary = read_json(folder / "summary-test.json")
     say_leakage(summary.get("leakage", ()), display)
     display.say(f"The model is in {folder / 'model.safetensors'}.")
     return summary
 
 
-def finetune_cell(
-    recipe: Recipe, source: Source, init: Initialization, folder: Path, fold: int, display: Display
-) -> dict[str, Any]:
-    """Fine-tune on the train part, choose the checkpoint on val, evaluate; return the summary of the test part.
-
-    A finished cell stays as it is: its test cases are evaluated once.
-    """
+def check_finetunable(recipe: Recipe, source: Source, init: Initialization, folder: Path) -> None:
+    """Raise `UserError`, before a folder is made, where weights know held-out cases or do not fit, or val lacks."""
     check_unseen(source, init.seen, init.name)
-    cases = labelled_part(source.cases.part("train"), recipe.data.fraction, recipe.seed)
-    val = source.cases.part("val")
-    if not val and recipe.data.val_fraction:
+    if not source.cases.part("val") and recipe.data.val_fraction:
         raise UserError(
             "There is no val case to choose the checkpoint on: give the source or data.splits a val part, or set "
             "data.val_fraction=0 to keep the last weights."
         )
-    task, finished = make_task(recipe), folder / "summary-test.json"
-    # Weights that do not fit must raise before the folder is made.
-    report = {} if finished.exists() else init_report(task, init)
-    with open_folder(folder, recipe):
-        check_same_init(folder, init)
-        write_cases(folder / "cases.csv", source, fold)
-        if finished.exists():
-            record_metrics(folder)
-            summary: dict[str, Any] = read_json(finished)
-            return summary
-        say_init(report["init"], display)
-        facts = where(recipe) | report
-        seen = exposure_of(source, cases, val)
-        metadata = make_metadata("finetune", "", recipe, init, seen, facts, report["init"])
-        with display.stage("preparing images", len(cases) + len(val)) as stage:
-            task.prepare([*cases, *val], lambda done, total: stage.update(done))
-        job = Job(
-            f"fine-tuning from {init.kind}",
-            recipe.fit,
-            folder,
-            cases,
-            metadata,
-            init.weights,
-            validate=Validation(task, val) if val else None,
-        )
-        with timed(folder, facts):
-            model = launch(recipe, task, job, display)
-        if val:
-            evaluate_cell(recipe, source, "val", folder, model, display)
-        summary = evaluate_cell(recipe, source, "test", folder, model, display)
+    if not (folder / "summary-test.json").exists():
+        init_report(make_task(recipe), init)
+
+
+def begin_finetuning(
+    recipe: Recipe, source: Source, init: Initialization, folder: Path, fold: int, display: Display
+) -> Begun | None:
+    """Make everything ready to fine-tune on the train part, in an open folder; the val part chooses the checkpoint.
+
+    Returns None where the folder holds a finished training, which stays as it is: test cases are evaluated once.
+    """
+    check_same_init(folder, init)
+    write_cases(folder / "cases.csv", source, fold)
+    if (folder / "summary-test.json").exists():
         record_metrics(folder)
-        return summary
+        return None
+    cases = labelled_part(source.cases.part("train"), recipe.data.fraction, recipe.seed)
+    val, task = source.cases.part("val"), make_task(recipe)
+    report = init_report(task, init)
+    say_init(report["init"], display)
+    facts = where(recipe) | report
+    seen = exposure_of(source, cases, val)
+    metadata = make_metadata("finetune", "", recipe, init, seen, facts, report["init"])
+    with display.stage("preparing images", len(cases) + len(val)) as stage:
+        task.prepare([*cases, *val], lambda done, total: stage.update(done))
+    validate = Validation(task, val) if val else None
+    name = f"fine-tuning from {init.kind}"
+    training = Training(name, task, recipe.fit, folder, cases, metadata, init.weights, validate)
+    return Begun(training, facts, partial(_finish, recipe, source, folder, display))
+
+
+def _finish(recipe: Recipe, source: Source, folder: Path, display: Display, model: nn.Module) -> None:
+    """Score the model on val and test, and write the scores into its weights."""
+    for split in ("val", "test") if source.cases.part("val") else ("test",):
+        evaluate_one(recipe, source, split, folder, model, display)
+    record_metrics(folder)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""The whole job: look, plan, prepare, pre-train, fine-tune every init on the same folds and seeds, compare, report."""
+"""The whole experiment: survey, plan, prepare, train each initialization on the same folds and seeds, compare."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,102 +13,127 @@ from selfmae.errors import UserError
 from selfmae.experiment.plan import resolve, show_plan
 from selfmae.experiment.pretrain import probe_notes
 from selfmae.experiment.report import report
-from selfmae.experiment.schedule import Work, carry_out, check_executor
+from selfmae.experiment.schedule import Scheduled, check_executor, first_of, schedule
 from selfmae.experiment.train import (
     Grid,
-    Place,
+    Part,
     check_inits,
+    compute_of,
+    list_runs,
     name_inits,
-    needs_pretraining,
-    places_of,
     prepare_all,
-    try_cell,
+    schedule_run,
 )
 from selfmae.files import write_json
-from selfmae.methods import EQUAL, is_method, methods_for
+from selfmae.methods import EQUAL, is_method
 from selfmae.options import Recipe
 from selfmae.planning.budget import equal_compute
 from selfmae.planning.forecast import check_space, forecast, show_forecast
 from selfmae.planning.trainings import count_trainings
 from selfmae.recipe import flat, parse_sets
-from selfmae.results.run_folder import check_place, open_folder
+from selfmae.results.run_folder import check_place, open_folder, training_runs
 from selfmae.results.subgroups import note_columns
 from selfmae.results.verdict import compare, show_verdict
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """What all training runs of a `run` share."""
+
+    recipe: Recipe
+    reasons: Mapping[str, str]  # of the recipe's values
+    source: Source
+    folding: Folding
+    folds: Sequence[Source]  # the source with the split of each fold
+    names: Mapping[str, str]  # folder name and text of each initialization
+    num_seeds: int
+
+
 def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str], display: Display) -> dict[str, Any]:
-    """Do the whole job in `out` and return the verdict; what is finished there is not done again."""
+    """Do the whole experiment in `out` and return the verdict; what is finished there is not done again."""
     check_executor(grid.executor)
-    names = name_inits(grid)
     check_place(out, "run")
+    experiment = _set_up(source, grid, recipe_name, sets, display)
+    if not (out / "recipe.yaml").exists():  # a run that goes on has been told
+        _tell_forecast(experiment, out, display)
+    with open_folder(out, experiment.recipe, experiment.reasons, "run"):
+        _check_begun(out, experiment.folds)
+        facts = run_facts(experiment.source, experiment.recipe, experiment.folding, grid.num_seeds, experiment.names)
+        facts |= {"recipe": Path(recipe_name).stem, "changed": sorted(flat(parse_sets(sets)))}
+        write_json(out / "run.json", facts | _equal_compute(experiment, display))
+        note_columns(out, experiment.source.cases)
+        if grid.executor.is_beside:
+            prepare_all(experiment.recipe, experiment.source, display)
+        failures = schedule(_works_of(experiment, out), grid.executor, display)
+        return finish(out, failures, grid, display)
+
+
+def _set_up(source: str, grid: Grid, recipe_name: str, sets: Sequence[str], display: Display) -> Experiment:
+    """Look at the source, plan, and check everything that can be before any training."""
+    names = name_inits(grid)
     recipe, reasons, looked = resolve(source, recipe_name, sets, display)
     looked = replace(looked, transductive=grid.transductive)
     folding = choose_folding(looked.cases.cases, grid.num_folds)
     show_plan(recipe, reasons, display)
-    for note in (*fold_notes(folding, recipe), *(probe_notes(recipe) if "mae" in names else ())):
+    for note in (*fold_notes(folding, recipe), *(probe_notes(recipe) if any(map(is_method, names)) else ())):
         display.say(f"Note: {note}")
     folds = [fold_of(looked, fold, folding, recipe.data) for fold in range(folding.num_folds)]
     check_inits(names, recipe, folds)
-    if not (out / "recipe.yaml").exists():  # a run that goes on has been told
-        trainings = count_trainings(looked, recipe, folding, list(names), grid.num_seeds)
-        found = forecast(recipe, looked, trainings, out, display)
-        show_forecast(found, display)
-        check_space(found)
-    with open_folder(out, recipe, reasons, "run"):
-        _check_begun(out, folds)
-        facts = run_facts(looked, recipe, folding, grid.num_seeds, names)
-        facts |= {"recipe": Path(recipe_name).stem, "changed": sorted(flat(parse_sets(sets)))}
-        if EQUAL in names:
-            equal = equal_compute(recipe, first_method(recipe, names), folds[0].cases.part("train")[0])
-            display.say(f"Equal compute: {equal.reason}")
-            facts |= {"equal_compute": asdict(equal)}
-        write_json(out / "run.json", facts)
-        note_columns(out, looked.cases)
-        places = {place.title: place for place in places_of(names, folding, grid.num_seeds)}
-        works = [
-            Work(title, partial(try_cell, recipe, folds[place.fold], out, place), waits_for(place, recipe, names))
-            for title, place in places.items()
-        ]
-        if grid.executor.is_beside:
-            prepare_all(recipe, looked, display)
-        ended = carry_out(works, grid.executor, display)
-        return finish(out, {places[title]: reason for title, reason in ended.items()}, grid, display)
+    return Experiment(recipe, reasons, looked, folding, folds, names, grid.num_seeds)
 
 
-def finish(out: Path, failures: Mapping[Place, str], grid: Grid, display: Display) -> dict[str, Any]:
-    """Compare and report what is finished in `out`; raise `UserError` if trainings failed, after the report."""
-    first = next(iter(failures.items()), None)
-    if first and not any(out.glob("*/fold*/seed*/summary-test.json")):
-        raise UserError(first[1])
+def _tell_forecast(experiment: Experiment, out: Path, display: Display) -> None:
+    """Show what the run will take; raise `UserError` where the disk has no room for it."""
+    recipe, source = experiment.recipe, experiment.source
+    trainings = count_trainings(source, recipe, experiment.folding, list(experiment.names), experiment.num_seeds)
+    found = forecast(recipe, source, trainings, out, display)
+    show_forecast(found, display)
+    check_space(found)
+
+
+def _equal_compute(experiment: Experiment, display: Display) -> dict[str, Any]:
+    """Return steps and reason of `scratch+` for `run.json`, {} where it is not trained."""
+    if EQUAL not in experiment.names:
+        return {}
+    method = compute_of(experiment.recipe, experiment.names)
+    equal = equal_compute(experiment.recipe, method, experiment.folds[0].cases.part("train")[0])
+    display.say(f"Equal compute: {equal.reason}")
+    return {"equal_compute": asdict(equal)}
+
+
+def _works_of(experiment: Experiment, out: Path) -> list[Scheduled]:
+    """Return all training runs, each once, a pre-training before what starts from it."""
+    recipe, names = experiment.recipe, experiment.names
+    works: dict[str, Scheduled] = {}
+    for run in list_runs(names, experiment.folding, experiment.num_seeds, out):
+        text = names[run.init]
+        method = text if is_method(text) else compute_of(recipe, names) if text == EQUAL else ""
+        for work in schedule_run(run, Part(recipe, experiment.folds[run.fold], text, method), (recipe, out)):
+            works.setdefault(work.title, work)
+    return list(works.values())
+
+
+def finish(out: Path, failures: Mapping[str, str], grid: Grid, display: Display) -> dict[str, Any]:
+    """Compare and report what is finished in `out`; raise `UserError` if training runs failed, after the report."""
+    if failures and not any((run.folder / "summary-test.json").exists() for run in training_runs(out)):
+        raise UserError(next(iter(failures.values())))
     verdict = compare([out], grid.transductive)
     show_verdict(verdict, display)
     report([out], display, grid.transductive)
-    if first:
-        place, reason = first
+    if failures:
         raise UserError(
-            f"Of the trainings {len(failures)} failed, and the verdict lacks them (first: {place.name}, fold "
-            f"{place.fold}, seed {place.seed}: {reason.rstrip('.')}): mend the cause and give the same command again."
+            f"{len(failures)} training runs failed, and the verdict lacks them (first: {first_of(failures)}): mend the "
+            "cause and give the same command again."
         )
     return verdict
 
 
-def first_method(recipe: Recipe, names: Mapping[str, str]) -> str:
-    """Return the method whose compute `scratch+` has: the first of the run, or else the first that can pre-train."""
-    return next((name for name in names if is_method(name)), "") or methods_for(recipe)[0]
-
-
-def waits_for(place: Place, recipe: Recipe, names: Mapping[str, str]) -> str:
-    """Return the title of the cell whose pre-training another one needs, "" where it needs none or does its own."""
-    if is_method(place.init) or not needs_pretraining(place.init, recipe):
-        return ""
-    return next(replace(place, name=name).title for name in names if is_method(name))
-
-
 def _check_begun(out: Path, folds: Sequence[Source]) -> None:
-    """Raise if a cell that is there was begun with other cases or folds, before anything is written over."""
-    for path in sorted(out.glob("*/fold*/seed*/cases.csv")):
-        fold = int(path.parts[-3].removeprefix("fold"))
-        check_cases(path, folds[min(fold, len(folds) - 1)], fold)
+    """Raise if a training run that is there was begun with other cases or folds, before anything is written over."""
+    for run in training_runs(out):
+        path = run.folder / "cases.csv"
+        if path.exists():
+            check_cases(path, folds[min(run.fold, len(folds) - 1)], run.fold)
 
 
 def fold_notes(folding: Folding, recipe: Recipe) -> list[str]:
@@ -163,7 +187,7 @@ def run_facts(
         "notes": [
             *source.cases.notes,
             *fold_notes(folding, recipe),
-            *(probe_notes(recipe) if "mae" in names else ()),
+            *(probe_notes(recipe) if any(map(is_method, names)) else ()),
         ],
         "counts": count_cases(source.cases, folding),
         "findings": [asdict(finding) for finding in source.findings],

@@ -1,15 +1,16 @@
-"""Where the pieces of a grid are done: one after the other, side by side in processes, or on a Ray cluster."""
+"""Where training runs are done: one after the other, side by side in processes, or on a Ray cluster."""
 
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ import torch
 from selfmae.data.memory import num_cores
 from selfmae.display import Display
 from selfmae.errors import UserError, did_you_mean
+from selfmae.files import write_text
 from selfmae.train.signals import term_interrupts
 
 KINDS = ("local", "ray")
@@ -28,27 +30,29 @@ KINDS = ("local", "ray")
 CONTEXT = get_context("forkserver")
 
 
-RETRIES = 3  # of work whose process or machine died; an error of the work itself is not tried again
-SECONDS_TO_SAVE = 60.0  # that interrupted work has to write its checkpoint
+RETRIES = 3  # of a run whose process or machine died; an error of the run itself is not tried again
+SECONDS_TO_SAVE = 60.0  # that an interrupted run has to write its checkpoint
+TRACEBACK = "failure.txt"  # in the folder of a run that a mistake of ours ended
 
 
 @dataclass(frozen=True)
-class Work:
-    """One piece of work: `do` can be sent to another process, leaves its results in a folder, and may be done again.
+class Scheduled:
+    """A training run that is to be done: `do` can be sent to another process, and may be done again.
 
-    It raises, or returns why it failed. `after` names the work that must be done before it.
+    Its results are in `folder`. `after` is the title of what must be done before it.
     """
 
-    name: str
-    do: Callable[[Display], str | None]
+    title: str
+    do: Callable[[Display], None]
+    folder: Path
     after: str = ""
 
 
 @dataclass(frozen=True)
 class Executor:
-    """Where work is done, and how much of it at a time; `num_jobs` 0 is one on this machine, no limit on a cluster.
+    """Where training runs are done, and how many at a time; `num_jobs` 0 is one on this machine, no limit on a cluster.
 
-    `num_cpus` and `num_gpus` are what Ray sets apart for one piece of work.
+    `num_cpus` and `num_gpus` are what Ray sets apart for one training run.
     """
 
     kind: str = "local"
@@ -58,24 +62,24 @@ class Executor:
 
     @property
     def is_apart(self) -> bool:
-        """Return whether work is done in other processes than this one."""
+        """Return whether training runs are done in other processes than this one."""
         return self.kind != "local" or self.num_jobs > 1
 
     @property
     def is_beside(self) -> bool:
-        """Return whether several pieces share this machine."""
+        """Return whether several of them share this machine."""
         return self.kind == "local" and self.num_jobs > 1
 
 
 class Pool(Protocol):
-    """Something that does work apart from this process."""
+    """Something that does training runs apart from this process."""
 
-    def start(self, work: Work, display: Display) -> None:
-        """Begin a piece of work."""
+    def start(self, work: Scheduled, display: Display) -> None:
+        """Begin a training run."""
         ...
 
     def wait(self) -> tuple[str, str]:
-        """Wait until one of those begun has ended; return its name and its error, "" if there was none."""
+        """Wait until one of those begun has ended; return its title and its error, "" if there was none."""
         ...
 
     def stop(self) -> None:
@@ -90,20 +94,20 @@ class Processes:
         self.threads = max(1, num_cores() // num_jobs)
         self.running: dict[str, tuple[ForkServerProcess, connection.Connection]] = {}
 
-    def start(self, work: Work, display: Display) -> None:
-        """Begin a piece of work in a process of its own."""
+    def start(self, work: Scheduled, display: Display) -> None:
+        """Begin a training run in a process of its own."""
         receiver, sender = CONTEXT.Pipe(duplex=False)
-        process = CONTEXT.Process(target=work_apart, args=(work, display, self.threads, sender))
+        process = CONTEXT.Process(target=do_apart, args=(work, display, self.threads, sender))
         mask = hold_interrupt()  # the new process lets it through once it can act on it
         try:
             process.start()
-            self.running[work.name] = (process, receiver)
+            self.running[work.title] = (process, receiver)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         sender.close()
 
     def wait(self) -> tuple[str, str]:
-        """Wait until one process has ended; return the name of its work and its error.
+        """Wait until one process has ended; return its title and its error.
 
         A pipe closes when its process is gone. `Process.sentinel` says so too early where a signal to the whole group
         has ended the server that the processes are forked from.
@@ -145,7 +149,7 @@ class Cluster:
         self.ray.init(ignore_reinit_error=True, log_to_driver=True, logging_level="WARNING")
         self._check_resources(executor)
         resources = {"num_cpus": executor.num_cpus, "num_gpus": executor.num_gpus}
-        self.task = self.ray.remote(**resources, max_retries=RETRIES)(work_on_node)
+        self.task = self.ray.remote(**resources, max_retries=RETRIES)(do_on_node)
         self.threads = max(1, int(executor.num_cpus))
         self.running: dict[Any, str] = {}
 
@@ -161,12 +165,12 @@ class Cluster:
                 f"{most['GPU']:g} GPUs): ask for less."
             )
 
-    def start(self, work: Work, display: Display) -> None:
-        """Hand a piece of work to the cluster."""
-        self.running[self.task.remote(work, display, self.threads, os.getcwd())] = work.name
+    def start(self, work: Scheduled, display: Display) -> None:
+        """Hand a training run to the cluster."""
+        self.running[self.task.remote(work, display, self.threads, os.getcwd())] = work.title
 
     def wait(self) -> tuple[str, str]:
-        """Wait until one task has ended; return the name of its work and its error."""
+        """Wait until one task has ended; return its title and its error."""
         ended, _ = self.ray.wait(list(self.running), num_returns=1)
         name = self.running.pop(ended[0])
         try:
@@ -200,20 +204,40 @@ def check_executor(executor: Executor) -> None:
         load_ray()
 
 
-def carry_out(works: Sequence[Work], executor: Executor, display: Display) -> dict[str, str]:
-    """Do all the work and return what failed: name and error. One that fails stops only those that come after it.
+def schedule(works: Sequence[Scheduled], executor: Executor, display: Display) -> dict[str, str]:
+    """Do all training runs; return what failed, title and error. One that fails stops only those that come after it.
 
-    An interruption, SIGTERM too, stops all; nothing is lost, since the same work goes on where it stopped.
+    An interruption, SIGTERM too, stops all; nothing is lost, since the same runs go on where they stopped.
     """
-    if not executor.is_apart:
-        return _one_by_one(works, display)
-    limit = executor.num_jobs or len(works)
-    with term_interrupts():
-        pool = _make_pool(executor)
-        try:
-            return _side_by_side(works, pool, limit, display)
-        finally:
-            pool.stop()
+    if executor.is_apart:
+        return _side_by_side(works, executor, display)
+    failures: dict[str, str] = {}
+    for work in works:
+        with caught(work) as errors:
+            if work.after in failures:
+                errors.append(f"{work.after} failed")
+            else:
+                work.do(display)
+        if errors:
+            failures[work.title] = errors[0]
+            display.say(f"{work.title} failed: {errors[0]}")
+    return failures
+
+
+@contextmanager
+def caught(work: Scheduled) -> Iterator[list[str]]:
+    """Catch the failure of a training run, the only place that does: give a list that gets its error as one line.
+
+    The traceback of a mistake of ours goes into the folder of the run. An interruption is no failure and passes on.
+    """
+    errors: list[str] = []
+    try:
+        yield errors
+    except UserError as error:
+        errors.append(str(error))
+    except Exception as error:  # whatever ended this run, the others go on
+        errors.append(f"{type(error).__name__}: {error}".rstrip(": "))
+        write_text(work.folder / TRACEBACK, traceback.format_exc())
 
 
 def _make_pool(executor: Executor) -> Pool:
@@ -223,37 +247,26 @@ def _make_pool(executor: Executor) -> Pool:
     return Processes(executor.num_jobs)
 
 
-def _one_by_one(works: Sequence[Work], display: Display) -> dict[str, str]:
-    failures: dict[str, str] = {}
-    for work in works:
-        error = f"{work.after} failed" if work.after in failures else attempt(work, display)
-        if error:
-            failures[work.name] = error
-            display.say(f"{work.name} failed: {error}")
-    return failures
+def _side_by_side(works: Sequence[Scheduled], executor: Executor, display: Display) -> dict[str, str]:
+    with term_interrupts():
+        pool = _make_pool(executor)
+        try:
+            return _dispatch(works, pool, executor.num_jobs or len(works), display)
+        finally:
+            pool.stop()
 
 
-def attempt(work: Work, display: Display) -> str:
-    """Do the work and return its error, "" if there was none; of a mistake of ours, the traceback."""
-    try:
-        return work.do(display) or ""
-    except UserError as error:
-        return str(error)
-    except Exception:
-        return traceback.format_exc().strip()
-
-
-def _side_by_side(works: Sequence[Work], pool: Pool, limit: int, display: Display) -> dict[str, str]:
+def _dispatch(works: Sequence[Scheduled], pool: Pool, limit: int, display: Display) -> dict[str, str]:
     waiting, running, failures = list(works), 0, dict[str, str]()
-    left = {work.name for work in works}
+    left = {work.title for work in works}
     while left:
         for work in [work for work in waiting if work.after in failures]:
             waiting.remove(work)
-            left.discard(work.name)
-            failures[work.name] = f"{work.after} failed"
+            left.discard(work.title)
+            failures[work.title] = f"{work.after} failed"
         for work in [work for work in waiting if work.after not in left][: limit - running]:
             waiting.remove(work)
-            pool.start(work, display.labelled(work.name))
+            pool.start(work, display.labelled(work.title))
             running += 1
         if running:
             name, error = pool.wait()
@@ -266,9 +279,9 @@ def _side_by_side(works: Sequence[Work], pool: Pool, limit: int, display: Displa
 
 
 def first_of(failures: Mapping[str, str]) -> str:
-    """Return the first failure as a clause of a sentence: whose it is, and the last line of its error."""
-    name, error = next(iter(failures.items()))
-    return f"{name}: {error.splitlines()[-1]}"
+    """Return the first failure as a clause of a sentence: whose it is, and its error without a full stop."""
+    title, error = next(iter(failures.items()))
+    return f"{title}: {error.rstrip('.')}"
 
 
 CONTEXT.set_forkserver_preload(["selfmae.experiment.train"])
@@ -279,14 +292,16 @@ def hold_interrupt() -> set[signal.Signals]:
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}))  # type: ignore[arg-type]
 
 
-def work_apart(work: Work, display: Display, threads: int, sender: connection.Connection) -> None:
-    """Do the work in this process and send its error; nothing is sent where it was interrupted."""
+def do_apart(work: Scheduled, display: Display, threads: int, sender: connection.Connection) -> None:
+    """Do a training run in this process and send its error; nothing is sent where it was interrupted."""
     os.setsid()  # Ctrl-C in the terminal goes to the command only, which passes it on once
     threading.Thread(target=_follow_command, daemon=True).start()
     torch.set_num_threads(threads)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        sender.send(attempt(work, display))
+        with caught(work) as errors:
+            work.do(display)
+        sender.send(next(iter(errors), ""))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -311,8 +326,10 @@ def load_ray() -> ModuleType:
     return module
 
 
-def work_on_node(work: Work, display: Display, threads: int, folder: str) -> str:
-    """Do the work in the folder where the command runs, which all machines share, and return its error."""
+def do_on_node(work: Scheduled, display: Display, threads: int, folder: str) -> str:
+    """Do a training run in the folder where the command runs, which all machines share, and return its error."""
     os.chdir(folder)
     torch.set_num_threads(threads)
-    return attempt(work, display)
+    with caught(work) as errors:
+        work.do(display)
+    return next(iter(errors), "")

@@ -1,4 +1,4 @@
-"""A sweep: a run for every combination of settings, of which trainings that no setting changes are shared."""
+"""A sweep: an experiment for every combination of settings, which share the training runs that none of them changes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,35 +23,34 @@ from selfmae.experiment.combinations import (
     settings_without_pretraining,
     val_score,
 )
-from selfmae.experiment.pretrain import pretrain_cell
 from selfmae.experiment.run import run_facts
-from selfmae.experiment.schedule import Executor, Work, carry_out, check_executor, first_of
+from selfmae.experiment.schedule import Executor, Scheduled, check_executor, first_of, schedule
 from selfmae.experiment.train import (
-    PRETRAIN,
     Grid,
-    Place,
+    Part,
     check_inits,
+    compute_of,
+    list_runs,
     name_inits,
-    needs_pretraining,
-    places_of,
     prepare_all,
-    try_cell,
+    schedule_run,
 )
 from selfmae.files import write_text
-from selfmae.methods import EQUAL, is_method, methods_for
+from selfmae.methods import EQUAL, PREFIX, is_method
 from selfmae.metrics.rows import HEADLINES
 from selfmae.options import Recipe
 from selfmae.report.sweep import build_sweep_page
 from selfmae.results.formatting import plural
 from selfmae.results.run_folder import check_place, open_folder
 from selfmae.results.sweep_results import gather, save_sweep, show_sweep
+from selfmae.results.training_run import TrainingRun
 
-CELLS = "cells"  # the folder of all trainings; those of the combinations point into it
+RUNS = "runs"  # the folder of all training runs; those of the combinations point into it
 
 
 @dataclass(frozen=True)
 class SweepContext:
-    """What all trainings of a sweep share; `share` is that of the recipe's steps."""
+    """What all training runs of a sweep share; `share` is that of the recipe's steps."""
 
     base: Recipe
     source: Source
@@ -69,10 +68,9 @@ class SweepContext:
         """Return the source with the split of one fold."""
         return fold_of(self.source, fold, self.folding, self.base.data)
 
-    @property
-    def places(self) -> list[Place]:
-        """Return the cells of one combination."""
-        return places_of(self.names, self.folding, self.num_seeds)
+    def runs(self, folder: Path) -> list[TrainingRun]:
+        """Return the fine-tunings of one combination in a folder."""
+        return list_runs(self.names, self.folding, self.num_seeds, folder)
 
 
 @dataclass(frozen=True)
@@ -101,11 +99,11 @@ def sweep(base: Recipe, design: Design, out: Path, display: Display) -> dict[str
         failures = {name: error for item in rounds for name, error in item.failed.items()}
         failures |= train(context, combinations, out, display)
         for settings in combinations:
-            link_cells(context, settings, out)
+            link_runs(context, settings, out)
         facts = run_facts(context.source, base, context.folding, context.num_seeds, context.names)
         content = gather(combinations, facts, out, design.grid.transductive) | {
             "axes": {key: list(values) for key, values in design.axes.items()},
-            "failed": {name: error.splitlines()[-1] for name, error in failures.items()},  # a traceback has paths
+            "failed": failures,
             "halving": [asdict(replace(item, failed={})) for item in rounds],
         }
         save_sweep(content, out)
@@ -114,7 +112,7 @@ def sweep(base: Recipe, design: Design, out: Path, display: Display) -> dict[str
         display.say(f"The sweep is in {out / 'sweep.html'}, sweep.csv and sweep.json.")
     if failures:
         raise UserError(
-            f"{plural(len(failures), 'training')} of the sweep failed, and the results lack them (first: "
+            f"{plural(len(failures), 'training run')} of the sweep failed, and the results lack them (first: "
             f"{first_of(failures)}): mend the cause and give the same command again."
         )
     return content
@@ -139,49 +137,48 @@ def _set_up(base: Recipe, design: Design, combinations: Sequence[Settings], disp
 def train(context: SweepContext, combinations: Sequence[Settings], out: Path, display: Display) -> dict[str, str]:
     """Train what is missing of all combinations; return what failed, raise if all did."""
     works = list_works(context, combinations, out)
-    num_cells = len(combinations) * len(context.places)
-    num_pretrainings = sum(work.name.startswith(PRETRAIN) for work in works)
+    num_runs = len(combinations) * len(context.runs(out))
+    num_pretrainings = sum(work.folder.parents[1].name.startswith(PREFIX) for work in works)
     display.say(
-        f"{plural(len(combinations), 'combination')}, {plural(num_cells, 'cell')}: "
+        f"{plural(len(combinations), 'combination')}, {plural(num_runs, 'training run')}: "
         f"{plural(num_pretrainings, 'pre-training')} and {plural(len(works) - num_pretrainings, 'fine-tuning')}, the "
         "others are shared."
     )
     if context.executor.is_beside:
         for recipe in {context.recipe(settings).data: context.recipe(settings) for settings in combinations}.values():
             prepare_all(recipe, context.source, display)
-    failures = carry_out(works, context.executor, display)
+    failures = schedule(works, context.executor, display)
     if len(failures) == len(works):
         raise UserError(
-            f"Every training of the sweep failed (first: {first_of(failures).rstrip('.')}): mend the cause and give "
-            "the same command again."
+            f"Every training run of the sweep failed (first: {first_of(failures)}): mend the cause and give the same "
+            "command again."
         )
     return failures
 
 
-def list_works(context: SweepContext, combinations: Sequence[Settings], out: Path) -> list[Work]:
-    """Return all trainings that the combinations need, each once, a pre-training before what starts from it."""
-    works: dict[str, Work] = {}
-    folds = {place.fold: context.fold(place.fold) for place in context.places}
-    for place in context.places:
+def list_works(context: SweepContext, combinations: Sequence[Settings], out: Path) -> list[Scheduled]:
+    """Return all training runs that the combinations need, each once, a pre-training before what starts from it."""
+    works: dict[str, Scheduled] = {}
+    folds = [context.fold(fold) for fold in range(context.folding.num_folds)]
+    for run in context.runs(out):
         for settings in combinations:
-            for work in _works_of(context, settings, place, folds[place.fold], out):
-                works.setdefault(work.name, work)
+            for work in _works_of(context, settings, run, folds[run.fold], out / RUNS):
+                works.setdefault(work.title, work)
     return list(works.values())
 
 
-def _works_of(context: SweepContext, settings: Settings, place: Place, source: Source, out: Path) -> list[Work]:
-    """Return the training of one cell, and before it the pre-training that it starts from, if it does."""
-    own = settings_of_init(settings, place.init)
-    recipe, folder = context.recipe(own), out / CELLS / name_of(own)
-    if not needs_pretraining(place.init, recipe):
-        return [Work(_label(own, place), partial(try_cell, recipe, source, folder, place))]
+def _works_of(
+    context: SweepContext, settings: Settings, run: TrainingRun, source: Source, shared: Path
+) -> list[Scheduled]:
+    """Return the training run of one combination, and before it the pre-training that it needs."""
+    text = context.names[run.init]
+    own = settings_of_init(settings, text)
+    recipe = context.recipe(own)
+    method = text if is_method(text) else compute_of(recipe, context.names) if text == EQUAL else ""
     before = settings_of_pretraining(settings, recipe)
-    first, place_before = out / CELLS / name_of(before), replace(place, name=PRETRAIN)
-    pretraining = Work(
-        _label(before, place_before), partial(pretrain_place, context.recipe(before), source, first, place_before)
-    )
-    started = replace(place, pretrained=first / place_before.folder)
-    return [pretraining, Work(_label(own, place), partial(try_cell, recipe, source, folder, started), pretraining.name)]
+    own_run = TrainingRun.within(shared / name_of(own), run.init, run.fold, run.seed)
+    first = context.recipe(before), shared / name_of(before)
+    return schedule_run(own_run, Part(recipe, source, text, method), first, f"{name_of(own)}: ")
 
 
 def settings_of_init(settings: Settings, init: str) -> Settings:
@@ -189,25 +186,15 @@ def settings_of_init(settings: Settings, init: str) -> Settings:
     return settings if is_method(init) or init == EQUAL else settings_without_pretraining(settings)
 
 
-def _label(settings: Settings, place: Place) -> str:
-    return f"{place.name} {name_of(settings)} fold{place.fold} seed{place.seed}"
-
-
-def pretrain_place(recipe: Recipe, source: Source, out: Path, place: Place, display: Display) -> None:
-    """Pre-train for one fold and seed in `out`/pretrain/fold/seed; what is finished there stays as it is."""
-    recipe = replace(recipe, seed=recipe.seed + place.seed)
-    method = place.init if is_method(place.init) else methods_for(recipe)[0]
-    pretrain_cell(recipe, method, source, out / place.folder, place.fold, display)
-
-
-def link_cells(context: SweepContext, settings: Settings, out: Path) -> None:
+def link_runs(context: SweepContext, settings: Settings, out: Path) -> None:
     """Make the folder of a combination look like that of a run: its inits are links to where they were trained."""
     folder, recipe = out / name_of(settings), context.recipe(settings)
     with open_folder(folder, recipe, kind="run"):
-        for name, init in context.names.items():
-            link(folder / name, out / CELLS / name_of(settings_of_init(settings, init)) / name)
-            if is_method(init):
-                link(folder / PRETRAIN, out / CELLS / name_of(settings_of_pretraining(settings, recipe)) / PRETRAIN)
+        for name, text in context.names.items():
+            link(folder / name, out / RUNS / name_of(settings_of_init(settings, text)) / name)
+            if is_method(text):
+                before = out / RUNS / name_of(settings_of_pretraining(settings, recipe))
+                link(folder / f"{PREFIX}{text}", before / f"{PREFIX}{text}")
 
 
 def link(path: Path, target: Path) -> None:
@@ -229,7 +216,7 @@ def _score_round(
     folder, short = out / "halving" / f"round{number}", replace(context, num_seeds=1, share=share)
     failures = train(short, combinations, folder, display)
     for settings in combinations:
-        link_cells(short, settings, folder)
+        link_runs(short, settings, folder)
     metric = HEADLINES[context.base.target.kind]
     scores = {name_of(settings): val_score(folder / name_of(settings), metric) for settings in combinations}
     return scores, {f"round {number} of halving, {name}": error for name, error in failures.items()}

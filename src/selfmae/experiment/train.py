@@ -1,38 +1,32 @@
-"""The grid of a run: which initializations it trains, on which folds, with which seeds; and one cell of it."""
+"""One training run of an experiment, and which of them an experiment consists of."""
 
 import re
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from selfmae.data.folds import Folding
 from selfmae.data.source import Source
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.finetune import finetune_cell
+from selfmae.experiment.finetune import begin_finetuning, check_finetunable
 from selfmae.experiment.initialization import Initialization, check_pretrainable, find_init, init_report
-from selfmae.experiment.pretrain import pretrain_cell, steps_taken
-from selfmae.experiment.schedule import HERE, Executor
-from selfmae.files import write_text
-from selfmae.methods import EQUAL, is_method, method_names, methods_for
+from selfmae.experiment.pretrain import begin_pretraining, steps_taken
+from selfmae.experiment.schedule import HERE, Executor, Scheduled
+from selfmae.methods import EQUAL, PREFIX, is_method, method_names, methods_for
 from selfmae.options import Recipe
 from selfmae.planning.budget import with_equal_compute
 from selfmae.results.exposure import check_unseen
+from selfmae.results.run_folder import open_folder, timed
+from selfmae.results.training_run import TrainingRun
 from selfmae.tasks import make_task
-
-PRETRAIN = "pretrain"  # the folder of the self pre-trained encoders, which is no initialization's name
-FAILURES = "failures"  # tracebacks of trainings that an error of ours ended
-
-
-def _own() -> tuple[str, ...]:
-    """Return the initializations that no file can be."""
-    return ("scratch", EQUAL, *method_names())
+from selfmae.train.loop import fit
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Which models a run trains, every initialization on every fold with every seed, and where it does."""
+    """Which models an experiment trains, every initialization on every fold with every seed, and where it does."""
 
     inits: tuple[str, ...] = ("scratch", "mae")
     num_folds: int | None = 1  # None: what suits the number of patients (`choose_folding`)
@@ -42,96 +36,119 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Place:
-    """One cell of the grid: an initialization by its folder's name and as typed, a fold, and a seed counted from 0.
+class Part:
+    """What a training run is of: the recipe of its experiment, the source with the split of its fold.
 
-    `pretrained` is the folder of a pre-training that is done before; without it the cell does its own.
+    `method` pre-trains, or has pre-trained, the encoder; `pretrained` is the folder of that pre-training. `text` is the
+    initialization as it was typed.
     """
 
-    name: str
-    init: str
-    fold: int
-    seed: int
+    recipe: Recipe
+    source: Source
+    text: str
+    method: str = ""
     pretrained: Path | None = None
 
-    @property
-    def title(self) -> str:
-        """Return what a user reads of the cell."""
-        return f"{self.name}, fold {self.fold}, seed {self.seed}"
 
-    @property
-    def folder(self) -> Path:
-        """Return the folder of the cell below that of the run."""
-        return Path(self.name) / f"fold{self.fold}" / f"seed{self.seed}"
+def train_one(run: TrainingRun, part: Part, display: Display) -> None:
+    """Do one training run: pre-train, or fine-tune and evaluate; what is finished in its folder stays as it is.
+
+    Runs share no file with others that may run side by side, in any order, in other processes.
+    """
+    display.say(f"Training {run.title}")
+    recipe, source = replace(part.recipe, seed=part.recipe.seed + run.seed), part.source
+    init: Initialization | None = None
+    if not run.init.startswith(PREFIX):
+        recipe, init = _initialize(run, recipe, part)
+        check_finetunable(recipe, source, init, run.folder)
+    with open_folder(run.folder, recipe):
+        if init is None:
+            begun = begin_pretraining(recipe, part.method, source, run.folder, run.fold, display)
+        else:
+            begun = begin_finetuning(recipe, source, init, run.folder, run.fold, display)
+        if begun:
+            with timed(run.folder, begun.facts):
+                model = fit(begun.training, display)
+            begun.finish(model)
 
 
-def places_of(names: Mapping[str, str], folding: Folding, num_seeds: int) -> list[Place]:
-    """Return all cells: all initializations of a fold, all folds of a seed, then the next seed."""
+def _initialize(run: TrainingRun, recipe: Recipe, part: Part) -> tuple[Recipe, Initialization]:
+    """Return recipe and initialization of a fine-tuning; with equal compute, scratch has the steps that it costs."""
+    text = part.text
+    if is_method(text):
+        text = f"{text}:{part.pretrained}"
+    elif text == EQUAL:
+        num_taken = steps_taken(part.pretrained) if part.pretrained else 0
+        recipe = with_equal_compute(recipe, part.method, part.source.cases.part("train")[0], num_taken)
+        text = "scratch"
+    return recipe, replace(find_init(text, recipe), name=run.init)
+
+
+def list_runs(names: Mapping[str, str], folding: Folding, num_seeds: int, out: Path) -> list[TrainingRun]:
+    """Return all fine-tunings of an experiment: all initializations of a fold, all folds of a seed, then the next."""
     return [
-        Place(name, init, fold, seed)
+        TrainingRun.within(out, name, fold, seed)
         for seed in range(num_seeds)
         for fold in range(folding.num_folds)
-        for name, init in names.items()
+        for name in names
     ]
 
 
-def run_cell(recipe: Recipe, source: Source, out: Path, place: Place, display: Display) -> None:
-    """Train and evaluate one cell in `out`/init/fold/seed; what is finished there stays as it is.
+def compute_of(recipe: Recipe, names: Mapping[str, str]) -> str:
+    """Return the method whose compute `scratch+` has: the first of the run, or else the first that can pre-train."""
+    return next((name for name in names if is_method(name)), "") or methods_for(recipe)[0]
 
-    `source` has the split of the cell's fold (`fold_of`), `recipe` is that of the run. An initialization that needs a
-    pre-training (`needs_pretraining`) does it first, in `out`/pretrain/fold/seed, unless it is done. Other cells share
-    no file, so they may run side by side, in any order, in other processes.
+
+def schedule_run(run: TrainingRun, part: Part, before: tuple[Recipe, Path], label: str = "") -> list[Scheduled]:
+    """Return a fine-tuning, and before it the pre-training that it needs.
+
+    `before` are the recipe of that pre-training and the folder that holds it (of the experiment, or of what a sweep
+    shares). `label` is put before the titles of the fine-tuning.
     """
-    display.say(f"— {place.title}")
-    recipe, init = replace(recipe, seed=recipe.seed + place.seed), place.init
-    method = init if is_method(init) else next(iter(methods_for(recipe)), "")
-    pretrained = place.pretrained or out / replace(place, name=PRETRAIN).folder
-    if needs_pretraining(init, recipe) and not place.pretrained:
-        pretrain_cell(recipe, method, source, pretrained, place.fold, display)
-    if is_method(init):
-        init = f"{init}:{pretrained}"
-    if init == EQUAL:
-        num_taken = steps_taken(pretrained) if needs_pretraining(init, recipe) else 0
-        recipe, init = with_equal_compute(recipe, method, source.cases.part("train")[0], num_taken), "scratch"
-    found = replace(find_init(init, recipe), name=place.name)
-    finetune_cell(recipe, source, found, out / place.folder, place.fold, display)
+    recipe, folder = before
+    title = f"{label}{run.title}"
+    if not (is_method(part.text) or (part.text == EQUAL and part.recipe.probe.ends_early)):
+        return [Scheduled(title, partial(train_one, run, part), run.folder)]
+    first = TrainingRun.within(folder, f"{PREFIX}{part.method}", run.fold, run.seed)
+    shared = "" if folder == run.folder.parents[2] else f"{folder.name}: "
+    pretraining = Scheduled(
+        f"{shared or label}{first.title}",
+        partial(train_one, first, Part(recipe, part.source, "", part.method)),
+        first.folder,
+    )
+    tuned = replace(part, pretrained=first.folder)
+    return [pretraining, Scheduled(title, partial(train_one, run, tuned), run.folder, pretraining.title)]
 
 
-def needs_pretraining(init: str, recipe: Recipe) -> bool:
-    """Return whether an initialization begins from a self pre-training, or must know how many steps it took."""
-    return is_method(init) or (init == EQUAL and recipe.probe.ends_early)
+def prepare_all(recipe: Recipe, source: Source, display: Display) -> None:
+    """Prepare every image that takes part, before several processes would each begin with the same ones."""
+    task = make_task(recipe)
+    labelled, others = source.cases.part("train", "val", "test"), source.cases.part("unlabelled")
+    with display.stage("preparing images", len(labelled) + len(others)) as stage:
+        task.prepare(labelled, lambda done, _: stage.update(done))
+        task.store.prepare(others, False, lambda done, _: stage.update(len(labelled) + done))
 
 
-def try_cell(recipe: Recipe, source: Source, out: Path, place: Place, display: Display) -> str:
-    """Run a cell; return why it failed, "" if it did not. An interruption is no failure and ends the run."""
-    try:
-        run_cell(recipe, source, out, place, display)
-    except UserError as error:
-        reason = str(error)
-    except Exception as error:  # whatever ended this training, the others go on
-        reason = f"{type(error).__name__}: {error}".rstrip(": ")
-        write_text(out / FAILURES / f"{'-'.join(place.folder.parts)}.txt", traceback.format_exc())
-    else:
-        return ""
-    return reason
+def own_names() -> tuple[str, ...]:
+    """Return the initializations that no file can be."""
+    return ("scratch", EQUAL, *method_names())
 
 
 def name_inits(grid: Grid) -> dict[str, str]:
-    """Return folder name and text of each initialization.
-
-    Raise `UserError` where one is unknown or two share a name.
-    """
+    """Return folder name and text of each init; raise `UserError` where one is unknown or two share a name."""
     if (grid.num_folds is not None and grid.num_folds < 1) or grid.num_seeds < 1:
         folds = "auto" if grid.num_folds is None else grid.num_folds
         raise UserError(f"--folds {folds} and --seeds {grid.num_seeds} must be at least 1.")
     if not grid.inits:
         raise UserError(
-            "--init names no initialization: give scratch, mae, moco, imagenet or files of weights, between commas."
+            f"--init names no initialization: give {', '.join(own_names()[::2])}, imagenet or files of weights, "
+            "between "
+            "commas."
         )
     names: dict[str, str] = {}
     for text in grid.inits:
         name, init = _name_init(text)
-        if name in names or name == PRETRAIN:
+        if name in names or name.startswith(PREFIX):
             raise UserError(
                 f"--init: two initializations would share the name {name!r}: give one another, as in mine=FILE."
             )
@@ -141,7 +158,7 @@ def name_inits(grid: Grid) -> dict[str, str]:
 
 def _name_init(text: str) -> tuple[str, str]:
     """Return folder name and text of an initialization; "imagenet=FILE" gives the weights of a file a name."""
-    if text in (*_own(), "imagenet"):
+    if text in (*own_names(), "imagenet"):
         return text, text
     name, _, file = text.partition("=")
     if text.startswith("timm:"):
@@ -149,43 +166,34 @@ def _name_init(text: str) -> tuple[str, str]:
     elif Path(text).is_file():
         name, file = Path(text).stem, text
     if (file == text or Path(file).is_file()) and re.fullmatch(r"\w[\w.-]*", name):
-        if name in _own():
+        if name in own_names():
             raise UserError(
-                f"--init {text} would be named {name!r}, which is an initialization of SelfMAE's own: give it "
-                "another name, as "
-                f"in mine={file}."
+                f"--init {text} would be named {name!r}, which is an initialization of SelfMAE's own: give it another "
+                f"name, as in mine={file}."
             )
         return name, file
     raise UserError(
-        f"--init names {text!r}, but an initialization is scratch, mae, moco, imagenet, timm:NAME, an existing file of "
-        "weights, or NAME=FILE (imagenet=FILE where there is no network)."
+        f"--init names {text!r}, but an initialization is scratch, {', '.join(method_names())}, imagenet, "
+        "timm:NAME, an "
+        "existing file of weights, or NAME=FILE (imagenet=FILE where there is no network)."
     )
 
 
 def check_inits(names: Mapping[str, str], recipe: Recipe, folds: Sequence[Source]) -> None:
     """Raise before any training if an init is not there, misfits or knows held-out cases, or no model can be built."""
     task, first = make_task(recipe), Initialization("scratch", "scratch")
-    for name in names.keys() & {*method_names()}:
+    for name in filter(is_method, names):
         check_pretrainable(recipe, f"--init {name}", name)
         first = find_init(recipe.init.pretrain, recipe, "init.pretrain")
     if EQUAL in names:
         check_pretrainable(recipe, "--equal-compute")
-        if recipe.probe.ends_early and not names.keys() & {*method_names()}:
+        if recipe.probe.ends_early and not any(map(is_method, names)):
             raise UserError(
                 "--equal-compute needs the steps that pre-training takes, which probe.patience leaves open, and no "
                 "initialization of this run pre-trains: add mae to --init, or set probe.patience=0."
             )
     for name, text in names.items():
-        init = Initialization("scratch", name) if text in (*method_names(), EQUAL) else find_init(text, recipe)
+        init = Initialization("scratch", name) if is_method(text) or text == EQUAL else find_init(text, recipe)
         init_report(task, init)
         for source in folds:
             check_unseen(source, first.seen if is_method(text) else init.seen, name)
-
-
-def prepare_all(recipe: Recipe, source: Source, display: Display) -> None:
-    """Prepare every image that takes part, and the masks of the labelled ones; what is prepared stays as it is."""
-    task = make_task(recipe)
-    labelled, others = source.cases.part("train", "val", "test"), source.cases.part("unlabelled")
-    with display.stage("preparing images", len(labelled) + len(others)) as stage:
-        task.prepare(labelled, lambda done, _: stage.update(done))
-        task.store.prepare(others, False, lambda done, _: stage.update(len(labelled) + done))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +16,14 @@ from selfmae.data.case import Case
 from selfmae.data.memory import num_cores
 from selfmae.data.preparation.store import Store
 from selfmae.data.sampling.stream import Sample, collate, draw_at
+from selfmae.display import Display
 from selfmae.networks import network_of
 from selfmae.options import OptimOptions, Recipe
 from selfmae.tasks.base import Task, Trainable, score_cases
 from selfmae.tasks.pretraining import Pretraining
 from selfmae.tasks.probe import Probe
 from selfmae.train.device import make_fabric, one_device, tune_attention
-from selfmae.train.launch import Job, launch
+from selfmae.train.loop import Training, fit
 
 MIN_STEPS, MAX_STEPS = 3, 10  # steps that are timed, after a first one that warms up
 ENOUGH_SECONDS = 1.0  # of each measurement, once there are the fewest
@@ -61,12 +63,12 @@ def time_steps(recipe: Recipe, task: Trainable, options: OptimOptions, cases: Se
 
     Of several devices one is timed, with its share of the batch.
     """
-    alone = replace(recipe, device=one_device(recipe.device))
     options = replace(options, steps=1000, validate_every=0, batch=options.batch // recipe.device.devices)
     folder.mkdir(parents=True, exist_ok=True)
     clock = Clock()
     with suppress(KnownPace):
-        launch(alone, task, Job("timing", options, folder, cases, {}), clock)
+        training = Training("timing", task, options, folder, cases, {})
+        fit(training, cast(Display, clock), make_fabric(one_device(recipe.device)))
     return clock.pace()
 
 

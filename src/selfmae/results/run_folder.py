@@ -16,7 +16,7 @@ from selfmae.options import Recipe
 from selfmae.recipe import differences, make_recipe, read_content, write_recipe
 
 PLACES = {"data.source", "data.splits", "data.cache"}  # the content of cases is checked elsewhere (`check_cases`)
-MARKS = {"run": "run.json", "training": "cases.csv", "sweep": "cells"}  # what only folders of a kind hold
+MARKS = {"run": "run.json", "training": "cases.csv", "sweep": "runs"}  # what only folders of a kind hold
 PACKAGES = ("selfmae", "torch", "timm", "monai", "lightning-fabric", "numpy")
 
 
@@ -91,7 +91,7 @@ def models_below(folder: Path) -> list[Path]:
     """Return the folders of the models in a run folder or a part of it, pre-trained encoders last."""
     patterns = ("seed*", "fold*/seed*", "*/fold*/seed*")
     found = {path.parent for pattern in patterns for path in folder.glob(f"{pattern}/model.safetensors")}
-    return sorted(found, key=lambda path: ("pretrain" in path.parts, path))
+    return sorted(found, key=lambda path: (any(part.startswith("pretrain") for part in path.parts), path))
 
 
 def no_model(folder: Path, advice: str) -> UserError:
@@ -135,3 +135,14 @@ def timed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
     finally:
         seconds = round(before + time.monotonic() - begin, 1)
         write_json(path, {**facts, "seconds": seconds, "peak_bytes": peak_bytes()})
+
+
+def training_runs(folder: Path) -> list[Any]:
+    """Return the training runs in the folder of an experiment."""
+    from selfmae.results.training_run import TrainingRun
+
+    found = []
+    for path in sorted(folder.glob("*/fold*/seed*")):
+        init, fold, seed = path.parts[-3:]
+        found.append(TrainingRun.within(folder, init, int(fold.removeprefix("fold")), int(seed.removeprefix("seed"))))
+    return found

@@ -137,8 +137,8 @@ def read_results(folder: Path, scored: Sequence[Path] = (), verdict: Path | None
         _read_json(verdict),
         recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         flat(read_content(recipe)) if recipe.is_file() else {},
-        tuple(cell for cell in cells if cell.init == PRETRAIN),
-        tuple(cell for cell in cells if cell.init != PRETRAIN),
+        tuple(cell for cell in cells if cell.init.startswith(PRETRAIN)),
+        tuple(cell for cell in cells if not cell.init.startswith(PRETRAIN)),
         verdict.name,
     )
 

@@ -14,6 +14,26 @@ from selfmae.results.run_folder import read_recipe
 
 
 @dataclass(frozen=True)
+class TrainingRun:
+    """One training run: an initialization by its name, a fold and a seed counted from 0; `folder` holds its files."""
+
+    init: str
+    fold: int
+    seed: int
+    folder: Path
+
+    @classmethod
+    def within(cls, out: Path, init: str, fold: int, seed: int) -> "TrainingRun":
+        """Return a training run of an experiment in `out`."""
+        return cls(init, fold, seed, out / init / f"fold{fold}" / f"seed{seed}")
+
+    @property
+    def title(self) -> str:
+        """Return what a user reads of it."""
+        return f"{self.init} (fold {self.fold}, seed {self.seed})"
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One fine-tuned and evaluated model, or the scored masks of another tool."""
 

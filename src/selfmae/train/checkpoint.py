@@ -19,8 +19,8 @@ class Progress:
 
     step: int = 0
     best: float = float("-inf")
-    best_step: int = 0  # 0 until the first look
-    looks_without_gain: int = 0
+    best_step: int = 0  # 0 until the first validation
+    validations_without_gain: int = 0
     stopped: bool = False
     losses: list[float] = field(default_factory=list)  # of the steps since the last line of the log
 

@@ -3,114 +3,138 @@
 import json
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
 from selfmae.data.sampling.stream import Draw, draw_at, stream
+from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.files import read_log
 from selfmae.options import OptimOptions
 from selfmae.seeds import derive
 from selfmae.tasks.base import Trainable
 from selfmae.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from selfmae.train.device import load_weights, resolve_precision, tune_attention, whole_weights
+from selfmae.train.device import load_weights, make_fabric, resolve_precision, tune_attention, whole_weights
+from selfmae.train.launch import run_on_devices
 from selfmae.train.optim import make_optimizer, set_lr
 from selfmae.train.signals import Interrupted, catch_signals
-from selfmae.weights.file import read_weights, save_weights
+from selfmae.weights.file import Weights, load_encoder, read_weights, save_weights
 
 CHECKPOINT_SECONDS = 60.0
 
 Validate = Callable[[nn.Module], Mapping[str, float]]  # "score", larger is better, and what else is to be logged
-Watch = Callable[[int, float], None]
 
 
-class Optimisation:
-    """Trains one model in one folder: `last.ckpt`, `steps.jsonl` and, of the best step, `model.safetensors`."""
+@dataclass(frozen=True)
+class Training:
+    """One optimisation in one folder, which gets `last.ckpt`, `steps.jsonl` and `model.safetensors` of the best step.
 
-    def __init__(self, fabric: Fabric, task: Trainable, options: OptimOptions, folder: Path) -> None:
-        self.fabric = fabric
-        self.task = task
-        self.options = options
-        self.folder = folder
-        self.progress = Progress()
-        self.log = StepLog(folder / "steps.jsonl", every=max(1, options.steps // 500))
-        with torch.random.fork_rng(devices=[]):  # built on the CPU; else it would take memory on every GPU
-            torch.manual_seed(derive(task.recipe.seed, "weights"))
-            self.model: nn.Module = task.build()
-        tune_attention(self.model, task.recipe.device)
+    The score of `validate` chooses the weights that are kept; without it the last are kept.
+    """
 
-    def run(
-        self,
-        cases: Sequence[Case],
-        metadata: Mapping[str, Any],
-        validate: Validate | None = None,
-        watch: Watch | None = None,
-    ) -> nn.Module:
-        """Optimise to the end, from the checkpoint if there is one; return the model with its best weights, in eval.
+    name: str  # for the display
+    task: Trainable
+    options: OptimOptions
+    folder: Path
+    cases: Sequence[Case]
+    metadata: Mapping[str, Any]  # of the weights
+    init: Weights | None = None  # of the encoder (`weights.adaptation`); None keeps random ones
+    validate: Validate | None = None  # can be sent to other processes
 
-        The score of `validate` chooses the weights that are kept; without it the last are kept.
-        `watch` is told the step and its loss. Raises `Interrupted` after a signal, once the checkpoint is written.
-        """
-        if not cases:
+
+def fit(training: Training, display: Display, fabric: Fabric | None = None) -> nn.Module:
+    """Optimise to the end, from the checkpoint if there is one; return the model with its best weights, in eval.
+
+    Several devices have a process each, which is given its `fabric`. Raises `Interrupted` after a signal, once the
+    checkpoint is written, and `UserError` where the loss is not finite.
+    """
+    device = training.task.recipe.device
+    if fabric is None and device.devices > 1:
+        run_on_devices(fit, training, display, make_fabric(device))
+        return _read_model(training)
+    trainer = Trainer(fabric or make_fabric(device), training)
+    shown = display.stage(training.name, training.options.steps) if trainer.fabric.is_global_zero else nullcontext()
+    saved = time.monotonic()
+    with shown as stage, catch_signals() as asked_to_stop, closing(trainer.batches()) as batches:
+        for batch in batches:
+            loss = trainer.step(batch)
+            if stage:
+                stage.update(trainer.progress.step, loss)
+            trainer.validate_if_due()
+            stop, save = trainer.agree(asked_to_stop.is_set(), time.monotonic() - saved > CHECKPOINT_SECONDS)
+            if stop or save or trainer.is_over:
+                trainer.save()
+                saved = time.monotonic()
+            if stop:
+                raise Interrupted
+            if trainer.is_over:
+                break
+    return trainer.finish()
+
+
+def _read_model(training: Training) -> nn.Module:
+    """Return the model that processes of several devices have trained, on the first device."""
+    task, device = training.task, training.task.recipe.device
+    model = task.build()
+    model.load_state_dict(read_weights(training.folder / "model.safetensors")[0])
+    tune_attention(model, device)
+    return model.to(make_fabric(device).device).eval()
+
+
+class Trainer:
+    """Model, optimiser and progress of one optimisation on this process's device."""
+
+    def __init__(self, fabric: Fabric, training: Training) -> None:
+        if not training.cases:
             raise UserError(
                 "Training needs cases, but the train part of the split is empty: give the source or data.splits one."
             )
-        fabric = self.fabric
-        scaled = resolve_precision(self.task.recipe.device) == "fp16"
-        wrapped = fabric.setup_module(self.model)  # before its optimiser, which sees what became of the parameters
-        optimizer = make_optimizer(self.model, self.task.recipe.model.depth, self.options, scaled)
+        self.fabric, self.training = fabric, training
+        self.task, self.options, self.folder = training.task, training.options, training.folder
+        self.log = StepLog(self.folder / "steps.jsonl", every=max(1, self.options.steps // 500))
+        recipe = self.task.recipe
+        with torch.random.fork_rng(devices=[]):  # built on the CPU; else it would take memory on every GPU
+            torch.manual_seed(derive(recipe.seed, "weights"))
+            self.model: nn.Module = self.task.build()
+        tune_attention(self.model, recipe.device)
+        if training.init is not None:
+            load_encoder(self.model, training.init)
+        self.wrapped = fabric.setup_module(self.model)  # before its optimiser, which sees what became of parameters
+        scaled = resolve_precision(recipe.device) == "fp16"
+        optimizer = make_optimizer(self.model, recipe.model.depth, self.options, scaled)
         self.optimizer: Any = fabric.setup_optimizers(optimizer)
-        self.progress = load_checkpoint(self.folder / "last.ckpt", fabric, self.model, optimizer)
+        self.progress: Progress = load_checkpoint(self.folder / "last.ckpt", fabric, self.model, optimizer)
         if fabric.is_global_zero:
             self.log.cut(self.progress.step)
-        saved = time.monotonic()
-        with catch_signals() as asked_to_stop, closing(self._batches(cases)) as batches:
-            for batch in batches:
-                loss = self._advance(wrapped, batch)
-                if watch and fabric.is_global_zero:
-                    watch(self.progress.step, loss)
-                if self._look_due():
-                    self._look(validate, metadata)
-                stop, save = self._agreed(asked_to_stop.is_set(), time.monotonic() - saved > CHECKPOINT_SECONDS)
-                if stop or save or self._is_over():
-                    self._save()
-                    saved = time.monotonic()
-                if stop:
-                    raise Interrupted
-                if self._is_over():
-                    break
-        if validate is None:
-            self._keep_weights(metadata)
-        fabric.barrier()
-        load_weights(self.model, read_weights(self.folder / "model.safetensors")[0])
-        return self.model.eval()
 
-    def _is_over(self) -> bool:
+    @property
+    def is_over(self) -> bool:
+        """Return whether no step is left."""
         return self.progress.stopped or self.progress.step >= self.options.steps
 
-    def _batches(self, cases: Sequence[Case]) -> Generator[list[dict[str, Tensor]], None, None]:
+    def batches(self) -> Generator[list[dict[str, Tensor]], None, None]:
         """Yield for each step that is left the micro-batches of this device."""
-        options, seed = self.options, self.task.recipe.seed
+        options, seed, cases = self.options, self.task.recipe.seed, self.training.cases
         share, rest = divmod(options.batch, options.accumulate * self.fabric.world_size)
         if rest or not share:
             raise UserError(
                 f"batch {options.batch} must be a multiple of accumulate {options.accumulate} times "
                 f"{self.fabric.world_size} devices: change one of them."
             )
-        if self._is_over():
+        if self.is_over:
             return
 
         def draws_of(number: int) -> list[Draw]:
             first = (number * self.fabric.world_size + self.fabric.global_rank) * share
-            return [draw_at(cases, seed, first + place, options.crops_per_case) for place in range(share)]
+            return [draw_at(cases, seed, first + index, options.crops_per_case) for index in range(share)]
 
         numbers = range(self.progress.step * options.accumulate, options.steps * options.accumulate)
         with closing(stream(self.task.sample, map(draws_of, numbers), self._num_threads())) as micro:
@@ -121,59 +145,50 @@ class Optimisation:
         """Return how many threads make samples: where the model needs the processor itself one, else all of torch's."""
         return 1 if self.fabric.device.type == "cpu" else torch.get_num_threads()
 
-    def _advance(self, model: _FabricModule, batch: list[dict[str, Tensor]]) -> float:
-        """Take one step at its learning rate, log it when due, and return its loss."""
-        progress = self.progress
-        lr = set_lr(self.optimizer, progress.step, self.options)
-        loss = self._step(model, batch)
-        progress.step += 1
-        progress.losses.append(loss)
-        if self.log.is_due(progress.step) or progress.step == self.options.steps:
-            if self.fabric.is_global_zero:
-                mean = sum(progress.losses) / len(progress.losses)
-                self.log.write({"step": progress.step, "loss": mean, "lr": lr})
-            progress.losses = []
-        return loss
-
-    def _step(self, model: _FabricModule, batches: list[dict[str, Tensor]]) -> float:
-        """Take one optimiser step and return its loss, averaged over micro-batches and devices."""
+    def step(self, batches: Sequence[dict[str, Tensor]]) -> float:
+        """Take one optimiser step at its learning rate, log it when due; return its loss, the mean over all devices."""
+        progress, options = self.progress, self.options
+        lr = set_lr(self.optimizer, progress.step, options)
         total = torch.zeros((), device=self.fabric.device)
         for number, batch in enumerate(batches, start=1):
-            batch = self.fabric.to_device(batch)
-            with self.fabric.no_backward_sync(model, enabled=number < len(batches)):
-                loss = self.task.loss(model, batch) / len(batches)
+            with self.fabric.no_backward_sync(self.wrapped, enabled=number < len(batches)):
+                loss = self.task.loss(self.wrapped, self.fabric.to_device(batch)) / len(batches)
                 self.fabric.backward(loss)
             total += loss.detach()
-        if self.options.clip:
-            self.fabric.clip_gradients(model, self.optimizer, max_norm=self.options.clip, error_if_nonfinite=False)
+        if options.clip:
+            self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=options.clip, error_if_nonfinite=False)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         mean = self.fabric.all_reduce(total, reduce_op="mean")
         assert isinstance(mean, Tensor)
-        loss_value = float(mean)
-        if not isfinite(loss_value):
+        value = float(mean)
+        progress.step += 1
+        if not isfinite(value):
             raise UserError(
-                f"The loss became {loss_value} (not a finite number) at step {self.progress.step + 1}: lower the "
-                "learning rate, or set device.precision to fp32; the last checkpoint is kept."
+                f"The loss became {value} (not a finite number) at step {progress.step}: lower the learning rate, "
+                "or set "
+                "device.precision to fp32; the last checkpoint is kept."
             )
-        return loss_value
+        progress.losses.append(value)
+        if self.log.is_due(progress.step) or progress.step == options.steps:
+            if self.fabric.is_global_zero:
+                self.log.write({"step": progress.step, "loss": sum(progress.losses) / len(progress.losses), "lr": lr})
+            progress.losses = []
+        return value
 
-    def _agreed(self, stop: bool, save: bool) -> tuple[bool, bool]:
+    def agree(self, stop: bool, save: bool) -> tuple[bool, bool]:
         """Return whether any device wants to stop or save: all must do it at the same step."""
         if self.fabric.world_size == 1:
             return stop, save
         wishes = self.fabric.all_reduce(torch.tensor([stop, save], device=self.fabric.device).float(), reduce_op="sum")
         return bool(wishes[0]), bool(wishes[1])
 
-    def _look_due(self) -> bool:
-        step, every = self.progress.step, self.options.validate_every
-        return step == self.options.steps or bool(every and step % every == 0)
-
-    def _look(self, validate: Validate | None, metadata: Mapping[str, Any]) -> None:
-        """Score the model and keep its weights if they are the best so far."""
-        if validate is None:
+    def validate_if_due(self) -> None:
+        """Score the model where a validation is due, and keep its weights if they are the best so far."""
+        progress, options, validate = self.progress, self.options, self.training.validate
+        due = progress.step == options.steps or (options.validate_every and progress.step % options.validate_every == 0)
+        if validate is None or not due:
             return
-        progress = self.progress
         score = float("-inf")
         model = self._whole_model()
         if self.fabric.is_global_zero:
@@ -185,13 +200,13 @@ class Optimisation:
             values = {name: value if isfinite(value) else None for name, value in found.items()}
             self.log.write({"step": progress.step, **values})
         score = float(self.fabric.broadcast(score))
-        # As long as no score is defined every look counts, so that without any the last weights are kept.
+        # As long as no score is defined every validation counts, so that without any the last weights are kept.
         if score > progress.best or progress.best == float("-inf"):
-            progress.best, progress.best_step, progress.looks_without_gain = score, progress.step, 0
-            self._keep_weights(metadata)
+            progress.best, progress.best_step, progress.validations_without_gain = score, progress.step, 0
+            self._keep_weights()
         else:
-            progress.looks_without_gain += 1
-            progress.stopped = 0 < self.options.patience <= progress.looks_without_gain
+            progress.validations_without_gain += 1
+            progress.stopped = 0 < options.patience <= progress.validations_without_gain
 
     def _whole_model(self) -> nn.Module:
         """Return the model or, where it is shared out over devices, a copy with all weights on the first of them."""
@@ -206,14 +221,23 @@ class Optimisation:
         tune_attention(model, self.task.recipe.device)
         return model.to(self.fabric.device)
 
-    def _keep_weights(self, metadata: Mapping[str, Any]) -> None:
+    def _keep_weights(self) -> None:
         weights = whole_weights(self.model)
         if self.fabric.is_global_zero:
-            save_weights(self.folder / "model.safetensors", weights, metadata)
+            save_weights(self.folder / "model.safetensors", weights, self.training.metadata)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the checkpoint."""
         save_checkpoint(self.folder / "last.ckpt", self.fabric, self.model, self.optimizer.optimizer, self.progress)
         self.fabric.barrier()
+
+    def finish(self) -> nn.Module:
+        """Return the model with the weights that are kept, in eval."""
+        if self.training.validate is None:
+            self._keep_weights()
+        self.fabric.barrier()
+        load_weights(self.model, read_weights(self.folder / "model.safetensors")[0])
+        return self.model.eval()
 
 
 class StepLog:
