@@ -1,10 +1,13 @@
-"""Networks other than the ViT: nnU-Net's published plans, crops that fit, and what limits say where they do not."""
+"""Networks other than the ViT: nnU-Net's published plans, crops that fit, and the sentence where one does not."""
+
+from types import ModuleType
 
 import pytest
 
+from selfmae import plugins
 from selfmae.errors import UserError
+from selfmae.networks import crop_steps, network_name
 from selfmae.networks.dynunet import plan_topology
-from selfmae.networks.registry import CLASSIFIERS, HALVINGS, SEGMENTERS, fit_crop, steps_of
 from selfmae.options import Recipe
 from selfmae.recipe import make_recipe, overlay, parse_sets
 
@@ -13,7 +16,7 @@ MASKS = {
     "data": {"source": "scans", "channels": ["ct"], "crop": [32, 32, 16], "intensity": "zscore"},
     "target": {"kind": "mask", "names": ["liver"], "values": [6]},
     "model": {"patch": [8, 8, 4], "width": 48, "depth": 2, "heads": 3},
-    "mask": {"decoder_width": 24, "decoder_depth": 1, "decoder_heads": 3},
+    "mae": {"decoder_width": 24, "decoder_depth": 1, "decoder_heads": 3},
     "pretrain": OPTIM,
     "fit": OPTIM,
 }
@@ -28,6 +31,10 @@ def error_of(*settings: str, below: dict[str, object] = MASKS) -> str:
     with pytest.raises(UserError) as caught:
         recipe_with(*settings, below=below)
     return str(caught.value)
+
+
+def load(network: str) -> ModuleType:
+    return plugins.load("networks", network)
 
 
 IN_PLANE, ALL = (1, 2, 2), (2, 2, 2)
@@ -58,20 +65,26 @@ def test_without_a_usable_spacing_axes_count_as_equal() -> None:
     assert plan_topology((32, 32, 16), (1.0, 1.0, 5.0)) != equal
 
 
-@pytest.mark.parametrize("network", [*CLASSIFIERS, *SEGMENTERS])
-@pytest.mark.parametrize("crop", [(5, 7), (16, 16, 16), (37, 51, 36), (48, 48, 40)])
-def test_a_fitting_crop_is_no_smaller_and_fits_itself(network: str, crop: tuple[int, ...]) -> None:
-    fitted = fit_crop(network, crop, ())
-    assert all(new >= old for new, old in zip(fitted, crop, strict=True))
-    assert fit_crop(network, fitted, ()) == fitted
-    if network in SEGMENTERS and network != "dynunet":
-        assert all(extent % 2 ** HALVINGS[network] == 0 for extent in fitted)
+@pytest.mark.parametrize("network", [name for name in plugins.names("networks") if hasattr(load(name), "HALVINGS")])
+def test_a_network_of_masks_that_halves_has_a_crop_that_can_be_halved(network: str) -> None:
+    if "mask" in load(network).TARGETS:
+        fitted = load(network).fit_crop((37, 51, 36), ())
+        assert all(extent % 2 ** load(network).HALVINGS == 0 for extent in fitted)
 
 
 def test_the_vit_is_left_to_its_patches() -> None:
-    assert fit_crop("vit", (37, 51), ()) == (37, 51)
-    assert steps_of("vit", (8, 4)) == (8, 4)
-    assert steps_of("swinunetr", (8, 4)) == (32, 32)
+    assert load("vit").fit_crop((37, 51), ()) == load("unetr").fit_crop((37, 51), ()) == (37, 51)
+    assert crop_steps("vit", (8, 4)) == crop_steps("unetr", (8, 4)) == (8, 4)
+    assert crop_steps("swinunetr", (8, 4)) == (32, 32)
+
+
+def test_the_network_of_a_target_without_a_name_is_the_vit() -> None:
+    assert network_name(recipe_with()) == network_name(recipe_with("model.network=unetr")) == "unetr"
+    assert (
+        network_name(recipe_with(below=CLASSES))
+        == network_name(recipe_with("model.network=vit", below=CLASSES))
+        == "vit"
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +94,7 @@ def test_the_vit_is_left_to_its_patches() -> None:
         ("attentionunet", "[40, 32, 16]", "[48, 32, 16]"),
         ("swinunetr", "[32, 32, 32]", "[64, 32, 32]"),
         ("segresnet", "[36, 32, 16]", "[40, 32, 16]"),
-        ("monai-unetr", "[24, 32, 16]", "[32, 32, 16]"),
+        ("monai_unetr", "[24, 32, 16]", "[32, 32, 16]"),
     ],
 )
 def test_a_crop_that_a_network_cannot_take_is_a_sentence_with_one_that_it_can(
@@ -101,26 +114,26 @@ def test_other_networks_need_no_multiple_of_the_patch_but_the_vit_does() -> None
 
 def test_a_network_of_another_kind_of_target_is_a_sentence() -> None:
     wrong = error_of("model.network=resnet50")
-    assert "model.network resnet50 classifies, but the target is masks: choose another network" in wrong
+    assert "model.network resnet50 classifies, but the target is mask: choose another network" in wrong
     wrong = error_of("model.network=dynunet", below=CLASSES)
-    assert "model.network dynunet segments, but the target is classes: choose another network" in wrong
+    assert "model.network dynunet segments, but the target is multiclass: choose another network" in wrong
 
 
 def test_an_unknown_network_is_a_sentence_that_lists_the_known_ones() -> None:
     text = error_of("model.network=unet")
-    assert "key 'model.network' has the value 'unet'" in text
-    assert "'dynunet'" in text
+    assert f"model.network is 'unet', but must be one of {', '.join(plugins.names('networks'))}." in text
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (["model.features=8"], "model.features is 8, but must be 0 for model.network vit"),
+        (["model.features=8"], "model.features is 8, but must be 0 for model.network unetr"),
         (
             ["model.features=16", "model.network=swinunetr", "data.crop=[64, 64, 32]"],
             "model.features is 16, but must be 0 or a multiple of 12 for model.network swinunetr",
         ),
-        (["model.features=-8", "model.network=segresnet"], "must be 0 or a multiple of 8 for model.network segresnet"),
+        (["model.features=9", "model.network=segresnet"], "must be 0 or a multiple of 8 for model.network segresnet"),
+        (["model.features=-8", "model.network=segresnet"], "model.features is -8, but must be at least 0"),
     ],
 )
 def test_features_that_a_network_cannot_have_are_a_sentence(settings: list[str], expected: str) -> None:

@@ -11,7 +11,7 @@ from selfmae.data.sources import btcv
 from selfmae.data.sources.chestxray14 import FINDINGS
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.vit import grid_of, num_visible
-from selfmae.options import OptimOptions, Recipe
+from selfmae.options import Recipe
 from selfmae.recipe import find_recipe, flat, make_recipe, overlay, read_content, read_reasons
 from selfmae.tasks import make_task
 from selfmae.train.optim import layer_of, lr_factor, make_optimizer, parameter_groups
@@ -62,7 +62,7 @@ def test_volumes_have_the_autoencoders_of_the_released_code(
     """Millions of parameters, counted in the authors' models; fixed positions count in the whole model only."""
     recipe = whole(name)
     with torch.device("meta"):
-        model = MaskedAutoencoder(recipe.model, recipe.mask, len(recipe.data.channels), recipe.data.crop)
+        model = MaskedAutoencoder(recipe.model, recipe.methods["mae"], len(recipe.data.channels), recipe.data.crop)
     parts = {name: size_of(part) for name, part in model.decoder.named_children() if name in ("blocks", "norm", "pred")}
     positions = sum(buffer.numel() for buffer in model.buffers())
     found = [size_of(model.encoder), sum(parts.values()), size_of(model) + positions]
@@ -96,7 +96,7 @@ def test_as_many_patches_are_hidden_as_in_the_released_code(name: str, hidden: l
     recipe = whole(name)
     count = int(np.prod(grid_of(recipe.data.crop, recipe.model.patch)))
     assert [count - num_visible(count, ratio) for ratio in (0.125, 0.25, 0.5, 0.75, 0.875)] == hidden
-    assert recipe.mask.ratio == (0.75 if name == "chestxray14" else 0.125)
+    assert recipe.methods["mae"].ratio == (0.75 if name == "chestxray14" else 0.125)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_only_the_fixed_mode_chooses_on_training_patients_and_scores_on_the_file
     for name in ("btcv", "brats"):
         assert [whole(f"{name}:{mode}").predict.grid for mode in MODES] == ["prepared", "prepared", "file"]
     assert [whole(f"btcv:{mode}").predict.distances for mode in MODES] == ["voxels", "voxels", "mm"]
-    assert [whole(f"btcv:{mode}").fit.augment.swap_sides for mode in MODES] == [False, False, True]
+    assert [whole(f"btcv:{mode}").fit.augment["laterality"].swap for mode in MODES] == [False, False, True]
 
 
 def test_intensities_are_prepared_as_the_paper_says() -> None:
@@ -281,25 +281,25 @@ def test_no_gradient_is_clipped_and_only_fine_tuning_drops_paths(name: str) -> N
 
 def test_released_crops_are_turned_and_shaded_as_in_its_transforms() -> None:
     for name in ("btcv", "brats"):
-        augment = whole(f"{name}:released").fit.augment
-        assert (augment.flip_axes, augment.flip, augment.quarter_turns) == ((0, 1, 2), 0.2, 0.2)
-        assert (augment.gain, augment.offset, augment.shading) == (0.1, 0.1, 0.1)
-        plain: OptimOptions = whole(f"{name}:paper").fit
-        assert (plain.augment.quarter_turns, plain.augment.gain, plain.augment.offset) == (0, 0, 0)
+        spatial, intensity = (whole(f"{name}:released").fit.augment[part] for part in ("spatial", "intensity"))
+        assert (spatial.flip_axes, spatial.flip, spatial.quarter_turns) == ((0, 1, 2), 0.2, 0.2)
+        assert (intensity.gain, intensity.offset, intensity.probability) == (0.1, 0.1, 0.1)
+        plain = whole(f"{name}:paper").fit.augment
+        assert (plain["spatial"].quarter_turns, plain["intensity"].gain, plain["intensity"].offset) == (0, 0, 0)
 
 
 def test_radiographs_are_changed_by_rand_augment_but_in_the_text() -> None:
     """Crops of 8 % to all of the image, half mirrored, and in the code rand-m9-mstd0.5-inc1 in fine-tuning."""
     modes = {mode: whole(f"chestxray14:{mode}") for mode in MODES}
-    assert {mode: recipe.fit.augment.rand_augment for mode, recipe in modes.items()} == {
+    assert {mode: recipe.fit.augment["randaugment"].magnitude for mode, recipe in modes.items()} == {
         "paper": 0,
         "released": 9,
         "fixed": 9,
     }
     for recipe in modes.values():
-        for augment in (recipe.pretrain.augment, recipe.fit.augment):
-            assert (augment.min_scale, augment.flip, augment.flip_axes) == (0.08, 0.5, (1,))
-        assert recipe.pretrain.augment.rand_augment == 0
+        for spatial in (recipe.pretrain.augment["spatial"], recipe.fit.augment["spatial"]):
+            assert (spatial.min_scale, spatial.flip, spatial.flip_axes) == (0.08, 0.5, (1,))
+        assert recipe.pretrain.augment["randaugment"].magnitude == 0
 
 
 def test_the_regions_of_brats_are_learned_by_dice_and_the_organs_by_dice_and_cross_entropy() -> None:
