@@ -37,6 +37,14 @@ def test_files_that_pages_name_exist() -> None:
                 assert (ROOT / name).exists() or (package / name).exists(), f"{page.name}: {name}"
 
 
+def test_the_flow_of_a_run_names_functions_of_their_files() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `([\w/]+\.py)` \|", (ROOT / "README.md").read_text(), flags=re.M)
+    assert [name for name, _ in rows] == ["main", "run", "schedule", "train_one", "fit", "step"]
+    for name, file in rows:
+        tree = ast.parse((ROOT / "src" / "selfmae" / file).read_text())
+        assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}, f"{file}: {name}"
+
+
 def test_every_folder_says_what_it_is_for() -> None:
     folders = {path.parent for path in (ROOT / "src").rglob("*.py")}
     silent = [folder for folder in folders if not ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))]
