@@ -20,9 +20,9 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from selfmae.data.case import Case
-from selfmae.data.sampling.views import Draw, draw_at, stream
-from selfmae.methods.mae import Reconstruct
+from selfmae.data.sampling.stream import Draw, draw_at, stream
 from selfmae.recipe import load_recipe
+from selfmae.tasks.pretraining import Pretraining
 
 NUM_PICTURES, BATCH = 64, 64
 
@@ -74,7 +74,7 @@ def repeat(call: Callable[[], object], times: int) -> None:
         call()
 
 
-def read_batches(task: Reconstruct, batches: list[list[Draw]], num_threads: int) -> None:
+def read_batches(task: Pretraining, batches: list[list[Draw]], num_threads: int) -> None:
     """Make all batches."""
     for _ in stream(task.sample, batches, num_threads):
         pass
@@ -89,7 +89,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cases = write_pictures(Path(folder))
         sets = ("data.source=x", f"data.cache={folder}/cache", "data.channels=[gray]", "target.kind=multilabel")
-        task = Reconstruct(load_recipe("chestxray14:fixed", [*sets, "target.names=[finding]"]))
+        task = Pretraining(load_recipe("chestxray14:fixed", [*sets, "target.names=[finding]"]), "mae")
         task.store.prepare(cases, masks=False)
         places = count()
         calls = {"ours": lambda: task.sample(draw_at(cases, 0, next(places))), **torchvision_calls(cases)}

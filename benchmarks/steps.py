@@ -14,10 +14,11 @@ from monai.losses import DiceCELoss
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from selfmae.methods.mae import Options as MaeOptions
 from selfmae.models.mae import MaskedAutoencoder, masked_loss
 from selfmae.models.unetr import UNETR
 from selfmae.models.vit import num_visible, patchify
-from selfmae.options import DeviceOptions, MaskOptions, ModelOptions
+from selfmae.options import DeviceOptions, ModelOptions
 from selfmae.train.device import keep_freed_memory, tune_attention
 
 Step = Callable[[], None]
@@ -30,7 +31,7 @@ class PlainAutoencoder(nn.Module):
     positions: Tensor
     decoder_positions: Tensor
 
-    def __init__(self, model: ModelOptions, mask: MaskOptions, num_patches: int, num_values: int) -> None:
+    def __init__(self, model: ModelOptions, mask: MaeOptions, num_patches: int, num_values: int) -> None:
         super().__init__()
         self.model, self.mask = model, mask
         inner = mask.decoder_width
@@ -86,7 +87,7 @@ def tuned(model: nn.Module, bf16: bool) -> nn.Module:
 
 def mae_steps(options: ModelOptions, side: int, ratio: float, bf16: bool) -> tuple[Step, Step]:
     """Return our step and the plain one on the same images and masks, batch 2."""
-    mask = MaskOptions(ratio)
+    mask = MaeOptions(ratio)
     images = torch.randn(2, 1, side, side, side)
     ours = tuned(MaskedAutoencoder(options, mask, 1, (side,) * 3), bf16)
     num_patches = (side // options.patch[0]) ** 3

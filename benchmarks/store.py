@@ -31,10 +31,11 @@ from monai.data import Dataset as MonaiDataset
 from scipy import ndimage
 from torch.utils.data import DataLoader, Dataset
 
+from selfmae.augment import intensity, spatial
 from selfmae.data.case import Case
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.views import Sample, draw_at
-from selfmae.options import AugmentOptions, DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
+from selfmae.data.sampling.stream import Sample, draw_at
+from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.segment import Segment
 from selfmae.train.device import keep_freed_memory
 
@@ -81,7 +82,8 @@ def make_task(cache: Path) -> Segment:
         crop=CROP,
         cache=str(cache),
     )
-    changes = AugmentOptions((0, 1, 2), 0.5, 1.0, 0.5, DEGREES, ZOOM, SHADE)
+    view = spatial.Options((0, 1, 2), foreground=0.5, rotate_degrees=DEGREES, zoom=ZOOM)
+    changes = {"spatial": view, "intensity": intensity.Options(contrast=SHADE)}
     optim = OptimOptions(1, 1, 1e-3, augment=changes)
     target = TargetOptions("mask", tuple(map(str, range(1, LABELS + 1))), tuple(range(1, LABELS + 1)))
     return Segment(Recipe(data, target, ModelOptions((16, 16, 16)), optim, optim))
@@ -168,7 +170,8 @@ def compare_samples(task: Segment, cases: Sequence[Case], turns: int) -> None:
     files = [{"image": str(case.images[0]), "mask": str(case.target)} for case in cases]
     prepared = [*monai_preparation(), mt.FgBgToIndicesd("mask", image_key="image")]
     cached = CacheDataset(files, mt.Compose([*prepared, *monai_changes()]), progress=False)
-    unscaled = _with_changes(task, replace(task.recipe.fit.augment, zoom=0.0))
+    changes = task.recipe.fit.augment
+    unscaled = _with_changes(task, {**changes, "spatial": replace(changes["spatial"], zoom=0.0)})
     sides: dict[str, Dataset[Any]] = {
         "ours": Ours(task, cases),
         "ours, not zoomed": Ours(unscaled, cases),
@@ -178,7 +181,7 @@ def compare_samples(task: Segment, cases: Sequence[Case], turns: int) -> None:
     loaders = {name: endless(data, len(cases)) for name, data in sides.items()}
     calls = {name: (partial(next, it), 2 if "without" in name else 30) for name, it in loaders.items()}
     show("a sample through a DataLoader with one worker", take_turns(calls, turns), "ours")
-    crops = _with_changes(task, AugmentOptions(foreground=0.5))
+    crops = _with_changes(task, {"spatial": spatial.Options(foreground=0.5)})
     places = count()
     alone = {
         "ours": (lambda: task.sample(draw_at(cases, 0, next(places))), 30),
@@ -220,7 +223,7 @@ def compare_preparation(task: Segment, cases: Sequence[Case], folder: Path, turn
     pool.shutdown()
 
 
-def _with_changes(task: Segment, changes: AugmentOptions) -> Segment:
+def _with_changes(task: Segment, changes: Mapping[str, Any]) -> Segment:
     return Segment(replace(task.recipe, fit=replace(task.recipe.fit, augment=changes)))
 
 
