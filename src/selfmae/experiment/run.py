@@ -31,8 +31,9 @@ from selfmae.planning.budget import equal_compute
 from selfmae.planning.forecast import check_space, forecast, show_forecast
 from selfmae.planning.trainings import count_trainings
 from selfmae.recipe import flat, parse_sets
-from selfmae.results.run_folder import check_place, open_folder, training_runs
+from selfmae.results.run_folder import check_place, open_folder
 from selfmae.results.subgroups import note_columns
+from selfmae.results.training_run import training_runs
 from selfmae.results.verdict import compare, show_verdict
 
 

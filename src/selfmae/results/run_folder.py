@@ -135,14 +135,3 @@ def timed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
     finally:
         seconds = round(before + time.monotonic() - begin, 1)
         write_json(path, {**facts, "seconds": seconds, "peak_bytes": peak_bytes()})
-
-
-def training_runs(folder: Path) -> list[Any]:
-    """Return the training runs in the folder of an experiment."""
-    from selfmae.results.training_run import TrainingRun
-
-    found = []
-    for path in sorted(folder.glob("*/fold*/seed*")):
-        init, fold, seed = path.parts[-3:]
-        found.append(TrainingRun.within(folder, init, int(fold.removeprefix("fold")), int(seed.removeprefix("seed"))))
-    return found

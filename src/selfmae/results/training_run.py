@@ -33,6 +33,15 @@ class TrainingRun:
         return f"{self.init} (fold {self.fold}, seed {self.seed})"
 
 
+def training_runs(folder: Path) -> list[TrainingRun]:
+    """Return the training runs in the folder of an experiment."""
+    found = []
+    for path in sorted(folder.glob("*/fold*/seed*")):
+        init, fold, seed = path.parts[-3:]
+        found.append(TrainingRun.within(folder, init, int(fold.removeprefix("fold")), int(seed.removeprefix("seed"))))
+    return found
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One fine-tuned and evaluated model, or the scored masks of another tool."""
