@@ -1,25 +1,22 @@
 """Columns of a table: which ones are images, the patient, the split, and which ones are labels."""
 
+import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from selfmae.data.case import Labels
-from selfmae.data.sources._tables import (
-    IMAGE_IDS,
-    MASK,
-    PATIENT,
-    Row,
-    holds_images,
-    image_columns,
-    named_column,
-    values_of,
-)
+from selfmae.data.files.formats import is_image, may_be_dicom
+from selfmae.data.sources._tables import Row
 from selfmae.errors import UserError, first_of
 
 Target = tuple[float, ...] | None
 
+IMAGE = ("image", "image_path", "path", "file", "file_path", "filename", "file_name", "image_index", "img")
+IMAGE_IDS = ("image_id", "imageid", "sop_instance_uid", "sopinstanceuid")
+MASK = ("mask", "mask_path", "label", "label_path", "segmentation", "seg")
+PATIENT = ("patient", "patient_id", "patientid", "subject", "subject_id")
 IDS = ("id", "case", "case_id", "study", "study_id")
 TEXT_LABELS = ("finding_labels", "findings", "labels", "label", "class", "diagnosis")
 NO_FINDING = "no finding"
@@ -56,6 +53,12 @@ def find_columns(rows: Sequence[Row], table: Path) -> Columns:
     """Return what each column of the table is for, with a sentence on every choice."""
     names = [name for name in rows[0] if name]
     images, patient = image_columns(rows, table), named_column(names, PATIENT)
+    if not images:
+        raise UserError(
+            f"{table} must name its image files in a column image, path, file, filename or image_id, but has the "
+            f"columns {first_of(names, 8)}: rename the right one.",
+            "damaged_list",
+        )
     split, notes = _split_column(names, table)
     fold = "" if split else named_column(names, ("fold",))
     if len(images) > 1:
@@ -65,7 +68,7 @@ def find_columns(rows: Sequence[Row], table: Path) -> Columns:
     notes.append(f"Labels are taken from {_quoted(labels)}." if labels else _say_unlabelled(others))
     if ignored:
         notes.append(f"Not taken as labels: {_quoted(ignored)}.")
-    ids = images[0] if images and named_column(images[:1], (*IMAGE_IDS, *PATIENT)) else _id_column(rows, others)
+    ids = images[0] if named_column(images[:1], (*IMAGE_IDS, *PATIENT)) else _id_column(rows, others)
     return Columns(images, ids, patient, split, fold, kind, labels, tuple(notes))
 
 
@@ -192,3 +195,46 @@ def _binary_targets(rows: Sequence[Row], columns: Columns, table: Path) -> list[
 
 def _quoted(names: Sequence[str]) -> str:
     return ("the column " if len(names) == 1 else "the columns ") + ", ".join(map(repr, names))
+
+
+def image_columns(rows: Sequence[Row], table: Path) -> tuple[str, ...]:
+    """Return the column of a usual name, or image_1, image_2, ..., or all columns of image files that are no masks.
+
+    Without any, a column of ids, where images below the table's folder have these names (VinDr), or DICOM files the
+    names of patients (RSNA).
+    """
+    names = [name for name in rows[0] if name] if rows else []
+    named = named_column(names, IMAGE)
+    numbered = {name: int(match[1]) for name in names if (match := re.fullmatch(r"(?i)(?:image|img)[ _-]?(\d+)", name))}
+    if named or numbered:
+        return (named,) if named else tuple(sorted(numbered, key=lambda name: numbered[name]))
+    others = [name for name in names if named_column([name], MASK) == ""]
+    found = tuple(name for name in others if holds_images(rows, name))
+    for usual, dicom_only in ((IMAGE_IDS, False), (PATIENT, True)) if rows and not found else ():
+        ids = named_column(names, usual)
+        if ids and _is_stem(rows[0][ids], table.parent, dicom_only):
+            return (ids,)
+    return found
+
+
+def _is_stem(name: str, folder: Path, dicom_only: bool) -> bool:
+    """Return whether an image file of this name, without its ending, lies in the folder or below."""
+    files = folder.rglob(f"{glob.escape(name)}.*") if name and "/" not in name else ()
+    return any(may_be_dicom(file) or (is_image(file) and not dicom_only) for file in files)
+
+
+def named_column(names: Iterable[str], usual: Sequence[str]) -> str:
+    """Return the column with the first of the usual names, whatever its case, spaces or dashes."""
+    plain = {re.sub(r"[\s-]+", "_", name.strip().lower()): name for name in reversed(list(names))}
+    return next((plain[name] for name in usual if name in plain), "")
+
+
+def values_of(rows: Sequence[Row], name: str) -> set[str]:
+    """Return the distinct values of a column without the empty one; 1.0 is 1."""
+    return {re.sub(r"^(-?\d+)\.0+$", r"\1", value) for value in {row[name] for row in rows}} - {""}
+
+
+def holds_images(rows: Sequence[Row], name: str) -> bool:
+    """Return whether all values of a column are names of image files."""
+    values = values_of(rows, name)
+    return bool(values) and all(is_image(Path(value)) or may_be_dicom(Path(value)) for value in values)

@@ -1,17 +1,14 @@
 """Rows of a CSV or TSV file, plain or packed with gzip."""
 
 import csv
-import glob
 import gzip
 import io
-import re
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from selfmae.data.files.formats import is_image, may_be_dicom
 from selfmae.errors import UserError, first_of
 
 WORDS = ({"false": "0", "true": "1"}, {"no": "0", "yes": "1"})
@@ -19,10 +16,6 @@ SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
 Row = Mapping[str, str]
-IMAGE = ("image", "image_path", "path", "file", "file_path", "filename", "file_name", "image_index", "img")
-IMAGE_IDS = ("image_id", "imageid", "sop_instance_uid", "sopinstanceuid")
-MASK = ("mask", "mask_path", "label", "label_path", "segmentation", "seg")
-PATIENT = ("patient", "patient_id", "patientid", "subject", "subject_id")
 
 
 def first_row(table: Path) -> list[Row]:
@@ -51,12 +44,6 @@ def read_rows(table: Path) -> list[Row]:
     rows: list[Row] = [{key: value.strip() if key else value for key, value in row.items()} for row in reader]
     if not rows:
         raise UserError(f"{table} has a header but no row: list one image a row.", "damaged_list")
-    if not image_columns(rows, table):
-        raise UserError(
-            f"{table} must name its image files in a column image, path, file, filename or image_id, but has the "
-            f"columns {first_of(reader.fieldnames or [], 8)}: rename the right one.",
-            "damaged_list",
-        )
     long = [place for place, row in enumerate(rows, start=2) if None in row]
     if long:
         raise UserError(
@@ -128,46 +115,3 @@ def read_text(table: Path) -> str:
         raise UserError(
             f"{table} could not be unpacked ({error}): the file is damaged; copy it again.", "damaged_list"
         ) from error
-
-
-def image_columns(rows: Sequence[Row], table: Path) -> tuple[str, ...]:
-    """Return the column of a usual name, or image_1, image_2, ..., or all columns of image files that are no masks.
-
-    Without any, a column of ids, where images below the table's folder have these names (VinDr), or DICOM files the
-    names of patients (RSNA).
-    """
-    names = [name for name in rows[0] if name] if rows else []
-    named = named_column(names, IMAGE)
-    numbered = {name: int(match[1]) for name in names if (match := re.fullmatch(r"(?i)(?:image|img)[ _-]?(\d+)", name))}
-    if named or numbered:
-        return (named,) if named else tuple(sorted(numbered, key=lambda name: numbered[name]))
-    others = [name for name in names if named_column([name], MASK) == ""]
-    found = tuple(name for name in others if holds_images(rows, name))
-    for usual, dicom_only in ((IMAGE_IDS, False), (PATIENT, True)) if rows and not found else ():
-        ids = named_column(names, usual)
-        if ids and _is_stem(rows[0][ids], table.parent, dicom_only):
-            return (ids,)
-    return found
-
-
-def _is_stem(name: str, folder: Path, dicom_only: bool) -> bool:
-    """Return whether an image file of this name, without its ending, lies in the folder or below."""
-    files = folder.rglob(f"{glob.escape(name)}.*") if name and "/" not in name else ()
-    return any(may_be_dicom(file) or (is_image(file) and not dicom_only) for file in files)
-
-
-def named_column(names: Iterable[str], usual: Sequence[str]) -> str:
-    """Return the column with the first of the usual names, whatever its case, spaces or dashes."""
-    plain = {re.sub(r"[\s-]+", "_", name.strip().lower()): name for name in reversed(list(names))}
-    return next((plain[name] for name in usual if name in plain), "")
-
-
-def values_of(rows: Sequence[Row], name: str) -> set[str]:
-    """Return the distinct values of a column without the empty one; 1.0 is 1."""
-    return {re.sub(r"^(-?\d+)\.0+$", r"\1", value) for value in {row[name] for row in rows}} - {""}
-
-
-def holds_images(rows: Sequence[Row], name: str) -> bool:
-    """Return whether all values of a column are names of image files."""
-    values = values_of(rows, name)
-    return bool(values) and all(is_image(Path(value)) or may_be_dicom(Path(value)) for value in values)

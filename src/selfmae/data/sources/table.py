@@ -6,7 +6,7 @@ from pathlib import Path
 from selfmae.data.case import SPLITS, Case, Cases, Labels
 from selfmae.data.dicom.series import headers_in, is_series
 from selfmae.data.files.formats import is_image, may_be_dicom, stem_of
-from selfmae.data.sources._columns import Columns, Target, find_columns, read_targets
+from selfmae.data.sources._columns import Columns, Target, find_columns, image_columns, read_targets
 from selfmae.data.sources._files import (
     SPLIT_NAMES,
     channels_of,
@@ -16,7 +16,7 @@ from selfmae.data.sources._files import (
     patients_of,
     study_of,
 )
-from selfmae.data.sources._tables import SUFFIXES, Row, check_settled, first_row, image_columns, join_rows, read_rows
+from selfmae.data.sources._tables import SUFFIXES, Row, check_settled, first_row, join_rows, read_rows
 from selfmae.errors import UserError, first_of
 
 ORDER = 30
