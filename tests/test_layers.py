@@ -28,7 +28,7 @@ LEVELS = (
 )
 UPWARDS = {  # files that still import from above, and what
     "results/verdict.py": "sentences of the report",
-    "results/sweep_results.py": "sentences and the paper's table of the report, names of combinations of the experiment",
+    "results/sweep_results.py": "sentences and the paper's table of the report, combinations of the experiment",
 }
 RANK = {part: rank for rank, parts in enumerate(LEVELS) for part in parts}
 HOMES = {
