@@ -8,8 +8,8 @@ import torch
 
 from selfmae.cli import main
 from selfmae.data.generated.sets import write_radiographs, write_volumes
-from selfmae.experiment import finetune, pretrain
-from selfmae.train.launch import Job, launch
+from selfmae.experiment import finetune, pretrain, train
+from selfmae.train.loop import Training, fit
 
 Call = Callable[..., int]
 
@@ -142,10 +142,10 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the folders of all optimisations that initialization."""
     folders: list[Path] = []
 
-    def note(recipe: object, task: object, job: Job, display: object) -> object:
-        folders.append(job.folder)
-        return launch(recipe, task, job, display)  # type: ignore[arg-type]
+    def note(training: Training, display: object) -> object:
+        folders.append(training.folder)
+        return fit(training, display)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(finetune, "launch", note)
-    monkeypatch.setattr(pretrain, "launch", note)
+    for module in (finetune, pretrain, train):
+        monkeypatch.setattr(module, "fit", note)
     return folders

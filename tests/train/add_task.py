@@ -18,10 +18,11 @@ from selfmae.errors import UserError
 from selfmae.options import DataOptions, DeviceOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.seeds import generator
 from selfmae.train.device import make_fabric
-from selfmae.train.loop import Optimisation
+from selfmae.train.loop import Trainer, Training, Validate, fit
 from selfmae.weights.file import read_weights
 
 CASES = [Case(f"c{number}", f"p{number}", (), None, "train") for number in range(7)]
+DEFAULTS: dict[str, Any] = {"cases": CASES, "metadata": {}}
 OPTIONS = OptimOptions(steps=12, batch=4, lr=0.02, warmup_steps=2, validate_every=3, clip=1.0)
 
 
@@ -66,7 +67,7 @@ class DamagedTask(AddTask):
 
 
 class Score:
-    """A validation that is told how it is called; the default score falls after the second look."""
+    """A validation that is told how it is called; the default score falls after the second time."""
 
     def __init__(self, scores: tuple[float, ...] = (1.0, 3.0, 2.0, 0.0, 0.0)) -> None:
         self.scores = scores
@@ -87,6 +88,18 @@ class Silent:
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Any]:
         yield SimpleNamespace(update=lambda step, loss: self.updates.append(step))
+
+
+class Watched(Silent):
+    """A display that passes every step and its loss on."""
+
+    def __init__(self, watch: Callable[[int, float], None] | None) -> None:
+        super().__init__()
+        self.watch = watch
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Any]:
+        yield SimpleNamespace(update=self.watch or (lambda step, loss: None))
 
 
 class Interrupting(Silent):
@@ -114,10 +127,28 @@ def recipe_of(options: OptimOptions, seed: int = 3, **device: object) -> Recipe:
     )
 
 
-def optimisation_in(folder: Path, options: OptimOptions = OPTIONS, scale: float = 1.0) -> Optimisation:
-    recipe = recipe_of(options)
+def training_in(folder: Path, options: OptimOptions = OPTIONS, scale: float = 1.0, **more: Any) -> Training:
+    """Return the training of an `AddTask` in a folder, which is made."""
     folder.mkdir(exist_ok=True, parents=True)
-    return Optimisation(make_fabric(recipe.device), AddTask(recipe, scale), options, folder)
+    task = AddTask(recipe_of(options), scale)
+    return Training(**({"name": "adding", "task": task, "options": options, "folder": folder} | DEFAULTS | more))
+
+
+def train(
+    folder: Path,
+    options: OptimOptions = OPTIONS,
+    scale: float = 1.0,
+    validate: Validate | None = None,
+    watch: Callable[[int, float], None] | None = None,
+    **more: Any,
+) -> nn.Module:
+    """Train in a folder, `watch` is told every step and its loss; return the model."""
+    return fit(training_in(folder, options, scale, validate=validate, **more), Watched(watch))
+
+
+def trainer_in(folder: Path, options: OptimOptions = OPTIONS) -> Trainer:
+    training = training_in(folder, options)
+    return Trainer(make_fabric(training.task.recipe.device), training)
 
 
 def interrupt_at(step: int) -> Callable[[int, float], None]:
@@ -154,7 +185,7 @@ def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 def main(folder: str, stop_after: str) -> None:
     """Train; send ourselves SIGINT after a step, as a user would (0: never)."""
-    optimisation_in(Path(folder)).run(CASES, {}, norm_score, interrupt_at(int(stop_after)))
+    train(Path(folder), validate=norm_score, watch=interrupt_at(int(stop_after)))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from add_task import (
     Silent,
     assert_equal,
     norm_score,
-    optimisation_in,
     outcome,
     recipe_of,
+    train,
 )
 from torch.multiprocessing import ProcessExitedException
 
@@ -26,29 +26,30 @@ from selfmae.errors import UserError
 from selfmae.files import read_log
 from selfmae.models.vit import Encoder
 from selfmae.options import ModelOptions
-from selfmae.train import launch as launching
-from selfmae.train.launch import Job, launch
+from selfmae.train import loop
+from selfmae.train.loop import Training, fit
 from selfmae.train.signals import Interrupted
 
 
-def job_in(folder: Path, **change: Any) -> Job:
+def training_in(folder: Path, task: AddTask, **change: Any) -> Training:
     folder.mkdir(exist_ok=True)
-    return Job("adding", dataclasses.replace(OPTIONS, **change), folder, CASES, {}, validate=norm_score)
+    options = dataclasses.replace(OPTIONS, **change)
+    return Training("adding", task, options, folder, CASES, {}, validate=norm_score)
 
 
 def test_one_device_shows_every_step_and_gives_the_model(tmp_path: Path) -> None:
     display, recipe = Silent(), recipe_of(OPTIONS)
-    model = launch(recipe, AddTask(recipe), job_in(tmp_path / "a"), display)
-    alone = optimisation_in(tmp_path / "b").run(CASES, {}, norm_score)
+    model = fit(training_in(tmp_path / "a", AddTask(recipe)), display)
+    alone = train(tmp_path / "b", validate=norm_score)
     assert display.updates == list(range(1, 13))
     assert all(torch.equal(tensor, alone.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
 def test_a_step_in_bfloat16_keeps_weights_in_float32(tmp_path: Path) -> None:
     recipe = recipe_of(OPTIONS, precision="bf16")
-    model = launch(recipe, AddTask(recipe), job_in(tmp_path, steps=1), Silent())
+    model = fit(training_in(tmp_path, AddTask(recipe), steps=1), Silent())
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    exact = optimisation_in(tmp_path / "fp32", dataclasses.replace(OPTIONS, steps=1)).run(CASES, {}, norm_score)
+    exact = train(tmp_path / "fp32", dataclasses.replace(OPTIONS, steps=1), validate=norm_score)
     assert read_log(tmp_path / "steps.jsonl")[0]["loss"] != read_log(tmp_path / "fp32" / "steps.jsonl")[0]["loss"]
     assert torch.allclose(model.head.weight, exact.head.weight, atol=0.05)
 
@@ -68,17 +69,16 @@ def test_the_start_replaces_the_encoder_only(tmp_path: Path) -> None:
     recipe = recipe_of(options)
     task = EncoderTask(recipe)
     init = {name: torch.full_like(tensor, 0.5) for name, tensor in task.build().encoder.state_dict().items()}
-    job = Job("adding", options, tmp_path, CASES, {}, init=init)
-    state = launch(recipe, task, job, Silent()).state_dict()
+    training = Training("adding", task, options, tmp_path, CASES, {}, init=init)
+    state = fit(training, Silent()).state_dict()
     assert (state["encoder.blocks.0.attn.qkv.weight"] == 0.5).all()
     assert not (state["head.weight"] == 0.5).any()
 
 
 def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     recipe, other = recipe_of(OPTIONS), recipe_of(OPTIONS, devices=2)
-    job = job_in(tmp_path / "one", accumulate=2)
-    one = launch(recipe, AddTask(recipe), job, Silent())
-    two = launch(other, AddTask(other), dataclasses.replace(job, folder=job_in(tmp_path / "two").folder), Silent())
+    one = fit(training_in(tmp_path / "one", AddTask(recipe), accumulate=2), Silent())
+    two = fit(training_in(tmp_path / "two", AddTask(other), accumulate=2), Silent())
     for name, tensor in one.state_dict().items():
         torch.testing.assert_close(tensor, two.state_dict()[name], atol=1e-4, rtol=0)
     lines = [read_log(tmp_path / name / "steps.jsonl") for name in ("one", "two")]
@@ -90,8 +90,8 @@ def test_a_model_shared_out_over_processes_gives_the_weights_of_one(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recipe, other = recipe_of(OPTIONS), recipe_of(OPTIONS, devices=2, shard=True)
-    one = launch(recipe, AddTask(recipe), job_in(tmp_path / "one", accumulate=2), Silent())
-    two = launch(other, AddTask(other), job_in(tmp_path / "two", accumulate=2), Silent())
+    one = fit(training_in(tmp_path / "one", AddTask(recipe), accumulate=2), Silent())
+    two = fit(training_in(tmp_path / "two", AddTask(other), accumulate=2), Silent())
     for name, tensor in one.state_dict().items():
         torch.testing.assert_close(tensor, two.state_dict()[name], atol=1e-4, rtol=0)
     assert "".join(capfd.readouterr()) == ""  # Lightning and torch say nothing between our lines
@@ -100,10 +100,10 @@ def test_a_model_shared_out_over_processes_gives_the_weights_of_one(
 @pytest.mark.slow
 def test_a_shared_out_model_that_is_interrupted_ends_with_the_same_bits(tmp_path: Path) -> None:
     recipe = recipe_of(OPTIONS, devices=2, shard=True)
-    launch(recipe, AddTask(recipe), job_in(tmp_path / "whole"), Silent())
+    fit(training_in(tmp_path / "whole", AddTask(recipe)), Silent())
     with pytest.raises(Interrupted):
-        launch(recipe, AddTask(recipe), job_in(tmp_path / "parts"), Interrupting())
-    launch(recipe, AddTask(recipe), job_in(tmp_path / "parts"), Silent())
+        fit(training_in(tmp_path / "parts", AddTask(recipe)), Interrupting())
+    fit(training_in(tmp_path / "parts", AddTask(recipe)), Silent())
     assert_equal(outcome(tmp_path / "whole"), outcome(tmp_path / "parts"))
 
 
@@ -111,14 +111,14 @@ def test_a_shared_out_model_that_is_interrupted_ends_with_the_same_bits(tmp_path
 def test_a_user_error_in_another_process_is_still_one_sentence(tmp_path: Path) -> None:
     recipe = recipe_of(OPTIONS, devices=2)
     with pytest.raises(UserError, match=r"The loss became nan .* at step 1"):
-        launch(recipe, AddTask(recipe, scale=float("nan")), job_in(tmp_path), Silent())
+        fit(training_in(tmp_path, AddTask(recipe, scale=float("nan"))), Silent())
 
 
 @pytest.mark.slow
 def test_a_file_that_one_process_cannot_read_is_one_sentence(tmp_path: Path) -> None:
     recipe = recipe_of(OPTIONS, devices=2)
     with pytest.raises(UserError, match=r"^scan\.nii is damaged: copy it again\.$"):
-        launch(recipe, DamagedTask(recipe), job_in(tmp_path), Silent())
+        fit(training_in(tmp_path, DamagedTask(recipe)), Silent())
 
 
 class Dying:
@@ -133,9 +133,9 @@ class Dying:
 
 
 def launch_dying(monkeypatch: pytest.MonkeyPatch, folder: Path, happen: Callable[[Any], None]) -> None:
-    monkeypatch.setattr(launching, "make_fabric", lambda options: Dying(happen))
+    monkeypatch.setattr(loop, "make_fabric", lambda options: Dying(happen))
     recipe = recipe_of(OPTIONS, devices=2)
-    launch(recipe, AddTask(recipe), job_in(folder), Silent())
+    fit(training_in(folder, AddTask(recipe)), Silent())
 
 
 def test_what_a_process_says_before_it_dies_is_raised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_processes_that_a_signal_ends_are_an_interruption(
 def test_half_precision_is_clipped_too(tmp_path: Path, optimizer: str) -> None:
     options = dataclasses.replace(OPTIONS, optimizer=optimizer, lr=0.001)
     recipe = recipe_of(options, precision="fp16")
-    job = dataclasses.replace(job_in(tmp_path), options=options)
-    model = launch(recipe, AddTask(recipe), job, Silent())
+    training = dataclasses.replace(training_in(tmp_path, AddTask(recipe)), options=options)
+    model = fit(training, Silent())
     assert all(parameter.isfinite().all() for parameter in model.parameters())
     losses = [line["loss"] for line in read_log(tmp_path / "steps.jsonl") if "loss" in line]
     assert losses[-1] < losses[0]

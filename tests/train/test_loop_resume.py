@@ -9,7 +9,7 @@ from typing import Any
 import add_task as fake
 import pytest
 import torch
-from add_task import CASES, OPTIONS, Score, assert_equal, interrupt_at, outcome
+from add_task import OPTIONS, Score, assert_equal, interrupt_at, outcome
 
 from selfmae.errors import UserError
 from selfmae.files import read_log
@@ -24,13 +24,13 @@ def test_a_run_that_was_interrupted_and_continued_ends_bit_identical(
     tmp_path: Path, stop: int, change: dict[str, Any]
 ) -> None:
     options = dataclasses.replace(OPTIONS, **change)
-    fake.optimisation_in(tmp_path / "whole", options).run(CASES, {}, fake.norm_score)
+    fake.train(tmp_path / "whole", options, validate=fake.norm_score)
     whole = outcome(tmp_path / "whole")
     if stop < whole["progress"]["step"]:
         with pytest.raises(Interrupted):
-            fake.optimisation_in(tmp_path / "cut", options).run(CASES, {}, fake.norm_score, interrupt_at(stop))
+            fake.train(tmp_path / "cut", options, validate=fake.norm_score, watch=interrupt_at(stop))
         assert torch.load(tmp_path / "cut" / "last.ckpt", weights_only=True)["progress"]["step"] == stop
-    fake.optimisation_in(tmp_path / "cut", options).run(CASES, {}, fake.norm_score)
+    fake.train(tmp_path / "cut", options, validate=fake.norm_score)
     assert_equal(whole, outcome(tmp_path / "cut"))
 
 
@@ -38,11 +38,11 @@ def test_losses_between_two_lines_of_the_log_survive_an_interruption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "StepLog", lambda path, every: StepLog(path, 4))
-    fake.optimisation_in(tmp_path / "whole").run(CASES, {})
+    fake.train(tmp_path / "whole")
     with pytest.raises(Interrupted):
-        fake.optimisation_in(tmp_path / "cut").run(CASES, {}, None, interrupt_at(6))
+        fake.train(tmp_path / "cut", watch=interrupt_at(6))
     assert len(torch.load(tmp_path / "cut" / "last.ckpt", weights_only=True)["progress"]["losses"]) == 2
-    fake.optimisation_in(tmp_path / "cut").run(CASES, {})
+    fake.train(tmp_path / "cut")
     assert_equal(outcome(tmp_path / "whole"), outcome(tmp_path / "cut"))
     assert [line["step"] for line in read_log(tmp_path / "cut" / "steps.jsonl")] == [4, 8, 12]
 
@@ -54,59 +54,59 @@ def test_ctrl_c_in_another_process_writes_the_checkpoint_and_the_same_command_co
     assert ended.returncode != 0
     assert "Interrupted" in ended.stderr
     assert (tmp_path / "cut" / "last.ckpt").exists()
-    fake.optimisation_in(tmp_path / "cut").run(CASES, {}, fake.norm_score)
-    fake.optimisation_in(tmp_path / "whole").run(CASES, {}, fake.norm_score)
+    fake.train(tmp_path / "cut", validate=fake.norm_score)
+    fake.train(tmp_path / "whole", validate=fake.norm_score)
     assert_equal(outcome(tmp_path / "whole"), outcome(tmp_path / "cut"))
 
 
 def test_a_run_that_was_killed_goes_back_to_its_checkpoint_and_cuts_the_log(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        fake.optimisation_in(tmp_path / "cut").run(CASES, {}, fake.norm_score, interrupt_at(4))
+        fake.train(tmp_path / "cut", validate=fake.norm_score, watch=interrupt_at(4))
     with (tmp_path / "cut" / "steps.jsonl").open("a") as file:
         file.write(json.dumps({"step": 5, "loss": 9.9, "lr": 0.1}) + '\n{"step": 6, "lo')
-    fake.optimisation_in(tmp_path / "whole").run(CASES, {}, fake.norm_score)
-    fake.optimisation_in(tmp_path / "cut").run(CASES, {}, fake.norm_score)
+    fake.train(tmp_path / "whole", validate=fake.norm_score)
+    fake.train(tmp_path / "cut", validate=fake.norm_score)
     assert_equal(outcome(tmp_path / "whole"), outcome(tmp_path / "cut"))
 
 
 def test_a_checkpoint_is_written_as_time_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     seen = []
-    fake.optimisation_in(tmp_path).run(CASES, {}, None, lambda step, _: seen.append((tmp_path / "last.ckpt").exists()))
+    fake.train(tmp_path, watch=lambda step, _: seen.append((tmp_path / "last.ckpt").exists()))
     assert seen == [False] + [True] * 11
     assert not list(tmp_path.glob("*.part"))
 
 
 def test_signal_handlers_are_given_back(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
-    fake.optimisation_in(tmp_path).run(CASES, {})
+    fake.train(tmp_path)
     assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize("change", [{}, {"patience": 1}])
 def test_a_finished_folder_returns_the_same_model_at_once(tmp_path: Path, change: dict[str, Any]) -> None:
     options = dataclasses.replace(OPTIONS, **change)
-    first = fake.optimisation_in(tmp_path, options).run(CASES, {}, Score())
+    first = fake.train(tmp_path, options, validate=Score())
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.glob("[lm]*")}
-    again = fake.optimisation_in(tmp_path, options)
-    again.task.sample = lambda draw: pytest.fail("a finished run was trained on")
-    second = again.run(CASES, {}, lambda model: pytest.fail("a finished run was scored"))
+    task = fake.AddTask(fake.recipe_of(options))
+    task.sample = lambda draw: pytest.fail("a finished run was trained on")  # type: ignore[method-assign]
+    second = fake.train(tmp_path, options, validate=lambda model: pytest.fail("a finished run was scored"), task=task)
     assert all(torch.equal(tensor, second.state_dict()[name]) for name, tensor in first.state_dict().items())
     assert before == {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.glob("[lm]*")}
 
 
 def test_a_damaged_checkpoint_is_a_sentence(tmp_path: Path) -> None:
-    fake.optimisation_in(tmp_path).run(CASES, {})
+    fake.train(tmp_path)
     (tmp_path / "last.ckpt").write_bytes((tmp_path / "last.ckpt").read_bytes()[:500])
     with pytest.raises(UserError, match=r"The checkpoint .*last\.ckpt could not be read .* or delete it"):
-        fake.optimisation_in(tmp_path).run(CASES, {})
+        fake.train(tmp_path)
 
 
 def test_a_full_disk_is_a_sentence_and_the_checkpoint_before_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Interrupted):
-        fake.optimisation_in(tmp_path).run(CASES, {}, None, interrupt_at(3))
+        fake.train(tmp_path, watch=interrupt_at(3))
     before = (tmp_path / "last.ckpt").read_bytes()
 
     def full(state: Any, path: Path) -> None:
@@ -115,6 +115,6 @@ def test_a_full_disk_is_a_sentence_and_the_checkpoint_before_stays(
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(UserError, match=r"could not be written to .*last\.ckpt .*free some space"):
-        fake.optimisation_in(tmp_path).run(CASES, {})
+        fake.train(tmp_path)
     assert (tmp_path / "last.ckpt").read_bytes() == before
     assert not list(tmp_path.glob("*.part"))
