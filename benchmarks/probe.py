@@ -1,4 +1,4 @@
-"""Does the probe of pre-training choose a good checkpoint? Autoencoders that over-fit to a few generated images.
+"""Does the probe of pre-training choose a good checkpoint? Autoencoders that overfit a few generated images.
 
 Run by hand: `python benchmarks/probe.py --out DIR [--seeds 10] [--kind labels]`, minutes on one core; the same command
 continues. Each seed has a data set of its own: pictures of 32 pixels that are mostly noise, in which a disc, the label,
@@ -27,14 +27,13 @@ from torch import nn
 from selfmae.data.case import Case
 from selfmae.display import Display
 from selfmae.experiment.plan import resolve
-from selfmae.experiment.pretrain import make_probe
 from selfmae.files import read_log, write_json
-from selfmae.methods.mae import Reconstruct
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.results.training_logs import read_results
 from selfmae.seeds import generator
-from selfmae.tasks.probe import Probe, read_features
-from selfmae.train.launch import Job, launch
+from selfmae.tasks.pretraining import Pretraining
+from selfmae.tasks.probe import Probe, make_probe, read_features
+from selfmae.train.loop import Training, fit
 
 SIZE, NUM_IMAGES = 32, 232  # of which about 24 train, 8 are held out and 200 test
 CONTRAST, NOISE = 0.8, 2.0  # of the disc, and a pixel's deviation: a single patch tells little, its neighbours more
@@ -47,16 +46,16 @@ SMALL = (
     "model.width=32",
     "model.depth=2",
     "model.heads=2",
-    "mask.ratio=0.6",
-    "mask.target=raw",
-    "mask.decoder_width=32",
-    "mask.decoder_depth=1",
-    "mask.decoder_heads=2",
+    "mae.ratio=0.6",
+    "mae.target=raw",
+    "mae.decoder_width=32",
+    "mae.decoder_depth=1",
+    "mae.decoder_heads=2",
     "pretrain.lr=0.003",
     "pretrain.batch=8",
-    "pretrain.augment.rotate_degrees=0",
-    "pretrain.augment.zoom=0",
-    "pretrain.augment.intensity=0",
+    "pretrain.augment.spatial.rotate_degrees=0",
+    "pretrain.augment.spatial.zoom=0",
+    "pretrain.augment.intensity.contrast=0",
     "device.accelerator=cpu",
 )
 QUIET = Display(quiet=True)
@@ -106,17 +105,18 @@ class Measured:
 
 def pretrain(out: Path, seed: int, sets: tuple[str, ...]) -> dict[str, list[float]]:
     """Pre-train with one seed unless it was done, and return step, worth and all criteria of every look."""
-    data, folder = out / f"data{seed}", out / "runs" / "pretrain" / "fold0" / f"seed{seed}"
+    data, folder = out / f"data{seed}", out / "runs" / "pretrain-mae" / "fold0" / f"seed{seed}"
     if not (data / "masks" / f"p{NUM_IMAGES - 1:03d}.png").exists():
         write_pictures(data, seed)
     recipe, _, source = resolve(str(data), "", (*SMALL, *sets), QUIET)
     recipe = replace(recipe, seed=seed)
-    probe = make_probe(recipe, source)
+    probe = make_probe(recipe, source.cases)
     assert probe is not None
     train, test = source.cases.part("train"), source.cases.part("test")
     folder.mkdir(parents=True, exist_ok=True)
     options = replace(recipe.pretrain, validate_every=recipe.probe.every)
-    launch(recipe, Reconstruct(recipe), Job("", options, folder, train, {}, None, Measured(probe, train, test)), QUIET)
+    task, measured = Pretraining(recipe, "mae"), Measured(probe, train, test)
+    fit(Training("", task, options, folder, train, {}, None, measured), QUIET)
     looks = [line for line in read_log(folder / "steps.jsonl") if "score" in line]
     return {name: [look[name] for look in looks] for name in looks[0]}
 

@@ -1,8 +1,8 @@
-"""Can the verdict be trusted? Real trainings of known truth, and rows simulated from the variances measured on them.
+"""Can the verdict be trusted? Training runs with a known truth, and rows simulated from the variances measured on them.
 
 Run by hand: `python benchmarks/trust.py --out DIR [--repetitions 20] [--seeds 3] [--processes 2]`, about 15 minutes
 on two cores; the same command continues. Each repetition has a generated data set of its own (radiographs of 32 pixels,
-a ViT of width 48 and depth 2) and these starts with several seeds each:
+a ViT of width 48 and depth 2) and these initializations with several seeds each:
 
 * `a` and `b`: scratch, with other seeds: nothing is there to be found, the verdict should be "cannot tell";
 * `helper`: an encoder fine-tuned with labels on many cases of other patients: a true helper, should be found;
@@ -28,11 +28,11 @@ from safetensors.torch import load_file
 from selfmae.data.generated.sets import write_radiographs
 from selfmae.display import Display
 from selfmae.experiment.plan import resolve
-from selfmae.experiment.pretrain import pretrain_cell
-from selfmae.experiment.train import Place, run_cell
+from selfmae.experiment.train import Part, train_one
 from selfmae.files import read_table, write_json
 from selfmae.metrics.scores import mean_score
 from selfmae.metrics.statistics import compare_paired
+from selfmae.results.training_run import TrainingRun
 from selfmae.results.verdict import compare
 from selfmae.seeds import generator
 from selfmae.weights.file import read_metadata, save_weights
@@ -46,9 +46,9 @@ SMALL = (
     "model.width=48",
     "model.depth=2",
     "model.heads=2",
-    "mask.decoder_width=48",
-    "mask.decoder_depth=1",
-    "mask.decoder_heads=2",
+    "mae.decoder_width=48",
+    "mae.decoder_depth=1",
+    "mae.decoder_heads=2",
     "pretrain.steps=60",
     "pretrain.batch=16",
     "pretrain.warmup_steps=5",
@@ -71,9 +71,9 @@ def make_helper(out: Path) -> Path:
     if not (folder / "labels.csv").exists():
         write_radiographs(folder, NUM_HELPFUL, 10_000, (32, 32))
     recipe, _, source = resolve(str(folder / "labels.csv"), "", (*SMALL, *HELPFUL), QUIET)
-    place = Place("helper", "scratch", 0, 0)
-    run_cell(recipe, source, out / "inits", place, QUIET)
-    return link(out / "inits" / place.folder / "model.safetensors", out / "helper.safetensors")
+    run = TrainingRun.within(out / "inits", "helper", 0, 0)
+    train_one(run, Part(recipe, source, "scratch"), QUIET)
+    return link(run.folder / "model.safetensors", out / "helper.safetensors")
 
 
 def make_shuffled(out: Path) -> Path:
@@ -85,8 +85,9 @@ def make_shuffled(out: Path) -> Path:
             pixels = np.array(Image.open(path))
             Image.fromarray(generator(place, "shuffle").permutation(pixels.ravel()).reshape(pixels.shape)).save(path)
     recipe, _, source = resolve(str(folder / "labels.csv"), "", SMALL, QUIET)
-    pretrain_cell(recipe, source, out / "inits" / "shuffled", 0, QUIET)
-    return link(out / "inits" / "shuffled" / "model.safetensors", out / "shuffled.safetensors")
+    run = TrainingRun.within(out / "inits", "pretrain-mae", 0, 0)
+    train_one(run, Part(recipe, source, "", "mae"), QUIET)
+    return link(run.folder / "model.safetensors", out / "shuffled.safetensors")
 
 
 def make_destroyed(out: Path, helper: Path) -> Path:
@@ -116,11 +117,11 @@ def repeat(job: tuple[Path, int, Sequence[Path], int]) -> dict[str, dict[str, An
         write_radiographs(data, NUM_CASES, number, (32, 32))
     recipe, _, source = resolve(str(data / "labels.csv"), "", SMALL, QUIET)
     for seed in range(num_seeds):
-        run_cell(recipe, source, run, Place("a", "scratch", 0, seed), QUIET)
+        train_one(TrainingRun.within(run, "a", 0, seed), Part(recipe, source, "scratch"), QUIET)
         other = replace(recipe, seed=recipe.seed + SHIFT_OF_B)
-        run_cell(other, source, run, Place("b", "scratch", 0, seed), QUIET)
+        train_one(TrainingRun.within(run, "b", 0, seed), Part(other, source, "scratch"), QUIET)
         for file in files:
-            run_cell(recipe, source, run, Place(file.stem, str(file), 0, seed), QUIET)
+            train_one(TrainingRun.within(run, file.stem, 0, seed), Part(recipe, source, str(file)), QUIET)
     return {name: compare_with_a(out / f"pair{number}-{name}", run, name) for name in ("b", *(f.stem for f in files))}
 
 
@@ -186,7 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--repetitions", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each initialization")
+    parser.add_argument("--seeds", type=int, default=3, help="training runs of each initialization")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
     out = given.out.absolute()
