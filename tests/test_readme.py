@@ -45,6 +45,12 @@ def test_the_flow_of_a_run_names_functions_of_their_files() -> None:
         assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}, f"{file}: {name}"
 
 
+def test_the_order_of_imports_is_that_of_the_layers() -> None:
+    levels = runpy.run_path(str(ROOT / "tests" / "test_layers.py"))["LEVELS"]
+    order = " > ".join(", ".join(parts) for parts in reversed(levels[:-1]))
+    assert order in " ".join((ROOT / "README.md").read_text().split())
+
+
 def test_every_folder_says_what_it_is_for() -> None:
     folders = {path.parent for path in (ROOT / "src").rglob("*.py")}
     silent = [folder for folder in folders if not ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))]
