@@ -5,9 +5,13 @@ import re
 import runpy
 import subprocess
 from pathlib import Path
+from typing import Any
+
+import typer.main
 
 from selfmae.cli import app
 from selfmae.data.doctor.findings import REMEDIES
+from selfmae.recipe import as_content, flat, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
@@ -89,6 +93,27 @@ def test_the_commands_are_those_of_the_command_line() -> None:
     table = re.findall(r"^\| `selfmae (\w+)", (ROOT / "README.md").read_text(), flags=re.M)
     commands = [command.callback.__name__ for command in app.registered_commands if command.callback]
     assert table == [*commands, *(group.name for group in app.registered_groups)]
+
+
+def test_commands_that_pages_show_can_be_given() -> None:
+    command: Any = typer.main.get_command(app)
+    for page in PAGES:
+        text = page.read_text().replace("\\\n", " ")
+        for line in re.findall(r"^    (selfmae .*)$", text, flags=re.M):
+            words = re.split(r"  +#|  +\(| && ", line)[0].split()[1:]
+            found = command
+            while words and words[0] in getattr(found, "commands", {}):
+                found = found.commands[words.pop(0)]
+            found.make_context(f"{page.name}: {line}", words)
+
+
+def test_keys_of_recipes_that_pages_name_exist() -> None:
+    sets = ("data.source=x", "data.channels=[gray]", "target.kind=multilabel", "target.names=[mass]")
+    keys = flat(as_content(load_recipe("chestxray14:fixed", sets)))
+    sections = "data|target|model|mae|moco|init|pretrain|fit|probe|predict|device"
+    for page in [page for page in PAGES if page.name not in ("LOG.md", "CHANGELOG.md")]:
+        for key in re.findall(rf"(?<![\w./-])(?:{sections})\.[a-z][a-z_.]*[a-z]", page.read_text()):
+            assert any(f"{known}.".startswith(f"{key}.") for known in [*keys, "target.regions"]), f"{page.name}: {key}"
 
 
 def test_every_code_of_the_doctor_is_explained() -> None:
