@@ -11,6 +11,7 @@ import typer.main
 
 from selfmae.cli import app
 from selfmae.data.doctor.findings import REMEDIES
+from selfmae.data.sources import layouts
 from selfmae.recipe import as_content, flat, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,6 +115,11 @@ def test_keys_of_recipes_that_pages_name_exist() -> None:
     for page in [page for page in PAGES if page.name not in ("LOG.md", "CHANGELOG.md")]:
         for key in re.findall(rf"(?<![\w./-])(?:{sections})\.[a-z][a-z_.]*[a-z]", page.read_text()):
             assert any(f"{known}.".startswith(f"{key}.") for known in [*keys, "target.regions"]), f"{page.name}: {key}"
+
+
+def test_every_layout_is_explained() -> None:
+    page = (ROOT / "docs" / "data.md").read_text()
+    assert [name for name in layouts() if f"| `{name}` |" not in page] == []
 
 
 def test_every_code_of_the_doctor_is_explained() -> None:

@@ -20,7 +20,8 @@ def _parse_folds(text: str) -> int | None:
 
 
 PARALLEL = "Training runs in parallel"  # the panel of the help that shows their flags
-LAYOUTS = "msd, nnunet, chestxray14, medmnist, btcv, bids, table, datalist, dicom, paired or classfolders"
+# By the names of the files: the readers themselves take seconds to import.
+LAYOUTS = ", ".join(sorted(path.stem for path in (Path(__file__).parents[1] / "data" / "sources").glob("[a-z]*.py")))
 INITS = "scratch, imagenet, timm:NAME, mae:DIR or moco:DIR (a folder of `pretrain`), or a weight file"
 
 Source = Annotated[
