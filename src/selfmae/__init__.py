@@ -1,3 +1,3 @@
-"""SelfMAE: did self pre-training with a masked autoencoder help on my medical images?"""
+"""SelfMAE: does self pre-training with a masked autoencoder help on my medical images?"""
 
 __version__ = "0.1.0"
