@@ -64,6 +64,14 @@ def test_a_change_is_a_pure_function_of_the_generator() -> None:
     assert not np.array_equal(one, other)
 
 
+def test_without_options_a_view_is_the_plain_crop_and_draws_nothing() -> None:
+    rng = np.random.default_rng(3)
+    before = rng.bit_generator.state
+    view = draw_view((9, 8, 7), (4, 4, 4), (1, 2, 3), Options(), rng)
+    assert view == View((4, 4, 4), (1, 2, 3), (False, False, False))
+    assert rng.bit_generator.state == before
+
+
 def test_flips_mirror_the_axes_named_with_their_probability() -> None:
     image = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32)
     always = whole_view((3, 4, 5), Options(flip_axes=(1,), flip=1.0), np.random.default_rng(0))
