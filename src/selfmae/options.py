@@ -85,6 +85,7 @@ class DataOptions(Section):
     spacing_mm: tuple[float, ...] = ()  # every image is resampled to this (segmentation); () keeps spacings
     interpolation: Literal["linear", "spline"] = "linear"  # of images; "spline" is cubic (order 3)
     mask_interpolation: Literal["nearest", "linear"] = "nearest"  # "linear": each label on its own, the largest wins
+    align: Literal["edges", "origin"] = "edges"  # what spacing_mm keeps: the field of view, or the first voxel (MONAI)
     anisotropy: float = 3.0  # spacings whose ratio exceeds this: nearest along the coarse axis (nnU-Net); 0 never
     intensity: Literal["zscore", "zscore_nonzero", "percentile", "window", "range"] = "percentile"
     normalise_crops: bool = False  # z-scores of each crop in training, of the whole image in prediction

@@ -94,6 +94,16 @@ def test_the_preparation_is_told_step_by_step(volume_recipe: Path) -> None:
     )
 
 
+def test_a_grid_at_the_origin_is_told(volume_recipe: Path) -> None:
+    recipe = load_recipe(str(volume_recipe), ["data.spacing_mm=[1.5,1.5,2]", "data.anisotropy=0", "data.align=origin"])
+    told = input_of(recipe)
+    assert any("round((size - 1) * old / new spacing + 1) voxels" in step for step in told["preparation"])
+    assert told["interpolation"] == (
+        "linear, the centre of the first voxel and the spacing kept, as in monai.transforms.Spacing"
+    )
+    assert "resample the logits linearly to the file's grid, the first voxel kept" in output_of(recipe)["steps"]
+
+
 def test_the_preparation_has_the_order_of_the_code(volume_recipe: Path, picture_recipe: Path) -> None:
     sets = ("data.intensity=zscore_nonzero", "data.normalise_crops=true", "data.crop_foreground=true")
     *_, divided, rounded, box, scaled, padded = input_of(load_recipe(str(volume_recipe), sets))["preparation"]

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from monai.data import MetaTensor
 from monai.inferers import sliding_window_inference
+from monai.transforms import SpatialResample
 from torch import Tensor, nn
 
 from selfmae.data.preparation.prepare import Box
@@ -71,6 +73,27 @@ def test_rows_of_a_box_are_extended_by_its_border(box: Box) -> None:
     around = [(low, whole - low - have) for low, have, whole in zip(box.corner, box.shape, box.whole, strict=True)]
     rows = torch.stack(list(extend_rows(iter(torch.from_numpy(logits).unbind(1)), box)), dim=1)
     np.testing.assert_array_equal(rows, np.pad(logits, [(0, 0), *around], mode="edge"))
+
+
+@pytest.mark.parametrize("shape", [(20, 17), (9, 20, 14)])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_way_back_from_a_grid_at_the_origin_is_that_of_monai(shape: tuple[int, ...], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    steps = tuple(rng.uniform(0.3, 2.5, len(shape)).tolist())
+    prepared = tuple(round((extent - 1) * step + 1) for extent, step in zip(shape, steps, strict=True))
+    logits = torch.from_numpy(rng.normal(size=(2, *prepared)).astype(np.float32))
+    rows = torch.stack(list(resample_rows(iter(logits.unbind(1)), prepared[0], shape, steps)), dim=1)
+    affine = torch.diag(torch.tensor([*steps, 1.0]))
+    back = SpatialResample(mode="bilinear", padding_mode="border", align_corners=False)
+    expected = back(MetaTensor(logits, affine=torch.eye(len(shape) + 1)), affine, shape)
+    torch.testing.assert_close(rows, expected.as_tensor(), atol=1e-4, rtol=0)
+
+
+def test_outside_of_a_box_at_the_origin_is_told_by_the_steps() -> None:
+    box = Box((1,), (2,), (5,), file_steps=(0.5,))
+    prediction = np.ones((1, 9), dtype=bool)
+    clear_outside(prediction, box)  # centres at 0.5, 1, 1.5, 2... of the prepared grid, whose box is from 1 to 3
+    np.testing.assert_array_equal(np.flatnonzero(prediction[0]), [1, 2, 3, 4])
 
 
 def test_only_voxels_centred_in_the_box_are_left() -> None:

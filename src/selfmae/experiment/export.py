@@ -128,7 +128,8 @@ def _steps_to_store(recipe: Recipe) -> list[str]:
     volumes = (
         "bring the axes into the order and directions nearest to RAS (nibabel.as_closest_canonical), channel first"
     )
-    grid = f"resample to a spacing of {list(data.spacing_mm)} mm: round(size * old spacing / new spacing) voxels"
+    extent = "(size - 1) * old / new spacing + 1" if data.align == "origin" else "size * old spacing / new spacing"
+    grid = f"resample to a spacing of {list(data.spacing_mm)} mm: round({extent}) voxels"
     scaled = "divide each channel by the mean of its absolute values"
     return [
         volumes if len(data.crop) == 3 else "take the values as they are in the file, axes channel, row, column",
@@ -165,7 +166,11 @@ def _interpolation(recipe: Recipe) -> str:
         "as the finest, the others first, then that one by nearest neighbour"
     )
     resampled_alone = data.spacing_mm and not data.size and data.anisotropy
-    return f"{how}, edges aligned (align_corners=False){coarse if resampled_alone else ''}"
+    aligned = "edges aligned (align_corners=False)"
+    if data.align == "origin" and data.spacing_mm:
+        how = how.removesuffix(", anti-aliased")
+        aligned = "the centre of the first voxel and the spacing kept, as in monai.transforms.Spacing"
+    return f"{how}, {aligned}{coarse if resampled_alone else ''}"
 
 
 def _intensity_step(recipe: Recipe) -> str:
@@ -199,7 +204,8 @@ def _steps_to_mask(recipe: Recipe) -> list[str]:
         f"slide the crop over the prepared image, overlap {predict.overlap}, {predict.blend} weights, mean of logits "
         "(monai.inferers.sliding_window_inference, sigma_scale 0.125), and cut off what was padded",
         *(["around the box of the preparation repeat the logits of its border"] if boxed else []),
-        "resample the logits linearly (align_corners=False) to the size of the file's grid",
+        "resample the logits linearly to the file's grid"
+        + (", the first voxel kept" if recipe.data.align == "origin" else " (align_corners=False)"),
         "above 0 is inside the region"
         if recipe.target.regions
         else "the largest output is the label, `values` its number",

@@ -96,7 +96,7 @@ def predict_one(task: Task, model: nn.Module, files: Sequence[Path]) -> np.ndarr
     if task.recipe.data.spacing_mm and not image.spacing_mm:
         raise UserError(f"{path} holds no spacing, but the model wants images of a known one: give a NIfTI file.")
     prepared = prepare_image(image, task.recipe.data)
-    box = find_box(prepared, task.recipe.data)
+    box = find_box(prepared, task.recipe.data, image.spacing_mm)
     return task.predict(model, box.cut(prepared), image.array.shape[1:], box)
 
 

@@ -102,7 +102,7 @@ class Segment:
         """Return class indices [*shape] uint8, or regions [R, *shape] bool; background outside the box."""
         device, whole = next(model.parameters()).device, box.whole if box else prepared.shape[1:]
         rows = predict_rows(model, prepared, self.recipe.data, self.recipe.predict, device)
-        rows = resample_rows(extend_rows(rows, box) if box else rows, whole[0], shape)
+        rows = resample_rows(extend_rows(rows, box) if box else rows, whole[0], shape, box.file_steps if box else ())
         prediction = positive_outputs(rows) if self.target.regions else largest_output(rows)
         if box:
             clear_outside(prediction, box)

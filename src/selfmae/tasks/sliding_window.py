@@ -93,19 +93,29 @@ def extend_rows(rows: Iterator[Tensor], box: Box) -> Iterator[Tensor]:
 def clear_outside(prediction: np.ndarray, box: Box) -> None:
     """Set to background, in place, the voxels of a prediction [..., *T] whose centres lie outside the box."""
     first = prediction.ndim - len(box.whole)
-    for axis, (low, extent, whole) in enumerate(zip(box.corner, box.shape, box.whole, strict=True), start=first):
-        size = prediction.shape[axis]
+    for axis, (low, extent, whole) in enumerate(zip(box.corner, box.shape, box.whole, strict=True)):
+        size = prediction.shape[first + axis]
         centres = (np.arange(size) + 0.5) * whole / size
+        if box.file_steps:
+            centres = np.arange(size) * box.file_steps[axis] + 0.5
         outside = (centres < low) | (centres >= low + extent)
-        prediction[(slice(None),) * axis + (outside,)] = 0
+        prediction[(slice(None),) * (first + axis) + (outside,)] = 0
 
 
-def resample_rows(rows: Iterator[Tensor], num_rows: int, shape: Sequence[int]) -> Iterator[Tensor]:
-    """Yield `shape[0]` rows [K, *T[1:]], linearly resampled (`align_corners=False`) from rows [K, *S[1:]]."""
+def resample_rows(
+    rows: Iterator[Tensor], num_rows: int, shape: Sequence[int], steps: Sequence[float] = ()
+) -> Iterator[Tensor]:
+    """Yield `shape[0]` rows [K, *T[1:]], linearly resampled from rows [K, *S[1:]].
+
+    Both grids cover the same field of view (`align_corners=False`); with `steps` (`Box.file_steps`) voxel i of an axis
+    is at i * step, and beyond the border the border repeats.
+    """
     held: dict[int, Tensor] = {}
     newest = -1
-    for place in range(shape[0]):
-        source = max(0.0, (place + 0.5) * num_rows / shape[0] - 0.5)
+    for index in range(shape[0]):
+        source = max(0.0, (index + 0.5) * num_rows / shape[0] - 0.5)
+        if steps:
+            source = min(index * steps[0], num_rows - 1)
         low = min(int(source), num_rows - 1)
         high = min(low + 1, num_rows - 1)
         while newest < high:
@@ -114,9 +124,22 @@ def resample_rows(rows: Iterator[Tensor], num_rows: int, shape: Sequence[int]) -
         held = {number: row for number, row in held.items() if number >= low}
         share = source - low
         row = held[low] if share == 0 else held[low] * (1 - share) + held[high] * share
-        if row.shape[1:] != tuple(shape[1:]):
+        if steps:
+            row = _at_steps(row, shape[1:], steps[1:])
+        elif row.shape[1:] != tuple(shape[1:]):
             row = F.interpolate(row[None], tuple(shape[1:]), mode=ROW_MODES[len(shape) - 1])[0]
         yield row
+
+
+def _at_steps(row: Tensor, shape: Sequence[int], steps: Sequence[float]) -> Tensor:
+    """Return a row [K, *S[1:]] sampled linearly at i * step along each of its axes, [K, *shape]."""
+    for axis, (extent, step) in enumerate(zip(shape, steps, strict=True), start=1):
+        source = (torch.arange(extent, dtype=torch.float64) * step).clamp(max=row.shape[axis] - 1)
+        low = source.long()
+        high = (low + 1).clamp(max=row.shape[axis] - 1)
+        share = (source - low).to(row.dtype).reshape(-1, *[1] * (row.ndim - 1 - axis))
+        row = row.index_select(axis, low) * (1 - share) + row.index_select(axis, high) * share
+    return row
 
 
 def largest_output(rows: Iterator[Tensor]) -> np.ndarray:

@@ -1,14 +1,29 @@
 """Resampling against torch, scipy, MONAI and the rules of nnU-Net."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from monai.data import MetaTensor
-from monai.transforms import Resize, SpatialResample
+from monai.transforms import Resize, Spacing, SpatialResample
 from scipy import ndimage
 
-from selfmae.data.preparation.prepare import coarse_axis, nearest, resample, resample_mask
+from selfmae.data.files.images import Image
+from selfmae.data.files.masks import Mask
+from selfmae.data.preparation.prepare import (
+    coarse_axis,
+    find_box,
+    nearest,
+    prepare_image,
+    prepare_mask,
+    prepared_shape,
+    resample,
+    resample_mask,
+)
+from selfmae.options import DataOptions
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -126,3 +141,63 @@ def test_a_nearest_mask_is_that_of_torch() -> None:
     mask = np.random.default_rng(0).integers(0, 9, (9, 8, 7)).astype(np.uint8)
     expected = F.interpolate(torch.from_numpy(mask)[None, None].float(), (13, 6, 21), mode="nearest-exact")[0, 0]
     assert np.array_equal(resample_mask(mask, (13, 6, 21), "nearest"), expected)
+
+
+def volume_at_random(seed: int, flat: bool = False) -> tuple[np.ndarray, np.ndarray, tuple[float, ...], DataOptions]:
+    """Return an image [1, *S] in 0..1, a mask [*S] of three labels, a spacing, and options with another."""
+    rng = np.random.default_rng(seed)
+    num_axes = 2 if flat else 3
+    shape = tuple(rng.integers(5, 30, num_axes).tolist())
+    old, new = (tuple(np.round(rng.uniform(0.5, 3, num_axes), 3).tolist()) for _ in range(2))
+    array = rng.random((1, *shape), dtype=np.float32)
+    array.flat[:2] = 0, 1
+    options = DataOptions("x", ("x",), spacing_mm=new, anisotropy=0.0, intensity="window", window=(0.0, 1.0))
+    return array, rng.integers(0, 4, shape).astype(np.uint8), old, replace(options, align="origin")
+
+
+def spacing_of_monai(array: np.ndarray, old: Sequence[float], new: Sequence[float], mode: str) -> np.ndarray:
+    move = Spacing(new, mode=mode, padding_mode="border", align_corners=False)
+    return np.asarray(move(MetaTensor(torch.from_numpy(array), affine=torch.diag(torch.tensor([*old, 1.0])))))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("seed", range(12))
+def test_aligned_at_the_origin_an_image_and_its_mask_are_those_of_monai_spacing(seed: int, flat: bool) -> None:
+    array, labels, old, options = volume_at_random(seed, flat)
+    image = prepare_image(Image(array, old, np.eye(4)), options)
+    expected = spacing_of_monai(array, old, options.spacing_mm, "bilinear")
+    assert image.shape == expected.shape
+    np.testing.assert_allclose(image, expected, atol=5e-4)  # float16
+    steps = np.divide(options.spacing_mm, old).tolist()
+    np.testing.assert_allclose(resample(array, image.shape[1:], steps=steps), expected, atol=1e-4)
+    mask = prepare_mask(Mask(labels, old, np.eye(4)), (1, 2, 3), options, old)
+    np.testing.assert_array_equal(
+        mask[None], spacing_of_monai(labels[None].astype(np.float32), old, options.spacing_mm, "nearest")
+    )
+
+
+def test_a_grid_of_the_same_shape_but_another_spacing_is_resampled_at_the_origin() -> None:
+    array, options = noise(1, 6, 6, 6), volume_at_random(0)[3]
+    options = replace(options, spacing_mm=(1.05, 1.05, 1.05))
+    image = Image(array, (1.0, 1.0, 1.0), np.eye(4))
+    assert prepared_shape((6, 6, 6), (1.0, 1.0, 1.0), options) == (6, 6, 6)
+    assert not np.array_equal(prepare_image(image, options), prepare_image(image, replace(options, align="edges")))
+    nearly = replace(options, spacing_mm=(1.0005, 1.0, 1.0))
+    assert np.array_equal(prepare_image(image, nearly), prepare_image(image, replace(nearly, spacing_mm=())))
+
+
+def test_at_the_origin_a_coarse_axis_is_resampled_by_nearest_neighbours() -> None:
+    array = noise(1, 8, 8, 5)
+    resampled = resample(array, (15, 15, 13), coarse=2, steps=(0.5, 0.5, 1 / 3))
+    in_plane = resample(array, (15, 15, 5), steps=(0.5, 0.5, 1.0))
+    assert np.array_equal(resampled, in_plane[..., [0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4]])
+    assert np.array_equal(
+        resample(array, (15, 15, 5), "spline", steps=(0.5, 0.5, 1.0))[..., ::2, ::2, :].round(4), array.round(4)
+    )
+
+
+@pytest.mark.parametrize("foreground", [False, True])
+def test_the_box_knows_the_way_back_to_the_file(foreground: bool) -> None:
+    options = replace(volume_at_random(0)[3], spacing_mm=(2.0, 1.0, 0.5), crop_foreground=foreground)
+    assert find_box(noise(1, 4, 5, 6), options, (1.0, 1.0, 1.0)).file_steps == (0.5, 1.0, 2.0)
+    assert find_box(noise(1, 4, 5, 6), replace(options, align="edges"), (1.0, 1.0, 1.0)).file_steps == ()

@@ -85,6 +85,7 @@ OF_BOTH: dict[str, tuple[dict[str, object], dict[str, object]]] = {
         {"spacing_mm": (0.5, 0.5, 2.0), "mask_interpolation": "linear", "anisotropy": 0.0},
     ),
     "crop_foreground": ({}, {"crop_foreground": True}),
+    "align": ({"spacing_mm": (0.7, 1.3, 1.0)}, {"spacing_mm": (0.7, 1.3, 1.0), "align": "origin"}),
 }
 OF_MASKS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "mask_interpolation": ({"size": (9, 9, 9)}, {"size": (9, 9, 9), "mask_interpolation": "linear"}),

@@ -17,15 +17,21 @@ from selfmae.errors import UserError
 from selfmae.options import DataOptions
 
 Shape = tuple[int, ...]
+SAME_STEP = 1e-3  # a spacing that differs by less is the same one
 
 
 @dataclass(frozen=True)
 class Box:
-    """The part of a prepared grid that is kept: from `corner`, `shape` voxels of the `whole`."""
+    """The part of a prepared grid that is kept: from `corner`, `shape` voxels of the `whole`.
+
+    `file_steps` are prepared voxels per voxel of the file along each axis, where both grids begin with the centre of
+    the same voxel (`data.align` "origin"); () where they cover the same field of view.
+    """
 
     corner: tuple[int, ...]
     shape: tuple[int, ...]
     whole: tuple[int, ...]
+    file_steps: tuple[float, ...] = ()
 
     def cut(self, array: np.ndarray) -> np.ndarray:
         """Return this part of an array [..., *whole]."""
@@ -50,8 +56,17 @@ def prepared_shape(shape: Sequence[int], spacing_mm: Sequence[float], options: D
         raise UserError(
             "data.spacing_mm was given, but the image has no spacing in its file: leave data.spacing_mm empty."
         )
-    pairs = zip(shape, spacing_mm, options.spacing_mm, strict=True)
-    return tuple(max(1, round(extent * old / new)) for extent, old, new in pairs)
+    triples = zip(shape, spacing_mm, options.spacing_mm, strict=True)
+    if options.align == "origin":
+        return tuple(round((extent - 1) * old / new + 1) for extent, old, new in triples)
+    return tuple(max(1, round(extent * old / new)) for extent, old, new in triples)
+
+
+def steps_from_origin(spacing_mm: Sequence[float], options: DataOptions) -> tuple[float, ...]:
+    """Return voxels of the file per prepared voxel along each axis, where `data.align` is "origin"; () where not."""
+    if options.align != "origin" or options.size or not options.spacing_mm:
+        return ()
+    return tuple(new / old for old, new in zip(spacing_mm, options.spacing_mm, strict=True))
 
 
 def prepare_image(image: Image, options: DataOptions) -> np.ndarray:
@@ -63,8 +78,9 @@ def prepare_image(image: Image, options: DataOptions) -> np.ndarray:
     if options.equalise:
         array = np.stack([_equalise(channel) for channel in array])
     shape = prepared_shape(array.shape[1:], image.spacing_mm, options)
-    if shape != array.shape[1:]:
-        array = resample(array, shape, options.interpolation, _coarse(image.spacing_mm, options))
+    steps = steps_from_origin(image.spacing_mm, options)
+    if shape != array.shape[1:] or _are_other(steps):
+        array = resample(array, shape, options.interpolation, _coarse(image.spacing_mm, options), steps)
     prepared = np.empty(array.shape, dtype=np.float16)
     for channel, out in zip(array, prepared, strict=True):
         out[:] = _normalise(channel, options)
@@ -83,30 +99,34 @@ def prepare_mask(
     if lowest < 0:
         raise UserError(f"The mask holds {lowest}, but its values must be 0 or above: correct the mask.")
     array = _label_places(mask.array, values)
-    shape = prepared_shape(array.shape, spacing_mm, options)
-    if shape != array.shape:
-        array = resample_mask(array, shape, options.mask_interpolation, _coarse(spacing_mm, options))
+    shape, steps = prepared_shape(array.shape, spacing_mm, options), steps_from_origin(spacing_mm, options)
+    if shape != array.shape or _are_other(steps):
+        array = resample_mask(array, shape, options.mask_interpolation, _coarse(spacing_mm, options), steps)
     return array
 
 
-def find_box(prepared: np.ndarray, options: DataOptions) -> Box:
+def find_box(prepared: np.ndarray, options: DataOptions, spacing_mm: Sequence[float] = ()) -> Box:
     """Return what `data.crop_foreground` keeps of a prepared image [C, *S]: the whole where it is off or all is one.
 
     The box holds every voxel above the lowest value of its channel, in any channel; where zeros are the background by
-    definition ("zscore_nonzero"), every voxel that is not zero.
+    definition ("zscore_nonzero"), every voxel that is not zero. `spacing_mm` is that of the file, which tells
+    `Box.file_steps`.
     """
     whole = prepared.shape[1:]
+    file_steps = tuple(1 / step for step in steps_from_origin(spacing_mm, options))
+    everything = Box((0,) * len(whole), whole, whole, file_steps)
     if not options.crop_foreground:
-        return Box((0,) * len(whole), whole, whole)
+        return everything
     shown = np.zeros(whole, dtype=bool)
     for channel in prepared:
         shown |= channel != (0 if options.intensity == "zscore_nonzero" else channel.min())
     if not shown.any():
-        return Box((0,) * len(whole), whole, whole)
+        return everything
     axes = range(len(whole))
     filled = [np.flatnonzero(shown.any(axis=tuple(other for other in axes if other != axis))) for axis in axes]
-    corner = tuple(int(places[0]) for places in filled)
-    return Box(corner, tuple(int(places[-1]) + 1 - low for places, low in zip(filled, corner, strict=True)), whole)
+    corner = tuple(int(indices[0]) for indices in filled)
+    shape = tuple(int(indices[-1]) + 1 - low for indices, low in zip(filled, corner, strict=True))
+    return Box(corner, shape, whole, file_steps)
 
 
 def finish(array: np.ndarray, options: DataOptions) -> np.ndarray:
@@ -126,6 +146,11 @@ def _coarse(spacing_mm: Sequence[float], options: DataOptions) -> int | None:
     """Return the axis to be resampled on its own; images that only get another size have none."""
     wanted = options.spacing_mm
     return coarse_axis(spacing_mm, wanted, options.anisotropy) if wanted and not options.size else None
+
+
+def _are_other(steps: Sequence[float]) -> bool:
+    """Return whether these steps from voxel to voxel are others than those of the file; MONAI allows 1e-3 too."""
+    return any(abs(step - 1) > SAME_STEP for step in steps)
 
 
 def _label_places(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
@@ -198,42 +223,63 @@ def coarse_axis(old_mm: Sequence[float], new_mm: Sequence[float], limit: float) 
     return None
 
 
-def resample(array: np.ndarray, shape: Sequence[int], how: str = "linear", coarse: int | None = None) -> np.ndarray:
+def resample(
+    array: np.ndarray,
+    shape: Sequence[int],
+    how: str = "linear",
+    coarse: int | None = None,
+    steps: Sequence[float] = (),
+) -> np.ndarray:
     """Return float32 values [C, *S] resampled to the spatial `shape`; `how` is linear or spline (order 3).
 
-    Linear resampling of pictures is anti-aliased when they shrink; a spline does not leave the range of its channel.
+    With `steps`, voxel i of an axis is sampled at i * step, beyond the border the border repeats; without, both grids
+    cover the same field of view, and linear resampling of pictures is anti-aliased when they shrink. A spline does not
+    leave the range of its channel. The axis `coarse` is resampled alone and last, by nearest neighbour.
     """
-    inner = list(shape)
+    inner, inner_steps = list(shape), list(steps)
     if coarse is not None:
         inner[coarse] = array.shape[1 + coarse]
-    if tuple(inner) != array.shape[1:]:
-        array = _spline(array, inner) if how == "spline" else _linear(array, inner)
+        inner_steps[coarse : coarse + 1] = [1.0] * bool(steps)
+    if how == "spline" and (tuple(inner) != array.shape[1:] or steps):
+        array = _sample(array, inner, inner_steps, 3)
+    elif steps:
+        array = _sample(array, inner, inner_steps, 1)
+    elif tuple(inner) != array.shape[1:]:
+        array = _linear(array, inner)
     if coarse is not None:
-        array = array.take(nearest(array.shape[1 + coarse], shape[coarse]), axis=1 + coarse)
+        step = steps[coarse] if steps else None
+        array = array.take(nearest(array.shape[1 + coarse], shape[coarse], step), axis=1 + coarse)
     return array
 
 
-def resample_mask(array: np.ndarray, shape: Sequence[int], how: str, coarse: int | None = None) -> np.ndarray:
-    """Return label places [*S] uint8 resampled to `shape`, none invented; `how` is nearest or linear.
+def resample_mask(
+    array: np.ndarray, shape: Sequence[int], how: str, coarse: int | None = None, steps: Sequence[float] = ()
+) -> np.ndarray:
+    """Return class indices [*S] uint8 resampled to `shape`, without new ones; `how` is nearest or linear.
 
-    Linear resamples one label after the other as an image of zeros and ones; the first of the largest wins.
+    Linear resamples one label after the other as an image of zeros and ones; the first of the largest wins. `coarse`
+    and `steps` as in `resample`; nearest neighbours are the same with and without a coarse axis.
     """
     if how == "nearest":
-        return array[np.ix_(*(nearest(old, new) for old, new in zip(array.shape, shape, strict=True)))]
+        each: Sequence[float | None] = steps or [None] * array.ndim
+        triples = zip(array.shape, shape, each, strict=True)
+        return array[np.ix_(*(nearest(old, new, step) for old, new, step in triples))]
     winner = np.zeros(tuple(shape), dtype=np.uint8)
     most = np.full(tuple(shape), -1, dtype=np.float32)
     for label in np.flatnonzero(np.bincount(array.ravel())):
-        share = resample((array == label)[None].astype(np.float32), shape, "linear", coarse)[0]
+        share = resample((array == label)[None].astype(np.float32), shape, "linear", coarse, steps)[0]
         better = share > most
         winner[better] = label
         np.maximum(most, share, out=most)
     return winner
 
 
-def nearest(old: int, new: int) -> np.ndarray:
-    """Return for each of `new` voxels along an axis the one of `old` voxels in which its centre lies."""
-    places: np.ndarray = (2 * np.arange(new) + 1) * old // (2 * new)
-    return places
+def nearest(old: int, new: int, step: float | None = None) -> np.ndarray:
+    """Return for each of `new` voxels along an axis which of `old` voxels is nearest, with `step` as in `resample`."""
+    indices: np.ndarray = (2 * np.arange(new) + 1) * old // (2 * new)
+    if step is not None:
+        indices = np.rint(np.arange(new) * step).astype(int).clip(0, old - 1)
+    return indices
 
 
 def _linear(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -245,11 +291,12 @@ def _linear(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return resized[0].numpy()
 
 
-def _spline(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Return each channel through a cubic spline, at the places of `_linear`."""
-    steps = np.divide(array.shape[1:], shape)
+def _sample(array: np.ndarray, shape: Sequence[int], steps: Sequence[float], order: int) -> np.ndarray:
+    """Return each channel through a spline of this order; `steps` as in `resample`."""
+    moves = np.array(steps) if steps else np.divide(array.shape[1:], shape)
+    start = np.zeros(len(shape)) if steps else moves / 2 - 0.5
     resized = np.empty((len(array), *shape), dtype=np.float32)
     for channel, out in zip(array, resized, strict=True):
-        ndimage.affine_transform(channel, steps, steps / 2 - 0.5, tuple(shape), out, order=3, mode="nearest")
+        ndimage.affine_transform(channel, moves, start, tuple(shape), out, order=order, mode="nearest")
         np.clip(out, channel.min(), channel.max(), out=out)
     return resized

@@ -21,7 +21,7 @@ from selfmae.data.files.file_cache import FileCache, content_of, default_cache, 
 from selfmae.data.files.images import read_image, read_spacing
 from selfmae.data.files.masks import read_mask
 from selfmae.data.memory import image_threads, num_cores
-from selfmae.data.preparation.prepare import Box, find_box, prepare_image, prepare_mask
+from selfmae.data.preparation.prepare import Box, find_box, prepare_image, prepare_mask, steps_from_origin
 from selfmae.errors import UserError
 from selfmae.options import DataOptions
 from selfmae.seeds import generator
@@ -65,8 +65,9 @@ class Store:
         path = self.image_path(case)
         if not path.exists():
             with _naming(case.images[0]):
-                array = prepare_image(read_image(case.images), self.options)
-            box = find_box(array, self.options)
+                image = read_image(case.images)
+                array = prepare_image(image, self.options)
+            box = find_box(array, self.options, image.spacing_mm)
             if self.options.crop_foreground:
                 self._write(path.with_suffix(".box.npy"), np.array([box.corner, box.shape, box.whole]))
             self._write(path, box.cut(array))
@@ -78,18 +79,18 @@ class Store:
         if not path.exists():
             assert isinstance(case.target, Path)
             with _naming(case.target):
-                spacing = read_spacing(case.images[0]) if self._is_spaced else ()
-                array = prepare_mask(read_mask(case.target), self.label_values, self.options, spacing)
+                array = prepare_mask(read_mask(case.target), self.label_values, self.options, self._spacing(case))
             self._write(path, self.box(case).cut(array) if self.options.crop_foreground else array)
         return _opened(path)
 
     def box(self, case: Case) -> Box:
         """Return the part of the prepared grid that image and mask of a case show."""
-        image = self.image(case)
+        image, spacing = self.image(case), self._spacing(case) if self.options.align == "origin" else ()
         if not self.options.crop_foreground:
-            return Box((0,) * (image.ndim - 1), image.shape[1:], image.shape[1:])
+            return find_box(image, self.options, spacing)
         corner, shape, whole = np.load(self.image_path(case).with_suffix(".box.npy")).tolist()
-        return Box(tuple(corner), tuple(shape), tuple(whole))
+        steps = tuple(1 / step for step in steps_from_origin(spacing, self.options))
+        return Box(tuple(corner), tuple(shape), tuple(whole), steps)
 
     def label_places(self, case: Case) -> np.ndarray:
         """Return voxels of each label of a case (see `places.py`), a memory map."""
@@ -139,6 +140,10 @@ class Store:
         if self.options.crop_foreground:
             return self._path("mask", (case.target, *case.images), self._mask_key + self._image_key)
         return self._path("mask", (case.target, *case.images[: int(self._is_spaced)]), self._mask_key)
+
+    def _spacing(self, case: Case) -> tuple[float, ...]:
+        """Return the spacing of a case's image in mm where the prepared grid depends on it, else ()."""
+        return read_spacing(case.images[0]) if self._is_spaced else ()
 
     def _places(self, beside: Path, find: Callable[[], np.ndarray]) -> np.ndarray:
         path = beside.with_suffix(".places.npy")
