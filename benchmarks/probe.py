@@ -29,7 +29,7 @@ from selfmae.display import Display
 from selfmae.experiment.plan import resolve
 from selfmae.files import read_log, write_json
 from selfmae.models.mae import MaskedAutoencoder
-from selfmae.results.training_logs import read_results
+from selfmae.results.run_folder import RunFolder
 from selfmae.seeds import generator
 from selfmae.tasks.pretraining import Pretraining
 from selfmae.tasks.probe import Probe, make_probe, read_features
@@ -136,7 +136,7 @@ def main() -> None:
     for seed in range(given.seeds):
         curves = found[seed] = pretrain(out, seed, sets)
         worth = np.array(curves["worth"])
-        kept = next(cell.kept_step for cell in read_results(out / "runs").pretrained if cell.seed == seed)
+        kept = next(run.kept_step for run in RunFolder.read(out / "runs").pretrainings if run.seed == seed)
         lost.append(worth.max() - worth[curves["step"].index(kept)])
         print(
             f"seed {seed}: best {worth.max():.1f} at step {curves['step'][worth.argmax()]}, kept step {kept} "

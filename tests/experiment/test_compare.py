@@ -11,9 +11,11 @@ import pytest
 from safetensors.torch import load_file
 
 from selfmae.errors import UserError
-from selfmae.files import write_table
-from selfmae.metrics.statistics import holm
-from selfmae.results.training_run import find_evaluations
+from selfmae.files import read_table, write_table
+from selfmae.metrics.scores import mean_score
+from selfmae.metrics.statistics import LABEL_RESAMPLES, compare_paired, holm
+from selfmae.results.run_folder import RunFolder
+from selfmae.results.training_run import evaluated_runs
 from selfmae.results.verdict import compare
 from selfmae.weights.file import read_metadata, save_weights
 
@@ -62,8 +64,8 @@ def test_the_difference_is_second_minus_first(run: Path, call: Call, capsys: pyt
     out = capsys.readouterr().out
     assert "mae against scratch: " in out
     assert "2 test cases of 2 patients, 1 seed)" in out
-    assert "Each initialization was trained with one seed only, so the interval does not cover training noise" in out
-    assert "95 % intervals: bootstrap over patients, the same for all initializations" in out
+    assert "Each initialization was trained with one seed only, so the interval does not cover training variance" in out
+    assert "95 % intervals: bootstrap over patients, the same resamples for all initializations" in out
 
 
 def test_other_test_cases_are_refused(run: Path) -> None:
@@ -111,7 +113,7 @@ def test_a_model_that_saw_a_test_image_is_refused(run: Path) -> None:
 
 
 def test_a_finished_run_is_found_whole_and_shows_no_leak(volume_run: Path) -> None:
-    cells = find_evaluations(volume_run)
+    cells = evaluated_runs(volume_run)
     assert [(item.init, item.fold, item.seed) for item in cells] == [("mae", 0, 0), ("scratch", 0, 0)]
     assert compare([volume_run])["leakage"] == []
 
@@ -192,18 +194,41 @@ def test_one_model_given_twice_is_refused(run: Path) -> None:
         compare([run, cell(run, "mae"), cell(run, "scratch")])
 
 
-def test_the_effect_on_every_label_is_that_of_the_report(picture_run: Path) -> None:
-    from selfmae.report.intervals import effects_table
-    from selfmae.results.formatting import interval, number
-    from selfmae.results.training_logs import read_results
+def test_every_label_has_the_score_of_each_initialization_and_the_effect_of_each_pair(picture_run: Path) -> None:
+    verdict = json.loads((picture_run / "verdict.json").read_text())
+    names = RunFolder.read(picture_run).labels
+    assert [(row["label"], row["a"], row["b"]) for row in verdict["labels"]] == [(n, "scratch", "mae") for n in names]
+    for row in verdict["labels"]:
+        scores = verdict["label_inits"][row["label"]]
+        assert (scores["scratch"]["mean"], scores["mae"]["mean"]) == (row["mean_a"], row["mean_b"])
+        if scores["mae"]["ci95"] is not None:
+            low, high = scores["mae"]["ci95"]
+            assert low <= scores["mae"]["mean"] <= high
+        if row["difference"] is not None:
+            assert row["difference"] == pytest.approx(row["mean_b"] - row["mean_a"])
 
-    labels = json.loads((picture_run / "verdict.json").read_text())["labels"]
-    table = effects_table(read_results(picture_run))
-    assert [pair["label"] for pair in labels] == [row[0] for row in table.rows]
-    for (*_, shown), pair in zip(table.rows, labels, strict=True):
-        assert (pair["a"], pair["b"]) == ("scratch", "mae")
-        bounds = f" ({interval(pair['ci95'], sign=True)})" if pair["ci95"] else ""
-        assert shown == number(pair["difference"], sign=True) + bounds
+
+def test_the_score_of_a_label_is_compared_as_the_headline_is(run: Path) -> None:
+    tables = {init: read_table(cell(run, init) / "rows-test.csv") for init in ("scratch", "mae")}
+    scores = [mean_score(np.array([float(row["dice_liver"] or "nan") for row in rows])) for rows in tables.values()]
+    patients = [row["patient"] for row in tables["mae"]]
+    found = compare_paired(scores[:1], scores[1:], patients, seed=0, num_resamples=LABEL_RESAMPLES, limits=(0, 1))
+    verdict = compare([run])
+    row = next(row for row in verdict["labels"] if row["label"] == "liver")
+    assert (row["difference"], row["ci95"]) == (found.difference, found.ci95)
+    assert verdict["label_inits"]["liver"]["scratch"] == {"mean": found.mean_a, "ci95": found.ci95_a}
+
+
+def test_one_initialization_alone_has_scores_and_no_effects(run: Path) -> None:
+    verdict = compare([cell(run, "mae")])
+    assert verdict["labels"] == []
+    assert list(verdict["label_inits"]["liver"]) == ["mae"]
+
+
+def test_limitations_are_facts(run: Path) -> None:
+    found = compare([run])["limitations"]
+    assert {"a": "scratch", "b": "mae", "code": "one_seed"} in found
+    assert all(set(fact) >= {"code"} for fact in found)
 
 
 def test_the_dice_of_a_label_differs_by_the_mean_over_cases_that_have_it(run: Path) -> None:

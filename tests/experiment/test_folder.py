@@ -12,7 +12,7 @@ from selfmae.errors import UserError
 from selfmae.files import read_json, read_table, write_arrays, write_json, write_table
 from selfmae.options import Recipe
 from selfmae.recipe import load_recipe
-from selfmae.results.run_folder import open_folder, read_recipe, timed, where
+from selfmae.results.run_folder import describe_environment, open_folder, read_recipe, timed
 
 
 @pytest.fixture(scope="session")
@@ -141,8 +141,8 @@ def test_seconds_of_several_commands_are_added(tmp_path: Path) -> None:
     assert content["peak_bytes"] is None or content["peak_bytes"] > 10**7
 
 
-def test_where_names_versions_and_device(recipe: Recipe) -> None:
-    facts = where(replace(recipe, device=replace(recipe.device, accelerator="cpu", precision="fp32")))
+def test_the_environment_names_versions_and_device(recipe: Recipe) -> None:
+    facts = describe_environment(replace(recipe, device=replace(recipe.device, accelerator="cpu", precision="fp32")))
     assert {"python", "selfmae", "torch", "monai", "timm"} <= set(facts["versions"])
     assert (facts["device"], facts["devices"], facts["precision"]) == ("cpu", 1, "fp32")
 

@@ -53,7 +53,7 @@ def test_scored_masks_stand_beside_the_starts_of_a_run(
     assert verdict["pairs"][1]["difference"] == 0
     for words in ("nnunet against scratch", "Dice, nnunet", "<h3>nnunet</h3>", "<code>verdict-nnunet.json</code>"):
         assert words in text
-    assert "What nnunet has seen is not known: if it was trained on a test patient, its score is too good." in text
+    assert "What nnunet was trained on is not known: if a test patient was among it, its score is too good." in text
     assert "fine-tuned from scratch and with self pre-training on the same splits" in text
     assert "nnunet, fold" not in text
     assert not (tool / "report.html").exists()
@@ -75,8 +75,7 @@ def test_scored_masks_with_the_name_of_a_start_are_refused(
     assert call("report", volume_run, tool) == 2
     assert error_line() == (
         f"Error: Scored masks are called 'mae', as an initialization of {volume_run} or other masks are: score "
-        "them again with "
-        "another folder for --out, whose name is theirs."
+        "them again with another folder for --out, whose name is theirs."
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from selfmae.report.page import build_page
+from selfmae.results.run_folder import RunFolder
 
 Make = Callable[..., Path]
 FLAGS = (
@@ -60,7 +61,7 @@ def look(chromium: str, folder: Path, html: str, flags: Sequence[str] = ("--disa
 def test_a_narrow_page_does_not_scroll_sideways_and_sorts(
     chromium: str, make_run: Make, tmp_path: Path, kind: str
 ) -> None:
-    page = build_page(make_run(kind, num_seeds=1)).replace("&", "&amp;").replace('"', "&quot;")
+    page = build_page(RunFolder.read(make_run(kind, num_seeds=1))).replace("&", "&amp;").replace('"', "&quot;")
     document, console = look(chromium, tmp_path, FRAME.format(page=page))
     match = re.search(r'data-found="([^"]*)"', document)
     assert match
@@ -73,7 +74,7 @@ def test_a_narrow_page_does_not_scroll_sideways_and_sorts(
 
 
 def test_the_page_alone_has_no_console_message(chromium: str, make_run: Make, tmp_path: Path) -> None:
-    document, console = look(chromium, tmp_path, build_page(make_run(num_seeds=1)))
+    document, console = look(chromium, tmp_path, build_page(RunFolder.read(make_run(num_seeds=1))))
     assert "Where the numbers are from" in document
     assert console == ""
 
@@ -84,13 +85,13 @@ def click(page: str) -> str:
 
 
 def test_a_click_opens_a_volume_with_truth_and_prediction(chromium: str, make_run: Make, tmp_path: Path) -> None:
-    document, console = look(chromium, tmp_path, click(build_page(make_run(num_seeds=1))), DRAWING)
+    document, console = look(chromium, tmp_path, click(build_page(RunFolder.read(make_run(num_seeds=1)))), DRAWING)
     assert console == ""
     assert document.count('data-shown="3"') == 1
 
 
 def test_without_webgl_the_pictures_stay_and_the_page_says_why(chromium: str, make_run: Make, tmp_path: Path) -> None:
-    page = click(build_page(make_run(num_seeds=1)))
+    page = click(build_page(RunFolder.read(make_run(num_seeds=1))))
     document, console = look(chromium, tmp_path, page, ("--disable-3d-apis", "--virtual-time-budget=9000"))
     assert console == ""
     assert document.count('<p class="note unable">This browser lacks WebGL 2') == 1
@@ -98,7 +99,7 @@ def test_without_webgl_the_pictures_stay_and_the_page_says_why(chromium: str, ma
 
 
 def test_a_browser_too_old_for_the_viewer_offers_none(chromium: str, make_run: Make, tmp_path: Path) -> None:
-    page = build_page(make_run(num_seeds=1)).replace(
+    page = build_page(RunFolder.read(make_run(num_seeds=1))).replace(
         "<body>", "<body><script>delete window.DecompressionStream</script>"
     )
     document, _ = look(chromium, tmp_path, page)
@@ -107,7 +108,7 @@ def test_a_browser_too_old_for_the_viewer_offers_none(chromium: str, make_run: M
 
 
 def test_a_viewer_that_fails_says_so_in_the_page(chromium: str, make_run: Make, tmp_path: Path) -> None:
-    page = re.sub(r'(class="volume-image">)[^<]*', r"\1AAAA", build_page(make_run(num_seeds=1)))
+    page = re.sub(r'(class="volume-image">)[^<]*', r"\1AAAA", build_page(RunFolder.read(make_run(num_seeds=1))))
     document, _ = look(chromium, tmp_path, click(page), DRAWING)
     assert document.count('<p class="note unable">') == 1
     assert "data-shown" not in document

@@ -3,13 +3,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from selfmae.report.provenance import model_card
-from selfmae.results.training_logs import read_results
+from selfmae.results.run_folder import RunFolder
 
 Make = Callable[..., Path]
 
 
 def card(folder: Path) -> dict[str, str]:
-    return {title: " ".join(sentences) for title, sentences in model_card(read_results(folder))}
+    return {title: " ".join(sentences) for title, sentences in model_card(RunFolder.read(folder))}
 
 
 def test_a_card_of_masks_tells_use_data_metrics_and_limits(make_run: Make) -> None:
@@ -47,7 +47,7 @@ def test_regions_and_classes_are_called_so(make_run: Make) -> None:
 
 
 def test_there_is_no_card_before_an_evaluation(make_cell: Make) -> None:
-    assert model_card(read_results(make_cell("pretrain"))) == []
+    assert model_card(RunFolder.read(make_cell("pretrain"))) == []
 
 
 def test_the_card_says_by_what_patients_were_compared(make_run: Make) -> None:

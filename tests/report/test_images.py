@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from selfmae.report.images import contour_picture, gray_picture, reconstructions
-from selfmae.results.training_logs import read_results
+from selfmae.results.run_folder import RunFolder
 
 Make = Callable[..., Path]
 
@@ -63,7 +63,7 @@ def test_an_empty_layer_has_no_contour() -> None:
 
 
 def test_reconstructions_show_every_share_of_hidden_patches(make_run: Make) -> None:
-    gallery = reconstructions(read_results(make_run()))
+    gallery = reconstructions(RunFolder.read(make_run()))
     assert gallery is not None
     assert gallery.ratio == 0.75
     titles = ["Original", "25 % hidden", "25 % filled in", "75 % hidden", "75 % filled in"]

@@ -7,13 +7,13 @@ import pytest
 
 from selfmae.report.methods import methods_paragraph
 from selfmae.report.provenance import counts_table, model_card
-from selfmae.results.training_logs import read_results
+from selfmae.results.run_folder import RunFolder
 
 Make = Callable[..., Path]
 
 
 def methods(folder: Path) -> str:
-    return methods_paragraph(read_results(folder))
+    return methods_paragraph(RunFolder.read(folder))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_run_without_pretraining_speaks_of_none(make_run: Make) -> None:
 def test_pretraining_that_continues_from_weights_says_so_without_their_folder(make_run: Make) -> None:
     folder = make_run(num_seeds=1)
     with (folder / "recipe.yaml").open("a") as file:
-        file.write("initialization:\n  pretrain: /home/anna/vit.safetensors\n")
+        file.write("init:\n  pretrain: /home/anna/vit.safetensors\n")
     assert "continuing from vit.safetensors" in methods(folder)
 
 
@@ -112,7 +112,7 @@ def test_weights_without_validation_are_the_last_and_equal_compute_has_steps_of_
 
 
 def test_what_models_know_of_test_cases_goes_into_the_paragraph_and_the_card(make_run: Make) -> None:
-    results, leak = read_results(make_run()), "The weights of mae were trained on 1 image of this split's test part."
+    results, leak = RunFolder.read(make_run()), "The weights of mae were trained on 1 image of this split's test part."
     assert methods_paragraph(results, [leak]).endswith(f"The results are transductive. {leak}")
     assert dict(model_card(results, [leak]))["Limits"][0] == leak
     assert "transductive" not in methods_paragraph(results)
@@ -140,6 +140,6 @@ def test_folds_have_no_parts_to_count_but_all_labelled_cases(make_run: Make) -> 
     (folder / "run.json").write_text(json.dumps(run | {"num_folds": 2, "counts": counts}))
     text = "60 labelled cases of 33 patients and 10 unlabelled cases of 5 patients"
     assert f"{text}, with 2-fold patient-wise cross-validation" in methods(folder)
-    results = read_results(folder)
+    results = RunFolder.read(folder)
     assert f"{text} of" in model_card(results)[1][1][0]
     assert counts_table(results).rows[0] == ("labelled (train, validation and test in turn)", "60", "33")

@@ -10,6 +10,7 @@ import pytest
 
 from selfmae.errors import UserError
 from selfmae.report.page import build_page
+from selfmae.results.run_folder import RunFolder
 
 Make = Callable[..., Path]
 VOID = {"meta", "img", "input", "br", "path", "use", "rect", "link"}
@@ -43,14 +44,14 @@ class Elements(HTMLParser):
 
 @pytest.mark.parametrize("kind", ["mask", "multilabel"])
 def test_a_page_is_well_formed_and_every_id_is_unique(make_run: Make, kind: str) -> None:
-    elements = Elements(build_page(make_run(kind)))
+    elements = Elements(build_page(RunFolder.read(make_run(kind))))
     assert not elements.open
     assert len(set(elements.ids)) == len(elements.ids)
 
 
 @pytest.mark.parametrize("kind", ["mask", "multilabel"])
 def test_a_page_asks_for_nothing_outside_itself(make_run: Make, kind: str) -> None:
-    page = build_page(make_run(kind))
+    page = build_page(RunFolder.read(make_run(kind)))
     assert all(source.startswith(("data:", "#")) for source in Elements(page).sources)
     assert "://" not in re.sub(r'xmlns(:\w+)?="[^"]+"', "", page)
     assert "@import" not in page
@@ -59,7 +60,7 @@ def test_a_page_asks_for_nothing_outside_itself(make_run: Make, kind: str) -> No
 
 @pytest.mark.parametrize("kind", ["mask", "multilabel"])
 def test_every_reference_inside_the_plots_has_its_target(make_run: Make, kind: str) -> None:
-    page = build_page(make_run(kind))
+    page = build_page(RunFolder.read(make_run(kind)))
     targets = re.findall(r'(?:url\(|href=")#([^)"]+)', page)
     assert targets
     assert set(targets) <= set(Elements(page).ids)
@@ -68,22 +69,23 @@ def test_every_reference_inside_the_plots_has_its_target(make_run: Make, kind: s
 @pytest.mark.parametrize("kind", ["mask", "multilabel"])
 def test_the_same_folder_gives_the_same_bytes(make_run: Make, kind: str) -> None:
     folder = make_run(kind)
-    assert build_page(folder) == build_page(folder)
+    assert build_page(RunFolder.read(folder)) == build_page(RunFolder.read(folder))
 
 
 def test_another_process_and_another_style_give_the_same_bytes(make_run: Make, tmp_path: Path) -> None:
     folder = make_run()
     (tmp_path / "matplotlibrc").write_text("font.size: 22\naxes.facecolor: red\nsvg.hashsalt: other\n")
     program = (
-        "import pathlib, sys; from selfmae.report.page import build_page as b; print(b(pathlib.Path(sys.argv[1])))"
+        "import pathlib, sys; from selfmae.report.page import build_page; "
+        "from selfmae.results.run_folder import RunFolder; print(build_page(RunFolder.read(pathlib.Path(sys.argv[1]))))"
     )
     command = [sys.executable, "-c", program, str(folder)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
-    assert done.stdout.rstrip("\n") == build_page(folder).rstrip("\n")
+    assert done.stdout.rstrip("\n") == build_page(RunFolder.read(folder)).rstrip("\n")
 
 
 def test_names_are_shown_as_text_and_never_as_markup(make_run: Make) -> None:
-    page = build_page(make_run())
+    page = build_page(RunFolder.read(make_run()))
     assert "&lt;b&gt;liver&lt;/b&gt;" in page
     assert "<b>" not in page
     assert "abdomen &lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -97,21 +99,21 @@ def test_names_of_starts_are_escaped_inside_plots(make_run: Make) -> None:
     content = json.loads((folder / "verdict.json").read_text())
     content["pairs"][0]["b"] = "<i>$a$"
     (folder / "verdict.json").write_text(json.dumps(content))
-    page = build_page(folder)
+    page = build_page(RunFolder.read(folder))
     assert "<i>" not in page
     plot = page[page.index("<svg") : page.index("</svg>")]
     assert ">&lt;i&gt;$a$</text>" in plot
 
 
 def test_plots_hold_no_date_and_take_the_colour_of_the_page(make_run: Make) -> None:
-    page = build_page(make_run())
+    page = build_page(RunFolder.read(make_run()))
     assert "currentColor" in page
     assert "#0a0b0c" not in page
     assert not re.search(r"<metadata|<dc:date|20\d\d-\d\d-\d\d", page)
 
 
 def test_a_mask_page_shows_every_section(make_run: Make) -> None:
-    page = build_page(make_run())
+    page = build_page(RunFolder.read(make_run()))
     titles = re.findall(r"<h2>(.*?)</h2>", page)
     assert titles == [
         "Initializations",
@@ -128,17 +130,17 @@ def test_a_mask_page_shows_every_section(make_run: Make) -> None:
 
 
 def test_a_classification_page_shows_roc_curves_in_place_of_masks(make_run: Make) -> None:
-    page = build_page(make_run("multilabel", num_seeds=1))
+    page = build_page(RunFolder.read(make_run("multilabel", num_seeds=1)))
     assert "<h2>ROC and calibration curves</h2>" in page
     assert "White dashed: truth" not in page
 
 
 def test_a_page_of_a_run_is_small(make_run: Make) -> None:
-    assert len(build_page(make_run())) < 5_000_000
+    assert len(build_page(RunFolder.read(make_run()))) < 5_000_000
 
 
 def test_the_captions_say_how_hidden_patches_are_shown(make_run: Make) -> None:
-    page = build_page(make_run())
+    page = build_page(RunFolder.read(make_run()))
     assert "trained with 75 % of the patches hidden" in page
     assert "taken from the visible patches nearby, never from the hidden ones" in page
 
@@ -161,20 +163,20 @@ def test_a_missing_file_takes_only_its_own_part_away(make_run: Make, kind: str, 
     folder = make_run(kind, num_seeds=2)
     for path in folder.glob(gone):
         path.unlink()
-    page = build_page(folder)
+    page = build_page(RunFolder.read(folder))
     assert not Elements(page).open
     assert "<h2>What was run</h2>" in page
 
 
 def test_a_run_cut_short_after_pretraining_has_no_verdict(make_cell: Make) -> None:
-    page = build_page(make_cell("pretrain"))
+    page = build_page(RunFolder.read(make_cell("pretrain")))
     assert "Self pre-training reached step 400; no model has been evaluated" in page
     assert "<h2>Reconstructions</h2>" in page
     assert "<h2>Initializations</h2>" not in page
 
 
 def test_a_single_finetuning_reports_its_score_and_no_comparison(make_cell: Make) -> None:
-    page = build_page(make_cell("mae"))
+    page = build_page(RunFolder.read(make_cell("mae")))
     assert "The model fine-tuned with self pre-training reaches mean Dice 0.8" in page
     assert "cannot say whether self pre-training helps" in page
 
@@ -183,7 +185,7 @@ def test_leakage_is_shown_at_the_top(make_run: Make) -> None:
     folder = make_run()
     content = json.loads((folder / "verdict.json").read_text())
     (folder / "verdict.json").write_text(json.dumps(content | {"leakage": ["patient3 stands in train and test"]}))
-    page = build_page(folder)
+    page = build_page(RunFolder.read(folder))
     assert "Leakage: patient3 stands in train and test" in page[: page.index("<h2>")]
 
 
@@ -195,14 +197,14 @@ def test_a_folder_without_results_says_what_to_run(tmp_path: Path, exists: bool)
     with pytest.raises(
         UserError, match=r"empty holds no results of SelfMAE: run `selfmae run SOURCE --out .*` to its end first"
     ):
-        build_page(folder)
+        build_page(RunFolder.read(folder))
 
 
 def test_a_damaged_json_file_is_named(make_run: Make) -> None:
     folder = make_run()
     (folder / "verdict.json").write_text('{"metric": ')
-    with pytest.raises(UserError, match=r"verdict\.json must hold a JSON object, but could not be read .* delete it"):
-        build_page(folder)
+    with pytest.raises(UserError, match=r"verdict\.json could not be read .* or delete it and give the command"):
+        build_page(RunFolder.read(folder))
 
 
 def test_a_damaged_file_of_pictures_is_named(make_run: Make) -> None:
@@ -212,7 +214,7 @@ def test_a_damaged_file_of_pictures_is_named(make_run: Make) -> None:
     with pytest.raises(
         UserError, match=r"reconstructions\.npz must hold arrays \(NPZ\) as this version writes them, but could not"
     ):
-        build_page(folder)
+        build_page(RunFolder.read(folder))
 
 
 def test_a_report_does_not_import_torch() -> None:

@@ -10,7 +10,8 @@ import pytest
 from selfmae.recipe import as_content, check_partial, find_recipe, flat, read_content
 from selfmae.report.page import build_page
 from selfmae.report.paper_comparison import paper_labels, paper_table, recipe_name
-from selfmae.results.training_logs import Cell, Results
+from selfmae.results.run_folder import RunFolder
+from selfmae.results.training_run import TrainingRun
 
 Make = Callable[..., Path]
 MASKS = {
@@ -26,18 +27,20 @@ SUMMARIES: dict[str, dict[str, Any]] = {
 
 def make_results(
     name: str, inits: tuple[str, ...] = ("scratch", "mae"), run: Any = None, num_cases: int = 0, **changes: Any
-) -> Results:
+) -> RunFolder:
     """Return a run of a recipe with changed values (fit__steps is fit.steps), which the run knows by name."""
     settings = flat(as_content(check_partial(read_content(find_recipe(name)), name)))
     settings |= {key.replace("__", "."): value for key, value in changes.items()}
     summary = SUMMARIES[name.split(":")[0]]
     summary = summary | {"num_cases": num_cases or summary["num_cases"]}
-    cells = [Cell(init, 0, seed, Path(), (), (), {}, summary, (), ()) for init in inits for seed in range(2)]
+    runs = tuple(TrainingRun(init, 0, seed, Path("none")) for init in inits for seed in range(2))
+    for found in runs:
+        vars(found)["summary"] = summary  # as read on first use
     facts = {"recipe": name, "num_folds": 1} if run is None else run
-    return Results(Path(), facts, {}, "", settings, (), tuple(cells))
+    return RunFolder(Path(), facts, {}, "", settings, (), runs)
 
 
-def filled(*runs: Results) -> dict[str, tuple[str, ...]]:
+def filled(*runs: RunFolder) -> dict[str, tuple[str, ...]]:
     return {row[0]: row[2::2] for row in paper_table(*runs).rows if any(row[2::2])}
 
 
@@ -135,10 +138,10 @@ def test_regions_have_distances_too(mode: str, unit: str, far: str) -> None:
 
 def test_the_page_shows_the_paper_only_for_its_recipes(make_run: Make) -> None:
     folder = make_run(num_seeds=1)
-    assert "Beside the paper" not in build_page(folder)
+    assert "Beside the paper" not in build_page(RunFolder.read(folder))
     content = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(content | {"recipe": "btcv-fixed"}))
-    page = build_page(folder)
+    page = build_page(RunFolder.read(folder))
     assert "Beside the paper" in page
     assert "88.92" in page
     assert "No row is filled, since" in page

@@ -11,7 +11,7 @@ import pytest
 from selfmae.report.figures import probe_plots
 from selfmae.report.methods import methods_paragraph
 from selfmae.report.page import build_page
-from selfmae.results.training_logs import read_results
+from selfmae.results.run_folder import RunFolder
 
 Make = Callable[..., Path]
 FACTS = {"num_held_out": 6, "num_held_out_patients": 3, "num_labelled": 20, "num_labelled_patients": 10}
@@ -39,17 +39,17 @@ def probed(make_run: Make) -> Path:
 
 
 def test_the_kept_step_is_the_first_of_the_best(probed: Path) -> None:
-    assert read_results(probed).pretrained[0].kept_step == 200
+    assert RunFolder.read(probed).pretrainings[0].kept_step == 200
 
 
 def test_of_undefined_scores_the_last_is_kept(make_run: Make) -> None:
     folder = probe(make_run(num_seeds=1), [look(step, score=None, probe=None) for step in (100, 200)])
-    assert read_results(folder).pretrained[0].kept_step == 200
-    assert [item.title for item in probe_plots(read_results(folder))] == ["Held-out reconstruction error"]
+    assert RunFolder.read(folder).pretrainings[0].kept_step == 200
+    assert [item.title for item in probe_plots(RunFolder.read(folder))] == ["Held-out reconstruction error"]
 
 
 def test_both_scores_are_drawn_with_their_conventions(probed: Path) -> None:
-    reconstruction, read_out = probe_plots(read_results(probed))
+    reconstruction, read_out = probe_plots(RunFolder.read(probed))
     for words in (
         "Mean squared error of hidden patches, normalised per patch, of 6 validation images of 3 patients",
         "lower is better",
@@ -68,18 +68,20 @@ def test_both_scores_are_drawn_with_their_conventions(probed: Path) -> None:
 
 def test_without_labels_reconstruction_chooses(make_run: Make) -> None:
     folder = probe(make_run(num_seeds=1), [look(step, score=-0.3 - step / 1000) for step in (100, 200)])
-    (item,) = probe_plots(read_results(folder))
+    (item,) = probe_plots(RunFolder.read(folder))
     assert "kept, chosen by this score." in item.caption
-    assert "reconstructed the hidden patches of validation images best" in methods_paragraph(read_results(folder))
+    assert "reconstructed the hidden patches of validation images best" in methods_paragraph(RunFolder.read(folder))
 
 
 def test_targets_that_are_not_normalised_are_not_called_so(probed: Path) -> None:
     recipe = probed / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("  ratio: 0.75", "  ratio: 0.75\n  target: raw"))
-    assert "Mean squared error of hidden patches, not normalised, of 6 " in probe_plots(read_results(probed))[0].caption
+    assert (
+        "Mean squared error of hidden patches, not normalised, of 6 " in probe_plots(RunFolder.read(probed))[0].caption
+    )
 
 
 def test_the_page_shows_the_probe_only_where_there_was_one(probed: Path, make_run: Make) -> None:
-    assert "<h3>Probe of pre-training</h3>" in build_page(probed)
-    assert "a linear model read the labels of training patients best" in build_page(probed)
-    assert "Probe of pre-training" not in build_page(make_run(num_seeds=2))
+    assert "<h3>Probe of pre-training</h3>" in build_page(RunFolder.read(probed))
+    assert "a linear model read the labels of training patients best" in build_page(RunFolder.read(probed))
+    assert "Probe of pre-training" not in build_page(RunFolder.read(make_run(num_seeds=2)))

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from selfmae.report import roc_and_calibration as outcomes
 from selfmae.report.roc_and_calibration import GRID, mean_reliability, mean_roc, outcome_plots
-from selfmae.results.training_logs import read_results
+from selfmae.results.run_folder import RunFolder
 from selfmae.seeds import generator
 
 Make = Callable[..., Path]
@@ -49,22 +49,22 @@ def test_groups_of_equal_rank_are_averaged_over_trainings() -> None:
 
 
 def test_a_finding_without_both_outcomes_has_no_curve(make_run: Make) -> None:
-    assert [plot.name for plot in outcome_plots(read_results(make_run("multilabel")))] == ["nodule", "<i>mass</i>"]
+    assert [plot.name for plot in outcome_plots(RunFolder.read(make_run("multilabel")))] == ["nodule", "<i>mass</i>"]
 
 
 def test_a_plot_tells_the_mean_area_of_every_start(make_run: Make) -> None:
-    results = read_results(make_run("multilabel"))
+    results = RunFolder.read(make_run("multilabel"))
     plot = outcome_plots(results)[0]
     for init in ("scratch", "mae"):
-        areas = [cell.summary["labels"]["nodule"]["auc"] for cell in results.cells_of(init)]
+        areas = [cell.summary["labels"]["nodule"]["auc"] for cell in results.runs_of(init)]
         assert f"AUC {np.mean(areas):.3f}" in plot.roc
     assert "predicted probability" in plot.calibration
 
 
 def test_many_findings_are_cut(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcomes, "MAX_FINDINGS", 1)
-    assert [plot.name for plot in outcome_plots(read_results(make_run("multilabel", num_seeds=1)))] == ["nodule"]
+    assert [plot.name for plot in outcome_plots(RunFolder.read(make_run("multilabel", num_seeds=1)))] == ["nodule"]
 
 
 def test_masks_have_no_such_curves(make_run: Make) -> None:
-    assert outcome_plots(read_results(make_run(num_seeds=1))) == []
+    assert outcome_plots(RunFolder.read(make_run(num_seeds=1))) == []

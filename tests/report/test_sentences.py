@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from selfmae.report.sentences import verdict_sentences
-from selfmae.results.training_logs import read_results
+from selfmae.results.run_folder import RunFolder
 
 Make = Callable[..., Path]
 
 
 def sentences(folder: Path) -> list[str]:
-    return verdict_sentences(read_results(folder))
+    return verdict_sentences(RunFolder.read(folder))
 
 
 def change_pair(folder: Path, **changes: object) -> Path:
@@ -37,12 +37,13 @@ def test_a_loss_is_said_as_plainly(make_run: Make) -> None:
 
 
 def test_an_open_verdict_says_what_cannot_be_told_and_never_no_effect(make_run: Make) -> None:
-    first, _, second = sentences(make_run("multilabel", "cannot tell"))
+    first, *_, second = sentences(make_run("multilabel", "cannot tell"))
     assert first.startswith(
         "This data cannot tell whether self pre-training helps or hurts: mean AUC 0.84 against 0.81"
     )
     assert second.startswith(
-        "This is not evidence of no effect: any true difference from \u22120.02 to +0.06 fits these results."
+        "This is not evidence of no effect: any true difference from \u22120.02 to +0.06 is compatible with these "
+        "results."
     )
 
 
@@ -51,11 +52,11 @@ def test_one_seed_leaves_training_noise_open(make_run: Make, verdict: str) -> No
     found = sentences(make_run(verdict=verdict, num_seeds=1))
     assert "3 seeds" not in found[0]
     assert "1 seed)" in found[0]
-    assert "does not cover training noise" in "".join(found)
+    assert "does not cover training variance" in "".join(found)
 
 
 def test_three_seeds_need_no_such_warning(make_run: Make) -> None:
-    assert not any("training noise" in sentence for sentence in sentences(make_run(num_seeds=3)))
+    assert not any("training variance" in sentence for sentence in sentences(make_run(num_seeds=3)))
 
 
 def test_a_missing_interval_is_said(make_run: Make) -> None:
@@ -92,7 +93,7 @@ def test_the_pair_of_scratch_and_mae_gives_the_verdict(make_run: Make) -> None:
 def test_an_interval_that_leaves_out_0_but_does_not_stand_the_correction_is_explained(make_run: Make) -> None:
     folder = change_pair(make_run(), verdict="cannot tell", ci95=[0.001, 0.05], p=0.03, p_holm=0.09)
     (text,) = [sentence for sentence in sentences(folder) if "Holm" in sentence]
-    assert text.endswith("corrected for their number (Holm) p is 0.090, not below 0.05.")
+    assert text.endswith("corrected for their number (Holm), p is 0.090, not below 0.05.")
 
 
 def test_trainings_that_lack_are_named(make_run: Make) -> None:
@@ -101,7 +102,7 @@ def test_trainings_that_lack_are_named(make_run: Make) -> None:
     content["missing"] = [{"init": "mae", "fold": 0, "seed": seed} for seed in range(5)]
     (folder / "verdict.json").write_text(json.dumps(content))
     assert sentences(folder)[-1].startswith(
-        "5 trainings of this run did not finish (mae, fold 0, seed 0; mae, fold 0, seed 1; mae, fold 0, seed 2; ...): "
+        "5 training runs did not finish (mae, fold 0, seed 0; mae, fold 0, seed 1; mae, fold 0, seed 2; ...): "
     )
 
 
@@ -124,12 +125,14 @@ def test_scored_masks_are_better_or_worse_and_help_nobody(make_run: Make) -> Non
     folder = change_pair(make_run(num_seeds=1), num_seeds=1, mean_a=0.8, mean_b=0.9)
     path = folder / "mae" / "fold0" / "seed0" / "environment.json"
     path.write_text(json.dumps({"init": {"kind": "score", "name": "mae"}}))
+    verdict = json.loads((folder / "verdict.json").read_text())
+    (folder / "verdict.json").write_text(json.dumps(verdict | {"scored": ["mae"]}))
     found = sentences(folder)
     assert found[0].startswith(
         "The masks of mae are better on this data compared with starting from scratch: mean Dice 0.90 against 0.80 "
     )
-    assert any(text.startswith("Scored masks stand for one training, so") for text in found)
-    assert "What mae has seen is not known: if it was trained on a test patient, its score is too good." in found
+    assert any(text.startswith("Scored masks stand for one training run, so") for text in found)
+    assert "What mae was trained on is not known: if a test patient was among it, its score is too good." in found
     assert sentences(change_pair(folder, verdict="cannot tell"))[0].startswith(
         "This data cannot tell whether the masks of mae are better or worse compared with starting from scratch:"
     )

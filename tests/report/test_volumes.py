@@ -11,7 +11,7 @@ from selfmae.report import images as volumes
 from selfmae.report.examples import examples
 from selfmae.report.images import Volume, label_colors, viewer, volume_of, within_budget
 from selfmae.report.page import build_page
-from selfmae.results.training_logs import read_results
+from selfmae.results.run_folder import RunFolder
 
 Make = Callable[..., Path]
 
@@ -39,7 +39,7 @@ def test_volumes_beyond_the_budget_are_left_out(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_worst_case_of_every_start_has_the_first_claim(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = read_results(make_run(num_seeds=1))
+    results = RunFolder.read(make_run(num_seeds=1))
     size = max(item.volume.num_bytes for found in examples(results).values() for item in found if item.volume)
     monkeypatch.setattr(volumes, "MAX_BYTES", 2 * size)
     kept = {init: [bool(item.volume) for item in found] for init, found in examples(results).items()}
@@ -62,7 +62,7 @@ def test_labels_have_the_colours_of_their_contours() -> None:
 
 def test_the_viewer_is_on_the_page_only_where_volumes_are(make_run: Make) -> None:
     folder = make_run(num_seeds=1)
-    assert 'id="viewer"' in build_page(folder)
+    assert 'id="viewer"' in build_page(RunFolder.read(folder))
     for path in folder.glob("*/fold0/seed0/figures/examples.npz"):
         path.unlink()
-    assert 'id="viewer"' not in build_page(folder)
+    assert 'id="viewer"' not in build_page(RunFolder.read(folder))

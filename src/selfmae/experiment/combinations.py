@@ -1,6 +1,5 @@
 """Combinations of a sweep: settings from the command line, their recipes, and which of them a training depends on."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -10,13 +9,12 @@ from typing import Any
 
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.files import read_json
 from selfmae.methods import method_names
 from selfmae.options import OptimOptions, Recipe
 from selfmae.recipe import as_content, flat, make_recipe, overlay, parse_sets
-from selfmae.results.formatting import number
-
-Settings = Mapping[str, Any]  # "mask.ratio": 0.5
+from selfmae.results.formatting import mean_of, number
+from selfmae.results.sweep_results import Settings, name_of, value_text
+from selfmae.results.training_run import training_runs
 
 # All combinations are trained and tested on the same cases: what decides them is no setting to sweep.
 FIXED = (
@@ -57,7 +55,7 @@ def parse_axes(words: Sequence[str]) -> dict[str, list[Any]]:
         if key in FIXED or key.startswith("target."):
             raise UserError(f"{key} decides the cases, which all of a sweep must share: make one run for each value.")
         axes[key] = next(iter(flat(parse_sets([f"{key}=[{text}]"])).values()))
-        texts = [_text(value) for value in axes[key]]
+        texts = [value_text(value) for value in axes[key]]
         twice = next((value for value in texts if texts.count(value) > 1), None)
         if twice is not None:
             raise UserError(f"{key} has the value {twice} twice: give each value once.")
@@ -69,16 +67,6 @@ def parse_axes(words: Sequence[str]) -> dict[str, list[Any]]:
 def combine(axes: Mapping[str, Sequence[Any]]) -> list[Settings]:
     """Return every combination of the values, the last key changing fastest."""
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
-
-
-def name_of(settings: Settings) -> str:
-    """Return the name of a combination's folder: "mask.ratio=0.5,fit.steps=400", or "base" without settings."""
-    return ",".join(f"{key}={_text(value)}" for key, value in settings.items()) or "base"
-
-
-def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-    return text.replace("/", "_").replace("\\", "_")
 
 
 def recipe_of(base: Recipe, settings: Settings, share: float = 1.0) -> Recipe:
@@ -182,7 +170,5 @@ def count_rounds(count: int) -> int:
 
 
 def val_score(folder: Path, metric: str) -> float | None:
-    """Return the mean val score of the cells of a combination's folder; None if none is defined."""
-    found = [read_json(path)["metrics"][metric] for path in folder.glob("*/fold*/seed*/summary-val.json")]
-    known = [value for value in found if value is not None]
-    return sum(known) / len(known) if known else None
+    """Return the mean val score of the training runs of a combination's folder; None if none is defined."""
+    return mean_of([run.val_summary["metrics"][metric] for run in training_runs(folder) if run.val_summary])

@@ -15,6 +15,7 @@ from selfmae.options import Recipe
 from selfmae.results.exposure import check_models, check_unseen, exposure_in, read_header, say_leakage
 from selfmae.results.formatting import metric_title
 from selfmae.results.run_folder import no_model, open_folder, read_recipe
+from selfmae.results.training_run import training_runs
 from selfmae.tasks import make_task
 from selfmae.tasks.base import score_cases
 from selfmae.train.device import device_here, make_fabric, tune_attention
@@ -42,7 +43,7 @@ def read_summary(folder: Path, split: str, display: Display, transductive: bool)
     """Return the summary that is there, with what is known by now of how the model knows these cases."""
     path = folder / f"summary-{split}.json"
     display.say(f"{folder} was scored on {split} before; delete {path.name} there to have it scored again.")
-    leakage = check_models({str(read_header(folder / "model.safetensors").get("init")): [folder]}, transductive)
+    leakage = check_models(training_runs(folder), transductive)
     summary: dict[str, Any] = read_json(path)
     if leakage:
         summary["leakage"] = leakage

@@ -20,7 +20,7 @@ from selfmae.experiment.pretrain import Begun
 from selfmae.files import read_json
 from selfmae.options import Recipe
 from selfmae.results.exposure import check_unseen, exposure_of, say_leakage
-from selfmae.results.run_folder import check_place, open_folder, timed, where
+from selfmae.results.run_folder import check_place, describe_environment, open_folder, timed
 from selfmae.tasks import make_task
 from selfmae.tasks.base import Task, score_cases
 from selfmae.train.loop import Training, fit
@@ -80,7 +80,7 @@ def begin_finetuning(
     val, task = source.cases.part("val"), make_task(recipe)
     report = init_report(task, init)
     say_init(report["init"], display)
-    facts = where(recipe) | report
+    facts = describe_environment(recipe) | report
     seen = exposure_of(source, cases, val)
     metadata = make_metadata("finetune", "", recipe, init, seen, facts, report["init"])
     with display.stage("preparing images", len(cases) + len(val)) as stage:

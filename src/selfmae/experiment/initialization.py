@@ -11,11 +11,12 @@ from torch import nn
 
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.methods import PREFIX, is_method, method_names, methods_for, why_not
+from selfmae.methods import is_method, method_names, methods_for, why_not
 from selfmae.networks import has_vit, network_name, network_of
 from selfmae.options import Recipe
 from selfmae.results.exposure import ExposureLog, exposure_in_file
 from selfmae.results.run_folder import models_below
+from selfmae.results.training_run import is_pretraining
 from selfmae.tasks.base import Trainable
 from selfmae.weights.adaptation import Transfer, transfer
 from selfmae.weights.checkpoint_formats import licence_of
@@ -86,7 +87,7 @@ def _pretrained_file(folder: str, flag: str) -> Path:
     if metadata.get("kind") == "finetune":
         raise UserError(f"{flag}: {folder} holds a fine-tuned model, no pre-training: give its file, {path}.")
     if not metadata.get("metrics"):  # written last
-        below = [str(model) for model in models_below(Path(folder)) if model.parts[-3].startswith(PREFIX)]
+        below = [str(model.folder) for model in models_below(Path(folder)) if is_pretraining(model.init)]
         if below:
             raise UserError(f"{flag}: {folder} is no folder of a pre-training, but holds some: give mae:{below[0]}.")
         raise UserError(

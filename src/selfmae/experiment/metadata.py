@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfmae.experiment.initialization import Initialization
-from selfmae.files import read_json
+from selfmae.files import read_json, read_log
 from selfmae.models.vit import grid_of
 from selfmae.networks import has_vit, network_name
 from selfmae.options import Recipe
@@ -105,5 +105,5 @@ def _metrics_of(folder: Path) -> dict[str, Any]:
     found = {part: read_json(path)["metrics"] for part, path in summaries.items() if path.exists()}
     if found:
         return found
-    steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    steps = read_log(folder / "steps.jsonl")
     return {"train": {"loss": next((step["loss"] for step in reversed(steps) if "loss" in step), None)}}

@@ -18,7 +18,7 @@ from selfmae.files import read_log
 from selfmae.options import Recipe
 from selfmae.results.exposure import check_unseen, exposure_of
 from selfmae.results.formatting import plural
-from selfmae.results.run_folder import check_place, open_folder, timed, where
+from selfmae.results.run_folder import check_place, describe_environment, open_folder, timed
 from selfmae.tasks.pretraining import Pretraining
 from selfmae.tasks.probe import make_probe
 from selfmae.train.loop import Training, fit
@@ -76,7 +76,7 @@ def begin_pretraining(
         return None
     report = init_report(task, init)
     say_init(report["init"], display)
-    facts = where(recipe) | report | {"num_seen": len(cases), "method": method}
+    facts = describe_environment(recipe) | report | {"num_seen": len(cases), "method": method}
     facts |= {"probe": probe.facts()} if probe else {}
     seen = exposure_of(source, cases, probe.held_out if probe else ())
     metadata = make_metadata("pretrain", method, recipe, init, seen, facts, report["init"])

@@ -33,7 +33,7 @@ from selfmae.planning.trainings import count_trainings
 from selfmae.recipe import flat, parse_sets
 from selfmae.results.run_folder import check_place, open_folder
 from selfmae.results.subgroups import note_columns
-from selfmae.results.training_run import training_runs
+from selfmae.results.training_run import evaluated_runs, training_runs
 from selfmae.results.verdict import compare, show_verdict
 
 
@@ -116,7 +116,7 @@ def _works_of(experiment: Experiment, out: Path) -> list[Scheduled]:
 
 def finish(out: Path, failures: Mapping[str, str], grid: Grid, display: Display) -> dict[str, Any]:
     """Compare and report what is finished in `out`; raise `UserError` if training runs failed, after the report."""
-    if failures and not any((run.folder / "summary-test.json").exists() for run in training_runs(out)):
+    if failures and not evaluated_runs(out):
         raise UserError(next(iter(failures.values())))
     verdict = compare([out], grid.transductive)
     show_verdict(verdict, display)

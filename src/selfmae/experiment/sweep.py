@@ -13,11 +13,9 @@ from selfmae.errors import UserError
 from selfmae.experiment.combinations import (
     Round,
     Scores,
-    Settings,
     check_halving,
     combine,
     halve,
-    name_of,
     recipe_of,
     settings_of_pretraining,
     settings_without_pretraining,
@@ -39,10 +37,10 @@ from selfmae.files import write_text
 from selfmae.methods import EQUAL, PREFIX, is_method
 from selfmae.metrics.rows import HEADLINES
 from selfmae.options import Recipe
-from selfmae.report.sweep import build_sweep_page
+from selfmae.report.sweep import build_sweep_page, sweep_paper
 from selfmae.results.formatting import plural
 from selfmae.results.run_folder import check_place, open_folder
-from selfmae.results.sweep_results import gather, save_sweep, show_sweep
+from selfmae.results.sweep_results import Settings, gather, name_of, save_sweep, show_sweep
 from selfmae.results.training_run import TrainingRun
 
 RUNS = "runs"  # the folder of all training runs; those of the combinations point into it
@@ -101,7 +99,9 @@ def sweep(base: Recipe, design: Design, out: Path, display: Display) -> dict[str
         for settings in combinations:
             link_runs(context, settings, out)
         facts = run_facts(context.source, base, context.folding, context.num_seeds, context.names)
-        content = gather(combinations, facts, out, design.grid.transductive) | {
+        content = gather(combinations, facts, out, design.grid.transductive)
+        content |= {
+            "paper": sweep_paper(content, out),
             "axes": {key: list(values) for key, values in design.axes.items()},
             "failed": failures,
             "halving": [asdict(replace(item, failed={})) for item in rounds],

@@ -19,7 +19,7 @@ from selfmae.options import Recipe
 from selfmae.planning.budget import with_equal_compute
 from selfmae.results.exposure import check_unseen
 from selfmae.results.run_folder import open_folder, timed
-from selfmae.results.training_run import TrainingRun
+from selfmae.results.training_run import TrainingRun, is_pretraining
 from selfmae.tasks import make_task
 from selfmae.train.loop import fit
 
@@ -58,7 +58,7 @@ def train_one(run: TrainingRun, part: Part, display: Display) -> None:
     display.say(f"Training {run.title}")
     recipe, source = replace(part.recipe, seed=part.recipe.seed + run.seed), part.source
     init: Initialization | None = None
-    if not run.init.startswith(PREFIX):
+    if not is_pretraining(run.init):
         recipe, init = _initialize(run, recipe, part)
         check_finetunable(recipe, source, init, run.folder)
     with open_folder(run.folder, recipe):
@@ -148,7 +148,7 @@ def name_inits(grid: Grid) -> dict[str, str]:
     names: dict[str, str] = {}
     for text in grid.inits:
         name, init = _name_init(text)
-        if name in names or name.startswith(PREFIX):
+        if name in names or is_pretraining(name):
             raise UserError(
                 f"--init: two initializations would share the name {name!r}: give one another, as in mine=FILE."
             )

@@ -7,7 +7,8 @@ from statistics import median
 from selfmae.report.images import Arrays, Volume, contour_picture, read_arrays, volume_of, within_budget
 from selfmae.report.tables import Table, case_measures, case_value
 from selfmae.results.formatting import number
-from selfmae.results.training_logs import Cell, Results, Row, label_names
+from selfmae.results.run_folder import RunFolder
+from selfmae.results.training_run import Row, TrainingRun
 
 RANKS = ("worst", "median", "best")
 PLANES = ("axial", "coronal", "sagittal", "picture")
@@ -29,12 +30,12 @@ class _Candidate:
 
     rank: str
     score: float
-    cell: Cell
+    cell: TrainingRun
     row: Row
     arrays: Arrays
 
 
-def examples(results: Results) -> dict[str, list[Example]]:
+def examples(results: RunFolder) -> dict[str, list[Example]]:
     """Return for each initialization its worst, median and best test case over all trainings that saved pictures."""
     measures = case_measures(results)
     if not measures:
@@ -43,8 +44,8 @@ def examples(results: Results) -> dict[str, list[Example]]:
     sign = -1.0 if larger_is_worse else 1.0
     shown = {}
     for init in results.inits:
-        candidates = [item for cell in results.cells_of(init) for item in _candidates(cell, name, sign)]
-        values = [case_value(row, name) for cell in results.cells_of(init) for row in cell.rows]
+        candidates = [item for cell in results.runs_of(init) for item in _candidates(cell, name, sign)]
+        values = [case_value(row, name) for cell in results.runs_of(init) for row in cell.rows]
         middle = median(sign * value for value in values if value is not None) if candidates else 0.0
         chosen = {
             "worst": min(candidates, key=lambda item: item.score, default=None),
@@ -69,7 +70,7 @@ def _limit(shown: dict[str, list[Example]]) -> dict[str, list[Example]]:
     }
 
 
-def _candidates(cell: Cell, name: str, sign: float) -> Iterator[_Candidate]:
+def _candidates(cell: TrainingRun, name: str, sign: float) -> Iterator[_Candidate]:
     """Yield the cases that a training saved and scored; larger scores are better."""
     path = cell.folder / "figures" / "examples.npz"
     arrays = read_arrays(path) if path.is_file() else {}
@@ -82,7 +83,7 @@ def _candidates(cell: Cell, name: str, sign: float) -> Iterator[_Candidate]:
             yield _Candidate(rank, sign * value, cell, row, mine)
 
 
-def _example(results: Results, rank: str, measure: str, sign: float, item: _Candidate) -> Example:
+def _example(results: RunFolder, rank: str, measure: str, sign: float, item: _Candidate) -> Example:
     arrays = item.arrays
     pictures = tuple(
         (
@@ -102,11 +103,11 @@ def _example(results: Results, rank: str, measure: str, sign: float, item: _Cand
     return Example(name, pictures, _findings(results, item.row), volume_of(arrays))
 
 
-def _findings(results: Results, row: Row) -> Table:
+def _findings(results: RunFolder, row: Row) -> Table:
     """Return truth and probability of every finding or class of a case, the true ones first."""
     found = [
         (name, float(row[f"truth_{name}"]) > 0.5, float(row[f"probability_{name}"]))
-        for name in label_names(results)
+        for name in results.labels
         if row.get(f"truth_{name}") and row.get(f"probability_{name}")
     ]
     found.sort(key=lambda item: (not item[1], -item[2]))

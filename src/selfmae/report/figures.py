@@ -19,7 +19,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from selfmae.report.methods import kind_of
 from selfmae.report.tables import case_value
 from selfmae.results.formatting import MINUS, plural
-from selfmae.results.training_logs import Cell, Curve, Results
+from selfmae.results.run_folder import RunFolder
+from selfmae.results.training_run import Curve, TrainingRun
 
 INK = "#0a0b0c"  # stands for the page's text colour until the SVG is written
 COLORS = {"scratch": "#7a828e", "mae": "#2a7de1"}  # of initializations; readable on white and on black
@@ -52,7 +53,7 @@ class ProbePlot:
     caption: str
 
 
-def color_of(results: Results, init: str) -> str:
+def color_of(results: RunFolder, init: str) -> str:
     """Return the colour of an initialization on the whole page."""
     others = [name for name in results.inits if name not in COLORS]
     return COLORS[init] if init in COLORS else OTHER_COLORS[others.index(init) % len(OTHER_COLORS)]
@@ -79,7 +80,7 @@ def to_svg(figure: Figure, name: str, title: str) -> Markup:
     return Markup(svg.replace("<svg", Markup('<svg role="img" aria-label="{}"').format(title), 1))
 
 
-def difference_plot(results: Results) -> Markup | None:
+def difference_plot(results: RunFolder) -> Markup | None:
     """Return the interval of every pair of initializations and a dot for each case (masks) or label (otherwise)."""
     pairs = results.verdict.get("pairs", [])
     if not pairs:
@@ -87,8 +88,8 @@ def difference_plot(results: Results) -> Markup | None:
     with panel(4.8, 0.6 + 1.1 * len(pairs)) as (figure, axes):
         axes.axvline(0, color=INK, linewidth=0.6, linestyle=(0, (4, 3)))
         for place, pair in enumerate(pairs):
-            color = color_of(results, pair["b"]) if results.cells_of(pair["b"]) else INK
-            dots = differences(results.cells_of(pair["a"]), results.cells_of(pair["b"]))
+            color = color_of(results, pair["b"]) if results.runs_of(pair["b"]) else INK
+            dots = differences(results.runs_of(pair["a"]), results.runs_of(pair["b"]))
             axes.scatter(dots, place - 0.12 - 0.26 * _stack(dots), s=20, color=color, alpha=0.45, linewidths=0)
             if pair.get("ci95"):
                 axes.plot(pair["ci95"], [place + 0.18] * 2, color=color, linewidth=2.5, solid_capstyle="butt")
@@ -103,7 +104,7 @@ def difference_plot(results: Results) -> Markup | None:
         return to_svg(figure, "differences", "Paired differences of the initializations")
 
 
-def differences(a: Sequence[Cell], b: Sequence[Cell]) -> list[float]:
+def differences(a: Sequence[TrainingRun], b: Sequence[TrainingRun]) -> list[float]:
     """Return B - A of the same folds and seeds, averaged over them: Dice of each case, or AUC of each label."""
     gathered: dict[str, list[float]] = {}
     for before, cell in product(a, b):
@@ -118,7 +119,7 @@ def differences(a: Sequence[Cell], b: Sequence[Cell]) -> list[float]:
     return [float(np.mean(values)) for values in gathered.values()]
 
 
-def _values(cell: Cell) -> Mapping[str, float | None]:
+def _values(cell: TrainingRun) -> Mapping[str, float | None]:
     if cell.rows and "dice" in cell.rows[0]:
         return {row["id"]: case_value(row, "dice") for row in cell.rows}
     return {name: label.get("auc") for name, label in cell.summary.get("labels", {}).items()}
@@ -139,11 +140,11 @@ def _plain(value: float, position: float) -> str:
     return f"{value:g}"
 
 
-def curve_plots(results: Results) -> list[tuple[str, Markup]]:
+def curve_plots(results: RunFolder) -> list[tuple[str, Markup]]:
     """Return title and plot of the learning curves there are: both losses and the validation score."""
-    pre = [(cell.losses, COLORS["mae"]) for cell in results.pretrained]
-    losses = [(cell.losses, color_of(results, cell.init)) for cell in results.cells]
-    scores = [(cell.scores, color_of(results, cell.init)) for cell in results.cells]
+    pre = [(cell.losses, COLORS["mae"]) for cell in results.pretrainings]
+    losses = [(cell.losses, color_of(results, cell.init)) for cell in results.runs]
+    scores = [(cell.scores, color_of(results, cell.init)) for cell in results.runs]
     plots = (
         ("pretraining", "Pre-training loss (log scale)", pre, "log"),
         ("finetuning", "Fine-tuning loss", losses, "linear"),
@@ -176,11 +177,11 @@ def _thin(curve: Sequence[Any] | np.ndarray) -> list[Any]:
     return [curve[place] for place in places]
 
 
-def probe_plots(results: Results) -> list[ProbePlot]:
+def probe_plots(results: RunFolder) -> list[ProbePlot]:
     """Return the held-out reconstruction error and the read-out of frozen features, where pre-training was probed."""
-    cells = [cell for cell in results.pretrained if cell.looks]
-    facts: Mapping[str, Any] = next((cell.where["probe"] for cell in cells if "probe" in cell.where), {})
-    chooses = "probe" if any("probe" in look for cell in cells for look in cell.looks) else "reconstruction"
+    cells = [cell for cell in results.pretrainings if cell.validations]
+    facts: Mapping[str, Any] = next((cell.environment["probe"] for cell in cells if "probe" in cell.environment), {})
+    chooses = "probe" if any("probe" in look for cell in cells for look in cell.validations) else "reconstruction"
     plots = (
         ("reconstruction", "Held-out reconstruction error", _reconstruction_caption(results, facts)),
         ("probe", "Read-out of frozen features (AUC)", _labels_caption(results, facts)),
@@ -192,7 +193,7 @@ def probe_plots(results: Results) -> list[ProbePlot]:
     ]
 
 
-def _plot(name: str, title: str, cells: Sequence[Cell], key: str) -> Markup:
+def _plot(name: str, title: str, cells: Sequence[TrainingRun], key: str) -> Markup:
     with panel(3.15, 2.3) as (figure, axes):
         for cell in cells:
             curve = cell.curve(key)
@@ -212,7 +213,7 @@ def _line(axes: Axes, points: Sequence[tuple[int, float]], **style: Any) -> None
     axes.plot(steps, values, **style)
 
 
-def _draw_guesses(axes: Axes, cells: Sequence[Cell]) -> None:
+def _draw_guesses(axes: Axes, cells: Sequence[TrainingRun]) -> None:
     """Draw a dashed line for each guess without a model, its name at the first one."""
     for key, words in GUESSES.items():
         curves = [curve for cell in cells if (curve := cell.curve(key))]
@@ -222,7 +223,7 @@ def _draw_guesses(axes: Axes, cells: Sequence[Cell]) -> None:
                 axes.annotate(words, curve[0], (2, 2), textcoords="offset points", color=INK, fontsize=8)
 
 
-def _reconstruction_caption(results: Results, facts: Mapping[str, Any]) -> str:
+def _reconstruction_caption(results: RunFolder, facts: Mapping[str, Any]) -> str:
     target = str(results.settings.get("mae.target", "patch"))
     return (
         f"Mean squared error of hidden patches, {TARGETS[target]}{_held_out(facts)}; lower is better. Every look has "
@@ -236,7 +237,7 @@ def _held_out(facts: Mapping[str, Any]) -> str:
     return f", of {plural(images, 'validation image')} of {plural(patients, 'patient')}" if images and patients else ""
 
 
-def _labels_caption(results: Results, facts: Mapping[str, Any]) -> str:
+def _labels_caption(results: RunFolder, facts: Mapping[str, Any]) -> str:
     cases, patients = facts.get("num_labelled"), facts.get("num_labelled_patients")
     whose = f" of {plural(cases, 'training case')} of {plural(patients, 'patient')}" if cases and patients else ""
     masks = kind_of(results) in ("mask", "regions")

@@ -20,7 +20,8 @@ from matplotlib.image import imsave
 from matplotlib.patheffects import withStroke
 
 from selfmae.errors import UserError
-from selfmae.results.training_logs import Cell, Results
+from selfmae.results.run_folder import RunFolder
+from selfmae.results.training_run import TrainingRun
 
 LABEL_COLORS = ("#ffb000", "#22c1f0", "#ff5fa2", "#8ee000", "#b388ff", "#ff7043", "#00d0a0", "#f5f06a")
 TILE_PIXELS = 360  # longer side of a picture with contours
@@ -59,9 +60,11 @@ class Volume:
         return len(self.image) + len(self.truth) + len(self.predicted)
 
 
-def reconstructions(results: Results) -> Gallery | None:
+def reconstructions(results: RunFolder) -> Gallery | None:
     """Return originals, masked images and reconstructions of the first pre-training that saved them."""
-    arrays = first_arrays(results.pretrained, "reconstructions.npz", ("original", "masked", "reconstructed", "ratios"))
+    arrays = first_arrays(
+        results.pretrainings, "reconstructions.npz", ("original", "masked", "reconstructed", "ratios")
+    )
     if arrays is None:
         return None
     rows = [("Original", _row(arrays["original"]))]
@@ -123,7 +126,7 @@ def _draw_contours(axes: Axes, layer: np.ndarray, line: str) -> None:
         lines.set_path_effects([withStroke(linewidth=points + 1.2, foreground="black", alpha=0.6)])
 
 
-def first_arrays(cells: Sequence[Cell], name: str, keys: Sequence[str]) -> Arrays | None:
+def first_arrays(cells: Sequence[TrainingRun], name: str, keys: Sequence[str]) -> Arrays | None:
     """Return the arrays of the first cell that has this file of figures."""
     paths = [cell.folder / "figures" / name for cell in cells]
     return next((read_arrays(path, keys) for path in paths if path.is_file()), None)

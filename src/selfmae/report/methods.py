@@ -7,7 +7,8 @@ from selfmae import plugins
 from selfmae.methods import EQUAL
 from selfmae.report.sentences import main_pair
 from selfmae.results.formatting import difference_digits, interval, listed, metric_title, number, origin, plural, span
-from selfmae.results.training_logs import Cell, Results
+from selfmae.results.run_folder import RunFolder
+from selfmae.results.training_run import TrainingRun
 
 PARTS = {"labelled": "labelled", "train": "training", "val": "validation", "test": "test", "unlabelled": "unlabelled"}
 INTENSITIES = {
@@ -25,21 +26,21 @@ MODELS = {
 }
 
 
-def methods_paragraph(results: Results, leakage: Sequence[str] = ()) -> str:
+def methods_paragraph(results: RunFolder, leakage: Sequence[str] = ()) -> str:
     """Return the paragraph; what the folder does not tell is left out, how models know their test cases is not."""
     parts = [_software, _data, _preparation, _model, _pretraining, _finetuning, _prediction, _scored, _statistics]
     known = [f"The results are transductive. {' '.join(leakage)}"] if leakage else []
     return " ".join([text for part in parts if (text := part(results))] + known)
 
 
-def kind_of(results: Results) -> str:
+def kind_of(results: RunFolder) -> str:
     """Return mask, regions, findings or classes, "" where neither run nor recipe says it."""
-    kind = str(results.run.get("kind") or results.settings.get("target.kind", ""))
-    regions = results.run.get("regions") or any(key.startswith("target.regions.") for key in results.settings)
+    kind = str(results.facts.get("kind") or results.settings.get("target.kind", ""))
+    regions = results.facts.get("regions") or any(key.startswith("target.regions.") for key in results.settings)
     return "regions" if kind == "mask" and regions else kind
 
 
-def baseline_of(results: Results) -> str:
+def baseline_of(results: RunFolder) -> str:
     """Return the network that stands in the place of the Vision Transformer and where it is from, "" if none does."""
     name = str(results.settings.get("model.network") or "")
     library = plugins.load("networks", name).LIBRARY if name in plugins.names("networks") else ""
@@ -53,22 +54,22 @@ def sizes(values: Sequence[Any]) -> str:
     return " \u00d7 ".join(f"{value:g}" for value in values)
 
 
-def _software(results: Results) -> str:
-    cell = next(iter((*results.trained, *results.pretrained)), None)
+def _software(results: RunFolder) -> str:
+    cell = next(iter((*results.trained, *results.pretrainings)), None)
     if cell is None:
         return ""
-    versions = cell.where.get("versions", {})
+    versions = cell.environment.get("versions", {})
     known = [f"{name} {versions[name]}" for name in ("selfmae", "torch", "timm", "monai") if name in versions]
     device = (
-        f" on {cell.where['device']} in {cell.where.get('precision', 'an unknown precision')}"
-        if "device" in cell.where
+        f" on {cell.environment['device']} in {cell.environment.get('precision', 'an unknown precision')}"
+        if "device" in cell.environment
         else ""
     )
     return f"Models were trained with {listed(known)}{device}." if known else ""
 
 
-def _data(results: Results) -> str:
-    counts = results.run.get("counts", {})
+def _data(results: RunFolder) -> str:
+    counts = results.facts.get("counts", {})
     parts = [
         f"{plural(counts[split]['cases'], f'{word} case')} of {plural(counts[split]['patients'], 'patient')}"
         for split, word in PARTS.items()
@@ -76,7 +77,7 @@ def _data(results: Results) -> str:
     ]
     if not parts:
         return ""
-    crossed = _folds(results.run.get("num_folds", 1), results.run.get("num_repeats", 1))
+    crossed = _folds(results.facts.get("num_folds", 1), results.facts.get("num_repeats", 1))
     return f"The data set {results.source} gave {listed(parts)}{crossed}; no patient stands in two parts of a split."
 
 
@@ -87,7 +88,7 @@ def _folds(num_folds: int, num_repeats: int) -> str:
     return f", with {num_folds}-fold patient-wise cross-validation{repeated}"
 
 
-def _preparation(results: Results) -> str:
+def _preparation(results: RunFolder) -> str:
     settings = results.settings
     steps = []
     if settings.get("data.spacing_mm"):
@@ -103,7 +104,7 @@ def _preparation(results: Results) -> str:
     return f"Images were {listed(steps)}{shown}." if steps else ""
 
 
-def _model(results: Results) -> str:
+def _model(results: RunFolder) -> str:
     settings = results.settings
     if baseline := baseline_of(results):
         return f"The network is {baseline}."
@@ -115,15 +116,15 @@ def _model(results: Results) -> str:
     return f"The encoder is a vision transformer ({shape})."
 
 
-def _pretraining(results: Results) -> str:
-    if not results.pretrained:
+def _pretraining(results: RunFolder) -> str:
+    if not results.pretrainings:
         return ""
-    cell, settings = results.pretrained[0], results.settings
-    counts = [found.where["num_seen"] for found in results.pretrained if "num_seen" in found.where]
+    cell, settings = results.pretrainings[0], results.settings
+    counts = [found.environment["num_seen"] for found in results.pretrainings if "num_seen" in found.environment]
     seen = f" on {_spanned(counts, 'image')}" if counts else ""
-    taken = [found.num_steps for found in results.pretrained if found.num_steps]
+    taken = [found.num_steps for found in results.pretrainings if found.num_steps]
     steps = f" for {_spanned(taken, 'step')}" if taken else ""
-    method = str(cell.where.get("method", "mae"))
+    method = str(cell.environment.get("method", "mae"))
     how = plugins.load("methods", method).describe(settings) if method in plugins.names("methods") else f"with {method}"
     begun = str(settings.get("init.pretrain") or "scratch")
     origins = "" if begun == "scratch" else f", continuing from {begun.replace(chr(92), '/').rpartition('/')[2]}"
@@ -139,11 +140,11 @@ def _spanned(counts: Sequence[int], word: str) -> str:
     return plural(counts[0], word) if len({*counts}) == 1 else f"{span(counts)} {word}s"
 
 
-def _probe(cell: Cell) -> str:
+def _probe(cell: TrainingRun) -> str:
     """Return what chose the weights of a pre-training that was probed, as a sentence."""
-    if not cell.looks:
+    if not cell.validations:
         return ""
-    read_out = any("probe" in look for look in cell.looks)
+    read_out = any("probe" in look for look in cell.validations)
     how = (
         "a linear model read the labels of training patients best from its frozen features"
         if read_out
@@ -152,7 +153,7 @@ def _probe(cell: Cell) -> str:
     return f" Its weights of the step at which {how} were kept."
 
 
-def _finetuning(results: Results) -> str:
+def _finetuning(results: RunFolder) -> str:
     if not results.trained:
         return ""
     steps, longest = (
@@ -162,7 +163,7 @@ def _finetuning(results: Results) -> str:
     more = f"; up to {longest:,} {origin(EQUAL)}, counted in floating-point operations" if longest else ""
     kept = (
         "the weights with the best validation score"
-        if any(cell.scores for cell in results.cells)
+        if any(cell.scores for cell in results.runs)
         else "the last weights"
     )
     seeds = len({cell.seed for cell in results.trained})
@@ -179,13 +180,13 @@ def _finetuning(results: Results) -> str:
     )
 
 
-def _optimiser(results: Results, stage: str) -> str:
+def _optimiser(results: RunFolder, stage: str) -> str:
     lr, batch = (results.settings.get(f"{stage}.{key}") for key in ("lr", "batch"))
     name = "SGD" if results.settings.get(f"{stage}.optimizer") == "sgd" else "AdamW"
     return f" with {name} (learning rate {lr:g}, batch {batch})" if lr and batch else ""
 
 
-def _prediction(results: Results) -> str:
+def _prediction(results: RunFolder) -> str:
     overlap = results.settings.get("predict.overlap")
     if overlap is None or kind_of(results) not in ("mask", "regions") or not results.headline:
         return ""
@@ -193,7 +194,7 @@ def _prediction(results: Results) -> str:
     return f"Masks were predicted with a sliding window (overlap {100 * overlap:g} %) and scored on the {grid}."
 
 
-def _scored(results: Results) -> str:
+def _scored(results: RunFolder) -> str:
     """Return that masks of other tools were scored as they are."""
     if not results.scored:
         return ""
@@ -203,11 +204,11 @@ def _scored(results: Results) -> str:
     )
 
 
-def _statistics(results: Results) -> str:
+def _statistics(results: RunFolder) -> str:
     pair, metric = main_pair(results), results.headline
     if not metric:
         return ""
-    convention = next((cell.summary["conventions"][metric] for cell in results.cells if _explains(cell, metric)), "")
+    convention = next((cell.summary["conventions"][metric] for cell in results.runs if _explains(cell, metric)), "")
     text = f"The metric on the test cases was {metric_title(metric)}" + (
         f" ({convention.rstrip('.')})." if convention else "."
     )
@@ -228,7 +229,7 @@ def _statistics(results: Results) -> str:
     )
 
 
-def _explains(cell: Cell, metric: str) -> bool:
+def _explains(cell: TrainingRun, metric: str) -> bool:
     return metric in cell.summary.get("conventions", {})
 
 

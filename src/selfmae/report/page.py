@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,7 +9,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from selfmae.report.examples import Example, examples
 from selfmae.report.figures import color_of, curve_plots, difference_plot, probe_plots
 from selfmae.report.images import LABEL_COLORS, label_colors, reconstructions, viewer
-from selfmae.report.intervals import effects_table
 from selfmae.report.methods import methods_paragraph
 from selfmae.report.paper_comparison import paper_labels, paper_table
 from selfmae.report.provenance import (
@@ -26,22 +24,26 @@ from selfmae.report.provenance import (
     versions,
 )
 from selfmae.report.roc_and_calibration import outcome_plots
-from selfmae.report.sentences import INTERVALS, verdict_sentences
-from selfmae.report.tables import case_table, conventions, inits_table, label_table, pairs_table, subgroups_table
+from selfmae.report.sentences import verdict_sentences
+from selfmae.report.tables import (
+    case_table,
+    conventions,
+    effects_table,
+    inits_table,
+    label_table,
+    pairs_table,
+    subgroups_table,
+)
 from selfmae.results.formatting import metric_title
-from selfmae.results.training_logs import Results, label_names, read_results
+from selfmae.results.limitations import sentence
+from selfmae.results.run_folder import RunFolder
 
 
-def build_page(
-    folder: Path, leakage: Sequence[str] = (), scored: Sequence[Path] = (), verdict: Path | None = None
-) -> str:
-    """Return the report of a run folder as HTML; equal files give equal bytes. `UserError` if it holds no results.
+def build_page(results: RunFolder, leakage: Sequence[str] = ()) -> str:
+    """Return the report of a run folder as HTML; equal files give equal bytes.
 
-    With `leakage`, sentences on models that know their test cases, every table and figure is stamped. `scored` are
-    folders of scored masks to stand beside the run's initializations, `verdict` is the file of the comparison with
-    them.
+    With `leakage`, sentences on models that know their test cases, every table and figure is stamped.
     """
-    results = read_results(folder, scored, verdict)
     environment = Environment(
         loader=PackageLoader("selfmae", "report"),
         autoescape=True,
@@ -65,14 +67,14 @@ def stamp(page: str) -> str:
     return re.sub(r"<figure[^>]*>", r'\g<0><p class="alarm">TRANSDUCTIVE</p>', page)
 
 
-def _outcome(results: Results) -> dict[str, Any]:
+def _outcome(results: RunFolder) -> dict[str, Any]:
     """Return the verdict and the tables of numbers."""
-    inits = [init for init in results.inits if any(cell.summary for cell in results.cells_of(init))]
+    inits = [init for init in results.inits if any(cell.summary for cell in results.runs_of(init))]
     labels = {init: label_table(results, init) for init in inits}
     return {
         "verdict": verdict_sentences(results),
         "pairs": pairs_table(results),
-        "intervals": INTERVALS,
+        "intervals": sentence("intervals"),
         "inits": inits_table(results),
         "metric": metric_title(results.headline) if results.headline else "",
         "conventions": conventions(results),
@@ -85,16 +87,16 @@ def _outcome(results: Results) -> dict[str, Any]:
     }
 
 
-def _looks(results: Results) -> dict[str, Any]:
+def _looks(results: RunFolder) -> dict[str, Any]:
     """Return plots and pictures."""
-    rows = next((cell.rows for cell in results.cells if cell.rows), ())
-    names = label_names(results)
+    rows = next((cell.rows for cell in results.runs if cell.rows), ())
+    names = results.labels
     return {
         "differences": difference_plot(results),
         "dots": "case" if rows and "dice" in rows[0] else "label",
         "curves": curve_plots(results),
         "probe": probe_plots(results),
-        "validated": any(cell.scores for cell in results.cells),
+        "validated": any(cell.scores for cell in results.runs),
         "init_colors": [(init, color_of(results, init)) for init in results.inits if init not in results.scored],
         "reconstructions": reconstructions(results),
         "label_colors": [(name, LABEL_COLORS[place % len(LABEL_COLORS)]) for place, name in enumerate(names)],
@@ -114,18 +116,18 @@ def _examples(shown: dict[str, list[Example]], names: list[str]) -> dict[str, An
     }
 
 
-def _equal_compute(results: Results) -> list[str]:
+def _equal_compute(results: RunFolder) -> list[str]:
     """Return what scratch with equal compute was given, and why."""
-    return [f"Equal compute: {found['reason']}"] if (found := results.run.get("equal_compute")) else []
+    return [f"Equal compute: {found['reason']}"] if (found := results.facts.get("equal_compute")) else []
 
 
-def _background(results: Results, leakage: Sequence[str]) -> dict[str, Any]:
+def _background(results: RunFolder, leakage: Sequence[str]) -> dict[str, Any]:
     """Return what was run, and where the numbers are from."""
     return {
         "counts": counts_table(results),
         "splits": splits_table(results),
         "plan": plan_table(results),
-        "notes": [str(note) for note in results.run.get("notes", [])] + _equal_compute(results),
+        "notes": [str(note) for note in results.facts.get("notes", [])] + _equal_compute(results),
         "findings": findings_table(results),
         "machines": machines_table(results),
         "versions": versions(results),

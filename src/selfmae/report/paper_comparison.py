@@ -8,7 +8,8 @@ from selfmae.recipe import as_content, check_partial, flat, named_recipes, read_
 from selfmae.report.paper import AUC, DICE, HD95, NUM_TEST, PAPER, PaperRow, paper_rows, set_of
 from selfmae.report.tables import Table
 from selfmae.results.formatting import number
-from selfmae.results.training_logs import Cell, Results
+from selfmae.results.run_folder import RunFolder
+from selfmae.results.training_run import TrainingRun
 
 # The released code measures HD95 in voxels after resampling, which are 1 mm for BraTS only, and drops missed labels; so
 # do recipes of its mode, others measure in mm.
@@ -27,7 +28,7 @@ NUM_NAMED = 5  # differences that a sentence names
 TOLERANCE = 0.01  # of the number of test cases: copies that stand in other parts are left out
 
 
-def paper_table(*runs: Results) -> Table:
+def paper_table(*runs: RunFolder) -> Table:
     """Return the paper's averages and those of these runs in the same rows; what none ran stays empty."""
     name, unit = recipe_name(runs[0]), _unit(runs[0])
     rows = paper_rows(name)
@@ -42,7 +43,7 @@ def paper_table(*runs: Results) -> Table:
     return Table(("Method", *columns), tuple(lines), _reason(runs, name))
 
 
-def paper_labels(*runs: Results) -> Table:
+def paper_labels(*runs: RunFolder) -> Table:
     """Return the paper's numbers of each label, and below those of these runs for what SelfMAE trains."""
     name, unit = recipe_name(runs[0]), _unit(runs[0])
     rows = [row for row in paper_rows(name) if row.labels]
@@ -57,16 +58,16 @@ def paper_labels(*runs: Results) -> Table:
     return Table(("Method", "", *(f"{label}, {titles[m]}" for label, m in columns)), tuple(lines), num_words=2)
 
 
-def recipe_name(results: Results) -> str:
+def recipe_name(results: RunFolder) -> str:
     """Return the name of the paper's recipe that a run followed, "" if none: known by its values, or as typed."""
     names = [name for name in named_recipes() if set_of(name)]
     equal = next((name for name in names if results.settings and not _changed(results, name, SWEPT)), "")
-    given = str(results.run.get("recipe", "")).replace("-", ":")
+    given = str(results.facts.get("recipe", "")).replace("-", ":")
     typed = f"{given}:fixed" if given in PAPER else given
     return equal or (typed if typed in names else "")
 
 
-def _changed(results: Results, name: str, but: Sequence[str]) -> list[str]:
+def _changed(results: RunFolder, name: str, but: Sequence[str]) -> list[str]:
     """Return the keys in which a run differs from the paper's recipe, `but` some."""
     theirs, ours = _values(name), results.settings
     return [
@@ -82,7 +83,7 @@ def _values(name: str) -> Mapping[str, Any]:
     return flat(as_content(check_partial(read_content(named_recipes()[name]), name)))
 
 
-def _misses(results: Results, name: str, row: PaperRow) -> list[str]:
+def _misses(results: RunFolder, name: str, row: PaperRow) -> list[str]:
     """Return why a run does not stand for a row that SelfMAE trains; [] if it does."""
     idle = (*(() if row.init == "mae" else ONLY_MAE), *(() if row.init == "imagenet" else ONLY_IMAGENET))
     changed = [key for key in _changed(results, name, tuple(row.needs)) if not key.startswith(idle)]
@@ -90,19 +91,19 @@ def _misses(results: Results, name: str, row: PaperRow) -> list[str]:
     return [*changed, *_other_cases(results, set_of(name))]
 
 
-def _other_cases(results: Results, name: str) -> list[str]:
+def _other_cases(results: RunFolder, name: str) -> list[str]:
     """Return what tells that a run was not tested on the paper's cases."""
-    counts = [int(cell.summary["num_cases"]) for cell in results.cells if "num_cases" in cell.summary]
-    found = ["--folds"] if results.run.get("num_folds", 1) != 1 else []
+    counts = [int(cell.summary["num_cases"]) for cell in results.runs if "num_cases" in cell.summary]
+    found = ["--folds"] if results.facts.get("num_folds", 1) != 1 else []
     if any(abs(count - NUM_TEST[name]) > TOLERANCE * NUM_TEST[name] for count in counts):
         found.append(f"{counts[0]:,} test cases instead of {NUM_TEST[name]:,}")
     return found
 
 
-def _reason(runs: Sequence[Results], name: str) -> str:
+def _reason(runs: Sequence[RunFolder], name: str) -> str:
     """Return a sentence on why these runs fill no row, "" if they fill one."""
     rows = [row for row in paper_rows(name) if row.init]
-    missing = [_misses(run, name, row) for run in runs for row in rows if run.cells_of(row.init)]
+    missing = [_misses(run, name, row) for run in runs for row in rows if run.runs_of(row.init)]
     if not missing or not all(missing):
         return ""
     reasons = min(missing, key=len)
@@ -111,18 +112,18 @@ def _reason(runs: Sequence[Results], name: str) -> str:
     return f"No row is filled, since what was run differs from the experiment of the paper: {named}{more}."
 
 
-def _cells(runs: Sequence[Results], name: str, row: PaperRow) -> list[Cell]:
+def _cells(runs: Sequence[RunFolder], name: str, row: PaperRow) -> list[TrainingRun]:
     """Return the trainings that stand for a row: those of the first run that does."""
-    found = (run.cells_of(row.init) for run in runs if row.init and not _misses(run, name, row))
+    found = (run.runs_of(row.init) for run in runs if row.init and not _misses(run, name, row))
     return next((cells for cells in found if cells), [])
 
 
-def _average(cells: Sequence[Cell], measure: str, unit: str) -> str:
+def _average(cells: Sequence[TrainingRun], measure: str, unit: str) -> str:
     name, factor = VOXELS if measure == HD95 and unit == "voxels" else METRICS[measure]
     return _mean([cell.metrics.get(name) for cell in cells], factor)
 
 
-def _of_label(cells: Sequence[Cell], label: str, measure: str, unit: str) -> str:
+def _of_label(cells: Sequence[TrainingRun], label: str, measure: str, unit: str) -> str:
     name, factor = ("dice", 100) if measure == DICE else (f"hd95_{unit}", 1)
     return _mean([cell.summary.get("labels", {}).get(label, {}).get(name) for cell in cells], factor)
 
@@ -132,5 +133,5 @@ def _mean(values: Sequence[float | None], factor: float) -> str:
     return number(factor * sum(known) / len(known), 2) if known else ""
 
 
-def _unit(results: Results) -> str:
+def _unit(results: RunFolder) -> str:
     return "voxels" if results.settings.get("predict.distances") == "voxels" else "mm"

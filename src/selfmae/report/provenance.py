@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from selfmae.report.methods import kind_of
 from selfmae.report.sentences import capital, main_pair
 from selfmae.report.tables import Table
-from selfmae.results.formatting import DASH, duration, interval, listed, number, origin, plural, size, spoken
-from selfmae.results.training_logs import Cell, Results, Row, label_names, mean_of
+from selfmae.results.formatting import DASH, duration, interval, listed, mean_of, number, origin, plural, size, spoken
+from selfmae.results.run_folder import RunFolder
+from selfmae.results.training_run import Row, TrainingRun
 
 PARTS = {
     "labelled": "labelled (train, validation and test in turn)",
@@ -45,15 +46,15 @@ TASKS = {
 }
 
 
-def files_table(results: Results) -> list[tuple[str, str]]:
+def files_table(results: RunFolder) -> list[tuple[str, str]]:
     """Return what each file holds of the page's numbers; those of scored masks lie in their own folders."""
     scored = [(f"Scores of {name}", "rows-test.csv, summary-test.json of `selfmae score`") for name in results.scored]
     return [("Verdict, differences, intervals, subgroups", results.verdict_file), *FILES, *scored]
 
 
-def counts_table(results: Results) -> Table:
+def counts_table(results: RunFolder) -> Table:
     """Return cases and patients of each part of the split."""
-    counts = results.run.get("counts", {})
+    counts = results.facts.get("counts", {})
     rows = tuple(
         (title, f"{counts[part]['cases']:,}", f"{counts[part]['patients']:,}")
         for part, title in PARTS.items()
@@ -62,9 +63,9 @@ def counts_table(results: Results) -> Table:
     return Table(("Part", "Cases", "Patients"), rows)
 
 
-def splits_table(results: Results) -> Table:
+def splits_table(results: RunFolder) -> Table:
     """Return cases, patients and content digest of each part in each fold, as the trainings recorded them."""
-    folds = {cell.fold: cell.cases for cell in (*results.cells, *results.pretrained) if cell.cases}
+    folds = {cell.fold: cell.cases for cell in (*results.runs, *results.pretrainings) if cell.cases}
     rows = []
     for fold, cases in sorted(folds.items()):
         for part, title in PARTS.items():
@@ -81,7 +82,7 @@ def digest(cases: Iterable[Row]) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:12] if hashes else DASH
 
 
-def recipe_text(results: Results) -> str:
+def recipe_text(results: RunFolder) -> str:
     """Return the recipe as it stands in its file; of places on the machine only the last part."""
     lines = []
     for line in results.recipe.splitlines(keepends=True):
@@ -90,7 +91,7 @@ def recipe_text(results: Results) -> str:
     return "".join(lines)
 
 
-def plan_table(results: Results) -> Table:
+def plan_table(results: RunFolder) -> Table:
     """Return key, value and reason of everything in the recipe that was derived or given rather than a default."""
     rows: list[tuple[str, ...]] = []
     sections: list[str] = []
@@ -104,62 +105,62 @@ def plan_table(results: Results) -> Table:
     return Table(("Setting", "Value", "Reason"), tuple(rows), num_words=3)
 
 
-def findings_table(results: Results) -> Table:
+def findings_table(results: RunFolder) -> Table:
     """Return what the data doctor found."""
     rows = tuple(
         (str(item["severity"]), str(item["code"]), _cases(item.get("cases")), str(item["cause"]), str(item["fix"]))
-        for item in results.run.get("findings", [])
+        for item in results.facts.get("findings", [])
     )
     return Table(("Severity", "Finding", "Cases", "Cause", "What to do"), rows, num_words=5)
 
 
-def machines_table(results: Results) -> Table:
+def machines_table(results: RunFolder) -> Table:
     """Return device, precision, parameters, time, memory and initialization report of every training."""
     rows = tuple(
         (
             cell_name(cell),
             _loaded(cell),
             _device(cell),
-            str(cell.where.get("precision", DASH)),
-            _count(cell.where.get("num_parameters")),
-            duration(cell.where.get("seconds")),
-            size(cell.where.get("peak_bytes")),
+            str(cell.environment.get("precision", DASH)),
+            _count(cell.environment.get("num_parameters")),
+            duration(cell.environment.get("seconds")),
+            size(cell.environment.get("peak_bytes")),
         )
-        for cell in (*results.pretrained, *results.trained)
+        for cell in (*results.pretrainings, *results.trained)
     )
     columns = ("Training", "Initialization", "Device", "Precision", "Parameters", "Time", "Peak memory")
     note = "Memory: the most that the process had by the end of the training (on a GPU, there). Energy: not measured."
     return Table(columns, rows, note, num_words=4)
 
 
-def versions(results: Results) -> list[tuple[str, str]]:
+def versions(results: RunFolder) -> list[tuple[str, str]]:
     """Return the distinct versions of every package, in the order of the file."""
     found: dict[str, list[str]] = {}
-    for cell in (*results.trained, *results.pretrained):
-        for name, version in cell.where.get("versions", {}).items():
+    for cell in (*results.trained, *results.pretrainings):
+        for name, version in cell.environment.get("versions", {}).items():
             if version not in found.setdefault(name, []):
                 found[name].append(str(version))
     return [(name, ", ".join(texts)) for name, texts in found.items()]
 
 
-def tensor_lists(results: Results) -> list[tuple[str, list[str], list[str]]]:
+def tensor_lists(results: RunFolder) -> list[tuple[str, list[str], list[str]]]:
     """Return for each initialization, from its first cell, the names of new and of unused tensors."""
-    firsts = [results.cells_of(init)[0] for init in results.inits if init not in results.scored]
+    firsts = [results.runs_of(init)[0] for init in results.inits if init not in results.scored]
     lists = [
         (cell.init, list(report.get("new", [])), list(report.get("unused", [])))
         for cell in firsts
-        for report in [cell.where.get("init", {})]
+        for report in [cell.environment.get("init", {})]
     ]
     return [entry for entry in lists if entry[1] or entry[2]]
 
 
-def cell_name(cell: Cell) -> str:
+def cell_name(cell: TrainingRun) -> str:
     """Return how the page names a training."""
     return f"{cell.init}, fold {cell.fold}, seed {cell.seed}"
 
 
-def _loaded(cell: Cell) -> str:
-    report = cell.where.get("init", {})
+def _loaded(cell: TrainingRun) -> str:
+    report = cell.environment.get("init", {})
     if "loaded" not in report:
         return "random weights"
     return (
@@ -167,9 +168,9 @@ def _loaded(cell: Cell) -> str:
     )
 
 
-def _device(cell: Cell) -> str:
-    devices = cell.where.get("devices", 1)
-    return str(cell.where.get("device", DASH)) + (f" \u00d7 {devices}" if devices > 1 else "")
+def _device(cell: TrainingRun) -> str:
+    devices = cell.environment.get("devices", 1)
+    return str(cell.environment.get("device", DASH)) + (f" \u00d7 {devices}" if devices > 1 else "")
 
 
 def _cases(cases: object) -> str:
@@ -184,7 +185,7 @@ def _count(value: int | None) -> str:
     return DASH if value is None else f"{value:,}"
 
 
-def model_card(results: Results, leakage: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
+def model_card(results: RunFolder, leakage: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
     """Return titles with their sentences; empty before any evaluation. `leakage` limits what the scores say."""
     if not results.headline or not results.trained:
         return []
@@ -196,8 +197,8 @@ def model_card(results: Results, leakage: Sequence[str] = ()) -> list[tuple[str,
     ]
 
 
-def _use(results: Results) -> list[str]:
-    names, channels = label_names(results), results.settings.get("data.channels", [])
+def _use(results: RunFolder) -> list[str]:
+    names, channels = results.labels, results.settings.get("data.channels", [])
     task = TASKS.get(kind_of(results), "predicts {names}").format(names=listed(names))
     like = f" with the channels {listed(channels)}" if channels else ""
     return [
@@ -207,14 +208,14 @@ def _use(results: Results) -> list[str]:
     ]
 
 
-def _data(results: Results) -> list[str]:
-    counts = results.run.get("counts", {})
+def _data(results: RunFolder) -> list[str]:
+    counts = results.facts.get("counts", {})
     trained = [
         f"{plural(counts[part]['cases'], f'{word} case')} of {plural(counts[part]['patients'], 'patient')}"
         for part, word in (("labelled", "labelled"), ("train", "labelled"), ("unlabelled", "unlabelled"))
         if part in counts
     ]
-    found = [str(item["code"]) for item in results.run.get("findings", [])]
+    found = [str(item["code"]) for item in results.facts.get("findings", [])]
     return [
         *(
             [f"{capital(listed(trained))} of {results.source}; the weight files list the hash of every image."]
@@ -225,26 +226,26 @@ def _data(results: Results) -> list[str]:
     ]
 
 
-def _metrics(results: Results) -> list[str]:
+def _metrics(results: RunFolder) -> list[str]:
     inits = results.verdict.get("inits", {})
     sentences = []
     for init in (name for name in results.inits if name not in results.scored):
         mean, ci95 = (inits.get(init, {}).get(key) for key in ("mean", "ci95"))
         if mean is None:
-            mean = mean_of([cell.metrics.get(results.headline) for cell in results.cells_of(init)])
+            mean = mean_of([cell.metrics.get(results.headline) for cell in results.runs_of(init)])
         bounds = f" (95 % interval {interval(ci95)})" if ci95 else ""
         sentences.append(f"{capital(origin(init))}: {spoken(results.headline)} {number(mean)}{bounds} on test cases.")
     return sentences
 
 
-def _undefined(results: Results) -> list[str]:
+def _undefined(results: RunFolder) -> list[str]:
     """Return the labels of which no test case tells anything, in any fold or over all folds."""
     found = [cell.summary.get("undefined", []) for cell in results.trained if cell.summary]
     known = {row["label"] for row in results.verdict.get("labels", []) if row.get("mean_a") is not None}
     return [name for name in (found[0] if found else []) if name not in known and all(name in item for item in found)]
 
 
-def _limits(results: Results) -> list[str]:
+def _limits(results: RunFolder) -> list[str]:
     pair = main_pair(results)
     cases, patients = (
         {row[key] for cell in results.trained for row in cell.rows if key in row} for key in ("id", "patient")

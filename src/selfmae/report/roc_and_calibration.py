@@ -10,7 +10,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from selfmae.report.figures import INK, color_of, panel, to_svg
 from selfmae.results.formatting import number
-from selfmae.results.training_logs import Results, Row, label_names
+from selfmae.results.run_folder import RunFolder
+from selfmae.results.training_run import Row
 
 GRID = np.linspace(0, 1, 101)  # false positive rates of the mean ROC curve
 MAX_GROUPS, CASES_IN_GROUP = 10, 10  # of a calibration curve: at most so many groups, of at least so many cases
@@ -29,10 +30,10 @@ class Plots:
     calibration: Markup
 
 
-def outcome_plots(results: Results) -> list[Plots]:
+def outcome_plots(results: RunFolder) -> list[Plots]:
     """Return the plots of the first `MAX_FINDINGS` findings that have both outcomes."""
     plots: list[Plots] = []
-    for name in label_names(results):
+    for name in results.labels:
         found = {init: _outcomes_of(results, init, name) for init in results.inits}
         shown = {init: outcomes for init, outcomes in found.items() if outcomes}
         if shown and len(plots) < MAX_FINDINGS:
@@ -40,7 +41,7 @@ def outcome_plots(results: Results) -> list[Plots]:
     return plots
 
 
-def _plot(results: Results, name: str, found: Mapping[str, Sequence[Outcome]], place: int) -> Plots:
+def _plot(results: RunFolder, name: str, found: Mapping[str, Sequence[Outcome]], place: int) -> Plots:
     colors = {init: color_of(results, init) for init in found}
     areas = {init: np.mean([roc_auc_score(*outcome) for outcome in outcomes]) for init, outcomes in found.items()}
     rocs = {init: np.stack([[0, *GRID], [0, *mean_roc(outcomes)]]) for init, outcomes in found.items()}
@@ -102,9 +103,9 @@ def mean_reliability(outcomes: Sequence[Outcome]) -> np.ndarray:
     return mean
 
 
-def _outcomes_of(results: Results, init: str, name: str) -> list[Outcome]:
+def _outcomes_of(results: RunFolder, init: str, name: str) -> list[Outcome]:
     """Return the outcomes of a finding for every training of an initialization that tested both outcomes."""
-    found = [_outcome(cell.rows, name) for cell in results.cells_of(init)]
+    found = [_outcome(cell.rows, name) for cell in results.runs_of(init)]
     return [(truth, probability) for truth, probability in found if 0 < truth.sum() < len(truth)]
 
 

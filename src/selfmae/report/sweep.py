@@ -1,7 +1,9 @@
 """The page of a sweep: the deciding metric against the swept value, for each init, with intervals and a table."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,11 @@ from matplotlib.transforms import Affine2D, Transform
 
 from selfmae.report.figures import COLORS, INK, OTHER_COLORS, panel, to_svg
 from selfmae.report.page import stamp
-from selfmae.report.sentences import INTERVALS, sweep_noise
+from selfmae.report.paper_comparison import paper_table
 from selfmae.results.formatting import interval, metric_title, number
+from selfmae.results.limitations import sentence
+from selfmae.results.run_folder import RunFolder
+from selfmae.results.sweep_results import name_of
 
 POINTS_APART = 4  # of the initializations at one value
 DECADE = 10  # of the largest value over the smallest: from here on the axis is logarithmic
@@ -36,12 +41,18 @@ def build_sweep_page(content: Mapping[str, Any]) -> str:
         pairs=[_pair_texts(pair, content["axes"]) for pair in content["pairs"]],
         failed=list(content["failed"].items()),
         rounds=content["halving"],
-        intervals=INTERVALS,
-        noise=sweep_noise(content["pairs"]),
+        intervals=sentence("intervals"),
+        limitations=[sentence(fact["code"], fact) for fact in content["limitations"]],
         leakage=content["leakage"],
         paper=content["paper"],
     )
     return stamp(page) if content["leakage"] else page
+
+
+def sweep_paper(content: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Return the table that sets the runs of a sweep in `out` beside the paper, as `sweep.json` holds it."""
+    names = dict.fromkeys(name_of(row["settings"]) for row in content["rows"])
+    return asdict(paper_table(*(RunFolder.read(out / name) for name in names)))
 
 
 def _colors(rows: Sequence[Row]) -> dict[str, str]:

@@ -3,20 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfmae.methods import method_names
+from selfmae.methods import is_method
+from selfmae.metrics.rows import HEADLINES
 from selfmae.results.formatting import (
     DASH,
+    defined,
     difference_digits,
     digits_of,
     duration,
     interval,
+    mean_of,
     metric_title,
     number,
     p_value,
     span,
     with_spread,
 )
-from selfmae.results.training_logs import Cell, Results, Row, defined, label_names, mean_of, spread_of
+from selfmae.results.run_folder import RunFolder
+from selfmae.results.training_run import Row, TrainingRun
 
 MAX_CASES = 200  # rows of the per-case table
 UNITS = ("mm", "voxels")
@@ -32,16 +36,16 @@ class Table:
     num_words: int = 1
 
 
-def inits_table(results: Results) -> Table:
+def inits_table(results: RunFolder) -> Table:
     """Return one column an init: the deciding metric with its interval, the others over cells, time and steps."""
     headline, inits = results.headline, results.inits
-    cells = [results.cells_of(init) for init in inits]
+    cells = [results.runs_of(init) for init in inits]
     bounds = " (95 % interval)" if results.verdict.get("inits") else ""
     rows = [(metric_title(headline) + bounds, *(_headline(results, init) for init in inits))]
     for name in _metrics(results):
         if name != headline:
             columns = [[cell.metrics.get(name) for cell in group] for group in cells]
-            texts = (with_spread(mean_of(values), spread_of(values), digits_of(name)) for values in columns)
+            texts = (with_spread(values, digits_of(name)) for values in columns)
             rows.append((metric_title(name), *texts))
     rows = [
         *(rows if headline else []),
@@ -52,7 +56,7 @@ def inits_table(results: Results) -> Table:
     return Table(("", *inits), tuple(rows) if inits else ())
 
 
-def pairs_table(results: Results) -> Table:
+def pairs_table(results: RunFolder) -> Table:
     """Return one row a pair of inits: difference, interval, p (of several pairs corrected too), counts and verdict."""
     several = len(results.verdict.get("pairs", [])) > 1
     rows = tuple(
@@ -74,7 +78,7 @@ def pairs_table(results: Results) -> Table:
     return Table(columns, rows, num_words=2)
 
 
-def subgroups_table(results: Results) -> Table:
+def subgroups_table(results: RunFolder) -> Table:
     """Return one row a subgroup and pair of initializations: both scores, as they are named, and their difference."""
     rows = tuple(
         (
@@ -93,17 +97,17 @@ def subgroups_table(results: Results) -> Table:
     return Table(columns, rows, num_words=2)
 
 
-def conventions(results: Results) -> list[tuple[str, str, str]]:
+def conventions(results: RunFolder) -> list[tuple[str, str, str]]:
     """Return title, name in the files and convention sentence of every metric, the deciding one first."""
-    found = {name: text for cell in results.cells for name, text in cell.summary.get("conventions", {}).items()}
+    found = {name: text for cell in results.runs for name, text in cell.summary.get("conventions", {}).items()}
     ordered = sorted(found.items(), key=lambda item: item[0] != results.headline)
     return [(metric_title(name), name, text) for name, text in ordered]
 
 
-def label_table(results: Results, init: str) -> Table:
+def label_table(results: RunFolder, init: str) -> Table:
     """Return one row a label of one initialization: every measure over its cells."""
-    names = label_names(results)
-    cells = [cell for cell in results.cells_of(init) if cell.summary.get("labels")]
+    names = results.labels
+    cells = [cell for cell in results.runs_of(init) if cell.summary.get("labels")]
     keys = {key for cell in cells for label in cell.summary["labels"].values() for key in label}
     measures = sorted(keys, key=lambda key: (key.startswith("num_"), list(_ORDER).index(key) if key in _ORDER else 99))
     rows = []
@@ -111,8 +115,8 @@ def label_table(results: Results, init: str) -> Table:
         row = [name]
         for measure in measures:
             values = [cell.summary["labels"].get(name, {}).get(measure) for cell in cells]
-            spread = None if measure.startswith("num_") else spread_of(values)
-            row.append(with_spread(mean_of(values), spread, digits_of(measure)))
+            counts = measure.startswith("num_")
+            row.append(number(mean_of(values), 0) if counts else with_spread(values, digits_of(measure)))
         rows.append(tuple(row))
     return Table(("Label", *map(metric_title, measures)), tuple(rows))
 
@@ -120,12 +124,34 @@ def label_table(results: Results, init: str) -> Table:
 _ORDER = ("dice", "auc", "average_precision", "num_present", "num_missed", "num_false", "num_positive", "num_negative")
 
 
-def case_table(results: Results) -> Table:
+def effects_table(results: RunFolder) -> Table:
+    """Return one row a label: its Dice or AUC by each initialization, and the differences from the first one."""
+    scores = results.verdict.get("label_inits", {})
+    paired = dict.fromkeys(pair[side] for pair in results.verdict.get("pairs", []) for side in "ab")
+    inits = list(paired or results.verdict.get("inits", {}))
+    base, *others = inits or [""]
+    effects = {(row["label"], row["a"], row["b"]): row for row in results.verdict.get("labels", [])}
+    rows: list[tuple[str, ...]] = []
+    for label in (label for label in results.labels if label in scores):
+        alone = [scores[label][init] for init in inits]
+        pairs = [effects[label, base, other] for other in others]
+        texts = [_with_interval(item["mean"], item["ci95"]) for item in alone]
+        rows.append((label, *texts, *(_with_interval(pair["difference"], pair["ci95"], sign=True) for pair in pairs)))
+    measure = "Dice" if results.headline == HEADLINES["mask"] else "AUC"
+    columns = ("Label", *(f"{measure}, {init}" for init in inits), *(f"{init} against {base}" for init in others))
+    return Table(columns, tuple(rows))
+
+
+def _with_interval(value: float | None, bounds: Sequence[float] | None, sign: bool = False) -> str:
+    return number(value, sign=sign) + (f" ({interval(bounds, sign=sign)})" if bounds else "")
+
+
+def case_table(results: RunFolder) -> Table:
     """Return one row a test case, worst first, at most `MAX_CASES`; values are means over an initialization's cells."""
     measures = case_measures(results)
-    known = sorted(results.cells, key=lambda cell: not cell.is_scored)  # scored masks do not tell whose they are
+    known = sorted(results.runs, key=lambda cell: not cell.is_scored)  # scored masks do not tell whose they are
     cases = {row["id"]: row.get("patient", "") for cell in known for row in cell.rows}
-    values = {init: _values_of(results.cells_of(init), [name for name, _, _ in measures]) for init in results.inits}
+    values = {init: _values_of(results.runs_of(init), [name for name, _, _ in measures]) for init in results.inits}
     _, _, larger_is_worse = measures[0] if measures else ("", "", False)
     ranked = sorted(
         cases, key=lambda case: _badness([values[init].get(case, [None])[0] for init in values], larger_is_worse)
@@ -142,9 +168,9 @@ def case_table(results: Results) -> Table:
 Measure = tuple[str, str, bool]  # key, title, whether larger is worse
 
 
-def case_measures(results: Results) -> list[Measure]:
+def case_measures(results: RunFolder) -> list[Measure]:
     """Return the values of a case that the table shows; the first one orders it."""
-    first = next((cell.rows[0] for cell in results.cells if cell.rows), {})
+    first = next((cell.rows[0] for cell in results.runs if cell.rows), {})
     if "dice" in first:
         return [("dice", "Dice", False)] + [
             (f"hd95_{unit}", f"HD95 ({unit})", True) for unit in UNITS if f"hd95_{unit}" in first
@@ -156,7 +182,7 @@ def case_measures(results: Results) -> list[Measure]:
     return []
 
 
-def _values_of(cells: Sequence[Cell], names: Sequence[str]) -> dict[str, list[float | None]]:
+def _values_of(cells: Sequence[TrainingRun], names: Sequence[str]) -> dict[str, list[float | None]]:
     """Return for each case its values, averaged over cells."""
     gathered: dict[str, list[list[float | None]]] = {}
     for cell in cells:
@@ -193,29 +219,29 @@ def _entries(inits: Sequence[list[float | None] | None], measures: Sequence[Meas
     ]
 
 
-def _metrics(results: Results) -> list[str]:
-    return list(dict.fromkeys(name for cell in results.cells for name in cell.metrics))
+def _metrics(results: RunFolder) -> list[str]:
+    return list(dict.fromkeys(name for cell in results.runs for name in cell.metrics))
 
 
-def _headline(results: Results, init: str) -> str:
+def _headline(results: RunFolder, init: str) -> str:
     """Return the deciding metric of an initialization with its interval, from the verdict or else from its cells."""
     known = results.verdict.get("inits", {}).get(init)
     if known:
         text = number(known.get("mean"))
         return f"{text} ({interval(known['ci95'])})" if known.get("ci95") else text
-    values = [cell.metrics.get(results.headline) for cell in results.cells_of(init)]
-    return with_spread(mean_of(values), spread_of(values))
+    values = [cell.metrics.get(results.headline) for cell in results.runs_of(init)]
+    return with_spread(values)
 
 
-def _pretraining_time(results: Results, init: str) -> str:
+def _pretraining_time(results: RunFolder, init: str) -> str:
     """Return the time of self pre-training for the initializations that used it."""
-    used = any(cell.where.get("init", {}).get("kind", init) in method_names() for cell in results.cells_of(init))
-    return _time(results.pretrained) if used else DASH
+    used = any(is_method(cell.environment.get("init", {}).get("kind", init)) for cell in results.runs_of(init))
+    return _time(results.pretrainings) if used else DASH
 
 
-def _time(cells: Sequence[Cell]) -> str:
-    return duration(mean_of([cell.where.get("seconds") for cell in cells]))
+def _time(cells: Sequence[TrainingRun]) -> str:
+    return duration(mean_of([cell.environment.get("seconds") for cell in cells]))
 
 
-def _steps(cells: Sequence[Cell]) -> str:
+def _steps(cells: Sequence[TrainingRun]) -> str:
     return span([cell.num_steps for cell in cells if cell.num_steps])

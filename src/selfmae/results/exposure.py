@@ -18,6 +18,7 @@ from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.files import read_table
 from selfmae.results.formatting import plural
+from selfmae.results.training_run import TrainingRun
 
 STAMP = "TRANSDUCTIVE"
 NUM_KEPT = 64  # hashes of images by which a data set is known again
@@ -159,44 +160,40 @@ def check_unseen(source: Source, seen: ExposureLog, origin: str) -> list[str]:
     return allow(sentences, source.transductive)
 
 
-def check_models(folders: Mapping[str, Sequence[Path]], allowed: bool) -> list[str]:
-    """Return how models of these fine-tuning folders, by init, know the cases they are evaluated on; or raise.
+def check_models(runs: Sequence[TrainingRun], allowed: bool) -> list[str]:
+    """Return how the models of these training runs, by initialization, know the cases they are evaluated on; or raise.
 
-    What a model's initialization had seen counts as seen by the model.
+    What a model's initialization had seen counts as seen by the model. Masks of another tool are no model: what it has
+    seen is not known.
     """
     sentences: list[str] = []
-    for init, paths in folders.items():
+    for init, folders in _model_folders(runs).items():
         known: Leaks = {}
-        for path in paths:
-            metadata = read_header(path / "model.safetensors")
+        for folder in folders:
+            metadata = read_header(folder / "model.safetensors")
             source = Path(metadata.get("recipe", {}).get("data", {}).get("source", ""))
-            leaks = find_leaks(exposure_in(metadata), read_table(path / "cases.csv"), set_name(source))
+            leaks = find_leaks(exposure_in(metadata), read_table(folder / "cases.csv"), set_name(source))
             for way, ids in leaks.items():
                 known.setdefault(way, []).extend(ids)
         sentences += tell_leaks(known, init)
     return allow(sentences, allowed)
 
 
-def unlisted_in(folders: Mapping[str, Sequence[Path]]) -> dict[str, list[str]]:
+def unlisted_in(runs: Sequence[TrainingRun]) -> dict[str, list[str]]:
     """Return the files that the models of each initialization began from and that do not list what they have seen."""
     found = {
         init: sorted({name for path in paths for name in exposure_in(read_header(path / "model.safetensors")).unlisted})
-        for init, paths in folders.items()
+        for init, paths in _model_folders(runs).items()
     }
     return {init: names for init, names in found.items() if names}
 
 
-def models_in(folder: Path) -> dict[str, list[Path]]:
-    """Return the folders of the evaluated models in a run folder, by initialization, or the folder of a single one.
-
-    Scored masks of another tool are no model: what it has seen is not known.
-    """
-    if (folder / "summary-test.json").exists():
-        return {folder.resolve().name: [folder]} if (folder / "recipe.yaml").exists() else {}
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*/fold*/seed*/summary-test.json")):
-        found.setdefault(path.parts[-4], []).append(path.parent)
-    return found
+def _model_folders(runs: Sequence[TrainingRun]) -> dict[str, list[Path]]:
+    folders: dict[str, list[Path]] = {}
+    for run in runs:
+        if not run.is_scored:
+            folders.setdefault(run.init, []).append(run.folder)
+    return folders
 
 
 def allow(sentences: Sequence[str], allowed: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any
 
 MINUS, DASH = "\u2212", "\u2013"
@@ -22,7 +23,7 @@ METRICS = {
     "hd95_voxels": "HD95 (voxels)",
     "num_present": "present in",
     "num_missed": "missed in",
-    "num_false": "invented in",
+    "num_false": "false positives in",
     "num_positive": "positive",
     "num_negative": "negative",
 }
@@ -99,9 +100,22 @@ def interval(bounds: Sequence[float] | None, digits: int = 3, sign: bool = False
     return f"{number(bounds[0], digits, sign)} to {number(bounds[1], digits, sign)}"
 
 
-def with_spread(value: float | None, spread: float | None, digits: int = 3) -> str:
-    """Return "0.812 ± 0.004", without the spread where it is undefined."""
-    return number(value, digits) + (f" ± {number(spread, digits)}" if value is not None and spread is not None else "")
+def with_spread(values: Sequence[Any], digits: int = 3) -> str:
+    """Return "0.812 ± 0.004": mean and standard deviation (divisor n - 1) of what is defined; one value has no ±."""
+    known = defined(values)
+    return number(mean_of(known), digits) + (f" ± {number(stdev(known), digits)}" if len(known) > 1 else "")
+
+
+def mean_of(values: Sequence[Any]) -> float | None:
+    """Return the mean of what is defined, None if nothing is."""
+    known = defined(values)
+    return mean(known) if known else None
+
+
+def defined(values: Sequence[Any]) -> list[float]:
+    """Return the finite numbers among numbers, texts and None; an empty text is undefined."""
+    numbers = [float(value) for value in values if value not in (None, "")]
+    return [number for number in numbers if math.isfinite(number)]
 
 
 def duration(seconds: float | None) -> str:
@@ -145,3 +159,17 @@ def plural(count: int, word: str) -> str:
 def listed(words: Sequence[str]) -> str:
     """Return "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def about(count: int, words: str) -> str:
+    """Return "25 more patients" for a number that is an estimate: rounded up to two digits."""
+    return f"{rounded(count)} {words}{'' if count == 1 else 's'}"
+
+
+FILTERS = {  # of the templates
+    function.__name__: function
+    for function in (
+        *(about, difference_digits, digits_of, duration, interval, listed, metric_title, number, origin, p_value),
+        *(plural, rounded, span, spoken, subject),
+    )
+}

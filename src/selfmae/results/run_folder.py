@@ -1,9 +1,10 @@
-"""Run folders: one recipe each, one command at a time, files written at once or not at all."""
+"""Run folders: one recipe each, one command at a time; which training runs one holds, and what it says as a whole."""
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from filelock import FileLock, Timeout
 
 from selfmae.errors import UserError
 from selfmae.files import read_json, write_json
+from selfmae.metrics.rows import HEADLINES
 from selfmae.options import Recipe
-from selfmae.recipe import differences, make_recipe, read_content, write_recipe
+from selfmae.recipe import differences, flat, make_recipe, read_content, write_recipe
+from selfmae.results.training_run import TrainingRun, is_pretraining, training_runs
 
 PLACES = {"data.source", "data.splits", "data.cache"}  # the content of cases is checked elsewhere (`check_cases`)
 MARKS = {"run": "run.json", "training": "cases.csv", "sweep": "runs"}  # what only folders of a kind hold
@@ -87,26 +90,12 @@ def _check_same(path: Path, recipe: Recipe) -> list[str]:
     return changed
 
 
-def models_below(folder: Path) -> list[Path]:
-    """Return the folders of the models in a run folder or a part of it, pre-trained encoders last."""
-    patterns = ("seed*", "fold*/seed*", "*/fold*/seed*")
-    found = {path.parent for pattern in patterns for path in folder.glob(f"{pattern}/model.safetensors")}
-    return sorted(found, key=lambda path: (any(part.startswith("pretrain") for part in path.parts), path))
-
-
-def no_model(folder: Path, advice: str) -> UserError:
-    """Return the error of a folder that is not that of a model; the advice is for one with no models below."""
-    models = models_below(folder)
-    hint = f"name one of its models, for example {models[0]}" if models else advice
-    return UserError(f"{folder} holds no trained model (model.safetensors): {hint}.")
-
-
 def read_recipe(path: Path) -> Recipe:
     """Return the checked recipe of a YAML file."""
     return make_recipe(read_content(path), str(path))
 
 
-def where(recipe: Recipe) -> dict[str, Any]:
+def describe_environment(recipe: Recipe) -> dict[str, Any]:
     """Return versions, device and number format of this machine and recipe."""
     from selfmae.train.device import resolve_accelerator, resolve_precision  # seconds that `inspect` need not wait for
 
@@ -135,3 +124,109 @@ def timed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
     finally:
         seconds = round(before + time.monotonic() - begin, 1)
         write_json(path, {**facts, "seconds": seconds, "peak_bytes": peak_bytes()})
+
+
+def models_below(folder: Path) -> list[TrainingRun]:
+    """Return the training runs with weights in a run folder or a part of it, pre-trainings last."""
+    around = (folder, *list(folder.parents)[:2])
+    below = ([run for run in training_runs(place) if run.folder.is_relative_to(folder)] for place in around)
+    models = [run for run in next(filter(None, below), []) if (run.folder / "model.safetensors").is_file()]
+    return sorted(models, key=lambda run: is_pretraining(run.init))
+
+
+def no_model(folder: Path, advice: str) -> UserError:
+    """Return the error of a folder that is not that of a model; the advice is for one with no models below."""
+    models = models_below(folder)
+    hint = f"name one of its models, for example {models[0].folder}" if models else advice
+    return UserError(f"{folder} holds no trained model (model.safetensors): {hint}.")
+
+
+def what_instead(folder: Path) -> str:
+    """Return what to do where a folder holds no results of a run."""
+    if (folder / "sweep.json").exists():
+        runs = sorted(str(path.parent) for path in folder.glob("*/recipe.yaml"))
+        return f"it is a sweep's, whose page is {folder / 'sweep.html'}; name one of its runs, as {', '.join(runs[:1])}"
+    return f"run `selfmae run SOURCE --out {folder}` to its end first"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a run folder holds, or the folder of a single training or of scored masks.
+
+    `facts` are those of `run.json`; `settings` the recipe's values by dotted key; `runs` the training runs from each
+    initialization, scored masks last. What the folder lacks is empty.
+    """
+
+    folder: Path
+    facts: Mapping[str, Any]
+    verdict: Mapping[str, Any]
+    recipe: str
+    settings: Mapping[str, Any]
+    pretrainings: tuple[TrainingRun, ...]
+    runs: tuple[TrainingRun, ...]
+    verdict_file: str = "verdict.json"
+
+    @classmethod
+    def read(cls, folder: Path, scored: Sequence[Path] = (), verdict_file: str = "verdict.json") -> "RunFolder":
+        """Read a folder, with folders of `scored` masks beside it; raise `UserError` if it holds no results.
+
+        `verdict_file` lies in the folder and compares its initializations, and the scored masks.
+        """
+        runs = [run for run in training_runs(folder) if run.log or run.is_evaluated]
+        if not runs:
+            raise UserError(f"{folder} holds no results of SelfMAE: {what_instead(folder)}.")
+        first = min(run.seed for run in runs)  # masks have no seed: they are compared with the first one
+        runs += [replace(TrainingRun.alone(place), seed=first) for place in scored]
+        recipe, facts, verdict = (folder / name for name in ("recipe.yaml", "run.json", verdict_file))
+        return cls(
+            folder,
+            read_json(facts) if facts.is_file() else {},
+            read_json(verdict) if verdict.is_file() else {},
+            recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+            flat(read_content(recipe)) if recipe.is_file() else {},
+            tuple(run for run in runs if is_pretraining(run.init)),
+            tuple(run for run in runs if not is_pretraining(run.init)),
+            verdict_file,
+        )
+
+    @property
+    def source(self) -> str:
+        """Return the name of the source, or of the folder where no `run.json` says it."""
+        return str(self.facts.get("source") or self.folder.resolve().name)
+
+    @property
+    def inits(self) -> list[str]:
+        """Return the names of the initializations, in the order of the command, scored masks last."""
+        given = [str(name) for name in self.facts.get("inits", [])]
+        found = dict.fromkeys(run.init for run in self.runs)
+        return [name for name in given if name in found] + [name for name in found if name not in given]
+
+    @property
+    def trained(self) -> list[TrainingRun]:
+        """Return the runs that were trained here: all but scored masks."""
+        return [run for run in self.runs if not run.is_scored]
+
+    @property
+    def scored(self) -> list[str]:
+        """Return the names of the tools whose masks were scored."""
+        return list(dict.fromkeys(run.init for run in self.runs if run.is_scored))
+
+    @property
+    def headline(self) -> str:
+        """Return the metric that decides, "" if nothing was evaluated."""
+        known = {name for run in self.runs for name in run.metrics}
+        return str(self.verdict.get("metric") or next((name for name in HEADLINES.values() if name in known), ""))
+
+    @property
+    def labels(self) -> list[str]:
+        """Return the labels in the order of the rows' columns."""
+        run = next((run for run in self.runs if run.summary.get("labels")), None)
+        if run is None:
+            return []
+        columns = [column for column in (run.rows[0] if run.rows else ()) if column.startswith(("dice_", "truth_"))]
+        ordered = [name for column in columns if (name := column.partition("_")[2]) in run.summary["labels"]]
+        return ordered if len(ordered) == len(run.summary["labels"]) else list(run.summary["labels"])
+
+    def runs_of(self, init: str) -> list[TrainingRun]:
+        """Return the training runs from one initialization."""
+        return [run for run in self.runs if run.init == init]

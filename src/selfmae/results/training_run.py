@@ -1,21 +1,36 @@
-"""Evaluated models: the cells of run folders, single models, and masks of other tools that `selfmae score` scored."""
+"""One training run: an initialization, a fold and a seed, and what the files of its folder hold."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from selfmae.errors import UserError
-from selfmae.files import read_json, read_table
-from selfmae.metrics.rows import Runs, Scorer, auc_scorer, dice_scorer, join_rows
-from selfmae.options import TargetOptions
+from selfmae.files import read_json, read_log, read_table
+from selfmae.methods import PREFIX, is_method
 from selfmae.recipe import flat, read_content
-from selfmae.results.run_folder import read_recipe
+
+OF_ONE_TRAINING = ("environment.json", "summary-test.json", "steps.jsonl")
+
+Row = Mapping[str, str]
+Curve = tuple[tuple[int, float], ...]  # steps and values
+
+
+def is_pretraining(init: str) -> bool:
+    """Return whether a folder of this name holds pre-trainings: "pretrain-" and a method, in old runs "pretrain"."""
+    return init.startswith(PREFIX) or init == "pretrain"
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One training run: an initialization by its name, a fold and a seed counted from 0; `folder` holds its files."""
+    """One training run: an initialization by its name, a fold and a seed counted from 0; `folder` holds its files.
+
+    Pre-trainings are training runs too (`is_pretraining`), and so are masks that another tool made and `selfmae score`
+    scored (`is_scored`). Files are read on first use; one that is not there reads as empty. Raises `UserError` where
+    one is damaged.
+    """
 
     init: str
     fold: int
@@ -24,189 +39,143 @@ class TrainingRun:
 
     @classmethod
     def within(cls, out: Path, init: str, fold: int, seed: int) -> "TrainingRun":
-        """Return a training run of an experiment in `out`."""
+        """Return the training run whose folder lies in the run folder `out`."""
         return cls(init, fold, seed, out / init / f"fold{fold}" / f"seed{seed}")
+
+    @classmethod
+    def alone(cls, folder: Path) -> "TrainingRun":
+        """Return the training run of a folder that no run folder holds, named after its initialization."""
+        found = cls("", 0, 0, folder)
+        begun = found.environment.get("init", {})
+        is_tuned = "num_seen" not in found.environment and ("init" in found.environment or found.is_evaluated)
+        name, kind = str(begun.get("name", "model")), begun.get("kind", "")
+        own = is_method(kind) and name.startswith(f"{kind}:")
+        init = (kind if own else Path(name).name) if is_tuned else f"{PREFIX}{found.environment.get('method', 'mae')}"
+        fold = int(found.cases[0].get("fold", 0)) if found.cases else 0
+        return cls(init, fold, int(found.settings.get("seed", 0)), folder)
 
     @property
     def title(self) -> str:
-        """Return what a user reads of it."""
+        """Return what a user reads of it: "scratch (fold 0, seed 0)"."""
         return f"{self.init} (fold {self.fold}, seed {self.seed})"
 
-
-def training_runs(folder: Path) -> list[TrainingRun]:
-    """Return the training runs in the folder of an experiment."""
-    found = []
-    for path in sorted(folder.glob("*/fold*/seed*")):
-        init, fold, seed = path.parts[-3:]
-        found.append(TrainingRun.within(folder, init, int(fold.removeprefix("fold")), int(seed.removeprefix("seed"))))
-    return found
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One fine-tuned and evaluated model, or the scored masks of another tool."""
-
-    init: str
-    fold: int
-    seed: int
-    folder: Path
+    @property
+    def is_evaluated(self) -> bool:
+        """Return whether test cases were scored."""
+        return (self.folder / "summary-test.json").is_file()
 
     @property
-    def is_trained(self) -> bool:
-        """Return whether a model of ours made the predictions."""
-        return (self.folder / "recipe.yaml").exists()
+    def is_scored(self) -> bool:
+        """Return whether another tool made the masks; how it was trained is not known."""
+        return bool(self.environment.get("init", {}).get("kind") == "score")
+
+    @property
+    def given_init(self) -> str:
+        """Return the initialization as it was typed, with the path that `init` leaves out."""
+        return str(self.environment.get("init", {}).get("name", self.init))
 
     @property
     def network(self) -> str:
         """Return the recipe's `model.network`."""
-        return str(flat(read_content(self.folder / "recipe.yaml")).get("model.network", "vit"))
+        return str(self.settings.get("model.network", "vit"))
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The values of the recipe by dotted key."""
+        path = self.folder / "recipe.yaml"
+        return flat(read_content(path)) if path.is_file() else {}
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, device, seconds, and what became of the initialization."""
+        return self._json("environment.json")
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The metrics of the test part with their conventions, and the scores of its labels."""
+        return self._json("summary-test.json")
+
+    @cached_property
+    def val_summary(self) -> dict[str, Any]:
+        """The same of the validation part."""
+        return self._json("summary-val.json")
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Return the metrics of the test part."""
+        return self.summary.get("metrics", {})
+
+    @cached_property
+    def rows(self) -> list[dict[str, str]]:
+        """The scores of each test case."""
+        return self._table("rows-test.csv")
+
+    @cached_property
+    def cases(self) -> list[dict[str, str]]:
+        """Who is in which part of the split, with the content hash of each image."""
+        return self._table("cases.csv")
+
+    @cached_property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of the step log."""
+        return read_log(self.folder / "steps.jsonl")
+
+    @cached_property
+    def losses(self) -> Curve:
+        """The training loss."""
+        return tuple((int(line["step"]), float(line["loss"])) for line in self.log if "loss" in line)
+
+    @cached_property
+    def validations(self) -> list[dict[str, Any]]:
+        """What each validation found: "step", "score" and, of a probe, more."""
+        return [line for line in self.log if "score" in line]
+
+    @property
+    def scores(self) -> Curve:
+        """Return the validation scores."""
+        return self.curve("score")
+
+    def curve(self, key: str) -> Curve:
+        """Return what the validations found under a key, without those at which it was undefined."""
+        found = ((int(line["step"]), line.get(key)) for line in self.validations)
+        return tuple((step, float(value)) for step, value in found if value is not None and math.isfinite(value))
+
+    @property
+    def kept_step(self) -> int | None:
+        """Return the step whose weights were kept: the first of the best score, the last validation without a score."""
+        if not self.validations:
+            return None
+        return max(self.scores, key=lambda point: point[1])[0] if self.scores else int(self.validations[-1]["step"])
+
+    @property
+    def num_steps(self) -> int | None:
+        """Return the last step of the log, None where there is none."""
+        return max((int(line["step"]) for line in self.log), default=None)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        return read_json(path) if path.is_file() else {}
+
+    def _table(self, name: str) -> list[dict[str, str]]:
+        path = self.folder / name
+        return read_table(path) if path.is_file() else []
 
 
-def is_scored(folder: Path) -> bool:
-    """Return whether a folder holds the scored masks of another tool."""
-    return (folder / "summary-test.json").exists() and not (folder / "recipe.yaml").exists()
+def training_runs(folder: Path) -> list[TrainingRun]:
+    """Return all training runs of a run folder, pre-trainings too, by initialization, fold and seed.
 
-
-def find_evaluations(folder: Path) -> list[Evaluation]:
-    """Return the finished cells of a run folder, or the one of a fine-tuning folder or of scored masks."""
-    if (folder / "summary-test.json").exists():
-        init = read_json(folder / "environment.json")["init"]["name"]
-        if is_scored(folder):
-            return [Evaluation(init, 0, 0, folder)]
-        fold = read_table(folder / "cases.csv")[0]["fold"]
-        return [Evaluation(init, int(fold), read_recipe(folder / "recipe.yaml").seed, folder)]
-    cells = []
-    for path in sorted(folder.glob("*/fold*/seed*/summary-test.json")):
-        init, fold, seed = path.parts[-4:-1]
-        cells.append(Evaluation(init, int(fold.removeprefix("fold")), int(seed.removeprefix("seed")), path.parent))
-    return cells
-
-
-def name_apart(cells: Sequence[Evaluation]) -> list[Evaluation]:
-    """Return the cells, trained ones first, with names that tell apart what is not the same.
-
-    Initializations of one name but different networks have the network behind it. Masks of another tool have no seed:
-    they are paired with the first one of the models.
+    The folder of a single training or of scored masks has one; a folder of anything else has none.
     """
-    first = min((cell.seed for cell in cells if cell.is_trained), default=0)
-    kinds = {cell: cell.network if cell.is_trained else "masks" for cell in cells}
-    shared: dict[str, set[str]] = {}
-    for cell, kind in kinds.items():
-        shared.setdefault(cell.init, set()).add(kind)
-    named = [
-        replace(
-            cell,
-            init=f"{cell.init} ({kinds[cell]})" if len(shared[cell.init]) > 1 else cell.init,
-            seed=cell.seed if cell.is_trained else first,
-        )
-        for cell in cells
-    ]
-    return sorted(named, key=lambda cell: not cell.is_trained)
+    found = []
+    for path in folder.glob("*/fold*/seed*"):
+        match = re.fullmatch(r"fold(\d+)/seed(\d+)", "/".join(path.parts[-2:]))
+        if match and path.is_dir():
+            found.append(TrainingRun(path.parts[-3], int(match[1]), int(match[2]), path))
+    if not found and any((folder / name).is_file() for name in OF_ONE_TRAINING):
+        return [TrainingRun.alone(folder)]
+    return sorted(found, key=lambda run: (run.init, run.fold, run.seed))
 
 
-def target_of(cells: Sequence[Evaluation]) -> TargetOptions:
-    """Return what all cells learned; raise if scored masks were scored on other labels than a model reports."""
-    scored = [(cell, _labels(cell)) for cell in cells if not cell.is_trained]
-    trained = next((cell for cell in cells if cell.is_trained), None)
-    if trained is None:
-        target = TargetOptions("mask", tuple(scored[0][1]))
-    else:
-        target = read_recipe(trained.folder / "recipe.yaml").target
-    for cell, labels in scored:
-        if target.kind != "mask" or set(labels) != set(target.reported_names):
-            raise UserError(
-                f"{cell.folder} was scored on the labels {sorted(labels)}, but the others on "
-                f"{sorted(target.reported_names)}: score it again with --labels that have these names."
-            )
-    return target
-
-
-def _labels(cell: Evaluation) -> list[str]:
-    return list(read_json(cell.folder / "summary-test.json")["labels"])
-
-
-def check_same_images(cells: Sequence[Evaluation]) -> None:
-    """Raise if models were tested on different images of one id: rows of other data would be paired."""
-    known: dict[str, tuple[str, Path]] = {}
-    for cell in cells:
-        rows = read_table(cell.folder / "cases.csv") if cell.is_trained else []
-        for row in rows:
-            content, folder = known.setdefault(row["id"], (row["hash"], cell.folder))
-            if content != row["hash"]:
-                raise UserError(
-                    f"{folder} and {cell.folder} have different images for the case {row['id']!r}: compare runs on the "
-                    "same data."
-                )
-
-
-def join_cells(cells: Sequence[Evaluation]) -> Runs:
-    """Join the folds of each seed of an initialization: every test case appears once, or once in each repeat."""
-    runs = join_rows({(cell.seed, cell.fold): read_table(cell.folder / "rows-test.csv") for cell in cells})
-    if runs is None:
-        raise UserError(
-            f"The seeds of {cells[0].init} were not evaluated on the same test cases: let every fold and seed finish."
-        )
-    return runs
-
-
-def make_scorer(target: TargetOptions, label: str = "") -> Scorer:
-    """Return what turns the rows of one repeat into the headline metric, or its part of one label, by case weights."""
-    if target.kind == "mask":
-        return dice_scorer(f"dice_{label}" if label else "dice")
-    return auc_scorer((label,) if label else target.output_names)
-
-
-def expected_cells(folder: Path) -> set[tuple[str, int, int]]:
-    """Return initialization, fold and seed of all cells that the last `run` in a folder asked for.
-
-    None without `run.json`.
-    """
-    path = folder / "run.json"
-    if not path.exists():
-        return set()
-    run = read_json(path)
-    folds = range(run["num_folds"] * run.get("num_repeats", 1))
-    return set(product(run["inits"], folds, range(run["num_seeds"])))
-
-
-def missing_cells(folders: Sequence[Path], cells: Sequence[Evaluation]) -> list[dict[str, str | int]]:
-    """Return init, fold and seed of the cells that the runs of these folders asked for and that did not finish."""
-    places = {cell.folder for cell in cells}
-    lacking = {
-        cell
-        for folder in folders
-        for cell in expected_cells(folder)
-        if folder / cell[0] / f"fold{cell[1]}" / f"seed{cell[2]}" not in places
-    }
-    return [{"init": init, "fold": fold, "seed": seed} for init, fold, seed in sorted(lacking)]
-
-
-def keep_complete(cells: Sequence[Evaluation], folders: Sequence[Path]) -> list[Evaluation]:
-    """Return the cells of the seeds of which an initialization finished every fold.
-
-    Where an initialization has no such seed, the folds that some initialization lacks are left out for all. Scored
-    masks of other tools are kept as they are. Raises `UserError` where an initialization is left with nothing.
-    """
-    trained = [cell for cell in cells if cell.is_trained]
-    folds = {fold for folder in folders for _, fold, _ in expected_cells(folder)} | {cell.fold for cell in trained}
-    whole = _of_whole_seeds(trained, folds)
-    inits = {cell.init for cell in trained}
-    if {cell.init for cell in whole} != inits:
-        folds = set.intersection(*({cell.fold for cell in trained if cell.init == init} for init in inits))
-        whole = _of_whole_seeds(trained, folds)
-    lost = sorted(inits - {cell.init for cell in whole})
-    if lost:
-        raise UserError(
-            f"The initialization {lost[0]} has no seed that finished the folds which the others finished: give "
-            "the command of "
-            "the run again, so that the missing cells are trained."
-        )
-    return [cell for cell in cells if not cell.is_trained or cell in whole]
-
-
-def _of_whole_seeds(cells: Sequence[Evaluation], folds: set[int]) -> list[Evaluation]:
-    """Return the cells of these folds, of each initialization's seeds that have them all."""
-    done: dict[tuple[str, int], set[int]] = {}
-    for cell in cells:
-        done.setdefault((cell.init, cell.seed), set()).add(cell.fold)
-    return [cell for cell in cells if cell.fold in folds and folds <= done[cell.init, cell.seed]]
+def evaluated_runs(folder: Path) -> list[TrainingRun]:
+    """Return the training runs of a folder that scored its test cases."""
+    return [run for run in training_runs(folder) if run.is_evaluated and not is_pretraining(run.init)]

@@ -1,6 +1,5 @@
 """Comparison of finished runs: paired differences between initializations on the same test cases, and the verdict."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import ceil
@@ -9,42 +8,23 @@ from typing import Any
 
 from selfmae.display import Display, interval, number
 from selfmae.errors import UserError
-from selfmae.files import read_json, read_table, write_json
+from selfmae.files import write_json
 from selfmae.metrics.power import StandardErrors, what_it_takes
-from selfmae.metrics.rows import HEADLINES, Runs, Scorer, compare_runs
+from selfmae.metrics.rows import HEADLINES, Runs, Scorer, auc_scorer, compare_runs, dice_scorer
 from selfmae.metrics.statistics import LABEL_RESAMPLES, LEVEL, VERDICT_RESAMPLES, Comparison, holm, judge
 from selfmae.options import TargetOptions
-from selfmae.report.sentences import (
-    INTERVALS,
-    compute_sentences,
-    missing_sentences,
-    noise_sentences,
-    power_sentences,
-    unknown_sentences,
-    unlisted_sentences,
-)
 from selfmae.results.exposure import check_models, say_leakage, unlisted_in
-from selfmae.results.formatting import metric_title, plural
-from selfmae.results.run_folder import read_recipe
+from selfmae.results.formatting import MINUS, metric_title, plural
+from selfmae.results.limitations import concerns, find_limitations, sentence
+from selfmae.results.selection import find_runs, join_runs, keep_complete, missing_runs, target_of
 from selfmae.results.subgroups import Subgroup, column_groups, keep_columns, kept_columns, size_groups, table_of
-from selfmae.results.training_logs import what_instead
-from selfmae.results.training_run import (
-    Evaluation,
-    check_same_images,
-    find_evaluations,
-    join_cells,
-    keep_complete,
-    make_scorer,
-    missing_cells,
-    name_apart,
-    target_of,
-)
+from selfmae.results.training_run import TrainingRun
 
 
 def compare(
     folders: Sequence[Path], transductive: bool = False, subgroups: Sequence[str] = (), table: Path | None = None
 ) -> dict[str, Any]:
-    """Return the verdict over the cells of these folders; a single run folder gets it as `verdict.json`.
+    """Return the verdict over the training runs of these folders; a single run folder gets it as `verdict.json`.
 
     Initializations are paired in the order in which `run.json` lists them, otherwise in that of the folders. Raises
     `UserError` where the initializations' test cases differ, or a model knows cases it is evaluated on, unless
@@ -53,64 +33,44 @@ def compare(
     """
     if table is not None and not subgroups:
         raise UserError(f"--table {table} is for --subgroups, which was not given: name columns of it, as in sex,view.")
-    found = [find_evaluations(folder) for folder in folders]
-    empty = [str(folder) for folder, cells in zip(folders, found, strict=True) if not cells]
-    if empty:
-        raise UserError(
-            f"{', '.join(empty)}: no finished run was found (summary-test.json): {what_instead(Path(empty[0]))}."
-        )
-    cells = name_apart([cell for cells in found for cell in cells])
-    check_once(cells)
-    check_same_images(cells)
-    inits = _ordered_inits(cells, folders)
-    known = {init: [cell.folder for cell in cells if cell.init == init and cell.is_trained] for init in inits}
-    leakage = check_models(known, transductive)
-    target = target_of(cells)
-    missing, cells = missing_cells(folders, cells), keep_complete(cells, folders)
-    runs = {init: join_cells([cell for cell in cells if cell.init == init]) for init in inits}
-    verdict = _verdict(runs, target) | {"leakage": leakage, "missing": missing}
-    if unlisted := unlisted_in(known):
-        verdict["unlisted"] = unlisted
-    if scored := [init for init in inits if not known[init]]:
-        verdict["scored"] = scored
+    runs = find_runs(folders)
+    facts: dict[str, Any] = {"leakage": check_models(runs, transductive)}
+    target = target_of(runs)
+    lacking = missing_runs(folders, runs)
+    facts["missing"] = [{"init": run.init, "fold": run.fold, "seed": run.seed} for run in lacking]
+    if unlisted := unlisted_in(runs):
+        facts["unlisted"] = unlisted
+    if scored := list(dict.fromkeys(run.init for run in runs if run.is_scored)):
+        facts["scored"] = scored
+    tested: dict[str, list[TrainingRun]] = {}
+    for run in keep_complete(runs, folders):
+        tested.setdefault(run.init, []).append(run)
+    joined = {init: join_runs(found) for init, found in tested.items()}
     is_run = len(folders) == 1 and (folders[0] / "run.json").exists()
-    if not subgroups:
-        subgroups, table = kept_columns(folders[0])
-    elif table is None:
-        table = table_of(Path(read_recipe(cells[0].folder / "recipe.yaml").data.source))
-    groups = size_groups(runs[inits[0]], target)
-    groups += column_groups(runs[inits[0]], subgroups, table) if table else []
-    verdict["subgroups"] = [row for group in groups for row in _group_rows(runs, target, group)]
+    columns, table = _columns(folders[0], subgroups, table, runs[0])
+    groups = size_groups(next(iter(joined.values())), target)
+    groups += column_groups(next(iter(joined.values())), columns, table) if table else []
+    verdict = _verdict(joined, target) | facts
+    verdict["subgroups"] = [row for group in groups for row in _group_rows(joined, target, group)]
+    verdict["limitations"] = find_limitations(verdict)
     if is_run and table:
-        keep_columns(folders[0], [row["id"] for row in read_table(cells[0].folder / "cases.csv")], subgroups, table)
+        keep_columns(folders[0], [row["id"] for row in runs[0].cases], columns, table)
     if is_run:
         write_json(folders[0] / "verdict.json", verdict)
     return verdict
 
 
-def check_once(cells: Sequence[Evaluation]) -> None:
-    """Raise if two models are the same initialization, fold and seed: they would count as repeats of one."""
-    counts = Counter((cell.init, cell.fold, cell.seed) for cell in cells)
-    (init, fold, seed), count = counts.most_common(1)[0]
-    if count > 1:
-        raise UserError(
-            f"{count} of the folders hold the initialization {init} with fold {fold} and seed {seed}, but each "
-            "model may be "
-            "there once: leave out one of these folders."
-        )
-
-
-def _ordered_inits(cells: Sequence[Evaluation], folders: Sequence[Path]) -> list[str]:
-    """Return the initializations as the first `run.json` lists them, then the others as they were found."""
-    paths = [folder / "run.json" for folder in folders if (folder / "run.json").exists()]
-    wanted: list[str] = read_json(paths[0])["inits"] if paths else []
-    places = {name: place for place, name in enumerate(wanted)}
-    found = dict.fromkeys(cell.init for cell in cells)
-    return sorted(found, key=lambda name: places.get(name, places.get(name.rpartition(" (")[0], len(wanted))))
+def _columns(
+    folder: Path, subgroups: Sequence[str], table: Path | None, run: TrainingRun
+) -> tuple[Sequence[str], Path | None]:
+    """Return the columns that make subgroups and their table: those asked for, or those that the folder keeps."""
+    if not subgroups:
+        return kept_columns(folder)
+    return subgroups, table or table_of(Path(run.settings.get("data.source", "")))
 
 
 def _verdict(runs: Mapping[str, Runs], target: TargetOptions) -> dict[str, Any]:
-    scorer, names = make_scorer(target), list(combinations(runs, 2))
+    scorer, names = _make_scorer(target), list(combinations(runs, 2))
     alone = {init: _compare((init, run), (init, run), scorer) for init, run in runs.items()}
     pairs = {(a, b): _compare((a, runs[a]), (b, runs[b]), scorer) for a, b in names}
     corrected = holm([pair.p for pair in pairs.values()])
@@ -122,6 +82,7 @@ def _verdict(runs: Mapping[str, Runs], target: TargetOptions) -> dict[str, Any]:
             for ((a, b), result), p_holm in zip(pairs.items(), corrected, strict=True)
         ],
         "labels": [row for label in target.reported_names for row in _label_rows(runs, target, label)],
+        "label_inits": {label: _label_inits(runs, target, label) for label in target.reported_names},
     }
 
 
@@ -162,11 +123,25 @@ def _label_rows(runs: Mapping[str, Runs], target: TargetOptions, label: str) -> 
     """
     rows = []
     for a, b in combinations(runs, 2):
-        result = _compare((a, runs[a]), (b, runs[b]), make_scorer(target, label), LABEL_RESAMPLES)
+        result = _compare((a, runs[a]), (b, runs[b]), _make_scorer(target, label), LABEL_RESAMPLES)
         means: dict[str, Any] = {"mean_a": result.mean_a, "mean_b": result.mean_b}
         effect = {"difference": result.difference, "ci95": result.ci95, "p": result.p}
         rows.append({"label": label, "a": a, "b": b} | means | effect | {"num_patients": result.num_patients})
     return rows
+
+
+def _label_inits(runs: Mapping[str, Runs], target: TargetOptions, label: str) -> dict[str, dict[str, Any]]:
+    """Return the score of each initialization on one label with its interval."""
+    scorer = _make_scorer(target, label)
+    found = {init: compare_runs(run, run, scorer, LABEL_RESAMPLES) for init, run in runs.items()}
+    return {init: {"mean": result.mean_a, "ci95": result.ci95_a} for init, result in found.items()}
+
+
+def _make_scorer(target: TargetOptions, label: str = "") -> Scorer:
+    """Return what turns the rows of one repeat into the headline metric, or its part of one label, by case weights."""
+    if target.kind == "mask":
+        return dice_scorer(f"dice_{label}" if label else "dice")
+    return auc_scorer((label,) if label else target.output_names)
 
 
 def _group_rows(runs: Mapping[str, Runs], target: TargetOptions, group: Subgroup) -> list[dict[str, Any]]:
@@ -190,23 +165,26 @@ def _compare(
     return compare_runs(runs_a, runs_b, scorer, num_resamples)
 
 
-def show_verdict(verdict: dict[str, Any], display: Display) -> None:
-    """Print the mean of each initialization and the difference of each pair, with 95 % intervals."""
+def show_verdict(verdict: Mapping[str, Any], display: Display) -> None:
+    """Print the mean of each initialization, the difference of each pair with its 95 % interval, and what limits it."""
     metric, stamp = metric_title(verdict["metric"]), say_leakage(verdict["leakage"], display)
     rows = [(name, number(item["mean"]), interval(item["ci95"])) for name, item in verdict["inits"].items()]
     display.table((f"{stamp}initialization", metric, "95 % interval"), rows)
-    scored = verdict.get("scored", [])
-    for sentence in missing_sentences(verdict):
-        display.say(sentence)
+    told: set[str] = set()
     for pair in verdict["pairs"]:
         display.say(
             f"{stamp}{pair['b']} against {pair['a']}: {pair['verdict']}; difference of {metric} "
             f"{number(pair['difference'], sign=True)} (95 % interval {interval(pair['ci95'], sign=True)}, "
             f"{pair['num_cases']} test cases of {pair['num_patients']} patients, {plural(pair['num_seeds'], 'seed')})."
         )
-        open_points = (*power_sentences(pair), *noise_sentences(pair, scored))
-        for sentence in (*open_points, *compute_sentences(pair, verdict["inits"])):
-            display.say(sentence)
-    unknown = unknown_sentences(scored, alone=len(scored) == len(verdict["inits"]))
-    for sentence in (*unknown, *unlisted_sentences(verdict), INTERVALS):
-        display.say(sentence)
+        _say_once([fact for fact in verdict["limitations"] if concerns(fact, pair)], told, display)
+    _say_once([fact for fact in verdict["limitations"] if "a" not in fact], told, display)
+    display.say(sentence("intervals"))
+
+
+def _say_once(facts: Sequence[Mapping[str, Any]], told: set[str], display: Display) -> None:
+    """Print the sentences of these limitations that were not printed before."""
+    for text in (sentence(fact["code"], fact) for fact in facts):
+        if text not in told:
+            display.say(text.replace(MINUS, "-"))  # ASCII, which any terminal and pipe takes
+        told.add(text)
