@@ -86,7 +86,7 @@ def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path, recipe: Recip
         open_folder(tmp_path / "file" / "below", recipe).__enter__()
 
 
-@pytest.mark.parametrize(("mark", "found"), [("run.json", "run"), ("cases.csv", "training"), ("cells", "sweep")])
+@pytest.mark.parametrize(("mark", "found"), [("run.json", "run"), ("cases.csv", "training"), ("runs", "sweep")])
 @pytest.mark.parametrize("kind", ["run", "training", "sweep"])
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path, recipe: Recipe, mark: str, found: str, kind: str) -> None:
     with open_folder(tmp_path, recipe, kind=found):

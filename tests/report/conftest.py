@@ -29,7 +29,7 @@ model:
   width: 192  # a CPU affords <small> models
   depth: 12
   heads: 3
-mask:
+mae:
   ratio: 0.75
 pretrain:
   lr: 0.001
@@ -175,7 +175,7 @@ def make_pair(verdict: str, num_seeds: int, a: str = "scratch", b: str = "mae") 
 def write_run(folder: Path, kind: str, verdict: str, num_seeds: int) -> Path:
     inits = ("scratch", "mae")
     for seed in range(num_seeds):
-        write_pretraining(folder / "pretrain" / "fold0" / f"seed{seed}", seed)
+        write_pretraining(folder / "pretrain-mae" / "fold0" / f"seed{seed}", seed)
         for init in inits:
             write_cell(folder / init / "fold0" / f"seed{seed}", init, seed, kind)
     counts = {split: {"cases": n, "patients": n // 2} for split, n in (("train", 20), ("val", 6), ("test", 12))}

@@ -73,7 +73,7 @@ def test_other_settings_have_other_words(make_run: Make, old: str, new: str, wor
 
 def test_a_run_without_pretraining_speaks_of_none(make_run: Make) -> None:
     folder = make_run(num_seeds=1)
-    for name in ("pretrain", "mae"):
+    for name in ("pretrain-mae", "mae"):
         for path in sorted((folder / name).rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
     (folder / "verdict.json").unlink()

@@ -209,7 +209,7 @@ def test_a_damaged_json_file_is_named(make_run: Make) -> None:
 
 def test_a_damaged_file_of_pictures_is_named(make_run: Make) -> None:
     folder = make_run()
-    path = folder / "pretrain" / "fold0" / "seed0" / "figures" / "reconstructions.npz"
+    path = folder / "pretrain-mae" / "fold0" / "seed0" / "figures" / "reconstructions.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(
         UserError, match=r"reconstructions\.npz must hold arrays \(NPZ\) as this version writes them, but could not"

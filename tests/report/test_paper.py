@@ -40,9 +40,9 @@ def test_averages_of_regions_are_the_columns_but_of_distances() -> None:
 def test_the_rows_that_the_paper_trained_stand_for_starts() -> None:
     trained = {row.name: (row.init, dict(row.needs)) for row in (*BTCV, *CHESTXRAY14) if row.init}
     assert trained["UNETR"] == ("scratch", {})
-    assert trained["UNETR + MAE, 87.5 % hidden"] == ("mae", {"mask.ratio": 0.875, "pretrain.steps": 10_000 * 3})
+    assert trained["UNETR + MAE, 87.5 % hidden"] == ("mae", {"mae.ratio": 0.875, "pretrain.steps": 10_000 * 3})
     longer = trained["UNETR + MAE, 75 % hidden, 40,000 instead of 10,000 epochs"]
-    assert longer == ("mae", {"mask.ratio": 0.75, "pretrain.steps": 40_000 * 3})
+    assert longer == ("mae", {"mae.ratio": 0.75, "pretrain.steps": 40_000 * 3})
     assert trained["ViT-B, 400 epochs"] == ("scratch", {"fit.steps": 400 * 337})
     assert [row.needs["pretrain.steps"] for row in BRATS[-2:]] == [1000 * 65, 2000 * 65]
     assert [row.scores[AUC] for row in CHESTXRAY14 if row.init] == [74.4, 74.9, 80.7, 81.5]

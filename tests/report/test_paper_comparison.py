@@ -64,10 +64,10 @@ def test_volumes_fill_the_rows_of_their_starts(mode: str) -> None:
 
 
 def test_only_the_row_of_the_own_mask_ratio_and_length_is_filled() -> None:
-    assert list(filled(make_results("btcv", mask__ratio=0.75)))[1:] == ["UNETR + MAE, 75 % hidden"]
-    longer = make_results("btcv", mask__ratio=0.75, pretrain__steps=120_000)
+    assert list(filled(make_results("btcv", mae__ratio=0.75)))[1:] == ["UNETR + MAE, 75 % hidden"]
+    longer = make_results("btcv", mae__ratio=0.75, pretrain__steps=120_000)
     assert list(filled(longer)) == ["UNETR", "UNETR + MAE, 75 % hidden, 40,000 instead of 10,000 epochs"]
-    assert list(filled(make_results("btcv", mask__ratio=0.6))) == ["UNETR"]
+    assert list(filled(make_results("btcv", mae__ratio=0.6))) == ["UNETR"]
     assert list(filled(make_results("chestxray14", fit__steps=134_800))) == ["ViT-B, 400 epochs"]
 
 
@@ -102,7 +102,7 @@ def test_what_only_pretraining_sees_does_not_change_scratch() -> None:
 
 def test_a_recipe_of_the_paper_is_known_by_its_values() -> None:
     """As in a sweep, whose recipe is a file that `plan` wrote."""
-    assert recipe_name(make_results("brats:released", run={"recipe": "mine"}, mask__ratio=0.5)) == "brats:released"
+    assert recipe_name(make_results("brats:released", run={"recipe": "mine"}, mae__ratio=0.5)) == "brats:released"
     assert recipe_name(make_results("brats", run={}, fit__lr=1.0)) == ""
     assert recipe_name(make_results("btcv", run={"recipe": "btcv-mine"})) == "btcv:fixed"
     assert recipe_name(make_results("btcv:paper", run={"recipe": "btcv"})) == "btcv:paper"  # from a file of that name
@@ -111,7 +111,7 @@ def test_a_recipe_of_the_paper_is_known_by_its_values() -> None:
 
 
 def test_the_runs_of_a_sweep_fill_the_rows_together() -> None:
-    runs = [make_results("btcv", run={}, mask__ratio=ratio) for ratio in (0.25, 0.5)]
+    runs = [make_results("btcv", run={}, mae__ratio=ratio) for ratio in (0.25, 0.5)]
     assert list(filled(*runs)) == ["UNETR", "UNETR + MAE, 25 % hidden", "UNETR + MAE, 50 % hidden"]
 
 

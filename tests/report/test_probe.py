@@ -23,7 +23,7 @@ def look(step: int, **found: float | None) -> dict[str, Any]:
 
 def probe(folder: Path, looks: list[dict[str, Any]]) -> Path:
     """Add looks of a probe to the first pre-training of a run folder."""
-    cell = folder / "pretrain" / "fold0" / "seed0"
+    cell = folder / "pretrain-mae" / "fold0" / "seed0"
     with (cell / "steps.jsonl").open("a") as file:
         file.writelines(json.dumps(line) + "\n" for line in looks)
     where = json.loads((cell / "environment.json").read_text())

@@ -50,21 +50,21 @@ def test_an_axis_is_logarithmic_where_values_span_a_decade(values: list[Any], ex
 
 
 def test_the_page_shows_every_start_and_value_and_needs_no_network() -> None:
-    page = build_sweep_page(make_content({"mask.ratio": [0.25, 0.5, 0.75]}))
+    page = build_sweep_page(make_content({"mae.ratio": [0.25, 0.5, 0.75]}))
     assert page.count("<svg") == 1
-    for text in ("mean AUC against mask.ratio", "scratch", "mae", "0.400 to 0.620", "<td>17</td>", "#2a7de1"):
+    for text in ("mean AUC against mae.ratio", "scratch", "mae", "0.400 to 0.620", "<td>17</td>", "#2a7de1"):
         assert text in page
     assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")
 
 
 def test_the_page_has_one_plot_for_each_value_of_the_shorter_key() -> None:
-    page = build_sweep_page(make_content({"mask.ratio": [0.25, 0.5, 0.75], "fit.steps": [4, 8]}))
+    page = build_sweep_page(make_content({"mae.ratio": [0.25, 0.5, 0.75], "fit.steps": [4, 8]}))
     assert page.count("<svg") == 2
     assert "<figcaption>fit.steps = 4</figcaption>" in page
 
 
 def test_the_paper_stands_on_the_page_where_the_recipe_is_its_own() -> None:
-    content = make_content({"mask.ratio": [0.25, 0.5]})
+    content = make_content({"mae.ratio": [0.25, 0.5]})
     assert "Beside the paper" not in build_sweep_page(content)
     paper = {"columns": ("Method", "here"), "rows": (("UNETR", "81.25"),), "note": "No row is filled."}
     page = build_sweep_page(content | {"paper": paper})
@@ -90,14 +90,14 @@ def test_an_undefined_mean_has_no_point_and_a_dash() -> None:
 
 
 def test_what_is_missing_chosen_or_leaked_is_said() -> None:
-    content = make_content({"mask.ratio": [0.5]}) | {
+    content = make_content({"mae.ratio": [0.5]}) | {
         "failed": {"mae <b>": "out of memory"},
-        "halving": [{"number": 1, "share": 0.5, "scores": {"mask.ratio=0.5": 0.7}, "kept": ["mask.ratio=0.5"]}],
+        "halving": [{"number": 1, "share": 0.5, "scores": {"mae.ratio=0.5": 0.7}, "kept": ["mae.ratio=0.5"]}],
         "leakage": [{"case": "x"}],
     }
     page = build_sweep_page(content)
     assert "mae &lt;b&gt;: out of memory" in page
-    assert "mask.ratio=0.5: 0.7, goes on" in page
+    assert "mae.ratio=0.5: 0.7, goes on" in page
     assert "TRANSDUCTIVE" in page
 
 
@@ -114,10 +114,10 @@ def test_starts_stand_side_by_side_within_the_axes(values: list[Any], monkeypatc
 
 
 def test_a_sweep_says_what_limits_its_intervals() -> None:
-    content = make_content({"mask.ratio": [0.25, 0.5]})
+    content = make_content({"mae.ratio": [0.25, 0.5]})
     numbers = {"difference": 0.1, "ci95": (0.0, 0.2), "verdict": "helps", "num_seeds": 1}
     content["pairs"] = [
-        {"settings": {"mask.ratio": ratio}, "a": "scratch", "b": "mae", **numbers} for ratio in (0.25, 0.5)
+        {"settings": {"mae.ratio": ratio}, "a": "scratch", "b": "mae", **numbers} for ratio in (0.25, 0.5)
     ]
     assert "trained with one seed only" not in build_sweep_page(content)
     content["limitations"] = [{"code": "one_seed"}]
