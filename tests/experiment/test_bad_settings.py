@@ -18,7 +18,7 @@ SETTINGS = [
     ("fit.steps=0", "fit.steps, fit.batch and fit.accumulate must be at least 1"),
     ("model.patch=[5, 8, 8]", "data.crop [16, 16, 16] must be a multiple of model.patch [5, 8, 8]"),
     ("model.heads=5", "model.width 48 must be a multiple of its 5 heads"),
-    ("mask.ratio=1.5", "mask.ratio is 1.5, but must lie between 0 and 1"),
+    ("mae.ratio=1.5", "mae.ratio is 1.5, but must lie between 0 and 1"),
     ("data.crop=[16, 16, 32]", "data.crop [16, 16, 32] is more than a patch larger than the largest training image"),
     ("data.intensity=bright", "key 'data.intensity' has the value 'bright'"),
     ("data.splits=none.csv", "data.splits names none.csv, but there is no such file: check the path."),
@@ -95,7 +95,7 @@ def test_a_file_of_weights_that_does_not_fit_is_told_before_any_training(
     error_line: Line,
 ) -> None:
     weights = tmp_path / "ours.safetensors"
-    shutil.copy(volume_run / "pretrain" / "fold0" / "seed0" / "model.safetensors", weights)
+    shutil.copy(volume_run / "pretrain-mae" / "fold0" / "seed0" / "model.safetensors", weights)
     words = ("--init", f"scratch,{weights}", "--set", "model.width=96", "--out", tmp_path / "out")
     assert call("run", volumes, *small_volumes, *words) == 2
     assert "do not fit: " in error_line()

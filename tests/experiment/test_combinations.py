@@ -23,28 +23,28 @@ BASE = Recipe(
     fit=OptimOptions(40, 4, 1e-3, warmup_steps=4, validate_every=10),
     probe=ProbeOptions(every=20),
 )
-ALL = {"mask.ratio": 0.5, "pretrain.steps": 8, "fit.steps": 4, "data.fraction": 0.5, "model.depth": 2}
+ALL = {"mae.ratio": 0.5, "pretrain.steps": 8, "fit.steps": 4, "data.fraction": 0.5, "model.depth": 2}
 
 
 def test_values_are_read_as_those_of_a_recipe() -> None:
-    axes = parse_axes(["mask.ratio=0.25,0.5", "data.crop=[16,16],[32,32]", "mask.target=raw,patch"])
+    axes = parse_axes(["mae.ratio=0.25,0.5", "data.crop=[16,16],[32,32]", "mae.target=raw,patch"])
     assert axes == {
-        "mask.ratio": [0.25, 0.5],
+        "mae.ratio": [0.25, 0.5],
         "data.crop": [[16, 16], [32, 32]],
-        "mask.target": ["raw", "patch"],
+        "mae.target": ["raw", "patch"],
     }
 
 
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["mask.ratio"], "'mask.ratio' must look like key=value,value, for example mask.ratio=0.25,0.5,0.75."),
-        (["mask.ratio="], "'mask.ratio=' must look like key=value,value"),
+        (["mae.ratio"], "'mae.ratio' must look like key=value,value, for example mae.ratio=0.25,0.5,0.75."),
+        (["mae.ratio="], "'mae.ratio=' must look like key=value,value"),
         (["fit.lr=1", "fit.lr=2"], "fit.lr is given twice: put all its values behind one fit.lr=."),
         (["data.split_seed=1,2"], "data.split_seed decides the cases, which all of a sweep must share"),
         (["target.kind=mask"], "target.kind decides the cases"),
         (["data.split=patient,case"], "data.split decides the cases"),
-        (["mask.ratio=0.5,0.25,0.5"], "mask.ratio has the value 0.5 twice: give each value once."),
+        (["mae.ratio=0.5,0.25,0.5"], "mae.ratio has the value 0.5 twice: give each value once."),
         ([], "A sweep needs a key and its values"),
     ],
 )
@@ -60,13 +60,13 @@ def test_every_value_meets_every_other() -> None:
 
 
 def test_a_name_holds_the_settings_and_is_one_folder() -> None:
-    assert name_of({"mask.ratio": 0.5, "data.crop": [16, 16]}) == "mask.ratio=0.5,data.crop=[16,16]"
+    assert name_of({"mae.ratio": 0.5, "data.crop": [16, 16]}) == "mae.ratio=0.5,data.crop=[16,16]"
     assert name_of({"init.pretrain": "weights/a.pt"}) == "init.pretrain=weights_a.pt"
     assert name_of({}) == "base"
 
 
 def test_a_recipe_has_the_settings_and_all_else_of_the_base() -> None:
-    recipe = recipe_of(BASE, {"mask.ratio": 0.25, "fit.steps": 10})
+    recipe = recipe_of(BASE, {"mae.ratio": 0.25, "fit.steps": 10})
     assert recipe == replace(BASE, mask=replace(BASE.mask, ratio=0.25), fit=replace(BASE.fit, steps=10))
 
 
@@ -78,14 +78,14 @@ def test_a_share_of_the_budget_shortens_both_stages() -> None:
 
 
 def test_a_wrong_value_is_named_with_its_setting() -> None:
-    with pytest.raises(UserError, match=r"mask.ratio=1.5: mask.ratio is 1.5, but must lie between 0 and 1."):
-        recipe_of(BASE, {"mask.ratio": 1.5})
-    with pytest.raises(UserError, match=r"unknown key 'mask.rato'. Did you mean 'mask.ratio'"):
+    with pytest.raises(UserError, match=r"mae.ratio=1.5: mae.ratio is 1.5, but must lie between 0 and 1."):
+        recipe_of(BASE, {"mae.ratio": 1.5})
+    with pytest.raises(UserError, match=r"unknown key 'mask.rato'. Did you mean 'mae.ratio'"):
         recipe_of(BASE, {"mask.rato": 0.5})
 
 
 def test_a_pretraining_does_not_depend_on_fine_tuning() -> None:
-    assert list(settings_of_pretraining(ALL, BASE)) == ["mask.ratio", "pretrain.steps", "model.depth"]
+    assert list(settings_of_pretraining(ALL, BASE)) == ["mae.ratio", "pretrain.steps", "model.depth"]
 
 
 def test_a_pretraining_that_asks_labels_depends_on_how_many_there_are() -> None:

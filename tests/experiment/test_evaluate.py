@@ -80,7 +80,7 @@ def test_a_folder_without_a_model_is_an_error(tmp_path: Path, call: Call, capsys
 def test_a_pretrained_encoder_predicts_nothing(
     volume_run: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("evaluate", volume_run / "pretrain" / "fold0" / "seed0") == 2
+    assert call("evaluate", volume_run / "pretrain-mae" / "fold0" / "seed0") == 2
     assert "holds a pre-trained encoder, not a model that predicts: fine-tune it first." in capsys.readouterr().err
 
 
@@ -114,7 +114,7 @@ def test_a_training_that_has_not_ended_is_no_model(
 def test_a_pretraining_that_has_not_ended_is_no_start(
     volume_run: Path, volume_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
-    folder = Path(shutil.copytree(volume_run / "pretrain" / "fold0" / "seed0", tmp_path / "pretrain"))
+    folder = Path(shutil.copytree(volume_run / "pretrain-mae" / "fold0" / "seed0", tmp_path / "pretrain"))
     forget_metrics(folder)
     assert call("finetune", volume_recipe, "--out", tmp_path / "fit", "--init", f"mae:{folder}") == 2
     assert f"{folder} holds no finished pre-training: run `selfmae pretrain RECIPE --out {folder}`" in error_line()

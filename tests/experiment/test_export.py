@@ -173,7 +173,7 @@ def test_a_model_that_the_other_tool_has_not_is_refused_without_a_trace(
 def test_a_pretrained_encoder_is_no_model_for_onnx(
     tmp_path: Path, picture_run: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
-    assert call("export", cell(picture_run, "pretrain"), "--to", "onnx", "--out", tmp_path / "x.onnx") == 2
+    assert call("export", cell(picture_run, "pretrain-mae"), "--to", "onnx", "--out", tmp_path / "x.onnx") == 2
     assert "holds a pre-trained encoder, but --to onnx is for models that predict: fine-tune it." in error_line()
 
 

@@ -30,7 +30,7 @@ Call = Callable[..., int]
 
 @pytest.fixture
 def pretrained(volume_run: Path) -> Path:
-    return volume_run / "pretrain" / "fold0" / "seed0"
+    return volume_run / "pretrain-mae" / "fold0" / "seed0"
 
 
 def init_of(folder: Path) -> dict[str, Any]:
@@ -88,8 +88,8 @@ def test_what_the_start_saw_counts_as_seen(volume_run: Path) -> None:
         with safe_open(volume_run / init / "fold0" / "seed0" / "model.safetensors", framework="np") as file:
             return set(json.loads(file.metadata()["metadata"])["seen"])
 
-    assert seen("mae") == seen("scratch") | seen("pretrain")
-    assert seen("pretrain") - seen("scratch")  # the unlabelled ones
+    assert seen("mae") == seen("scratch") | seen("pretrain-mae")
+    assert seen("pretrain-mae") - seen("scratch")  # the unlabelled ones
 
 
 def test_weights_that_saw_a_test_image_are_refused(

@@ -173,7 +173,7 @@ def test_scratch_with_equal_compute_waits_for_the_steps_that_pretraining_took(
     given = [*small_pictures, *(word for value in words for word in ("--set", value))]
     assert call("run", radiographs, "--out", out, "--init", "scratch+,scratch,mae", *given) == 0
     recipe = load_recipe(str(out / "recipe.yaml"))
-    taken = steps_taken(out / "pretrain/fold0/seed0")
+    taken = steps_taken(out / "pretrain-mae/fold0/seed0")
     steps = equal_compute(recipe, load_cases(recipe.data).part("train")[0], taken).steps
     assert steps_taken(out / "scratch+/fold0/seed0") == steps
     assert steps < json.loads((out / "run.json").read_text())["equal_compute"]["steps"]

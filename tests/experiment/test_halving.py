@@ -12,7 +12,7 @@ from selfmae.experiment.combinations import Scores, Settings, check_halving, cou
 
 
 def settings(*values: float) -> list[Settings]:
-    return [{"mask.ratio": value} for value in values]
+    return [{"mae.ratio": value} for value in values]
 
 
 def test_the_better_half_goes_on_with_twice_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,11 +20,11 @@ def test_the_better_half_goes_on_with_twice_the_steps(capsys: pytest.CaptureFixt
 
     def score(left: Sequence[Settings], share: float, number: int) -> tuple[Scores, dict[str, str]]:
         asked.append(([name_of(item) for item in left], share, number))
-        return {name_of(item): -abs(item["mask.ratio"] - 0.6) for item in left}, {}
+        return {name_of(item): -abs(item["mae.ratio"] - 0.6) for item in left}, {}
 
     left, rounds = halve(settings(0.1, 0.3, 0.5, 0.7, 0.9), score, Display())
     assert left == settings(0.5, 0.7)
-    names = [f"mask.ratio={value}" for value in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    names = [f"mae.ratio={value}" for value in (0.1, 0.3, 0.5, 0.7, 0.9)]
     assert [(len(names), share) for names, share, _ in asked] == [(5, 0.25), (3, 0.5)]
     assert asked[0] == (names, 0.25, 1)
     assert rounds[0].kept == tuple(names[1:4])

@@ -117,7 +117,7 @@ def test_pretraining_refuses_weights_that_saw_a_test_image(
 ) -> None:
     from selfmae.weights.file import read_weights, save_weights
 
-    folder = picture_run / "pretrain" / "fold0" / "seed0"
+    folder = picture_run / "pretrain-mae" / "fold0" / "seed0"
     row = next(row for row in (folder / "cases.csv").read_text().splitlines() if ",test," in row)
     weights, metadata = read_weights(folder / "model.safetensors")
     save_weights(tmp_path / "leaky.safetensors", weights, metadata | {"seen": [row.split(",")[-1]]})

@@ -85,8 +85,8 @@ def test_a_run_pretrains_and_compares_and_its_report_says_how(moco_run: Path) ->
 
 def test_fine_tuning_begins_with_the_pretrained_encoder(moco_run: Path) -> None:
     recipe = load_recipe(str(moco_run / "recipe.yaml"))
-    trained, _ = read_weights(cell(moco_run, "pretrain") / WEIGHTS)
-    init = find_init(f"moco:{cell(moco_run, 'pretrain')}", recipe)
+    trained, _ = read_weights(cell(moco_run, "pretrain-moco") / WEIGHTS)
+    init = find_init(f"moco:{cell(moco_run, 'pretrain-moco')}", recipe)
     assert init.weights is not None
     assert all(torch.equal(tensor, trained[f"encoder.{name}"]) for name, tensor in init.weights.items())
 
@@ -98,8 +98,8 @@ def test_equal_compute_counts_what_moco_costs(moco_run: Path) -> None:
 
 
 def test_the_contract_lists_the_images_seen_and_what_it_is(moco_run: Path) -> None:
-    metadata = read_metadata(cell(moco_run, "pretrain") / WEIGHTS)
-    with (cell(moco_run, "pretrain") / "cases.csv").open(newline="") as file:
+    metadata = read_metadata(cell(moco_run, "pretrain-moco") / WEIGHTS)
+    with (cell(moco_run, "pretrain-moco") / "cases.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert metadata["architecture"] == {"network": "resnet50", "axes": 2, "features": 0, "head": "moco"}
     assert metadata["seen"] == sorted({row["hash"] for row in rows if row["split"] in ("train", "unlabelled")})
@@ -109,13 +109,13 @@ def test_the_contract_lists_the_images_seen_and_what_it_is(moco_run: Path) -> No
 def test_a_pretraining_that_saw_the_test_part_is_refused(
     moco_run: Path, moco_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
-    init, words = f"moco:{cell(moco_run, 'pretrain')}", ("--set", "data.split_seed=3")
+    init, words = f"moco:{cell(moco_run, 'pretrain-moco')}", ("--set", "data.split_seed=3")
     assert call("finetune", moco_recipe, "--out", tmp_path / "leak", "--init", init, *words) == 2
     assert "were trained on" in error_line()
 
 
 def test_a_finished_pretraining_is_known_as_one(moco_run: Path, tmp_path: Path) -> None:
-    folder = cell(moco_run, "pretrain")
+    folder = cell(moco_run, "pretrain-moco")
     assert is_finished(folder)
     weights, metadata = read_weights(folder / WEIGHTS)
     save_weights(tmp_path / WEIGHTS, weights, metadata | {"metrics": {}})
@@ -134,10 +134,10 @@ def test_other_labels_change_no_weight(
             row[place] = {"0": "1", "1": "0"}.get(row[place], row[place])
     table = radiographs.with_name("flipped.csv")
     table.write_text("\n".join([head, *(",".join(row) for row in flipped)]) + "\n")
-    splits = ("--set", f"data.splits={cell(moco_run, 'pretrain') / 'cases.csv'}", "--set", f"data.source={table}")
+    splits = ("--set", f"data.splits={cell(moco_run, 'pretrain-moco') / 'cases.csv'}", "--set", f"data.source={table}")
     assert len(places) == len(names)
     assert call("pretrain", moco_recipe, "--out", tmp_path / "out", *splits) == 0
-    ours, theirs = (read_weights(path / WEIGHTS)[0] for path in (cell(moco_run, "pretrain"), tmp_path / "out"))
+    ours, theirs = (read_weights(path / WEIGHTS)[0] for path in (cell(moco_run, "pretrain-moco"), tmp_path / "out"))
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
@@ -168,7 +168,7 @@ def test_a_sweep_of_its_options_trains_scratch_once(
     words = ("moco.temperature=0.1,0.2", "--init", "scratch,moco")
     assert call("sweep", moco_recipe, "--out", tmp_path / "sweep", *words) == 0
     assert "2 combinations, 4 cells: 2 pre-trainings and 3 fine-tunings" in capsys.readouterr().err
-    assert (tmp_path / "sweep" / "moco.temperature=0.1" / "pretrain" / "fold0").is_dir()
+    assert (tmp_path / "sweep" / "moco.temperature=0.1" / "pretrain-moco" / "fold0").is_dir()
     assert settings_without_pretraining({"moco.queue": 8, "fit.lr": 1.0}) == {"fit.lr": 1.0}
 
 
@@ -220,4 +220,4 @@ def test_a_pretraining_of_another_network_or_channels_is_no_start(
     moco_run: Path, moco_recipe: Path, setting: str, text: str
 ) -> None:
     with pytest.raises(UserError, match=text):
-        find_init(f"moco:{cell(moco_run, 'pretrain')}", load_recipe(str(moco_recipe), [setting]))
+        find_init(f"moco:{cell(moco_run, 'pretrain-moco')}", load_recipe(str(moco_recipe), [setting]))

@@ -23,8 +23,8 @@ from selfmae.recipe import find_recipe, read_reasons
 Call = Callable[..., int]
 
 # The smallest encoder that still has the out_indices of UNETR's four levels.
-MODEL = {"model.width": 24, "model.depth": 4, "model.heads": 2, "mask.decoder_width": 24, "mask.decoder_depth": 1}
-STEPS = {"mask.decoder_heads": 2, "pretrain.steps": 2, "pretrain.batch": 4, "fit.steps": 2, "fit.batch": 4}
+MODEL = {"model.width": 24, "model.depth": 4, "model.heads": 2, "mae.decoder_width": 24, "mae.decoder_depth": 1}
+STEPS = {"mae.decoder_heads": 2, "pretrain.steps": 2, "pretrain.batch": 4, "fit.steps": 2, "fit.batch": 4}
 SHORT = {"steps": 2, "batch": 1, "warmup_steps": 0}
 VOLUME = {"data.crop": [32, 32, 32], "model.out_indices": [1, 2, 3], "model.decoder_features": 4}
 RUNS = ("btcv:released", "btcv:fixed", "brats:released", "brats:fixed", "chestxray14:released", "chestxray14:fixed")
@@ -184,7 +184,7 @@ def test_a_recipe_runs_at_full_model_size(
     inits = f"scratch,imagenet={vit_b},mae"
     assert call("run", source, "--out", tmp_path / "out", "--recipe", name, "--init", inits, *words) == 0
     cells = {
-        place: tmp_path / "out" / place / "fold0" / "seed0" for place in ("pretrain", "scratch", "imagenet", "mae")
+        place: tmp_path / "out" / place / "fold0" / "seed0" for place in ("pretrain-mae", "scratch", "imagenet", "mae")
     }
     where = {place: json.loads((cell / "environment.json").read_text()) for place, cell in cells.items()}
     assert where["mae"]["num_parameters"] / 1e6 == pytest.approx(millions, abs=5e-4)

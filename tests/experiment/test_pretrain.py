@@ -31,7 +31,7 @@ def load(path: Path) -> Any:
 
 @pytest.fixture
 def pretrained(volume_run: Path) -> Path:
-    return volume_run / "pretrain" / "fold0" / "seed0"
+    return volume_run / "pretrain-mae" / "fold0" / "seed0"
 
 
 def own_copy(volumes: Path, tmp_path: Path) -> Path:

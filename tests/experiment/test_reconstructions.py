@@ -83,7 +83,7 @@ def test_a_volume_shows_its_middle_axial_slice_front_up() -> None:
 
 
 def test_a_run_shows_its_own_ratio_among_the_others(volume_run: Path) -> None:
-    with np.load(volume_run / "pretrain" / "fold0" / "seed0" / "figures" / "reconstructions.npz") as arrays:
+    with np.load(volume_run / "pretrain-mae" / "fold0" / "seed0" / "figures" / "reconstructions.npz") as arrays:
         assert set(arrays["ratios"]) == {*RATIOS, float(arrays["ratio"])}
         assert (
             arrays["masked"].shape

@@ -25,7 +25,7 @@ def test_the_report_says_what_the_run_found_and_needs_no_network(picture_run: Pa
     assert "<script src" not in text
 
 
-@pytest.mark.parametrize("cell", ["mae/fold0/seed0", "pretrain/fold0/seed0"])
+@pytest.mark.parametrize("cell", ["mae/fold0/seed0", "pretrain-mae/fold0/seed0"])
 def test_single_stages_have_a_report_too(volume_run: Path, tmp_path: Path, call: Call, cell: str) -> None:
     copy = shutil.copytree(volume_run / cell, tmp_path / "copy")
     assert call("report", copy) == 0

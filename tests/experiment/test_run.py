@@ -36,7 +36,7 @@ def seen_by(folder: Path) -> set[str]:
 
 
 def check_folder(run: Path, files: dict[str, bytes], scored: set[str]) -> None:
-    cells = {"scratch": COMMON | scored, "mae": COMMON | scored, "pretrain": COMMON | {"figures/reconstructions.npz"}}
+    cells = {"scratch": COMMON | scored, "mae": COMMON | scored, "pretrain-mae": COMMON | {"figures/reconstructions.npz"}}
     wanted = {f"{name}/fold0/seed0/{file}" for name, content in cells.items() for file in content}
     assert set(files) == wanted | {"recipe.yaml", "run.json", "verdict.json", "report.html"}
 
@@ -154,7 +154,7 @@ def test_one_more_seed_trains_only_what_is_missing(
     first = bytes_of(out / "mae")
     launched.clear()
     assert call("run", radiographs, "--out", out, "--seeds", 2, *small_pictures) == 0
-    assert launched == [out / name / "fold0" / "seed1" for name in ("scratch", "pretrain", "mae")]
+    assert launched == [out / name / "fold0" / "seed1" for name in ("scratch", "pretrain-mae", "mae")]
     both = bytes_of(out / "mae")
     assert {name: both[name] for name in first} == first
     weights = "fold0/seed{}/model.safetensors"
@@ -185,7 +185,7 @@ def test_folds_test_each_patient_once_and_pretraining_sees_none_of_them(
         test = {row["patient"] for row in cases if row["split"] == "test"}
         held_out = {row["hash"] for row in cases if row["split"] in ("val", "test")}
         assert {row["patient"] for row in table(cell / "rows-test.csv")} == test
-        for init in ("pretrain", "mae", "scratch"):
+        for init in ("pretrain-mae", "mae", "scratch"):
             seen = seen_by(tmp_path / "out" / init / f"fold{fold}" / "seed0")
             assert seen
             assert not seen & held_out
@@ -243,7 +243,7 @@ def test_a_file_of_weights_is_a_start_named_by_its_stem(
     tmp_path: Path, volumes: Path, volume_run: Path, call: Call, small_volumes: list[str]
 ) -> None:
     weights = tmp_path / "ours.safetensors"
-    weights.write_bytes((volume_run / "pretrain/fold0/seed0/model.safetensors").read_bytes())
+    weights.write_bytes((volume_run / "pretrain-mae/fold0/seed0/model.safetensors").read_bytes())
     words = ("--init", f"scratch, {weights}", *small_volumes)
     assert call("run", volumes, "--out", tmp_path / "out", *words) == 0
     assert list(json.loads((tmp_path / "out" / "verdict.json").read_text())["inits"]) == ["ours", "scratch"]

@@ -184,14 +184,14 @@ def test_a_sweep_with_a_leak_is_stamped_too(run: Path, tmp_path: Path, capsys: p
     shutil.move(run, tmp_path / "base")
     facts = json.loads((tmp_path / "base" / "run.json").read_text())
     found = gather([{}], facts, tmp_path, transductive=True)
-    content = found | {"axes": {"mask.ratio": [0.5]}, "failed": {}, "halving": [], "paper": {"rows": ()}}
+    content = found | {"axes": {"mae.ratio": [0.5]}, "failed": {}, "halving": []}
     assert [text[:26] for text in content["leakage"]] == ["base: The weights of mae w"]
     for row in (*content["rows"], *content["pairs"]):
-        row["settings"]["mask.ratio"] = 0.5
+        row["settings"]["mae.ratio"] = 0.5
     save_sweep(content, tmp_path)
     assert {row["leakage"] for row in read_table(tmp_path / "sweep.csv")} == {"TRANSDUCTIVE"}
     show_sweep(content, Display())
-    assert "TRANSDUCTIVE: mask.ratio=0.5: mae against scratch" in capsys.readouterr().err
+    assert "TRANSDUCTIVE: mae.ratio=0.5: mae against scratch" in capsys.readouterr().err
     page = build_sweep_page(content)
     assert page.count(">TRANSDUCTIVE</") == len(re.findall(r"<(?:table|figure)[ >]", page)) >= 3
 
@@ -205,7 +205,7 @@ def test_a_clean_report_bears_no_stamp(volume_run: Path) -> None:
 def test_a_file_that_knows_a_test_case_is_no_start_of_a_run_unless_allowed(
     tmp_path: Path, volumes: Path, volume_run: Path, small_volumes: list[str], call: Call, key: str
 ) -> None:
-    folder = volume_run / "pretrain" / "fold0" / "seed0"
+    folder = volume_run / "pretrain-mae" / "fold0" / "seed0"
     case, out = row_of(folder, "test"), tmp_path / "out"
     leaky = Path(shutil.copytree(folder, tmp_path / "leaky"))
     add_to_contract(leaky, key, digest(case["patient"]) if key == "patients" else case["hash"])

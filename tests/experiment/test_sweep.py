@@ -20,7 +20,7 @@ Bytes = Callable[..., dict[str, bytes]]
 def swept(shared: Path, picture_recipe: Path, call: Call) -> Iterator[Path]:
     """Return the folder of a finished sweep over the share of hidden patches."""
     out = shared / "sweep"
-    assert call("sweep", picture_recipe, "--out", out, "mask.ratio=0.5,0.75") == 0
+    assert call("sweep", picture_recipe, "--out", out, "mae.ratio=0.5,0.75") == 0
     yield out
     shutil.rmtree(out)
 
@@ -36,37 +36,37 @@ def tensors(folder: Path) -> dict[str, Any]:
 
 def test_a_sweep_has_a_line_for_every_combination_and_start(swept: Path) -> None:
     rows = rows_of(swept)
-    assert [(row["mask.ratio"], row["init"]) for row in rows] == [
+    assert [(row["mae.ratio"], row["init"]) for row in rows] == [
         *(("0.5", "scratch"), ("0.5", "mae")),
         *(("0.75", "scratch"), ("0.75", "mae")),
     ]
-    verdict = json.loads((swept / "mask.ratio=0.75" / "verdict.json").read_text())
+    verdict = json.loads((swept / "mae.ratio=0.75" / "verdict.json").read_text())
     assert float(rows[3]["mean"]) == verdict["inits"]["mae"]["mean"]
     assert [float(rows[3][f"ci95_{end}"]) for end in ("low", "high")] == list(verdict["inits"]["mae"]["ci95"])
-    tested = (swept / "mask.ratio=0.75/mae/fold0/seed0/rows-test.csv").read_text().count("\n") - 1
+    tested = (swept / "mae.ratio=0.75/mae/fold0/seed0/rows-test.csv").read_text().count("\n") - 1
     assert {(row["num_cases"], row["num_seeds"], row["metric"]) for row in rows} == {(str(tested), "1", "mean_auc")}
     content = json.loads((swept / "sweep.json").read_text())
-    assert (content["axes"], content["failed"], content["halving"]) == ({"mask.ratio": [0.5, 0.75]}, {}, [])
+    assert (content["axes"], content["failed"], content["halving"]) == ({"mae.ratio": [0.5, 0.75]}, {}, [])
     assert content["paper"]["rows"] == []
     assert "<svg" in (swept / "sweep.html").read_text()
 
 
 def test_what_the_key_does_not_change_is_trained_once(swept: Path) -> None:
-    trained = {str(path.parent.relative_to(swept / "cells")) for path in (swept / "cells").rglob("steps.jsonl")}
-    both = {f"mask.ratio={value}/{name}/fold0/seed0" for value in (0.5, 0.75) for name in ("mae", "pretrain")}
+    trained = {str(path.parent.relative_to(swept / "runs")) for path in (swept / "runs").rglob("steps.jsonl")}
+    both = {f"mae.ratio={value}/{name}/fold0/seed0" for value in (0.5, 0.75) for name in ("mae", "pretrain-mae")}
     assert trained == {"base/scratch/fold0/seed0"} | both
-    links = [swept / f"mask.ratio={value}" / "scratch" for value in (0.5, 0.75)]
-    assert {str(link.readlink()) for link in links} == {"../cells/base/scratch"}
+    links = [swept / f"mae.ratio={value}" / "scratch" for value in (0.5, 0.75)]
+    assert {str(link.readlink()) for link in links} == {"../runs/base/scratch"}
 
 
 def test_a_combination_trains_what_a_run_with_its_settings_trains(
     tmp_path: Path, swept: Path, radiographs: Path, call: Call, small_pictures: list[str]
 ) -> None:
-    setting = ("--set", "mask.ratio=0.5")
+    setting = ("--set", "mae.ratio=0.5")
     assert call("run", radiographs, "--out", tmp_path / "run", *small_pictures, *setting) == 0
-    for name in ("scratch", "pretrain", "mae"):
+    for name in ("scratch", "pretrain-mae", "mae"):
         cell = f"{name}/fold0/seed0"
-        assert tensors(swept / "mask.ratio=0.5" / cell) == tensors(tmp_path / "run" / cell)
+        assert tensors(swept / "mae.ratio=0.5" / cell) == tensors(tmp_path / "run" / cell)
 
 
 def test_the_same_command_again_trains_nothing_and_one_more_value_only_its_own(
@@ -75,15 +75,15 @@ def test_the_same_command_again_trains_nothing_and_one_more_value_only_its_own(
     out = tmp_path / "moved"
     shutil.copytree(swept, out, symlinks=True)
     before = bytes_of(out)
-    assert call("sweep", picture_recipe, "--out", out, "mask.ratio=0.5,0.75") == 0
+    assert call("sweep", picture_recipe, "--out", out, "mae.ratio=0.5,0.75") == 0
     assert bytes_of(out) == before
     assert not launched
-    assert call("sweep", picture_recipe, "--out", out, "mask.ratio=0.25,0.5", "--jobs", 1) == 0
-    assert [path.relative_to(out / "cells").parts[:2] for path in launched] == [
-        ("mask.ratio=0.25", "pretrain"),
-        ("mask.ratio=0.25", "mae"),
+    assert call("sweep", picture_recipe, "--out", out, "mae.ratio=0.25,0.5", "--jobs", 1) == 0
+    assert [path.relative_to(out / "runs").parts[:2] for path in launched] == [
+        ("mae.ratio=0.25", "pretrain-mae"),
+        ("mae.ratio=0.25", "mae"),
     ]
-    assert [row["mask.ratio"] for row in rows_of(out)] == ["0.25", "0.25", "0.5", "0.5"]
+    assert [row["mae.ratio"] for row in rows_of(out)] == ["0.25", "0.25", "0.5", "0.5"]
 
 
 def test_scratch_with_equal_compute_joins_a_finished_sweep(
@@ -91,9 +91,9 @@ def test_scratch_with_equal_compute_joins_a_finished_sweep(
 ) -> None:
     out = tmp_path / "moved"
     shutil.copytree(swept, out, symlinks=True)
-    assert call("sweep", picture_recipe, "--out", out, "--equal-compute", "mask.ratio=0.5,0.75") == 0
+    assert call("sweep", picture_recipe, "--out", out, "--equal-compute", "mae.ratio=0.5,0.75") == 0
     values = (0.5, 0.75)
-    assert launched == [out / f"cells/mask.ratio={value}/scratch+/fold0/seed0" for value in values]
+    assert launched == [out / f"runs/mae.ratio={value}/scratch+/fold0/seed0" for value in values]
     assert [row["init"] for row in rows_of(out)] == ["scratch", "mae", "scratch+"] * 2
     steps = [json.loads((folder / "steps.jsonl").read_text().splitlines()[-1])["step"] for folder in launched]
     assert steps[0] > steps[1] > 4  # a pre-training that sees more patches costs more
@@ -104,7 +104,7 @@ def test_a_pretraining_is_shared_by_shares_of_the_labels_and_val_and_test_never_
 ) -> None:
     out = tmp_path / "out"
     assert call("sweep", picture_recipe, "--out", out, "data.fraction=0.2,0.5,1.0") == 0
-    assert [path.parts[-3] for path in launched].count("pretrain") == 1
+    assert [path.parts[-3] for path in launched].count("pretrain-mae") == 1
     assert len(launched) == 1 + 2 * 3
     cells = [out / f"data.fraction={share}/mae/fold0/seed0" for share in (0.2, 0.5, 1.0)]
     assert len({(cell / "cases.csv").read_bytes() for cell in cells}) == 1
@@ -120,14 +120,14 @@ def test_halving_trains_only_the_better_half_to_the_end(
     tmp_path: Path, picture_recipe: Path, call: Call, monkeypatch: pytest.MonkeyPatch, launched: list[Path]
 ) -> None:
     monkeypatch.setattr(sweep, "val_score", lambda folder, metric: float(folder.name.partition("=")[2]))
-    out, words = tmp_path / "out", ("mask.ratio=0.25,0.5,0.75", "--init", "mae", "--seeds", 2, "--halving")
+    out, words = tmp_path / "out", ("mae.ratio=0.25,0.5,0.75", "--init", "mae", "--seeds", 2, "--halving")
     assert call("sweep", picture_recipe, "--out", out, *words) == 0
-    assert [(row["mask.ratio"], row["num_seeds"]) for row in rows_of(out)] == [("0.5", "2"), ("0.75", "2")]
+    assert [(row["mae.ratio"], row["num_seeds"]) for row in rows_of(out)] == [("0.5", "2"), ("0.75", "2")]
     assert len([path for path in launched if "halving" in path.parts]) == 2 * 3
-    steps = (out / "halving/round1/mask.ratio=0.25/mae/fold0/seed0/steps.jsonl").read_text().splitlines()
+    steps = (out / "halving/round1/mae.ratio=0.25/mae/fold0/seed0/steps.jsonl").read_text().splitlines()
     assert json.loads(steps[-1])["step"] == 2
     (first,) = json.loads((out / "sweep.json").read_text())["halving"]
-    assert (first["share"], first["kept"]) == (0.5, ["mask.ratio=0.5", "mask.ratio=0.75"])
+    assert (first["share"], first["kept"]) == (0.5, ["mae.ratio=0.5", "mae.ratio=0.75"])
     assert "test cases were not looked at" in (out / "sweep.html").read_text()
 
 
@@ -139,26 +139,26 @@ def test_a_failed_training_stops_no_other_and_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(recipe: Any, *rest: object) -> None:
-        if recipe.mask.ratio == 0.5:
+        if recipe.mae.ratio == 0.5:
             raise ZeroDivisionError("of ours")
         pretrain.pretrain_cell(recipe, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(sweep, "pretrain_cell", fail)
     out = tmp_path / "out"
-    assert call("sweep", picture_recipe, "--out", out, "mask.ratio=0.5,0.75") == 2
+    assert call("sweep", picture_recipe, "--out", out, "mae.ratio=0.5,0.75") == 2
     assert "2 trainings of the sweep failed" in capsys.readouterr().err
-    assert [(row["mask.ratio"], row["init"]) for row in rows_of(out)][1:] == [("0.75", "scratch"), ("0.75", "mae")]
+    assert [(row["mae.ratio"], row["init"]) for row in rows_of(out)][1:] == [("0.75", "scratch"), ("0.75", "mae")]
     failed = json.loads((out / "sweep.json").read_text())["failed"]
-    assert failed["mae mask.ratio=0.5 fold0 seed0"] == "pretrain mask.ratio=0.5 fold0 seed0 failed"
+    assert failed["mae mae.ratio=0.5 fold0 seed0"] == "pretrain mae.ratio=0.5 fold0 seed0 failed"
 
 
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["mask.ratio=0.5,1.5"], "mask.ratio=1.5: mask.ratio is 1.5, but must lie between 0 and 1."),
+        (["mae.ratio=0.5,1.5"], "mae.ratio=1.5: mae.ratio is 1.5, but must lie between 0 and 1."),
         (["data.fraction=0"], "data.fraction=0: data.fraction is 0.0, but must be above 0 and at most 1."),
-        (["mask.ratio=0.5", "--halving"], "--halving chooses among 3 or more values of one key"),
-        (["mask.ratio=0.5", "--executor", "slurm"], "--executor 'slurm' is not known."),
+        (["mae.ratio=0.5", "--halving"], "--halving chooses among 3 or more values of one key"),
+        (["mae.ratio=0.5", "--executor", "slurm"], "--executor 'slurm' is not known."),
     ],
 )
 def test_what_cannot_be_swept_is_said_before_anything_is_made(
@@ -170,15 +170,15 @@ def test_what_cannot_be_swept_is_said_before_anything_is_made(
 
 
 def test_a_file_system_without_links_is_said(tmp_path: Path) -> None:
-    (tmp_path / "cells/base/scratch").mkdir(parents=True)
+    (tmp_path / "runs/base/scratch").mkdir(parents=True)
     with pytest.raises(sweep.UserError, match="choose an --out on a file system with symbolic links"):
-        sweep.link(tmp_path / "none" / "scratch", tmp_path / "cells/base/scratch")
+        sweep.link(tmp_path / "none" / "scratch", tmp_path / "runs/base/scratch")
 
 
 def test_what_is_printed_names_the_seeds_of_each_difference(
     picture_recipe: Path, swept: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("sweep", picture_recipe, "--out", swept, "mask.ratio=0.5,0.75") == 0
+    assert call("sweep", picture_recipe, "--out", swept, "mae.ratio=0.5,0.75") == 0
     out = "".join(capsys.readouterr())
     assert out.count(", 1 seed).") == 2
     assert out.count("Each initialization was trained with one seed only") == 1

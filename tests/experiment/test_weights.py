@@ -92,7 +92,7 @@ def test_the_scores_of_both_parts_stand_in_the_weights(picture_run: Path, init: 
 
 
 def test_a_pretrained_encoder_holds_its_last_loss_and_no_label(volume_run: Path) -> None:
-    folder = cell(volume_run, "pretrain")
+    folder = cell(volume_run, "pretrain-mae")
     metadata = read_metadata(folder / "model.safetensors")
     last = json.loads((folder / "steps.jsonl").read_text().splitlines()[-1])
     assert metadata["metrics"] == {"train": {"loss": last["loss"]}}
