@@ -44,12 +44,12 @@ class Round:
 
 
 def parse_axes(words: Sequence[str]) -> dict[str, list[Any]]:
-    """Return the values of each swept key, from words like mask.ratio=0.25,0.5."""
+    """Return the values of each swept key, from words like mae.ratio=0.25,0.5."""
     axes: dict[str, list[Any]] = {}
     for word in words:
         key, equals, text = word.partition("=")
         if not key or not equals or not text:
-            raise UserError(f"{word!r} must look like key=value,value, for example mask.ratio=0.25,0.5,0.75.")
+            raise UserError(f"{word!r} must look like key=value,value, for example mae.ratio=0.25,0.5,0.75.")
         if key in axes:
             raise UserError(f"{key} is given twice: put all its values behind one {key}=.")
         if key in FIXED or key.startswith("target."):
@@ -60,7 +60,7 @@ def parse_axes(words: Sequence[str]) -> dict[str, list[Any]]:
         if twice is not None:
             raise UserError(f"{key} has the value {twice} twice: give each value once.")
     if not axes:
-        raise UserError("A sweep needs a key and its values, for example mask.ratio=0.25,0.5,0.75: name one.")
+        raise UserError("A sweep needs a key and its values, for example mae.ratio=0.25,0.5,0.75: name one.")
     return axes
 
 

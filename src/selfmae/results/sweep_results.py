@@ -16,11 +16,11 @@ from selfmae.results.verdict import compare
 
 COUNTS = ("num_cases", "num_seeds")
 
-Settings = Mapping[str, Any]  # of a combination, "mask.ratio": 0.5
+Settings = Mapping[str, Any]  # of a combination, "mae.ratio": 0.5
 
 
 def name_of(settings: Settings) -> str:
-    """Return the name of a combination's folder: "mask.ratio=0.5,fit.steps=400", or "base" without settings."""
+    """Return the name of a combination's folder: "mae.ratio=0.5,fit.steps=400", or "base" without settings."""
     return ",".join(f"{key}={value_text(value)}" for key, value in settings.items()) or "base"
 
 

@@ -44,7 +44,7 @@ MASK_REMEDIES = {
     "label_values_mapped": ("note", "nothing: predicted masks have the values of your masks again"),
     "left_right_labels": (
         "note",
-        "nothing: where training mirrors an image from left to right, it swaps these labels (augment.swap_sides)",
+        "nothing: where training mirrors an image from left to right, it swaps these labels (augment.laterality.swap)",
     ),
 }
 SET_REMEDIES = {
