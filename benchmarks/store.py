@@ -304,7 +304,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     cases = [write_ct(folder, number) for number in range(arguments.memory or arguments.cases)]
     task = make_task(folder / "cache")
-    task.store.prepare(cases, masks=True, places=True)
+    task.store.prepare(cases, masks=True, coordinates=True)
     if arguments.memory:
         hold_samples(task, cases)
         return

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selfmae.augment.spatial import Options, View, draw_corner, draw_view, middle_corner
-from selfmae.data.preparation.store import label_places
+from selfmae.data.preparation.store import label_coordinates
 from selfmae.data.sampling.samples import take_crop, take_image, take_mask
 
 
@@ -30,7 +30,7 @@ def test_the_middle_crop_has_as_much_on_either_side() -> None:
 def test_the_foreground_share_of_crops_shows_a_label() -> None:
     mask = np.zeros((40, 40), dtype=np.uint8)
     mask[35, 3] = 1
-    places = label_places(mask)
+    places = label_coordinates(mask)
     for share in (0.0, 0.4, 1.0):
         draws = [draw_corner(mask.shape, (5, 5), np.random.default_rng(n), places, share) for n in range(400)]
         shown = np.mean([take_crop(mask, corner, (5, 5)).any() for corner in draws])
@@ -41,13 +41,13 @@ def test_small_labels_are_centred_as_often_as_large_ones() -> None:
     mask = np.zeros((30, 30), dtype=np.uint8)
     mask[:20] = 1
     mask[25, 25] = 9
-    places = label_places(mask)
+    places = label_coordinates(mask)
     corners = [draw_corner(mask.shape, (5, 5), np.random.default_rng(n), places, 1.0) for n in range(400)]
     assert np.mean([corner == (23, 23) for corner in corners]) == pytest.approx(0.5, abs=0.08)
 
 
 def test_a_mask_without_foreground_gives_an_even_crop() -> None:
-    places = label_places(np.zeros((9, 9), dtype=np.uint8))
+    places = label_coordinates(np.zeros((9, 9), dtype=np.uint8))
     assert {draw_corner((9, 9), (8, 8), np.random.default_rng(n), places, 1.0) for n in range(50)} == {
         (0, 0), (0, 1), (1, 0), (1, 1)
     }  # fmt: skip

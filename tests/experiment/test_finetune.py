@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from selfmae.data.source import load_cases, look_at
+from selfmae.data.source import checked_source, load_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.finetune import Validation, finetune_cell
@@ -178,7 +178,7 @@ def test_other_weights_of_the_same_name_are_refused(
 
 def test_a_split_without_val_is_an_error(tmp_path: Path, volume_recipe: Path) -> None:
     recipe, display = load_recipe(str(volume_recipe)), Display(quiet=True)
-    source = look_at(load_cases(recipe.data), masks=False, display=display)
+    source = checked_source(load_cases(recipe.data), masks=False, display=display)
     cases = replace(source.cases, cases=tuple(source.cases.part("train", "test")))
     with pytest.raises(UserError, match="There is no val case to choose the checkpoint on: give the source"):
         finetune_cell(

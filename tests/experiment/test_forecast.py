@@ -12,7 +12,7 @@ import pytest
 
 from selfmae.data.folds import Folding
 from selfmae.data.preparation.store import Store
-from selfmae.data.source import Source, load_cases, look_at
+from selfmae.data.source import Source, checked_source, load_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.options import Recipe
@@ -37,7 +37,7 @@ def recipe(volume_recipe: Path, tmp_path: Path) -> Recipe:
 
 @pytest.fixture
 def source(recipe: Recipe) -> Source:
-    return look_at(load_cases(recipe.data), masks=True, display=QUIET)
+    return checked_source(load_cases(recipe.data), masks=True, display=QUIET)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selfmae.planning.trainings.time_scoring", lambda *_: 5.0)
 
     def prepare(store: Store, cases: list[object], masks: bool, places: bool) -> tuple[float, list[object]]:
-        store.prepare(cases[:2], masks, places=places)  # type: ignore[arg-type]
+        store.prepare(cases[:2], masks, coordinates=places)  # type: ignore[arg-type]
         return 3.0, cases[:2]
 
     monkeypatch.setattr(forecast_job, "time_preparation", prepare)
@@ -61,7 +61,7 @@ def test_the_disk_of_prepared_images_is_what_the_store_writes(recipe: Recipe, so
     found = forecast(recipe, source, usual(source, recipe), None, QUIET)
     store = Store(recipe.data, recipe.target.values)
     places = recipe.fit.augment.foreground > 0
-    store.prepare(source.cases.part("train", "val", "test", "unlabelled"), masks=True, places=places)
+    store.prepare(source.cases.part("train", "val", "test", "unlabelled"), masks=True, coordinates=places)
     written = sum(path.stat().st_size for path in store.folder.rglob("*.npy"))
     assert found.amount("disk", "prepared images") == pytest.approx(written, rel=0.2)
 

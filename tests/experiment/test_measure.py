@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from selfmae.data.case import Case
-from selfmae.data.source import load_cases, look_at
+from selfmae.data.source import checked_source, load_cases
 from selfmae.display import Display
 from selfmae.methods.mae import Reconstruct
 from selfmae.options import Recipe
@@ -34,7 +34,7 @@ def recipe(volume_recipe: Path) -> Recipe:
 
 @pytest.fixture
 def cases(recipe: Recipe) -> list[Case]:
-    return look_at(load_cases(recipe.data), masks=False, display=Display(quiet=True)).cases.part("train")
+    return checked_source(load_cases(recipe.data), masks=False, display=Display(quiet=True)).cases.part("train")
 
 
 def run_clock(seconds: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> Clock:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from selfmae.data.source import Source, load_cases, look_at
+from selfmae.data.source import Source, checked_source, load_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.report import report
@@ -44,7 +44,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def source(volume_recipe: Path) -> Source:
-    return look_at(load_cases(load_recipe(str(volume_recipe)).data), masks=False, display=Display(quiet=True))
+    return checked_source(load_cases(load_recipe(str(volume_recipe)).data), masks=False, display=Display(quiet=True))
 
 
 @pytest.fixture

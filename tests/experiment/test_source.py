@@ -16,9 +16,9 @@ from selfmae.data.source import (
     Source,
     apply_splits,
     check_crop,
+    checked_source,
     fold_of,
     load_cases,
-    look_at,
     name_patients,
     write_cases,
 )
@@ -38,7 +38,7 @@ def recipe(volume_recipe: Path) -> Recipe:
 
 @pytest.fixture(scope="session")
 def source(recipe: Recipe) -> Source:
-    return look_at(load_cases(recipe.data), masks=False, display=Display(quiet=True))
+    return checked_source(load_cases(recipe.data), masks=False, display=Display(quiet=True))
 
 
 def write(folder: Path, *rows: str) -> Path:
@@ -144,7 +144,9 @@ def test_a_copy_of_a_test_image_is_not_trained_on(volumes: Path, recipe: Recipe,
     copy = Path(shutil.copytree(volumes, tmp_path / "copy"))
     test = load_cases(replace(recipe.data, source=str(copy))).part("test")[0]
     shutil.copy(test.images[0], copy / "imagesTs" / "unlabelled_001.nii.gz")
-    looked = look_at(load_cases(replace(recipe.data, source=str(copy))), masks=False, display=Display(quiet=True))
+    looked = checked_source(
+        load_cases(replace(recipe.data, source=str(copy))), masks=False, display=Display(quiet=True)
+    )
     assert {case.id: case.split for case in looked.cases.cases}["unlabelled_001"] == "unused"
 
 
@@ -157,7 +159,9 @@ def test_a_copy_of_a_test_image_that_is_a_little_noisier_is_not_trained_on(
     noise = np.random.default_rng(0).normal(0, 2, image.array.shape)
     assert image.affine is not None
     save_volume(copy / "imagesTs" / "unlabelled_001.nii.gz", image.array + noise, image.affine)
-    looked = look_at(load_cases(replace(recipe.data, source=str(copy))), masks=False, display=Display(quiet=True))
+    looked = checked_source(
+        load_cases(replace(recipe.data, source=str(copy))), masks=False, display=Display(quiet=True)
+    )
     assert {case.id: case.split for case in looked.cases.cases}["unlabelled_001"] == "unused"
     assert "near_duplicate_across_parts" in {finding.code for finding in looked.findings}
 
@@ -168,8 +172,8 @@ def test_an_unknown_source_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_display_counts_what_it_looks_at(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
-    look_at(load_cases(recipe.data), masks=False, display=Display())
-    assert "looking at the images: 11/11" in capsys.readouterr().err
+    checked_source(load_cases(recipe.data), masks=False, display=Display())
+    assert "reading the images: 11/11" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["pretrain", "finetune"])

@@ -186,8 +186,8 @@ def _rarest_label(cases: Sequence[Case], present: Present) -> dict[str, int]:
     for case in cases:
         labels: Collection[int] = present.get(case.id, ())
         if isinstance(case.target, tuple):
-            labels = {place for place, value in enumerate(case.target) if value > 0}
+            labels = {index for index, value in enumerate(case.target) if value > 0}
         found[case.patient].update(labels)
         counts.update(labels)
-    rank = {label: place for place, (label, _) in enumerate(sorted(counts.items(), key=lambda item: item[::-1]))}
+    rank = {label: index for index, (label, _) in enumerate(sorted(counts.items(), key=lambda item: item[::-1]))}
     return {patient: min((rank[label] for label in labels), default=len(rank)) for patient, labels in found.items()}

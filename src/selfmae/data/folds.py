@@ -120,14 +120,14 @@ def labelled_part(cases: Sequence[Case], fraction: float, seed: int) -> list[Cas
 
     A smaller share of the same seed is part of a larger one, and rare labels reach every share in proportion: patients
     are ranked by their rarest label, and multiples of the golden ratio, of which any first ones are spread evenly, say
-    in which order they join. Labels of masks are not looked at, as in the draw of a split.
+    in which order they join. Labels in masks play no part, as in the draw of a split.
     """
     if fraction == 1 or not cases:
         return list(cases)
     rng = generator(seed, "fraction")
     ranked = rank_patients(cases, rng, NOTHING_KNOWN)
     order = np.argsort((np.arange(len(ranked)) * GOLDEN + rng.random()) % 1)
-    joined = {ranked[place] for place in order[: max(1, round(len(ranked) * fraction))]}
+    joined = {ranked[index] for index in order[: max(1, round(len(ranked) * fraction))]}
     return [case for case in cases if case.patient in joined]
 
 
@@ -137,7 +137,7 @@ def split_like_monai(cases: Sequence[Case]) -> list[Case]:
     Their order decides, which is that of the source's list. It deals cases, not patients: for sources with one case of
     each patient.
     """
-    labelled = [place for place, case in enumerate(cases) if case.target is not None]
+    labelled = [index for index, case in enumerate(cases) if case.target is not None]
     divided = next((case.split for case in cases if case.split in ("train", "val", "test")), "")
     if divided:
         raise UserError(
@@ -151,6 +151,6 @@ def split_like_monai(cases: Sequence[Case]) -> list[Case]:
         )
     np.random.RandomState(SEED).shuffle(labelled)
     tested, done = set(labelled[::MONAI_PARTS]), list(cases)
-    for place in labelled:
-        done[place] = replace(cases[place], split="test" if place in tested else "")
+    for index in labelled:
+        done[index] = replace(cases[index], split="test" if index in tested else "")
     return done

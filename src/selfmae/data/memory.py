@@ -1,4 +1,4 @@
-"""Places for threads that read images side by side; a large image takes all of them, so that memory holds one."""
+"""How much memory is used: a gate for threads that read images, the memory of process and machine, free disk space."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 class MemoryGate:
-    """Places for `NUM_THREADS` threads."""
+    """Lets `NUM_THREADS` threads read images at once; a large image goes alone, so that memory holds one."""
 
     def __init__(self) -> None:
         self.free = NUM_THREADS
@@ -27,16 +27,16 @@ class MemoryGate:
 
     @contextmanager
     def take(self, num_bytes: int) -> Iterator[None]:
-        """Wait for a place, or for all of them where the image is large."""
-        places = NUM_THREADS if num_bytes > LARGE else 1
+        """Wait for a slot, or for all of them where the image is large."""
+        slots = NUM_THREADS if num_bytes > LARGE else 1
         with self.changed:
-            self.changed.wait_for(lambda: self.free >= places)
-            self.free -= places
+            self.changed.wait_for(lambda: self.free >= slots)
+            self.free -= slots
         try:
             yield
         finally:
             with self.changed:
-                self.free += places
+                self.free += slots
                 self.changed.notify_all()
 
 
@@ -110,7 +110,7 @@ def total_memory(accelerator: str) -> int | None:
 
 def free_bytes(folder: Path) -> int:
     """Return the free space of the disk that a folder is on, or will be."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(there).free
 
 

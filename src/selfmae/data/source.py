@@ -22,7 +22,7 @@ from selfmae.options import DataOptions, Recipe
 
 @dataclass(frozen=True)
 class Source:
-    """Cases that were looked at.
+    """Cases whose files were read and checked.
 
     `copies` holds a key for each case by id, equal for images that are copies of each other (`duplicates.copy_keys`).
     """
@@ -40,15 +40,15 @@ class Source:
 
 
 def load_cases(options: DataOptions, splits: Path | None = None) -> Cases:
-    """Read a source, put the split table over it if there is one, and draw the parts that lack."""
-    found = place_cases(read_source(options.source, options.layout), options, splits)
+    """Read a source, apply the split table if there is one, and draw the missing parts."""
+    found = assign_parts(read_source(options.source, options.layout), options, splits)
     cases, drawn = complete_splits(found.cases, options.split_seed, options.test_fraction, options.val_fraction)
     check_disjoint(cases)
     return replace(found, cases=tuple(cases), notes=(*found.notes, *drawn))
 
 
-def place_cases(found: Cases, options: DataOptions, splits: Path | None = None) -> Cases:
-    """Return the cases with the patients of the pattern and the parts of the split table, where these are given."""
+def assign_parts(found: Cases, options: DataOptions, splits: Path | None = None) -> Cases:
+    """Return the cases with patients named by the pattern and parts given by the split table, if there are such."""
     notes = list(found.notes)
     cases: Sequence[Case] = found.cases
     if options.patient_pattern:
@@ -86,18 +86,18 @@ def name_patients(cases: Sequence[Case], pattern: str) -> list[Case]:
 
 
 def examine_source(cases: Cases, masks: bool, display: Display) -> Source:
-    """Read every image that takes part (and every mask, if asked) and say what is wrong, without raising."""
+    """Read every image that takes part (and every mask, if asked) and return what is wrong among the findings."""
     taking_part = cases.part("train", "val", "test", "unlabelled")
-    notes = default_cache() / "survey" / f"{key_of(str(cases.source.absolute()))}.jsonl"
-    with display.stage("looking at the images", len(taking_part)) as stage:
-        facts, found = survey(taking_part, masks, lambda done, total: stage.update(done), notes)
+    cache = default_cache() / "survey" / f"{key_of(str(cases.source.absolute()))}.jsonl"
+    with display.stage("reading the images", len(taking_part)) as stage:
+        facts, found = survey(taking_part, masks, lambda done, total: stage.update(done), cache)
     findings = examine(cases, facts, found)
     copies = copy_keys(facts)
     kept = leave_out_copies(cases.cases, copies)
     return Source(replace(cases, cases=tuple(kept)), tuple(facts), tuple(findings), copies)
 
 
-def look_at(cases: Cases, masks: bool, display: Display) -> Source:
+def checked_source(cases: Cases, masks: bool, display: Display) -> Source:
     """Return the examined source; raise one `UserError` with all that is wrong."""
     source = examine_source(cases, masks, display)
     raise_on_errors(source.findings)

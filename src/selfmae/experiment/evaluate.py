@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from selfmae.data.source import Source, load_cases, look_at
+from selfmae.data.source import Source, checked_source, load_cases
 from selfmae.display import Display, number
 from selfmae.errors import UserError
 from selfmae.experiment.examples import save_examples
@@ -35,7 +35,7 @@ def evaluate(folder: Path, split: str, display: Display, transductive: bool = Fa
     recipe, model = load_model(folder)
     with open_folder(folder, recipe):
         cases = load_cases(recipe.data, folder / "cases.csv")
-        source = replace(look_at(cases, masks=True, display=display), transductive=transductive)
+        source = replace(checked_source(cases, masks=True, display=display), transductive=transductive)
         return evaluate_one(recipe, source, split, folder, model, display)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from selfmae.data.case import Case
 from selfmae.data.folds import labelled_part
-from selfmae.data.source import Source, check_crop, check_fits, load_cases, look_at, write_cases
+from selfmae.data.source import Source, check_crop, check_fits, checked_source, load_cases, write_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.evaluate import evaluate_one
@@ -35,7 +35,7 @@ def finetune(recipe: Recipe, init: str, folder: Path, display: Display, transduc
     cases = load_cases(recipe.data)
     check_fits(recipe, cases)
     origin = find_init(init, recipe)
-    source = replace(look_at(cases, masks=True, display=display), transductive=transductive)
+    source = replace(checked_source(cases, masks=True, display=display), transductive=transductive)
     check_crop(recipe, source)
     for note in source.cases.notes:
         display.say(f"Note: {note}")

@@ -10,7 +10,7 @@ import numpy as np
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.doctor.findings import Facts, finding_of
 from selfmae.data.doctor.set_checks import patients_across_parts
-from selfmae.data.source import Source, count_splits, examine_source, load_cases, place_cases
+from selfmae.data.source import Source, assign_parts, count_splits, examine_source, load_cases
 from selfmae.data.sources import SourceError, read_source
 from selfmae.display import Display
 from selfmae.errors import UserError
@@ -41,7 +41,7 @@ def _unusable(options: DataOptions, error: UserError, display: Display) -> Sourc
     if isinstance(error, SourceError):
         nothing = Cases(Path(options.source), error.layout, (), Labels("", ()), ())
         return Source(nothing, (), (finding_of(error.code, str(error)),))
-    found = place_cases(read_source(options.source, options.layout), options)
+    found = assign_parts(read_source(options.source, options.layout), options)
     split = [replace(case, split=case.split or "train") for case in found.cases]  # none could be drawn
     cases = replace(found, cases=tuple(split))
     looked = examine_source(cases, masks=True, display=display)

@@ -6,7 +6,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from selfmae.data.folds import Folding
-from selfmae.data.source import Source, check_crop, check_fits, load_cases, look_at
+from selfmae.data.source import Source, check_crop, check_fits, checked_source, load_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.inspect import show_source
@@ -43,7 +43,7 @@ def resolve(source: str, name: str, sets: Sequence[str], display: Display) -> tu
     origin, settings = f"--recipe {name}" if name else "--set", parse_sets(sets)
     typed = overlay(given, settings)
     partial = check_partial(typed, origin)
-    looked = look_at(load_cases(replace(partial.data, source=source)), masks=True, display=display)
+    looked = checked_source(load_cases(replace(partial.data, source=source)), masks=True, display=display)
     show_source(looked, display)  # also where no plan can be made of it
     plan = make_plan(looked, partial.device, typed)
     recipe = make_recipe(plan.content(), origin)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from selfmae import plugins
-from selfmae.data.source import Source, check_crop, load_cases, look_at, write_cases
+from selfmae.data.source import Source, check_crop, checked_source, load_cases, write_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.initialization import check_pretrainable, find_init, init_report, say_init
@@ -43,7 +43,7 @@ def pretrain(recipe: Recipe, folder: Path, display: Display, method: str = "") -
     """
     method = check_pretrainable(recipe, "selfmae pretrain", method)
     check_place(folder, "training")
-    source = look_at(load_cases(recipe.data), masks=False, display=display)
+    source = checked_source(load_cases(recipe.data), masks=False, display=display)
     check_crop(recipe, source)
     for note in (*source.cases.notes, *probe_notes(recipe)):
         display.say(f"Note: {note}")

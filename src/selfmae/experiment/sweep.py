@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfmae.data.folds import Folding, choose_folding
-from selfmae.data.source import Source, check_crop, check_fits, fold_of, load_cases, look_at
+from selfmae.data.source import Source, check_crop, check_fits, checked_source, fold_of, load_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.combinations import (
@@ -124,7 +124,7 @@ def _set_up(base: Recipe, design: Design, combinations: Sequence[Settings], disp
     recipes = [recipe_of(base, settings) for settings in combinations]
     cases = load_cases(base.data)
     check_fits(base, cases)
-    looked = replace(look_at(cases, masks=True, display=display), transductive=design.grid.transductive)
+    looked = replace(checked_source(cases, masks=True, display=display), transductive=design.grid.transductive)
     folding = choose_folding(looked.cases.cases, design.grid.num_folds)
     context = SweepContext(base, looked, names, folding, design.grid.num_seeds, design.grid.executor)
     folds = [context.fold(fold) for fold in range(folding.num_folds)]

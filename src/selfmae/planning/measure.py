@@ -115,7 +115,7 @@ def time_preparation(store: Store, cases: Sequence[Case], masks: bool, places: b
     while True:
         batch = cases[done : done + count]
         begin = time.monotonic()
-        store.prepare(batch, masks, places=places)
+        store.prepare(batch, masks, coordinates=places)
         seconds = time.monotonic() - begin
         done, count = done + len(batch), count * 2
         if seconds > ENOUGH_SECONDS / 2 or len(cases) - done < count:

@@ -44,4 +44,4 @@ class Pretraining:
     def prepare(self, cases: Sequence[Case], progress: Progress | None = None) -> None:
         """Prepare the images of these cases, and where their tissue is if crops are centred on it."""
         foreground = section(self.recipe.pretrain.augment, "spatial").foreground > 0
-        self.store.prepare(cases, masks=False, progress=progress, places=foreground)
+        self.store.prepare(cases, masks=False, progress=progress, coordinates=foreground)

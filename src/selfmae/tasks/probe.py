@@ -167,7 +167,7 @@ def _probe_patches(recipe: Recipe, store: Store, case: Case) -> Probed:
     """Return a crop on a label, and which share of each patch each label fills."""
     prepared, labels, crop = store.image(case), store.mask(case), recipe.data.crop
     rng = generator(0, "probe", case.id)
-    corner = draw_corner(labels.shape, crop, rng, store.label_places(case), 1.0)
+    corner = draw_corner(labels.shape, crop, rng, store.label_coordinates(case), 1.0)
     mask = torch.from_numpy(take_crop(labels, corner, crop).astype(np.int64))
     inside = patchify(mask[None, None], recipe.model.patch)[0]
     shares = [(inside == index).float().mean(1) for index in range(1, 1 + len(recipe.target.values))]

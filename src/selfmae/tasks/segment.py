@@ -72,7 +72,7 @@ class Segment:
     def sample(self, draw: Draw) -> Sample:
         """Return {"image": [C, *crop], "target": [1, *crop] class indices, "drop_path_scale": [depth, 2]}."""
         recipe, case, augment = self.recipe, draw.case, self.recipe.fit.augment
-        coordinates = self.store.label_places(case) if section(augment, "spatial").foreground else None
+        coordinates = self.store.label_coordinates(case) if section(augment, "spatial").foreground else None
         image, view = draw_sample(self.store, case, augment, generator(draw.seed, "sample"), coordinates)
         mask = take_mask(self.store.mask(case), view)
         if self.mirrored is not None and view.flips[mirrored_axis(len(recipe.data.crop))]:

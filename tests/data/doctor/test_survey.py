@@ -195,17 +195,17 @@ def test_no_case_gives_nothing() -> None:
     assert survey([], True) == ([], [])
 
 
-def survey_twice(cases: list[Case], notes: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[object, list[str]]:
-    """Survey with notes, then return the second survey and the cases that it looked at."""
-    survey(cases, True, notes=notes)
-    looked: list[str] = []
+def survey_twice(cases: list[Case], cache: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[object, list[str]]:
+    """Survey with a cache, then return the second survey and the cases that were read again."""
+    survey(cases, True, cache=cache)
+    read: list[str] = []
 
     def watch(case: Case, masks: bool) -> object:
-        looked.append(case.id)
+        read.append(case.id)
         return examine_case(case, masks)
 
     monkeypatch.setattr("selfmae.data.doctor.survey.examine_case", watch)
-    return survey(cases, True, notes=notes), looked
+    return survey(cases, True, cache=cache), read
 
 
 def pairs_in(folder: Path, num: int = 3) -> list[Case]:
@@ -216,43 +216,43 @@ def pairs_in(folder: Path, num: int = 3) -> list[Case]:
     ]
 
 
-def test_what_was_noted_is_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_cached_is_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = pairs_in(tmp_path)
     nifti(tmp_path / "m1.nii", VOLUME, moved(2))
-    again, looked = survey_twice(cases, tmp_path / "notes", monkeypatch)
-    assert looked == []
+    again, read = survey_twice(cases, tmp_path / "cache", monkeypatch)
+    assert read == []
     assert again == survey(cases, True)
     assert again[1][0].code == "place_differs"  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", ["i1.nii", "m1.nii"])
-def test_a_file_that_changed_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_file_that_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     cases = pairs_in(tmp_path)
-    survey(cases, True, notes=tmp_path / "notes")
+    survey(cases, True, cache=tmp_path / "cache")
     nifti(tmp_path / name, VOLUME + 9)
     os.utime(tmp_path / name, ns=(0, 12345))
-    assert survey(cases, True, notes=tmp_path / "notes") == survey(cases, True)
+    assert survey(cases, True, cache=tmp_path / "cache") == survey(cases, True)
     os.utime(tmp_path / name, ns=(0, 23456))
-    assert survey_twice(cases, tmp_path / "notes", monkeypatch)[1] == []
+    assert survey_twice(cases, tmp_path / "cache", monkeypatch)[1] == []
 
 
-def test_masks_are_looked_at_where_only_images_were_noted(tmp_path: Path) -> None:
+def test_masks_are_read_where_only_images_were_cached(tmp_path: Path) -> None:
     cases = pairs_in(tmp_path)
-    survey(cases, False, notes=tmp_path / "notes")
-    assert survey(cases, True, notes=tmp_path / "notes")[0][0].mask_counts != ()
-    assert survey(cases, False, notes=tmp_path / "notes")[0][0].mask_counts == ()
+    survey(cases, False, cache=tmp_path / "cache")
+    assert survey(cases, True, cache=tmp_path / "cache")[0][0].mask_counts != ()
+    assert survey(cases, False, cache=tmp_path / "cache")[0][0].mask_counts == ()
 
 
 def test_what_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = pairs_in(tmp_path)
     (tmp_path / "i0.nii").write_text("damaged")
     (tmp_path / "m2.nii").write_text("damaged")
-    (_, findings), looked = survey_twice(cases, tmp_path / "notes", monkeypatch)  # type: ignore[misc]
-    assert sorted(looked) == ["0", "2"]
+    (_, findings), read = survey_twice(cases, tmp_path / "cache", monkeypatch)  # type: ignore[misc]
+    assert sorted(read) == ["0", "2"]
     assert [finding.code for finding in findings] == ["unreadable_image", "unreadable_mask"]
 
 
-def test_a_large_image_is_looked_at_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_image_is_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selfmae.data.memory.LARGE", VOLUME.size)
     cases, running, most = pairs_in(tmp_path, 6), [0], [0]
 

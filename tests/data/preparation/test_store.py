@@ -355,10 +355,10 @@ def test_image_and_mask_are_cropped_to_the_foreground_of_the_image(tmp_path: Pat
 
 def test_places_of_labels_are_kept_beside_the_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case, store = make_case(tmp_path), Store(options_in(tmp_path), (1, 2))
-    store.prepare([case], masks=True, places=True)
+    store.prepare([case], masks=True, coordinates=True)
     assert len(files_of(tmp_path)) == 3
-    monkeypatch.setattr(store_module, "label_places", lambda mask: pytest.fail("searched again"))
-    table, mask = store.label_places(case), np.asarray(store.mask(case)).ravel()
+    monkeypatch.setattr(store_module, "label_coordinates", lambda mask: pytest.fail("searched again"))
+    table, mask = store.label_coordinates(case), np.asarray(store.mask(case)).ravel()
     assert [set(mask[row[1 : 1 + row[0]]]) for row in table] == [{1}, {2}]
 
 
@@ -367,10 +367,10 @@ def test_places_of_tissue_are_kept_beside_the_image_and_open_no_mask(
 ) -> None:
     case, store = make_body(tmp_path), Store(options_in(tmp_path), (1,))
     monkeypatch.setattr(store_module, "read_mask", lambda path: pytest.fail("a mask was opened"))
-    store.prepare([case], masks=False, places=True)
+    store.prepare([case], masks=False, coordinates=True)
     assert len(files_of(tmp_path)) == 2
-    monkeypatch.setattr(store_module, "tissue_places", lambda image: pytest.fail("searched again"))
-    (row,) = store.tissue_places(case)
+    monkeypatch.setattr(store_module, "tissue_coordinates", lambda image: pytest.fail("searched again"))
+    (row,) = store.tissue_coordinates(case)
     image = np.asarray(store.image(case))[0]
     assert (image.ravel()[row[1:]] > image.min()).all()
 

@@ -11,7 +11,7 @@ from selfmae.data.dicom.series import find_headers, headers_in, slices_of
 from selfmae.errors import UserError
 
 SAME_ANGLE = 1e-3  # of direction cosines, which some files give with four digits
-SAME_PLACE_MM = 1e-3
+SAME_POSITION_MM = 1e-3
 MISSING = 1.5  # gaps between slices, in usual gaps: a slice fits between
 OFF_GRID = 0.1  # voxels that a slice may lie off an even grid: positions are often rounded to 0.1 mm
 MAX_TILT_DEGREES = 0.5  # below this a stack of 200 mm leans by less than 2 mm
@@ -104,14 +104,14 @@ def _differing(slices: Sequence[Slice]) -> list[str]:
 
 
 def _check_steps(ordered: Sequence[Slice], path: Path) -> list[tuple[str, str]]:
-    """Look at the positions of two slices or more."""
+    """Return code and cause for uneven positions of two slices or more."""
     positions = np.array([item.position for item in ordered])
     normal = normal_of(ordered[0])
     depths = positions @ normal
     gaps = np.diff(depths)
-    if gaps.min() < SAME_PLACE_MM:
-        places = int((gaps >= SAME_PLACE_MM).sum()) + 1
-        return [("repeated_slices", f"the series {path} has {len(ordered)} slices at {places} positions only")]
+    if gaps.min() < SAME_POSITION_MM:
+        num_positions = int((gaps >= SAME_POSITION_MM).sum()) + 1
+        return [("repeated_slices", f"the series {path} has {len(ordered)} slices at {num_positions} positions only")]
     usual = float(np.median(gaps))
     wide = np.flatnonzero(gaps > MISSING * usual)
     if wide.size:

@@ -12,7 +12,7 @@ from selfmae.data.dicom.privacy import text_of
 from selfmae.errors import UserError
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's first two axes point the other way
-PLACES = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
+POSITION_GROUPS = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
@@ -55,17 +55,17 @@ def slices_in(content: Dataset, path: Path) -> tuple[Slice, ...]:
     if int(content.get("NumberOfFrames") or 1) == 1 and content.get("ImagePositionPatient"):
         return (_slice_of(content, content, path, 0),)
     frames = []
-    for place in range(int(content.get("NumberOfFrames") or 1)):
+    for frame in range(int(content.get("NumberOfFrames") or 1)):
         merged = Dataset()
-        for name in PLACES:
-            group = group_of(content, place, name)
+        for name in POSITION_GROUPS:
+            group = group_of(content, frame, name)
             if group is None:
                 raise UserError(
                     f"{path} does not say where its frames lie (no {name}), so it is no volume: convert it to NIfTI, "
                     "or remove it."
                 )
             merged.update(group)
-        frames.append(_slice_of(content, merged, path, place))
+        frames.append(_slice_of(content, merged, path, frame))
     return tuple(frames)
 
 
@@ -79,17 +79,17 @@ def group_of(content: Dataset, frame: int, name: str) -> Dataset | None:
     return None
 
 
-def _slice_of(content: Dataset, place: Dataset, path: Path, frame: int) -> Slice:
-    """Return one slice of a file; `place` holds the tags that say where it lies."""
+def _slice_of(content: Dataset, position: Dataset, path: Path, frame: int) -> Slice:
+    """Return one slice of a file; `position` holds the tags that say where it lies."""
     return Slice(
         path=path,
         frame=frame,
         instance=text_of(content, "SOPInstanceUID"),
         shape=(int(content.Rows), int(content.Columns)),
-        position=_numbers(place, "ImagePositionPatient", 3, path),
-        orientation=_numbers(place, "ImageOrientationPatient", 6, path),
-        spacing_mm=_numbers(place, "PixelSpacing", 2, path),
-        thickness_mm=abs(float(place.get("SpacingBetweenSlices") or place.get("SliceThickness") or 0)),
+        position=_numbers(position, "ImagePositionPatient", 3, path),
+        orientation=_numbers(position, "ImageOrientationPatient", 6, path),
+        spacing_mm=_numbers(position, "PixelSpacing", 2, path),
+        thickness_mm=abs(float(position.get("SpacingBetweenSlices") or position.get("SliceThickness") or 0)),
     )
 
 

@@ -71,7 +71,7 @@ def _read_header(path: Path, size: int, changed_ns: int) -> Header | None:
 
 
 def _has_mark(path: Path) -> bool:
-    """Return whether the file has the letters that each DICOM file has behind 128 bytes."""
+    """Return whether the file has the letters that each DICOM file has after 128 bytes."""
     try:
         with path.open("rb") as file:
             file.seek(128)
@@ -119,8 +119,9 @@ def _kind_of(content: Dataset) -> str:
         return "other"
     if "LOCALIZER" in (content.get("ImageType") or ()):
         return "localiser"
-    placed = bool(content.get("ImagePositionPatient") and content.get("ImageOrientationPatient"))
-    if not (placed or content.get(GROUPS[0])) or (modality in RADIOGRAPHS and not storage.startswith(RECONSTRUCTED)):
+    has_position = bool(content.get("ImagePositionPatient") and content.get("ImageOrientationPatient"))
+    projected = modality in RADIOGRAPHS and not storage.startswith(RECONSTRUCTED)
+    if projected or not (has_position or content.get(GROUPS[0])):
         return "picture"
     return "other" if content.get("SamplesPerPixel") == 3 else "volume"  # coloured slices are fusions for the eye
 
@@ -139,11 +140,11 @@ def segments_of(content: Dataset) -> dict[int, str]:
 
 
 def regions_of(content: Dataset) -> dict[int, str]:
-    """Return the name of each region of an RTSTRUCT that has closed contours, by its place among all regions."""
+    """Return the name of each region of an RTSTRUCT that has closed contours, by its index among all regions."""
     names = {int(item.ROINumber): text_of(item, "ROIName") for item in content.get("StructureSetROISequence") or []}
     return {
-        place: names.get(int(region.ReferencedROINumber)) or f"region {region.ReferencedROINumber}"
-        for place, region in enumerate(content.get("ROIContourSequence") or [])
+        index: names.get(int(region.ReferencedROINumber)) or f"region {region.ReferencedROINumber}"
+        for index, region in enumerate(content.get("ROIContourSequence") or [])
         if any(is_closed(contour) for contour in region.get("ContourSequence") or [])
     }
 

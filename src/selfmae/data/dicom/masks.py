@@ -52,8 +52,8 @@ def _paint(frames: Callable[[], Iterator[Frame]], grid: Grid) -> np.ndarray:
     rank[np.argsort(-sizes, kind="stable")] = np.arange(256)
     rank[0] = -1
     mask = np.zeros(grid.shape, dtype=np.uint8)
-    for value, place, inside in frames():
-        plane = mask[:, :, place].T  # a view
+    for value, index, inside in frames():
+        plane = mask[:, :, index].T  # a view
         plane[inside & (rank[plane] < rank[value])] = value
     return mask
 
@@ -68,7 +68,7 @@ def _segment_frames(
             f"The mask {file} is a {kind} segmentation, but masks are BINARY or LABELMAP: save it as BINARY."
         )
     require_decoder(content, file)
-    places = [_place_of(frame, grid, file) for frame in slices_in(content, file)]
+    indices = [_slice_index(frame, grid, file) for frame in slices_in(content, file)]
     names = segments_of(content)
 
     def frames() -> Iterator[Frame]:
@@ -76,10 +76,10 @@ def _segment_frames(
             if kind == "BINARY":
                 group = group_of(content, frame, "SegmentIdentificationSequence")
                 number = int(group.ReferencedSegmentNumber) if group else 0
-                yield numbers[_name_of(number, names, file)], places[frame], stored > 0
+                yield numbers[_name_of(number, names, file)], indices[frame], stored > 0
             else:
                 for number in np.unique(stored[stored > 0]).tolist():
-                    yield numbers[_name_of(number, names, file)], places[frame], stored == number
+                    yield numbers[_name_of(number, names, file)], indices[frame], stored == number
 
     return frames
 
@@ -106,12 +106,12 @@ def _name_of(number: int, names: Mapping[int, str], file: Path) -> str:
     return names[number]
 
 
-def _place_of(frame: Slice, grid: Grid, file: Path) -> int:
+def _slice_index(frame: Slice, grid: Grid, file: Path) -> int:
     """Return the number of the slice that a frame lies on; raise where it lies on none."""
     voxel, first = grid.to_voxels(np.array([frame.position]))[0], grid.slices[0]
-    place = round(float(voxel[2]))
-    fits = frame.shape == first.shape and 0 <= place < len(grid.slices)
-    fits &= bool(np.abs(voxel - [0, 0, place]).max() <= OFF_GRID)
+    index = round(float(voxel[2]))
+    fits = frame.shape == first.shape and 0 <= index < len(grid.slices)
+    fits &= bool(np.abs(voxel - [0, 0, index]).max() <= OFF_GRID)
     fits &= bool(np.abs(np.subtract(frame.orientation, first.orientation)).max() <= SAME_ANGLE)
     fits &= bool(np.allclose(frame.spacing_mm, first.spacing_mm, rtol=SAME_ANGLE))
     if not fits:
@@ -119,7 +119,7 @@ def _place_of(frame: Slice, grid: Grid, file: Path) -> int:
             f"The mask {file} must lie on the grid of its image series, but frame {frame.frame + 1} lies on none "
             f"of the slices in {first.path.parent}: export it on the grid of the series, or resample it to NIfTI."
         )
-    return place
+    return index
 
 
 def _contour_frames(
@@ -132,11 +132,11 @@ def _contour_frames(
             planes: dict[int, np.ndarray] = {}
             for contour in content.ROIContourSequence[region].ContourSequence:
                 if is_closed(contour):
-                    place, inside = _fill(contour, grid, f"{name!r} in {file}")
+                    index, inside = _fill(contour, grid, f"{name!r} in {file}")
                     # What lies inside an odd number of contours: a contour in a contour is a hole.
-                    planes[place] = planes[place] ^ inside if place in planes else inside
-            for place, inside in planes.items():
-                yield numbers[name], place, inside
+                    planes[index] = planes[index] ^ inside if index in planes else inside
+            for index, inside in planes.items():
+                yield numbers[name], index, inside
 
     return frames
 
@@ -144,13 +144,13 @@ def _contour_frames(
 def _fill(contour: Dataset, grid: Grid, what: str) -> tuple[int, np.ndarray]:
     """Return the number of the slice that a contour lies on, and the voxels whose centres it holds."""
     voxels = grid.to_voxels(np.reshape(np.array(contour.ContourData, dtype=float), (-1, 3)))
-    place = round(float(voxels[:, 2].mean()))
-    if np.abs(voxels[:, 2] - place).max() > HALF_VOXEL or not 0 <= place < len(grid.slices):
+    index = round(float(voxels[:, 2].mean()))
+    if np.abs(voxels[:, 2] - index).max() > HALF_VOXEL or not 0 <= index < len(grid.slices):
         raise UserError(
             f"The contours of {what} must lie on the slices of its image series, but one does not: export them for "
             f"the series in {grid.slices[0].path.parent}."
         )
-    return place, fill_contour(voxels[:, :2], grid.slices[0].shape)
+    return index, fill_contour(voxels[:, :2], grid.slices[0].shape)
 
 
 def fill_contour(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

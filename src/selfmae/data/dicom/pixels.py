@@ -20,8 +20,8 @@ from selfmae.errors import UserError
 
 
 def is_dicom(path: Path) -> bool:
-    """Return whether a path names a DICOM image or mask (`dicom_series`): a look at the disk."""
-    file = next((place for place in (path, *path.parents) if place.is_file()), None)
+    """Return whether a path names a DICOM image or mask (`dicom_series`); reads from the disk."""
+    file = next((item for item in (path, *path.parents) if item.is_file()), None)
     if file:
         return header_of(file) is not None
     return is_series(path) or path.suffix.lower() == ".dcm"
@@ -62,9 +62,9 @@ class Slices:
         self.shape = grid.shape
         self._file: tuple[Path, Dataset, np.ndarray] | None = None  # the last one read: it may hold many slices
 
-    def __getitem__(self, places: tuple[slice, slice, slice]) -> np.ndarray:
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> np.ndarray:
         """Return a part of the volume."""
-        return np.stack([self._read(item) for item in self.grid.slices[places[2]]], axis=2)[places[:2]]
+        return np.stack([self._read(item) for item in self.grid.slices[index[2]]], axis=2)[index[:2]]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return the whole volume."""

@@ -58,8 +58,8 @@ def _name_images_in(folder: Path, headers: Sequence[Header]) -> Iterator[tuple[P
             series[header.series].append(header)
     broken = [header for header in headers if header.kind == "broken" and not header.series]
     ordered = sorted(series.values(), key=lambda group: (group[0].number, group[0].path))
-    for place, group in enumerate(ordered, start=1):
-        yield (folder / f"series-{place}" if len(ordered) > 1 else folder), (*group, *broken)
+    for number, group in enumerate(ordered, start=1):
+        yield (folder / f"series-{number}" if len(ordered) > 1 else folder), (*group, *broken)
     alone = [header for header in headers if header.kind == "picture" or len(header.slices) > 1]
     for header in (*alone, *(() if series else broken)):
         yield header.path, (header,)
@@ -108,7 +108,7 @@ def mask_path(file: Path, image: Path, values: Sequence[int]) -> Path:
 
 def split_mask_path(path: Path) -> tuple[Path, Path, list[int]]:
     """Return the file of a mask, its image, and the values of its structures; [] where a path names no such mask."""
-    file = next((place for place in path.parents if place.is_file()), path)
+    file = next((parent for parent in path.parents if parent.is_file()), path)
     if file == path or not VALUES.fullmatch(path.name):
         return path, path, []
     runs = [[int(end) for end in run.split("-")] for run in path.name.split(",")]

@@ -10,7 +10,7 @@ from selfmae.data.case import Cases, Labels
 from selfmae.data.doctor.findings import Facts, Finding, make_finding
 from selfmae.data.files.images import Image
 from selfmae.data.files.masks import Mask
-from selfmae.data.files.nifti import HALF_VOXEL, SAME_PLACE, differing_parts, voxels_apart
+from selfmae.data.files.nifti import HALF_VOXEL, SAME_POSITION, differing_parts, voxels_apart
 from selfmae.errors import first_of
 
 MIN_IMAGES = 5  # fewer show no usual size
@@ -18,7 +18,7 @@ FAR = 6.0  # deviations (of the median absolute deviation, on a log scale) from 
 MIN_FACTOR = 2.0  # a size or spacing that differs by less is ordinary variation
 MAX_ODD = 0.1  # part of the images: more are a second kind, not outliers
 
-# Units that intensities tell, by their 0.5 and 99.5 % percentiles. Found by looking: scans of MR have none.
+# Units that intensities tell, by their 0.5 and 99.5 % percentiles. Found by trying: scans of MR have none.
 LOWEST_HU = -500.0  # below this, air: no other unit goes there
 UNIT_INTERVAL = 1.0001
 MIN_BYTES = 20.0  # an image of 0 to 255 reaches this
@@ -135,7 +135,7 @@ def _is_shifted(fact: Facts, facts: Sequence[Facts], channel: int) -> bool:
 
 
 def check_masks(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
-    """Compare the values in the masks that were read with the labels, and look at the labels' names."""
+    """Compare the values in the masks that were read with the labels, and check the names of the labels."""
     if cases.labels.kind != "mask":
         return []
     masked = [fact for fact in facts if fact.mask_counts]
@@ -185,8 +185,8 @@ def _check_order(labels: Labels) -> list[Finding]:
     if labels.values == tuple(range(1, len(labels.values) + 1)):
         return []
     values = first_of([str(value) for value in labels.values], 8)
-    places = f"1 to {len(labels.values)}" if len(labels.values) > 1 else "1"
-    return [make_finding("label_values_mapped", (), f"the label values {values} are learned as {places}")]
+    outputs = f"1 to {len(labels.values)}" if len(labels.values) > 1 else "1"
+    return [make_finding("label_values_mapped", (), f"the label values {values} are learned as {outputs}")]
 
 
 def _check_sides(labels: Labels) -> list[Finding]:
@@ -206,11 +206,11 @@ def check_pair(case: str, shape: Sequence[int], affine: np.ndarray | None, mask:
     if affine is None or mask.affine is None:
         return []
     apart = voxels_apart(affine, mask.affine, shape)
-    if apart <= SAME_PLACE:
+    if apart <= SAME_POSITION:
         return []
     code = "place_differs" if apart > HALF_VOXEL else "place_shifted"
     parts = " and ".join(differing_parts(affine, mask.affine))
-    allowed = f"voxels lie up to {apart:.3g} voxels apart, {SAME_PLACE:g} are allowed"
+    allowed = f"voxels lie up to {apart:.3g} voxels apart, {SAME_POSITION:g} are allowed"
     return [make_finding(code, [case], f"image and mask of {case} differ in {parts} ({allowed}, {file})")]
 
 

@@ -17,7 +17,7 @@ from selfmae.errors import UserError
 SIDES = {2: 16, 3: 10}  # blocks along an axis, by the number of axes
 SAME = 0.9995  # correlation of the thumbnails of copies
 NUM_AXES = 24  # of the space in which neighbours are searched: the directions in which thumbnails differ most
-NUM_NEIGHBOURS = 8  # nearest ones that are looked at, so that many copies of one image cost no more than few
+NUM_NEIGHBOURS = 8  # nearest ones that are compared, so that many copies of one image cost no more than few
 MAX_FITTED = 20_000  # thumbnails that the directions are taken from
 
 
@@ -79,7 +79,7 @@ def _block_means(channel: np.ndarray, side: int) -> np.ndarray:
 def _means_along(array: np.ndarray, axis: int, side: int) -> np.ndarray:
     extent = array.shape[axis]
     edges = np.arange(side) * extent // side
-    sizes = np.diff([*edges, extent]).reshape([-1 if place == axis else 1 for place in range(array.ndim)])
+    sizes = np.diff([*edges, extent]).reshape([-1 if other == axis else 1 for other in range(array.ndim)])
     means: np.ndarray = np.add.reduceat(array, edges, axis=axis, dtype=np.float64) / sizes
     return means
 
@@ -102,7 +102,7 @@ def _near_pairs(facts: Sequence[Facts]) -> list[tuple[str, str]]:
 
 
 def _close(points: np.ndarray) -> list[tuple[int, int]]:
-    """Return places of rows (unit vectors) whose product is at least `SAME`: a search in few dimensions, then exact."""
+    """Return indices of rows (unit vectors) whose product is at least `SAME`: searched in few dimensions first."""
     from scipy.spatial import cKDTree  # half a second that other commands need not wait for
 
     if len(points) < 2:

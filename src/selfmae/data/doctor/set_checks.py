@@ -26,8 +26,8 @@ def check_copies(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
     for group in near_copies(facts):
         exact = len({hashes[name] for name in group}) == 1
         found = [by_id[name] for name in group]
-        place = "across_parts" if _leaks(found) else "image"
-        copies[f"{'' if exact else 'near_'}duplicate_{place}"].append(found)
+        kind = "across_parts" if _leaks(found) else "image"
+        copies[f"{'' if exact else 'near_'}duplicate_{kind}"].append(found)
     return [
         make_finding(
             code,
@@ -71,8 +71,8 @@ def check_counts(cases: Cases) -> list[Finding]:
     rare: list[str] = []
     for part in PARTS:
         targets = [case.target for case in cases.part(part) if isinstance(case.target, tuple)]
-        for place, name in enumerate(cases.labels.names if targets else ()):
-            positives = int(sum(target[place] for target in targets))
+        for index, name in enumerate(cases.labels.names if targets else ()):
+            positives = int(sum(target[index] for target in targets))
             if min(positives, len(targets) - positives) < MIN_CASES:
                 rare.append(f"{name!r} has {positives} positives among {len(targets)} cases of the {part} part")
     return [make_finding("rare_finding", (), first_of(rare, len(rare)))] if rare else []

@@ -1,4 +1,4 @@
-"""The survey: one look at every image of a source, and at every mask if asked, for what a plan and a doctor need."""
+"""The survey: reads every image of a source once, and every mask if asked, for the plan and the data doctor."""
 
 import hashlib
 from collections import Counter
@@ -36,14 +36,14 @@ MIN_BACKGROUND = 0.5  # part of such an image that is 0
 
 
 def survey(
-    cases: Sequence[Case], masks: bool, progress: Progress | None = None, notes: Path | None = None
+    cases: Sequence[Case], masks: bool, progress: Progress | None = None, cache: Path | None = None
 ) -> tuple[list[Facts], list[Finding]]:
     """Read every image (and every mask, if `masks`) and return facts and findings in the order of the cases.
 
     A case whose image cannot be read has a finding but no facts. `progress` is told how many of how many are done.
-    With `notes`, a file, what was found is noted there, and files that did not change since are not read again.
+    Results are kept in the file `cache`, if given, and files that did not change since are not read again.
     """
-    file_cache = FileCache(notes) if notes else None
+    file_cache = FileCache(cache) if cache else None
     memory_gate = MemoryGate()
     facts: list[Facts] = []
     findings: list[Finding] = []
@@ -63,7 +63,7 @@ def survey(
             findings += found
             if file_cache and key:
                 used.add(key)
-                _note(file_cache, key, fact, found)
+                _remember(file_cache, key, fact, found)
                 if len(file_cache.added) >= SAVED_EVERY:
                     file_cache.save()
             if progress:
@@ -83,8 +83,8 @@ def _key(case: Case, masks: bool) -> str:
         return ""
 
 
-def _note(file_cache: FileCache, key: str, facts: Facts | None, findings: Sequence[Finding]) -> None:
-    """Note a look, unless something could not be read: the disk or the rights may be better next time."""
+def _remember(file_cache: FileCache, key: str, facts: Facts | None, findings: Sequence[Finding]) -> None:
+    """Cache what was found, unless something could not be read: it may be readable next time."""
     unread = facts is None or any(finding.code.startswith("unreadable") for finding in findings)
     if facts and not unread and file_cache.get(key) is None:
         file_cache.add(key, {"facts": to_content(facts), "findings": [_as_entry(finding) for finding in findings]})
@@ -139,7 +139,7 @@ def _odd_ones(facts: Sequence[Facts]) -> list[Finding]:
 
 
 def examine_case(case: Case, masks: bool) -> Examined:
-    """Return facts, None where the image cannot be read, and findings; the mask is looked at with `masks` only."""
+    """Return facts, None where the image cannot be read, and findings; the mask is read only with `masks`."""
     findings: list[Finding] = []
     try:
         findings += _check_dicom(case)

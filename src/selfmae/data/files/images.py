@@ -58,13 +58,13 @@ def read_image(paths: Sequence[Path]) -> Image:
                 f"and {path.name} {list(array.shape[1:])}: resample one onto the other."
             )
     for path, part in zip(paths[1:], parts[1:], strict=True):
-        _check_place(parts[0], part, (paths[0], path))
+        _check_position(parts[0], part, (paths[0], path))
     whole = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
     return Image(np.ascontiguousarray(whole, dtype=np.float32), parts[0].spacing_mm, parts[0].affine)
 
 
-def _check_place(one: Raw, other: Raw, paths: tuple[Path, Path]) -> None:
-    """Raise where the same voxel of two channels lies in different places; below half a voxel they are joined."""
+def _check_position(one: Raw, other: Raw, paths: tuple[Path, Path]) -> None:
+    """Raise where the same voxel of two channels has different positions; less than half a voxel is ignored."""
     if one.affine is None or other.affine is None:
         return
     apart = voxels_apart(one.affine, other.affine, one.array.shape[:3])

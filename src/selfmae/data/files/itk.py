@@ -1,4 +1,4 @@
-"""NRRD, MHA and MHD through SimpleITK, seen as NIfTI images in memory, so that one code knows of axes and places."""
+"""NRRD, MHA and MHD through SimpleITK, as NIfTI images in memory, so that one code handles axes and positions."""
 
 import re
 from pathlib import Path
@@ -44,7 +44,7 @@ def load_itk(path: Path) -> Any:
 
 
 def _reason(text: str) -> str:
-    """Return what ITK says is wrong, without places in its source code, addresses and the whole chain of callers.
+    """Return what ITK says is wrong, without positions in its source code, addresses and the whole chain of callers.
 
     What it gives as a reason for MetaImage is the last error of the system, of whatever file.
     """

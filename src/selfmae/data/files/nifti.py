@@ -14,7 +14,7 @@ from selfmae.errors import UserError
 SLAB = 2**18  # values that are read at once, as large numbers as the file's scaling makes
 
 
-SAME_PLACE = 1e-3  # voxels that two files may lie apart: rounding of affines saved as float32
+SAME_POSITION = 1e-3  # voxels that two files may lie apart: rounding of affines saved as float32
 HALF_VOXEL = 0.5  # beyond this a mask marks other voxels than its author saw
 
 
@@ -42,8 +42,8 @@ def read_canonical(image: Any, mask: bool) -> tuple[np.ndarray, np.ndarray]:
     whole = np.empty((channels, *extents), _number_type(values, mask))
     back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), order)
     for channel, part in enumerate(whole):
-        behind = (*((0,) if single else ()), *((channel,) if len(shape) == 4 else ()))
-        _fill(orientations.apply_orientation(part, back), values, behind)
+        trailing = (*((0,) if single else ()), *((channel,) if len(shape) == 4 else ()))
+        _fill(orientations.apply_orientation(part, back), values, trailing)
     return np.moveaxis(whole, 0, -1) if len(shape) == 4 else whole[0], canonical_affine(image)
 
 
@@ -59,14 +59,14 @@ def save_volume(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     nib.save(nib.Nifti1Image(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1), affine), path)
 
 
-def _fill(part: np.ndarray, values: Any, behind: tuple[int, ...]) -> None:
+def _fill(part: np.ndarray, values: Any, trailing: tuple[int, ...]) -> None:
     """Copy one channel into `part`, a view in the order of the file."""
     depth = part.shape[2]
     step = max(1, SLAB // (part.shape[0] * part.shape[1]))
     for start in range(0, depth, step):
         slab = slice(start, min(start + step, depth))
-        places = (slice(None), slice(None), slab, *behind)
-        read = np.asanyarray(values[places])
+        index = (slice(None), slice(None), slab, *trailing)
+        read = np.asanyarray(values[index])
         if part.dtype.kind in "iu" and part.dtype.itemsize < read.dtype.itemsize:
             _check_range(read, part.dtype)
         part[:, :, slab] = read
@@ -98,11 +98,11 @@ def voxels_apart(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> fl
 
 
 def differing_parts(one: np.ndarray, other: np.ndarray) -> list[str]:
-    """Name what differs between two affines, by more than a thousandth of a voxel; "place" if only their sum does."""
+    """Name what differs between two affines by more than a thousandth of a voxel; "position" if only the sum does."""
     steps, others = (np.linalg.norm(affine[:3, :3], axis=0) for affine in (one, other))
     differs = {
         "spacing": np.abs(steps - others) / steps,
         "direction": np.abs(one[:3, :3] / steps - other[:3, :3] / others),
         "origin": np.abs(one[:3, 3] - other[:3, 3]) / steps.min(),
     }
-    return [name for name, change in differs.items() if change.max() > SAME_PLACE] or ["place"]
+    return [name for name, change in differs.items() if change.max() > SAME_POSITION] or ["position"]

@@ -1,6 +1,6 @@
 """The voxels of NRRD and MetaImage files, read slab by slab.
 
-ITK reads such a volume whole, beside the copy in canonical order that is made of it: twice the memory of the image.
+ITK reads such a volume whole; with the copy in canonical order, that takes twice the memory of the image.
 """
 
 import os
@@ -80,14 +80,14 @@ class StreamedVolume:
         self.plane_bytes = shape[0] * shape[1] * dtype.itemsize
         self._rewind()
 
-    def __getitem__(self, places: tuple[slice, slice, slice]) -> np.ndarray:
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> np.ndarray:
         """Return a part of the volume."""
-        first, last, _ = places[2].indices(self.shape[2])
+        first, last, _ = index[2].indices(self.shape[2])
         content = self._read(first, last) if self.voxels.packed else self._read_plain(first, last)
         if len(content) < (last - first) * self.plane_bytes:
             raise ValueError("it ends within its voxels")
         slab = np.frombuffer(content, self.dtype).reshape(last - first, self.shape[1], self.shape[0])
-        return slab.transpose(2, 1, 0)[places[:2]]
+        return slab.transpose(2, 1, 0)[index[:2]]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return the whole volume."""
@@ -95,7 +95,7 @@ class StreamedVolume:
 
     def _rewind(self) -> None:
         self._unpack = zlib.decompressobj(ANY_PACKING)
-        self._behind, self._next = self.voxels.start, 0  # place in the file, next plane
+        self._position, self._next = self.voxels.start, 0  # position in the file, next plane
 
     def _read_plain(self, first: int, last: int) -> bytes:
         with self.voxels.file.open("rb") as file:
@@ -110,14 +110,14 @@ class StreamedVolume:
         self._next = last
         wanted, content = (last - first) * self.plane_bytes, bytearray()
         with self.voxels.file.open("rb") as file:
-            file.seek(self._behind)
+            file.seek(self._position)
             while len(content) < wanted and not self._unpack.eof:
                 packed = self._unpack.unconsumed_tail or file.read(CHUNK_BYTES)
                 part = self._unpack.decompress(packed, wanted - len(content))
                 if not packed and not part:
                     break
                 content += part
-            self._behind = file.tell()
-            if last == self.shape[2]:  # what is behind holds the check sum
+            self._position = file.tell()
+            if last == self.shape[2]:  # the rest is the check sum
                 self._unpack.decompress(self._unpack.unconsumed_tail or file.read(CHUNK_BYTES))
         return bytes(content)

@@ -1,7 +1,7 @@
 """Generated chest radiographs with findings that go together, subtle enough that a small model does not find them all.
 
-Places are relative: `column` -1..1 from the image's left (the patient's right), `row` 0..1 from the top, whatever the
-size. Brightness is 0 (air) to about 1 (bone) before exposure.
+Positions are relative: `column` -1..1 from the image's left (the patient's right), `row` 0..1 from the top.
+Brightness is 0 (air) to about 1 (bone) before exposure.
 """
 
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ def _draw_findings(rng: Generator, chest: Chest) -> tuple[int, ...]:
 
 
 def _stand(rng: Generator, chest: Chest, size: tuple[int, int]) -> View:
-    """Place the patient before the detector: shifted, leaning, nearer or farther, breathing in more or less."""
+    """Position the patient before the detector: shifted, leaning, nearer or farther, breathing in more or less."""
     row, column = np.meshgrid(*((np.arange(extent) + 0.5) / extent for extent in size), indexing="ij")
     row, column = row - 0.5 - rng.normal(0, 0.015), 2 * column - 1 - rng.normal(0, 0.03)
     lean, zoom, breath = rng.normal(0, 0.03), rng.normal(1, 0.05), rng.normal(0, 0.02)
@@ -144,9 +144,9 @@ def _vessels(rng: Generator, view: View) -> np.ndarray:
     return shadow
 
 
-def _spot(view: View, out: np.ndarray, place: float, row: float, radius: float) -> np.ndarray:
+def _spot(view: View, out: np.ndarray, position: float, row: float, radius: float) -> np.ndarray:
     """Return a round spot of height 1 in one lung; its radius is a fraction of the image's height."""
-    return np.exp(-(((out - place) * 0.36) ** 2 + (view.row - row) ** 2) / (2 * radius**2))
+    return np.exp(-(((out - position) * 0.36) ** 2 + (view.row - row) ** 2) / (2 * radius**2))
 
 
 def _effusion(rng: Generator, view: View, chest: Chest, side: int) -> np.ndarray:
@@ -158,16 +158,16 @@ def _effusion(rng: Generator, view: View, chest: Chest, side: int) -> np.ndarray
 
 def _consolidation(rng: Generator, view: View, chest: Chest, side: int) -> np.ndarray:
     """Return a cloudy patch in the middle or lower zone."""
-    place, row = rng.uniform(0.35, 0.75), rng.uniform(0.4, chest.domes[side] - 0.08)
-    patch = _spot(view, view.outward[side], place, row, rng.uniform(0.05, 0.1))
+    position, row = rng.uniform(0.35, 0.75), rng.uniform(0.4, chest.domes[side] - 0.08)
+    patch = _spot(view, view.outward[side], position, row, rng.uniform(0.05, 0.1))
     cloud = ndimage.gaussian_filter(rng.normal(0, 1, view.row.shape), 0.035 * view.row.shape[0], mode="nearest")
     return rng.uniform(0.11, 0.23) * patch * np.clip(1 + 0.5 * cloud / cloud.std(), 0, 2)
 
 
 def _nodule(rng: Generator, view: View, chest: Chest, side: int) -> np.ndarray:
     """Return a round spot, larger than a vessel seen end-on."""
-    place, row = rng.uniform(0.3, 0.85), rng.uniform(0.25, chest.domes[side] - 0.05)
-    return rng.uniform(0.2, 0.38) * _spot(view, view.outward[side], place, row, rng.uniform(0.034, 0.05))
+    position, row = rng.uniform(0.3, 0.85), rng.uniform(0.25, chest.domes[side] - 0.05)
+    return rng.uniform(0.2, 0.38) * _spot(view, view.outward[side], position, row, rng.uniform(0.034, 0.05))
 
 
 def _collapse(

@@ -1,6 +1,6 @@
-"""Generated abdomens whose organs depend on each other in place, size and texture, so that context can be learned.
+"""Generated abdomens whose organs depend on each other in position, size and texture, so that context can be learned.
 
-Places are relative: x left to right, y back to front, z foot to head (RAS), each -1..1 whatever the volume's size.
+Positions are relative: x left to right, y back to front, z foot to head (RAS), each -1..1 whatever the volume's size.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from numpy.random import Generator
 from scipy import ndimage
 
 ORGANS = ("liver", "spleen", "right kidney", "left kidney", "aorta", "pancreas")  # mask values 1..6
-Place = Sequence[float] | np.ndarray  # x, y, z
+Position = Sequence[float] | np.ndarray  # x, y, z
 AIR, FAT, MUSCLE, LUNG = -1000.0, -100.0, 55.0, -820.0  # HU
 
 
@@ -65,9 +65,9 @@ class Canvas:
         self.hu[inside] = hu[inside] if isinstance(hu, np.ndarray) else hu
         self.mask[inside] = label
 
-    def ellipsoid(self, centre: Place, radii: Place, turn: float = 0.0) -> np.ndarray:
+    def ellipsoid(self, centre: Position, radii: Position, turn: float = 0.0) -> np.ndarray:
         """Return the voxels of an ellipsoid turned by `turn` radians about z."""
-        x, y, z = (axis - float(place) for axis, place in zip(self.axes, centre, strict=True))
+        x, y, z = (axis - float(position) for axis, position in zip(self.axes, centre, strict=True))
         x, y = turned(x, y, turn) if turn else (x, y)
         a, b, c = (float(radius) for radius in radii)
         return (x / a) ** 2 + (y / b) ** 2 + (z / c) ** 2 < 1
@@ -147,17 +147,17 @@ def _organs(rng: Generator, canvas: Canvas, build: Build, style: Style) -> None:
     spleen = style.swell * (1 + 0.2 * build.growth + 0.06 * rng.normal())
     up, down = 0.1 * build.breath, 0.22 * build.growth
 
-    place = jitter[0] + (0.36, 0.05, 0.4 + up)
-    liver = canvas.ellipsoid(place, np.array((0.4, 0.6, 0.42)) * large)
-    liver |= canvas.ellipsoid(place + np.array((-0.35, 0.22, 0.02)), np.array((0.36, 0.26, 0.2)) * large, -0.3)
+    position = jitter[0] + (0.36, 0.05, 0.4 + up)
+    liver = canvas.ellipsoid(position, np.array((0.4, 0.6, 0.42)) * large)
+    liver |= canvas.ellipsoid(position + np.array((-0.35, 0.22, 0.02)), np.array((0.36, 0.26, 0.2)) * large, -0.3)
     canvas.paint(liver, hu[0] + grain, 1)
-    place = jitter[1] + (-0.56, -0.22, 0.38 + up)
-    canvas.paint(canvas.ellipsoid(place, np.array((0.15, 0.32, 0.28)) * spleen, -0.4), hu[1] + grain, 2)
+    position = jitter[1] + (-0.56, -0.22, 0.38 + up)
+    canvas.paint(canvas.ellipsoid(position, np.array((0.15, 0.32, 0.28)) * spleen, -0.4), hu[1] + grain, 2)
     kidney = np.array((0.15, 0.2, 0.28)) * style.swell * (1 + 0.1 * build.bulk + 0.04 * rng.normal())
     for index, side, level in ((2, 1, -0.3 - down), (3, -1, -0.17 - 0.7 * down)):
-        place = jitter[index] + (0.44 * side, -0.3, level + up)
-        canvas.paint(canvas.ellipsoid(place, kidney, 0.5 * side), hu[index], index + 1)
-        canvas.paint(canvas.ellipsoid(place - (0.08 * side, 0, 0), kidney * 0.35), -40.0)  # fat of the renal pelvis
+        position = jitter[index] + (0.44 * side, -0.3, level + up)
+        canvas.paint(canvas.ellipsoid(position, kidney, 0.5 * side), hu[index], index + 1)
+        canvas.paint(canvas.ellipsoid(position - (0.08 * side, 0, 0), kidney * 0.35), -40.0)  # fat of the renal pelvis
     x, y, _ = canvas.axes
     canvas.paint(_pancreas(canvas, jitter[5] + (0, 0, up - 0.5 * down), 0.11 * style.swell), hu[5], 6)
     # In small volumes the thin organs are at least about two voxels wide.

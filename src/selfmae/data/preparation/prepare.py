@@ -93,12 +93,12 @@ def prepare_mask(
     """Return the mask [*S] on the prepared grid, uint8: 0 is background, k the k-th of the label `values`.
 
     Values that are no label become background; `values` may be sparse and large, but there are at most 255 of them.
-    `spacing_mm` is that of the image: the header of a mask may say another or none, and the grids would differ.
+    `spacing_mm` is the spacing of the image, since the header of a mask may give another one or none.
     """
     lowest = int(mask.array.min())
     if lowest < 0:
         raise UserError(f"The mask holds {lowest}, but its values must be 0 or above: correct the mask.")
-    array = _label_places(mask.array, values)
+    array = _class_indices(mask.array, values)
     shape, steps = prepared_shape(array.shape, spacing_mm, options), steps_from_origin(spacing_mm, options)
     if shape != array.shape or _are_other(steps):
         array = resample_mask(array, shape, options.mask_interpolation, _coarse(spacing_mm, options), steps)
@@ -109,7 +109,7 @@ def find_box(prepared: np.ndarray, options: DataOptions, spacing_mm: Sequence[fl
     """Return what `data.crop_foreground` keeps of a prepared image [C, *S]: the whole where it is off or all is one.
 
     The box holds every voxel above the lowest value of its channel, in any channel; where zeros are the background by
-    definition ("zscore_nonzero"), every voxel that is not zero. `spacing_mm` is that of the file, which tells
+    definition ("zscore_nonzero"), every voxel that is not zero. `spacing_mm` is the spacing of the file, which tells
     `Box.file_steps`.
     """
     whole = prepared.shape[1:]
@@ -153,16 +153,16 @@ def _are_other(steps: Sequence[float]) -> bool:
     return any(abs(step - 1) > SAME_STEP for step in steps)
 
 
-def _label_places(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """Return which of the label `values` each voxel has, uint8: its place from 1, or 0 if it has none of them."""
+def _class_indices(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """Return which of the label `values` each voxel has, uint8: its index from 1, or 0 if it has none of them."""
     assert len(values) <= 255
     if not len(values):
         return np.zeros(array.shape, dtype=np.uint8)
     if array.dtype in (np.uint8, np.uint16):
         table = np.zeros(np.iinfo(array.dtype).max + 1, dtype=np.uint8)
-        for place, value in enumerate(values, start=1):
+        for index, value in enumerate(values, start=1):
             if value < len(table):
-                table[value] = place
+                table[value] = index
         return table[array]
     order = np.argsort(values)
     ordered = np.asarray(values)[order]

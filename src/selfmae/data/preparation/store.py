@@ -42,13 +42,13 @@ NOT_PREPARATION = {
 IMAGE_ONLY = {"channels", "interpolation", "intensity", "normalise_crops", "window", "equalise", "crop_foreground"}
 MASK_ONLY = {"mask_interpolation"}
 
-MAX_PLACES = 10_000  # of one row
-NUM_TRIES = 2**17  # voxels of an image that are looked at
+MAX_COORDINATES = 10_000  # of one row
+NUM_TRIES = 2**17  # voxels of an image that are tested
 SEPARATES = 0.7  # share of the variance that lies between the two sides; a single normal distribution gives 0.64
 
 
 class Store:
-    """The prepared images and masks of one set of options; a store looks at each source file once."""
+    """The prepared images and masks of one set of options; each source file is identified once."""
 
     def __init__(self, options: DataOptions, label_values: Sequence[int] = ()) -> None:
         self.options = options
@@ -74,7 +74,7 @@ class Store:
         return _opened(path)
 
     def mask(self, case: Case) -> np.ndarray:
-        """Return the prepared mask [*S] of a case, uint8 label places (0 is background), a memory map."""
+        """Return the prepared mask [*S] of a case, uint8 class indices (0 is background), a memory map."""
         path = self.mask_path(case)
         if not path.exists():
             assert isinstance(case.target, Path)
@@ -92,30 +92,30 @@ class Store:
         steps = tuple(1 / step for step in steps_from_origin(spacing, self.options))
         return Box(tuple(corner), tuple(shape), tuple(whole), steps)
 
-    def label_places(self, case: Case) -> np.ndarray:
-        """Return voxels of each label of a case (see `places.py`), a memory map."""
-        return self._places(self.mask_path(case), lambda: label_places(self.mask(case)))
+    def label_coordinates(self, case: Case) -> np.ndarray:
+        """Return voxels of each label of a case (see `label_coordinates`), a memory map."""
+        return self._coordinates(self.mask_path(case), lambda: label_coordinates(self.mask(case)))
 
-    def tissue_places(self, case: Case) -> np.ndarray:
-        """Return voxels of a case's image that are not air (see `places.py`), a memory map; opens no label file."""
-        return self._places(self.image_path(case), lambda: tissue_places(self.image(case)))
+    def tissue_coordinates(self, case: Case) -> np.ndarray:
+        """Return voxels of a case's image that are not air, a memory map; opens no label file."""
+        return self._coordinates(self.image_path(case), lambda: tissue_coordinates(self.image(case)))
 
     def prepare(
-        self, cases: Sequence[Case], masks: bool, progress: Progress | None = None, places: bool = False
+        self, cases: Sequence[Case], masks: bool, progress: Progress | None = None, coordinates: bool = False
     ) -> None:
         """Prepare all cases side by side; `progress` is told how many of how many are done.
 
-        With `places` also the voxels that crops may be centred on: of labels if `masks`, else of tissue.
+        With `coordinates` also the voxels that crops may be centred on: of labels if `masks`, else of tissue.
         """
 
         def one(case: Case) -> None:
             self.image(case)
             if masks and isinstance(case.target, Path):
                 self.mask(case)
-                if places:
-                    self.label_places(case)
-            elif places:
-                self.tissue_places(case)
+                if coordinates:
+                    self.label_coordinates(case)
+            elif coordinates:
+                self.tissue_coordinates(case)
 
         with image_threads(min(num_cores(), MAX_THREADS)) as pool:
             for done, _ in enumerate(pool.map(one, cases), start=1):
@@ -145,8 +145,8 @@ class Store:
         """Return the spacing of a case's image in mm where the prepared grid depends on it, else ()."""
         return read_spacing(case.images[0]) if self._is_spaced else ()
 
-    def _places(self, beside: Path, find: Callable[[], np.ndarray]) -> np.ndarray:
-        path = beside.with_suffix(".places.npy")
+    def _coordinates(self, array_path: Path, find: Callable[[], np.ndarray]) -> np.ndarray:
+        path = array_path.with_suffix(".coordinates.npy")
         if not path.exists():
             self._write(path, find())
         return _opened(path)
@@ -191,7 +191,7 @@ def preparation_key(options: DataOptions, without: Set[str]) -> str:
 
 @lru_cache(maxsize=MAX_OPEN)
 def _opened(path: Path) -> np.ndarray:
-    """Return a file of the store as a memory map. What a name stands for never changes, so the map is kept."""
+    """Return a file of the store as a memory map. The content of a name never changes, so the map is kept."""
     array: np.ndarray = np.load(path, mmap_mode="r")
     return array
 
@@ -207,8 +207,11 @@ def _naming(source: Path) -> Iterator[None]:
         raise UserError(f"{source}: {error}") from error
 
 
-def label_places(mask: np.ndarray) -> np.ndarray:
-    """Return a row of random places for each label present in a mask [*S] of label places, by rising label."""
+def label_coordinates(mask: np.ndarray) -> np.ndarray:
+    """Return a row of random coordinates for each label in a mask [*S] of class indices, by rising label, [L, 1 + N].
+
+    A coordinate is an index into the flattened mask; the first number of a row counts them.
+    """
     flat = mask.ravel()
     voxels = np.flatnonzero(flat)
     values = flat[voxels]
@@ -218,11 +221,11 @@ def label_places(mask: np.ndarray) -> np.ndarray:
     return _table([_some(group, rng) for group in groups if len(group)], mask.size)
 
 
-def tissue_places(image: np.ndarray) -> np.ndarray:
+def tissue_coordinates(image: np.ndarray) -> np.ndarray:
     """Return one row of random voxels of an image [C, *S] that are not air, judged by intensity alone.
 
     Air lies at or below Otsu's threshold in every channel; where no channel has two sides (`SEPARATES`), all voxels
-    are taken. `NUM_TRIES` voxels are looked at, so a sliver of tissue gives few places.
+    are taken. Only `NUM_TRIES` voxels are tested, so a sliver of tissue gives few coordinates.
     """
     flat = image.reshape(len(image), -1)
     rng = generator("places", "tissue")
@@ -234,8 +237,8 @@ def tissue_places(image: np.ndarray) -> np.ndarray:
     return _table([_some(tissue, rng)], flat.shape[1])
 
 
-def draw_place(table: np.ndarray, rng: np.random.Generator) -> int | None:
-    """Draw a row evenly, then one of its places; None if there is none."""
+def draw_coordinate(table: np.ndarray, rng: np.random.Generator) -> int | None:
+    """Draw a row evenly, then one of its coordinates; None if there is none."""
     filled = np.flatnonzero(table[:, 0])
     if not len(filled):
         return None
@@ -260,9 +263,9 @@ def otsu(values: np.ndarray, num_bins: int = 256) -> float | None:
 
 
 def _some(voxels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if len(voxels) <= MAX_PLACES:
+    if len(voxels) <= MAX_COORDINATES:
         return voxels
-    return rng.choice(voxels, MAX_PLACES, replace=False, shuffle=False)
+    return rng.choice(voxels, MAX_COORDINATES, replace=False, shuffle=False)
 
 
 def _table(rows: list[np.ndarray], num_voxels: int) -> np.ndarray:

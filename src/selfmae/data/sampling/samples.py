@@ -238,5 +238,5 @@ def draw_sample(
 
 def draw_unlabelled(store: Store, case: Case, augment: Mapping[str, Any], rng: np.random.Generator) -> Tensor:
     """Return a sample [C, *crop] for self pre-training; its crops are centred on tissue, and no label is read."""
-    coordinates = store.tissue_places(case) if section(augment, "spatial").foreground else None
+    coordinates = store.tissue_coordinates(case) if section(augment, "spatial").foreground else None
     return torch.from_numpy(draw_sample(store, case, augment, rng, coordinates)[0])

@@ -1,6 +1,6 @@
 """Readers of data sets: each file is one layout, and its name is the layout's name (`--as NAME`).
 
-A layout has `EXPECTS` (what it looks for, in words), `ORDER` (lower numbers look first: from unmistakable marks to
+A layout has `EXPECTS` (what it looks for, in words), `ORDER` (lower numbers are asked first: from unmistakable marks to
 mere folder names), `recognises(path)`, and `read(path)`, which may take for granted that `recognises` said yes.
 """
 
@@ -24,7 +24,7 @@ class SourceError(UserError):
 
 
 def layouts() -> dict[str, ModuleType]:
-    """Return every layout by name, in the order in which they look at a source."""
+    """Return every layout by name, in the order in which they are asked."""
     names = [found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")]
     modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
     return dict(sorted(modules.items(), key=lambda item: (item[1].ORDER, item[0])))

@@ -155,7 +155,7 @@ def _check_certain(rows: Sequence[Row], names: Sequence[str], table: Path) -> No
     if unsure:
         raise UserError(
             f"Findings must be 0, 1 or empty, but {table} has -1 (uncertain) in {first_of(unsure)}: "
-            "write 0 or 1 in its place.",
+            "write 0 or 1 instead.",
             "unknown_label",
         )
 
@@ -163,15 +163,15 @@ def _check_certain(rows: Sequence[Row], names: Sequence[str], table: Path) -> No
 def _check_known(rows: Sequence[Row], names: Sequence[str], table: Path) -> None:
     """Raise on a finding with something else in a few rows: its column would silently be no label."""
     for name in names:
-        odd = [place for place, row in enumerate(rows, start=2) if row[name] not in BINARY]
-        words = all(re.search(r"[^\W\d]", rows[place - 2][name]) for place in odd)
+        odd = [line for line, row in enumerate(rows, start=2) if row[name] not in BINARY]
+        words = all(re.search(r"[^\W\d]", rows[line - 2][name]) for line in odd)
         plain = values_of([row for row in rows if row[name] in BINARY], name)
         most = max(1, (MAX_ODD if words else MAX_ODD_NUMBERS) * len(rows))
         if odd and plain == {"0", "1"} and len(odd) <= most and not _is_metadata(name):
             raise UserError(
                 f"Findings must be 0, 1 or empty, but the column {name!r} of {table} has "
-                f"{first_of(sorted({repr(rows[place - 2][name]) for place in odd}))} in {len(odd)} rows (lines "
-                f"{first_of(odd)}): write 0 or 1 in its place, or take a column out that is no finding.",
+                f"{first_of(sorted({repr(rows[line - 2][name]) for line in odd}))} in {len(odd)} rows (lines "
+                f"{first_of(odd)}): write 0 or 1 instead, or take a column out that is no finding.",
                 "unknown_label",
             )
 
@@ -179,10 +179,10 @@ def _check_known(rows: Sequence[Row], names: Sequence[str], table: Path) -> None
 def _binary_targets(rows: Sequence[Row], columns: Columns, table: Path) -> list[Target]:
     targets: list[Target] = []
     partial = []
-    for place, row in enumerate(rows, start=2):
+    for line, row in enumerate(rows, start=2):
         texts = [row[name] for name in columns.labels]
         if any(texts) and not all(texts):
-            partial.append(place)
+            partial.append(line)
         targets.append(tuple(float(text or 0) for text in texts) if any(texts) else None)
     if partial:
         raise UserError(

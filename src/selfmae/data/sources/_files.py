@@ -15,7 +15,7 @@ from selfmae.data.files.images import has_equal_channels, read_image
 from selfmae.data.files.masks import values_in
 from selfmae.errors import UserError, first_of
 
-MAX_GRAY = 50  # pictures saved in colour without any, after which the others are not looked at
+MAX_GRAY = 50  # pictures saved in colour without any, after which the others are not read
 MAX_LABELS = 255  # a mask with more values is an image or was saved with losses
 
 SPLIT_NAMES = {
@@ -34,7 +34,7 @@ PATIENT_NAMES = (
     re.compile(r"(?<![a-z0-9])sub-[a-z0-9]+", re.IGNORECASE),  # BIDS
     re.compile(r"(?<![a-z0-9])patient[_-]?\d+", re.IGNORECASE),
     re.compile(r"BraTS\d\d_(Training|Validation)_\d+"),
-    re.compile(r"BraTS-[A-Za-z]+-\d{5}(?=-\d{3})"),  # since 2023, with the time point behind
+    re.compile(r"BraTS-[A-Za-z]+-\d{5}(?=-\d{3})"),  # since 2023, followed by the time point
     re.compile(r"(?<!\d)\d{3}_S_\d{4}(?!\d)"),  # ADNI
     re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?![A-Z0-9])"),
 )
@@ -145,7 +145,7 @@ def channels_of(images: Iterable[tuple[Path, ...]]) -> tuple[str, ...]:
             continue
         array = image.array
         colour = array.ndim == 3 and len(array) == 3 and len(paths) == 1
-        numbered = ("gray",) if len(array) == 1 else tuple(f"channel_{place}" for place in range(len(array)))
+        numbered = ("gray",) if len(array) == 1 else tuple(f"channel_{index}" for index in range(len(array)))
         return ("red", "green", "blue") if colour else numbered
     if not num_gray:
         raise reason
@@ -160,8 +160,8 @@ def number_repeats(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     return channels, [said] if len(set(names)) < len(names) else []
 
 
-def labels_beside(table: Path) -> Labels | None:
-    """Return the labels that a file labels.json beside a table names, as {"liver": 1}; None without such a file."""
+def labels_in_json(table: Path) -> Labels | None:
+    """Return the labels that labels.json in the folder of a table names, as {"liver": 1}; None without such a file."""
     file = table.parent / "labels.json"
     if not file.is_file():
         return None

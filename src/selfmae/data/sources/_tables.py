@@ -44,7 +44,7 @@ def read_rows(table: Path) -> list[Row]:
     rows: list[Row] = [{key: value.strip() if key else value for key, value in row.items()} for row in reader]
     if not rows:
         raise UserError(f"{table} has a header but no row: list one image a row.", "damaged_list")
-    long = [place for place, row in enumerate(rows, start=2) if None in row]
+    long = [line for line, row in enumerate(rows, start=2) if None in row]
     if long:
         raise UserError(
             f"{table} has more values than columns in {len(long)} rows (lines {first_of(long)}): "
@@ -74,15 +74,15 @@ def join_rows(rows: Sequence[Row], images: Sequence[str], used: Sequence[str]) -
 
 def check_settled(rows: Sequence[Row], names: Sequence[str], labels: Sequence[str], table: Path) -> None:
     """Raise where rows of equal `names` have different labels, as of several readers: not ours to say who is right."""
-    lines: dict[tuple[str, ...], dict[tuple[str, ...], int]] = defaultdict(dict)
-    for place, row in enumerate(rows, start=2):
-        lines[tuple(row[name] for name in names)].setdefault(tuple(row[name] for name in labels), place)
-    unsettled = {image[0]: list(places.values()) for image, places in lines.items() if len(places) > 1}
+    found: dict[tuple[str, ...], dict[tuple[str, ...], int]] = defaultdict(dict)
+    for line, row in enumerate(rows, start=2):
+        found[tuple(row[name] for name in names)].setdefault(tuple(row[name] for name in labels), line)
+    unsettled = {image[0]: list(lines.values()) for image, lines in found.items() if len(lines) > 1}
     if unsettled:
-        name, places = next(iter(unsettled.items()))
+        name, lines = next(iter(unsettled.items()))
         raise UserError(
             f"Each image must have one row, but {table} gives {len(unsettled)} of them several with different labels "
-            f"(first: {name}, lines {first_of(places)}), as of several readers: write one row for each, for example "
+            f"(first: {name}, lines {first_of(lines)}), as of several readers: write one row for each, for example "
             "with the findings that most of its readers marked.",
             "duplicate_row",
         )

@@ -11,7 +11,7 @@ ORDER = 25
 EXPECTS = (
     "a folder with imagesTr/img0001.nii.gz and labelsTr/label0001.nii.gz (BTCV), or Training/img and Training/label"
 )
-PLACES = (  # of images, labels, and images without labels
+FOLDERS = (  # of images, labels, and images without labels
     ("imagesTr", "labelsTr", "imagesTs"),
     ("Training/img", "Training/label", "Testing/img"),  # as the archive of the challenge holds them
 )
@@ -31,15 +31,15 @@ TRAIN = (
 
 def recognises(path: Path) -> bool:
     """Return whether the images have BTCV's names; a folder with a list of its own is left to the list's layout."""
-    return _places(path) is not None and not (path / "dataset.json").exists()
+    return _find_folders(path) is not None and not (path / "dataset.json").exists()
 
 
 def read(path: Path) -> Cases:
     """Return the 30 cases with the split of TransUNet; scans of other numbers and those for the test are unlabelled."""
-    places = _places(path)
-    assert places is not None
-    images = {_number(file): file for file in images_in(places[0]) if _number(file)}
-    labels = {number: places[1] / file.name.replace("img", "label") for number, file in images.items()}
+    folders = _find_folders(path)
+    assert folders is not None
+    images = {_number(file): file for file in images_in(folders[0]) if _number(file)}
+    labels = {number: folders[1] / file.name.replace("img", "label") for number, file in images.items()}
     missing = [f"img{number}" for number in (*TRAIN, *TEST) if number not in images]
     if any(label.is_file() for label in labels.values()):  # pre-training does without any
         wanted = [labels[number] for number in (*TRAIN, *TEST) if number in labels]
@@ -47,7 +47,7 @@ def read(path: Path) -> Cases:
     if missing:
         raise UserError(
             f"BTCV has 30 labelled scans, but {path} lacks {len(missing)} of their files ({', '.join(missing)}): copy "
-            f"them to {places[0].name} and {places[1].name}, or read the folder with --as paired and a split of your "
+            f"them to {folders[0].name} and {folders[1].name}, or read the folder with --as paired and a split of your "
             "own.",
             "missing_file",
         )
@@ -56,16 +56,16 @@ def read(path: Path) -> Cases:
         Case(f"img{number}", number, (file,), labels[number] if number in known else None, known.get(number, ""))
         for number, file in sorted(images.items())
     ]
-    others = images_in(places[2]) if places[2].is_dir() else []
+    others = images_in(folders[2]) if folders[2].is_dir() else []
     cases += [Case(file.name.split(".")[0], file.name.split(".")[0], (file,), None, "unlabelled") for file in others]
-    note = "The split is that of TransUNet: 18 scans for training, 12 for test, which the paper reports."
+    note = "The split is TransUNet's: 18 scans for training, 12 for test, which the paper reports."
     kinds = Labels("mask", ORGANS, tuple(range(1, len(ORGANS) + 1)))
     return Cases(path, "btcv", tuple(cases), kinds, ("CT",), (note,))
 
 
-def _places(path: Path) -> tuple[Path, ...] | None:
+def _find_folders(path: Path) -> tuple[Path, ...] | None:
     """Return the folders of images, labels and unlabelled images where images have BTCV's names; None if nowhere."""
-    for names in PLACES:
+    for names in FOLDERS:
         images, *others = (path / name for name in names)
         if images.is_dir() and any(map(_number, images.iterdir())):
             return images, *others

@@ -11,7 +11,7 @@ from selfmae.errors import first_of
 
 ORDER = 50
 NOT_CLASSES = {"images", "image", "imagestr", "imagests", "labels", "labelstr", "masks", "mask", "segmentations"}
-UNLABELLED = {"unlabelled", "unlabeled"}  # a folder beside the classes, whose images have none
+UNLABELLED = {"unlabelled", "unlabeled"}  # a folder next to the classes, for images without one
 EXPECTS = "two or more folders of images, each named by its class (on their own, or below train/, val/ and test/)"
 
 

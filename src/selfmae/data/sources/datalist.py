@@ -36,7 +36,7 @@ def read(path: Path) -> Cases:
     """Return the listed cases; where training entries have folds and no list is for validation, fold 0 is val."""
     file = _lists_in(path)[0]
     content = _load(file)
-    listed = [_place(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
+    listed = [_read_entry(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
     require_files([image for _, images, _ in listed for image in images], file)
     names = ids_of([_below(study_of(images), file.parent) for _, images, _ in listed])
     patients, said = patients_of_names(names, "The list names")
@@ -78,7 +78,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     return dict(content)
 
 
-def _place(path: Path, entry: Any, split: str) -> Listed:
+def _read_entry(path: Path, entry: Any, split: str) -> Listed:
     """Return split, images and label of one entry; an entry of the test list may be a path alone."""
     entry = {"image": entry} if isinstance(entry, str) else entry
     images = entry.get("image") if isinstance(entry, dict) else None
@@ -101,7 +101,7 @@ def _targets(written: list[Any], path: Path) -> tuple[Labels, list[Path | tuple[
             require_files([mask for mask in masks if mask is not None], path)
         return labels_of(present), [mask if present else None for mask in masks]
     if all(isinstance(label, list) and label and len(label) == len(given[0]) for label in given):
-        names = tuple(f"label_{place}" for place in range(len(given[0])))
+        names = tuple(f"label_{index}" for index in range(len(given[0])))
         return Labels("multilabel", names), [tuple(map(float, label)) if label else None for label in written]
     if all(isinstance(label, int) for label in given):
         values = sorted(set(given))

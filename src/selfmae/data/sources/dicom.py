@@ -1,7 +1,7 @@
 """DICOM: a tree of folders with series or radiographs, and their masks as DICOM SEG or RTSTRUCT.
 
-A case is named by its place in the tree, and a patient by his first case: PatientID, names and UIDs tell which images
-and masks belong together, but never leave this file. Each structure has one value in all masks: its place among the
+A case is named by its path in the tree, and a patient by the first case: PatientID, names and UIDs tell which images
+and masks belong together, but never leave this file. Each structure has one value in all masks: its index among the
 names of all files, sorted. Where both a SEG and an RTSTRUCT belong to a series, the SEG is used, since nothing needs to
 be drawn anew.
 """
@@ -24,7 +24,7 @@ from selfmae.errors import UserError, first_of
 
 ORDER = 37
 EXPECTS = "a folder with DICOM series or radiographs at any depth, with or without DICOM SEG or RTSTRUCT masks"
-NUM_LOOKED = 1000  # files that decide whether a folder holds DICOM
+NUM_TESTED = 1000  # files that decide whether a folder holds DICOM
 MAX_CLASSES = 20  # folders of radiographs that may be classes
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 UID = re.compile(r"\d+(\.\d+){3,}")
@@ -54,8 +54,8 @@ def recognises(path: Path) -> bool:
     if not path.is_dir():
         return False
     files = (item for item in path.rglob("*") if item.is_file())
-    looked = (header_of(item) for item in islice(files, NUM_LOOKED) if not is_image(item))
-    headers = [header for header in looked if header]
+    tested = (header_of(item) for item in islice(files, NUM_TESTED) if not is_image(item))
+    headers = [header for header in tested if header]
     return bool(headers) and not (paired.has_masks(path) or _are_classes(path, headers))
 
 
@@ -76,7 +76,7 @@ def read(path: Path) -> Cases:
     """Return one case for each series or radiograph of the kind that is masked, or else of the most frequent kind."""
     folders = [path, *sorted(item for item in path.rglob("*") if item.is_dir())]
     headers = [header for folder in folders for header in headers_in(folder)]
-    found = [_Found(place, _first_readable(image)) for place, image in sorted(name_images(headers).items())]
+    found = [_Found(file, _first_readable(image)) for file, image in sorted(name_images(headers).items())]
     drawn, lonely = _list_masks(headers, found)
     masks = {image: _preferred(own)[0] for image, own in drawn.items()}
     images, notes = _of_one_kind(found, masks)
@@ -124,9 +124,9 @@ def _split_series(named: Sequence[tuple[str, str, _Found]]) -> Iterator[Finding]
         if image.header.kind == "volume" and image.header.series:
             folders[image.header.series].add(image.header.path.parent)
     for name, _, image in named:
-        places = sorted(folders[image.header.series])
-        if image.header.kind == "volume" and len(places) > 1:
-            yield make_finding("split_series", [name], f"slices of the series of {name} lie in {first_of(places)}")
+        holding = sorted(folders[image.header.series])
+        if image.header.kind == "volume" and len(holding) > 1:
+            yield make_finding("split_series", [name], f"slices of the series of {name} lie in {first_of(holding)}")
 
 
 def _several_masks(named: Sequence[tuple[str, str, _Found]], drawn: Mapping[Path, list[Header]]) -> Iterator[Finding]:
@@ -195,23 +195,23 @@ def _name_cases(images: Sequence[_Found], source: Path) -> list[tuple[str, str, 
     """Return id and patient of each image: where it lies below the source, and the id of the patient's first image."""
     siblings: dict[Path, set[Path]] = defaultdict(set)
     for image in images:
-        for place in (image.path, *image.path.parents):
-            siblings[place.parent].add(place)
+        for file in (image.path, *image.path.parents):
+            siblings[file.parent].add(file)
     first: dict[tuple[str, str], str] = {}
     named = []
     for image in images:
         inside = image.path.relative_to(source).parts
-        places = [source.joinpath(*inside[: depth + 1]) for depth in range(len(inside))] or [source.absolute()]
-        name = "_".join(_name_place(place, siblings[place.parent]) for place in places)
+        levels = [source.joinpath(*inside[: depth + 1]) for depth in range(len(inside))] or [source.absolute()]
+        name = "_".join(_name_level(level, siblings[level.parent]) for level in levels)
         named.append((name, first.setdefault(image.patient, name), image))
     return named
 
 
-def _name_place(place: Path, siblings: set[Path]) -> str:
-    """Return a folder's or file's name as part of an id; a UID becomes its place among those beside it."""
-    name = place.name.removesuffix(".dcm").removesuffix(".DCM")
+def _name_level(level: Path, siblings: set[Path]) -> str:
+    """Return a folder's or file's name as part of an id; a UID becomes its number among its siblings."""
+    name = level.name.removesuffix(".dcm").removesuffix(".DCM")
     if UID.fullmatch(name):
-        return str(sorted({*siblings, place}).index(place) + 1)
+        return str(sorted({*siblings, level}).index(level) + 1)
     return UNSAFE.sub("-", name).strip("-.") or "_"
 
 

@@ -25,7 +25,7 @@ def read(path: Path) -> Cases:
     """Return one case for each image, at the path `file.npz/train_images/12`.
 
     Two label values become one finding, `positive`; more are classes named by their numbers; several columns of 0
-    and 1 are findings named by their places. Images are [N, H, W], colour [N, H, W, 3] or [N, D, H, W].
+    and 1 are findings named by their numbers. Images are [N, H, W], colour [N, H, W, 3] or [N, D, H, W].
     """
     try:
         shapes = {split: _shape(path, f"{split}_images") for split in SPLITS if f"{split}_images.npy" in _members(path)}
@@ -41,9 +41,9 @@ def read(path: Path) -> Cases:
         )
     names, kind = _names(np.concatenate(list(labels.values())), path)
     cases = [
-        Case(f"{split}_{place:05d}", f"{split}_{place:05d}", (path / f"{split}_images" / str(place),), target, split)
+        Case(f"{split}_{index:05d}", f"{split}_{index:05d}", (path / f"{split}_images" / str(index),), target, split)
         for split, array in labels.items()
-        for place, target in enumerate(_targets(array, names, kind))
+        for index, target in enumerate(_targets(array, names, kind))
     ]
     colour = len(shapes["train"]) == 4 and shapes["train"][-1] == 3
     return Cases(

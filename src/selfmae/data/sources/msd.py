@@ -37,7 +37,7 @@ def read(path: Path) -> Cases:
     """Return the listed cases; without a `validation` list no split is given."""
     file = _list_file(path)
     content = _load(file)
-    listed = [_place(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
+    listed = [_read_entry(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
     targets = [target for _, _, target in listed if target]
     ids = [stem_of(image) for _, image, _ in listed]
     patients, said = patients_of_names(ids, "The list names")
@@ -72,7 +72,7 @@ def _load(file: Path) -> Mapping[str, Any]:
     return mapping
 
 
-def _place(file: Path, entry: Any, split: str) -> Listed:
+def _read_entry(file: Path, entry: Any, split: str) -> Listed:
     """Return split, image and label of one entry; only entries of the test list may lack a label."""
     if isinstance(entry, str) and split == "test":
         return "unlabelled", file.parent / entry, None
@@ -121,7 +121,7 @@ def _channels(content: Mapping[str, Any], file: Path) -> tuple[tuple[str, ...], 
 
 
 def _unlisted(listed: set[Path]) -> list[str]:
-    """Say which images lie beside listed ones without being on the list."""
+    """Name the images in the folders of listed ones that are not on the list."""
     known = {path.resolve() for path in listed}
     others = [
         path

@@ -106,7 +106,7 @@ def _labels(content: dict[str, Any], file: Path) -> tuple[Labels, list[str]]:
 
 def _studies(folder: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
     """Return the files of each study in the order of their channels; raise where a channel is missing."""
-    endings = [f"{place:04d}" for place in range(num_channels)]
+    endings = [f"{index:04d}" for index in range(num_channels)]
     remedy = "add or rename files, or correct channel_names in dataset.json."
     return group_channels(images_in(folder) if folder.is_dir() else [], endings, remedy)
 

@@ -18,7 +18,7 @@ EXPECTS = (
 IMAGE_FOLDERS = ("imagestr", "images", "image", "img")
 MASK_FOLDERS = ("labelstr", "labels", "masks", "mask", "segmentations", "seg", "annotations")
 UNLABELLED_FOLDERS = ("imagests", "unlabelled", "unlabeled")
-# What names of images and masks have beside the name of the case.
+# What names of images and masks have besides the name of the case.
 IMAGE_MARKS = re.compile(r"^(img|image)_?(?=\d)|(_(0000|image|img|ct|mri?|t1|t2|t1w|t2w|t1ce|flair))+$", re.IGNORECASE)
 MASK_MARKS = re.compile(r"^(label|mask|seg)_?(?=\d)|([_.-](seg|segmentation|masks?|labels?|gt))+$", re.IGNORECASE)
 CHANNEL = re.compile(r"_(\d{4})$")
@@ -129,7 +129,7 @@ def _mask_of(case: Kinds) -> Path | None:
 
 
 def has_masks(path: Path) -> bool:
-    """Return whether masks in files of their own, which are not DICOM, lie beside images."""
+    """Return whether masks in files of their own, which are not DICOM, are in the folder or its subfolders."""
     images, masks = _list_files(path)
     return bool(images) and any(not may_be_dicom(mask) for mask in masks.values())
 
@@ -200,7 +200,7 @@ def _join_channels(images: Mapping[str, Path], masks: set[str]) -> dict[str, tup
     if masks & set(images) or not all(CHANNEL.search(stem) for stem in images):
         return single
     most = max(len(stems) for stems in groups.values())
-    lacking = [base for base, stems in groups.items() if stems != [f"{base}_{place:04d}" for place in range(most)]]
+    lacking = [base for base, stems in groups.items() if stems != [f"{base}_{index:04d}" for index in range(most)]]
     if masks & set(groups) and lacking:
         raise UserError(
             f"Every case must have the channels 0000 to {most - 1:04d}, but {len(lacking)} lack some "

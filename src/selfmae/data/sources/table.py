@@ -11,7 +11,7 @@ from selfmae.data.sources._files import (
     SPLIT_NAMES,
     channels_of,
     ids_of,
-    labels_beside,
+    labels_in_json,
     labels_of,
     patients_of,
     study_of,
@@ -80,12 +80,12 @@ def _patients(
 
 
 def _find_files(written: Sequence[str], table: Path, folders: Sequence[str], anywhere: bool) -> list[Path]:
-    """Return the file of each name: beside the table, in `folders` beside it, then by name anywhere below it.
+    """Return the file of each name: next to the table, in `folders` next to it, then by name anywhere below.
 
-    A name may also be that of a DICOM series (`dicom_series`), or lack the file's ending.
+    A name may also name a DICOM series (`dicom_series`), or lack the file's ending.
     """
-    places = [table.parent, *(table.parent / folder for folder in folders)]
-    found = [next((place / name for place in places if _is_there(place / name)), None) for name in written]
+    parents = [table.parent, *(table.parent / folder for folder in folders)]
+    found = [next((parent / name for parent in parents if _is_there(parent / name)), None) for name in written]
     if anywhere and None in found:
         index = _index_images(table.parent)
         found = [
@@ -95,7 +95,7 @@ def _find_files(written: Sequence[str], table: Path, folders: Sequence[str], any
     if missing:
         raise UserError(
             f"{table} lists {len(missing)} files that are not there ({first_of(missing)}): "
-            f"put them beside the table or into {' or '.join(folders)}/ beside it.",
+            f"put them into the folder of the table, or into {' or '.join(folders)}/ there.",
             "missing_file",
         )
     return [path for path in found if path is not None]
@@ -126,12 +126,12 @@ def _unique(paths: Sequence[Path], name: str) -> Path | None:
 def _read_masks(written: Sequence[str], table: Path) -> tuple[Labels, list[Path | None], list[str]]:
     """Return labels, mask files and notes; without any mask file the images are of use all the same."""
     named = [name for name in written if name]
-    places = [table.parent / folder / name for folder in ("", "masks", "labels") for name in named]
-    if not any(place.is_file() for place in places):
+    files = [table.parent / folder / name for folder in ("", "masks", "labels") for name in named]
+    if not any(file.is_file() for file in files):
         note = f"None of the {len(named)} mask files is there: all cases are unlabelled."
         return Labels("mask", ()), [None] * len(written), [note]
     found = dict(zip(named, _find_files(named, table, ("masks", "labels"), anywhere=False), strict=True))
-    labels = labels_beside(table) or labels_of(list(found.values()))
+    labels = labels_in_json(table) or labels_of(list(found.values()))
     return labels, [found.get(name) for name in written], []
 
 
@@ -168,7 +168,7 @@ def _folds(texts: Sequence[str], name: str, table: Path) -> tuple[list[str], lis
 
 def _check_filled(values: Sequence[str], name: str, table: Path) -> None:
     """Raise where a value that every row needs is empty."""
-    empty = [place for place, value in enumerate(values, start=2) if not value]
+    empty = [line for line, value in enumerate(values, start=2) if not value]
     if empty:
         raise UserError(
             f"The column {name!r} of {table} is empty in {len(empty)} rows (lines {first_of(empty)}): fill it.",
