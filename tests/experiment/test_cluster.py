@@ -1,4 +1,4 @@
-"""Cells on a local Ray cluster of two workers: the same bytes as without it, also where a worker is killed."""
+"""Training runs on a local Ray cluster of two workers: the same bytes as without it, also where a worker is killed."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.schedule import Cluster, Executor, Work, carry_out, load_ray
+from selfmae.experiment.schedule import Cluster, Executor, Scheduled, load_ray, schedule
 
 pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray", reason='Ray is not installed: pip install "selfmae[ray]"')
@@ -70,7 +70,7 @@ def test_a_killed_worker_is_tried_again_and_goes_on_from_its_checkpoint(
 
     killer = threading.Thread(target=kill_when, args=(stopped / "steps.jsonl", notes))
     killer.start()
-    assert carry_out([Work("cell", partial(train, stopped))], Executor("ray"), Display()) == {}
+    assert schedule([Scheduled("x", partial(train, stopped), stopped)], Executor("ray"), Display()) == {}
     killer.join()
     (first, before), (second, after) = (line.split() for line in notes.read_text().splitlines())
     assert (first != second, before, after) == (True, "False", "True")
@@ -84,9 +84,10 @@ def test_resources_that_no_machine_has_are_said(two_workers: None) -> None:
 
 
 def test_an_error_of_the_work_is_not_tried_again(two_workers: None, tmp_path: Path) -> None:
-    def fail(display: Display) -> str:
+    def fail(display: Display) -> None:
         (tmp_path / str(time.time())).touch()
-        return "why"
+        raise UserError("why")
 
-    assert carry_out([Work("x", fail)], Executor("ray"), Display(quiet=True)) == {"x": "why"}
+    works = [Scheduled("x", fail, tmp_path / "x")]
+    assert schedule(works, Executor("ray"), Display(quiet=True)) == {"x": "why"}
     assert len(list(tmp_path.iterdir())) == 1

@@ -36,7 +36,11 @@ def seen_by(folder: Path) -> set[str]:
 
 
 def check_folder(run: Path, files: dict[str, bytes], scored: set[str]) -> None:
-    cells = {"scratch": COMMON | scored, "mae": COMMON | scored, "pretrain-mae": COMMON | {"figures/reconstructions.npz"}}
+    cells = {
+        "scratch": COMMON | scored,
+        "mae": COMMON | scored,
+        "pretrain-mae": COMMON | {"figures/reconstructions.npz"},
+    }
     wanted = {f"{name}/fold0/seed0/{file}" for name, content in cells.items() for file in content}
     assert set(files) == wanted | {"recipe.yaml", "run.json", "verdict.json", "report.html"}
 

@@ -31,6 +31,7 @@ from selfmae.planning.budget import equal_compute
 from selfmae.planning.forecast import check_space, forecast, show_forecast
 from selfmae.planning.trainings import count_trainings
 from selfmae.recipe import flat, parse_sets
+from selfmae.results.formatting import plural
 from selfmae.results.run_folder import check_place, open_folder
 from selfmae.results.subgroups import note_columns
 from selfmae.results.training_run import evaluated_runs, training_runs
@@ -122,9 +123,10 @@ def finish(out: Path, failures: Mapping[str, str], grid: Grid, display: Display)
     show_verdict(verdict, display)
     report([out], display, grid.transductive)
     if failures:
+        without = "it" if len(failures) == 1 else "them"
         raise UserError(
-            f"{len(failures)} training runs failed, and the verdict lacks them (first: {first_of(failures)}): mend the "
-            "cause and give the same command again."
+            f"{plural(len(failures), 'training run')} failed, so the verdict does without {without} (first: "
+            f"{first_of(failures)}): fix the cause and run the same command again."
         )
     return verdict
 

@@ -32,14 +32,15 @@ CONTEXT = get_context("forkserver")
 
 RETRIES = 3  # of a run whose process or machine died; an error of the run itself is not tried again
 SECONDS_TO_SAVE = 60.0  # that an interrupted run has to write its checkpoint
-TRACEBACK = "failure.txt"  # in the folder of a run that a mistake of ours ended
+FAILURES = "failures"  # folder of an experiment with the tracebacks of runs that a mistake of ours ended
 
 
 @dataclass(frozen=True)
 class Scheduled:
     """A training run that is to be done: `do` can be sent to another process, and may be done again.
 
-    Its results are in `folder`. `after` is the title of what must be done before it.
+    Its results are in `folder`, which is <init>/fold<k>/seed<n> of an experiment. `after` is the title of what must
+    be done before it.
     """
 
     title: str
@@ -228,7 +229,7 @@ def schedule(works: Sequence[Scheduled], executor: Executor, display: Display) -
 def caught(work: Scheduled) -> Iterator[list[str]]:
     """Catch the failure of a training run, the only place that does: give a list that gets its error as one line.
 
-    The traceback of a mistake of ours goes into the folder of the run. An interruption is no failure and passes on.
+    The traceback of a mistake of ours goes into the experiment's folder. An interruption is no failure and passes on.
     """
     errors: list[str] = []
     try:
@@ -237,7 +238,8 @@ def caught(work: Scheduled) -> Iterator[list[str]]:
         errors.append(str(error))
     except Exception as error:  # whatever ended this run, the others go on
         errors.append(f"{type(error).__name__}: {error}".rstrip(": "))
-        write_text(work.folder / TRACEBACK, traceback.format_exc())
+        name = "-".join(work.folder.parts[-3:])
+        write_text(work.folder.parents[2] / FAILURES / f"{name}.txt", traceback.format_exc())
 
 
 def _make_pool(executor: Executor) -> Pool:

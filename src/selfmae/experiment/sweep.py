@@ -113,7 +113,7 @@ def sweep(base: Recipe, design: Design, out: Path, display: Display) -> dict[str
     if failures:
         raise UserError(
             f"{plural(len(failures), 'training run')} of the sweep failed, and the results lack them (first: "
-            f"{first_of(failures)}): mend the cause and give the same command again."
+            f"{first_of(failures)}): fix the cause and run the same command again."
         )
     return content
 
@@ -150,7 +150,7 @@ def train(context: SweepContext, combinations: Sequence[Settings], out: Path, di
     failures = schedule(works, context.executor, display)
     if len(failures) == len(works):
         raise UserError(
-            f"Every training run of the sweep failed (first: {first_of(failures)}): mend the cause and give the same "
+            f"Every training run of the sweep failed (first: {first_of(failures)}): fix the cause and run the same "
             "command again."
         )
     return failures

@@ -1,4 +1,4 @@
-"""Work one by one and side by side: order, failures, labels, interruption."""
+"""Training runs one by one and side by side: order, failures, labels, interruption."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.schedule import Executor, Pool, Processes, Work, attempt, carry_out, check_executor, first_of
+from selfmae.experiment.schedule import Executor, Pool, Processes, Scheduled, caught, check_executor, first_of, schedule
 
 Call = Callable[..., int]
 SECONDS = 120
@@ -27,9 +27,11 @@ class Noted:
         self.most = 0
         self.order: list[str] = []
 
-    def start(self, work: Work, display: Display) -> None:
-        self.order.append(work.name)
-        self.ended.append((work.name, attempt(work, display)))
+    def start(self, work: Scheduled, display: Display) -> None:
+        self.order.append(work.title)
+        with caught(work) as errors:
+            work.do(display)
+        self.ended.append((work.title, next(iter(errors), "")))
         self.most = max(self.most, len(self.ended))
 
     def wait(self) -> tuple[str, str]:
@@ -37,6 +39,13 @@ class Noted:
 
     def stop(self) -> None:
         self.order.append("stop")
+
+
+FOLDER = Path("out") / "scratch" / "fold0" / "seed0"
+
+
+def work(title: str, do: Callable[[Display], None], after: str = "") -> Scheduled:
+    return Scheduled(title, do, FOLDER, after)
 
 
 def nothing(display: Display) -> None:
@@ -59,36 +68,48 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Noted:
 
 
 WORKS = [
-    Work("first", nothing),
-    Work("second", partial(fail, "expected x, came y, do z.")),
-    Work("third", nothing, after="second"),
-    Work("fourth", nothing, after="first"),
+    work("first", nothing),
+    work("second", partial(fail, "expected x, came y, do z.")),
+    work("third", nothing, after="second"),
+    work("fourth", nothing, after="first"),
 ]
 
 
 @pytest.mark.parametrize("executor", [Executor(), Executor(num_jobs=2)])
 def test_a_failure_stops_only_what_comes_after_it(executor: Executor, pool: Pool) -> None:
-    failures = carry_out(WORKS, executor, Display(quiet=True))
+    failures = schedule(WORKS, executor, Display(quiet=True))
     assert failures == {"second": "expected x, came y, do z.", "third": "second failed"}
 
 
 def test_no_more_is_begun_at_a_time_than_asked(pool: Noted) -> None:
-    carry_out([Work(str(number), nothing) for number in range(7)], Executor(num_jobs=3), Display(quiet=True))
+    schedule([work(str(number), nothing) for number in range(7)], Executor(num_jobs=3), Display(quiet=True))
     assert pool.most == 3
     assert pool.order == [*"0123456", "stop"]
 
 
 def test_what_waits_is_begun_after_what_it_waits_for(pool: Noted) -> None:
-    works = [Work("b", nothing, after="a"), Work("a", nothing)]
-    assert carry_out(works, Executor(num_jobs=2), Display(quiet=True)) == {}
+    works = [work("b", nothing, after="a"), work("a", nothing)]
+    assert schedule(works, Executor(num_jobs=2), Display(quiet=True)) == {}
     assert pool.order == ["a", "b", "stop"]
 
 
-def test_a_returned_reason_is_a_failure_and_a_mistake_of_ours_has_its_traceback() -> None:
-    assert attempt(Work("x", lambda display: "why"), Display(quiet=True)) == "why"
-    found = attempt(Work("x", break_down), Display(quiet=True))
-    assert found.startswith("Traceback")
-    assert first_of({"x": found}) == "x: ZeroDivisionError: of ours"
+def test_a_mistake_of_ours_is_one_line_and_its_traceback_lies_in_the_folder_of_the_experiment(tmp_path: Path) -> None:
+    scheduled = Scheduled("x", break_down, tmp_path / "out" / "scratch" / "fold0" / "seed1")
+    failures = schedule([scheduled], Executor(), Display(quiet=True))
+    assert failures == {"x": "ZeroDivisionError: of ours"}
+    assert first_of(failures) == "x: ZeroDivisionError: of ours"
+    traceback = (tmp_path / "out" / "failures" / "scratch-fold0-seed1.txt").read_text()
+    assert traceback.startswith("Traceback")
+    assert not scheduled.folder.exists()  # which is to be a run folder, or nothing
+
+
+def test_an_interruption_is_no_failure(pool: Noted) -> None:
+    def interrupt(display: Display) -> None:
+        raise KeyboardInterrupt
+
+    for executor in (Executor(), Executor(num_jobs=2)):
+        with pytest.raises(KeyboardInterrupt):
+            schedule([work("x", interrupt)], executor, Display(quiet=True))
 
 
 @pytest.mark.parametrize(
@@ -129,8 +150,8 @@ def test_a_process_that_dies_takes_no_other_with_it(
     tmp_path: Path, importable: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("selfmae.experiment.schedule.num_cores", lambda: 6)
-    works = [Work("dies", die), Work("fails", partial(fail, "why")), Work("works", partial(write_pid, tmp_path))]
-    failures = carry_out(works, Executor(num_jobs=2), Display())
+    works = [work("dies", die), work("fails", partial(fail, "why")), work("works", partial(write_pid, tmp_path))]
+    failures = schedule(works, Executor(num_jobs=2), Display())
     killed = "its process ended with exit code -9 (was it out of memory, or killed?)"
     assert failures == {"dies": killed, "fails": "why"}
     (pid,) = tmp_path.iterdir()
@@ -140,7 +161,7 @@ def test_a_process_that_dies_takes_no_other_with_it(
     assert f"dies failed: {killed}" in said
 
 
-def test_cells_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_runs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selfmae.experiment.schedule.num_cores", lambda: 8)
     assert [Processes(number).threads for number in (1, 2, 3, 16)] == [8, 4, 2, 1]
 

@@ -1,38 +1,37 @@
-"""The grid: a failed cell stops no other, its verdict says what lacks, and scratch can have equal compute."""
+"""The training runs of an experiment: one that fails stops no other, the verdict says what lacks, equal compute."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from selfmae.data.folds import Folding
 from selfmae.data.source import load_cases
-from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment import train as grid
-from selfmae.experiment.finetune import finetune_cell
+from selfmae.experiment import train
+from selfmae.experiment.finetune import begin_finetuning
 from selfmae.experiment.pretrain import steps_taken
-from selfmae.experiment.run import waits_for
-from selfmae.experiment.train import Grid, Place, name_inits, places_of
-from selfmae.options import Recipe
+from selfmae.experiment.train import Grid, Part, list_runs, name_inits, schedule_run
 from selfmae.planning.budget import count_operations, equal_compute
 from selfmae.recipe import load_recipe
+from selfmae.results.training_run import TrainingRun
 from selfmae.tasks import make_task
 
 Call = Callable[..., int]
 Error = Callable[[], str]
 
 
-def break_cells(monkeypatch: pytest.MonkeyPatch, broken: Callable[[Path], bool], error: Exception) -> None:
-    """Let the fine-tuning of some cells fail, by their folder."""
+def break_runs(monkeypatch: pytest.MonkeyPatch, broken: Callable[[Path], bool], error: BaseException) -> None:
+    """Let the fine-tuning of some training runs fail, by their folder."""
 
-    def finetune(recipe: Recipe, source: object, init: object, folder: Path, fold: int, display: Display) -> object:
+    def begin(recipe: Any, source: Any, init: Any, folder: Path, fold: int, display: Any) -> object:
         if broken(folder):
             raise error
-        return finetune_cell(recipe, source, init, folder, fold, display)  # type: ignore[arg-type]
+        return begin_finetuning(recipe, source, init, folder, fold, display)
 
-    monkeypatch.setattr(grid, "finetune_cell", finetune)
+    monkeypatch.setattr(train, "begin_finetuning", begin)
 
 
 def verdict_of(out: Path) -> dict[str, object]:
@@ -40,14 +39,14 @@ def verdict_of(out: Path) -> dict[str, object]:
     return content
 
 
-def test_cells_are_ordered_by_seed_then_fold_then_start() -> None:
-    places = places_of({"scratch": "scratch", "ours": "x/ours.pth"}, Folding(2), 2)
-    assert [str(place.folder) for place in places[:3]] == [
+def test_training_runs_are_ordered_by_seed_then_fold_then_initialization(tmp_path: Path) -> None:
+    runs = list_runs({"scratch": "scratch", "ours": "x/ours.pth"}, Folding(2), 2, tmp_path)
+    assert [str(run.folder.relative_to(tmp_path)) for run in runs[:3]] == [
         "scratch/fold0/seed0",
         "ours/fold0/seed0",
         "scratch/fold1/seed0",
     ]
-    assert (len(places), places[1].init, places[-1].seed) == (8, "x/ours.pth", 1)
+    assert (len(runs), runs[1].init, runs[-1].seed) == (8, "ours", 1)
 
 
 def test_a_file_may_be_given_the_name_of_a_start(tmp_path: Path) -> None:
@@ -92,17 +91,17 @@ def test_a_failed_training_stops_no_other_and_the_next_command_trains_only_it(
 ) -> None:
     out, words = tmp_path / "out", ("--seeds", 2, *small_pictures)
     with monkeypatch.context() as patch:
-        break_cells(patch, lambda folder: folder == out / "scratch/fold0/seed0", RuntimeError("out of memory"))
+        break_runs(patch, lambda folder: folder == out / "scratch/fold0/seed0", RuntimeError("out of memory"))
         assert call("run", radiographs, "--out", out, *words) == 2
     assert error_line() == (
-        "Error: Of the trainings 1 failed, and the verdict lacks them (first: scratch, fold 0, seed 0: RuntimeError: "
-        "out of memory): mend the cause and give the same command again."
+        "Error: 1 training run failed, so the verdict does without it (first: scratch (fold 0, seed 0): RuntimeError: "
+        "out of memory): fix the cause and run the same command again."
     )
     assert "Traceback" in (out / "failures" / "scratch-fold0-seed0.txt").read_text()
     verdict = verdict_of(out)
     assert verdict["missing"] == [{"init": "scratch", "fold": 0, "seed": 0}]
     assert verdict["pairs"][0]["num_seeds"] == 1  # type: ignore[index]
-    text = "1 training of this run did not finish (scratch, fold 0, seed 0): the verdict rests on the folds and seeds"
+    text = "1 training run did not finish (scratch, fold 0, seed 0): the verdict rests on the folds and seeds"
     assert text in (out / "report.html").read_text()
     assert call("run", radiographs, "--out", out, *words) == 0
     assert verdict_of(out)["missing"] == []
@@ -118,11 +117,9 @@ def test_a_fold_that_a_start_lacks_is_left_out_for_all(
     error_line: Error,
 ) -> None:
     out = tmp_path / "out"
-    break_cells(
-        monkeypatch, lambda folder: folder == out / "mae/fold1/seed0", UserError("The disk is full: free some.")
-    )
+    break_runs(monkeypatch, lambda folder: folder == out / "mae/fold1/seed0", UserError("The disk is full: free some."))
     assert call("run", radiographs, "--out", out, "--folds", 3, *small_pictures) == 2
-    assert "(first: mae, fold 1, seed 0: The disk is full: free some): mend" in error_line()
+    assert "(first: mae (fold 1, seed 0): The disk is full: free some): fix" in error_line()
     tested = [len((out / f"scratch/fold{fold}/seed0/rows-test.csv").read_text().splitlines()) - 1 for fold in range(3)]
     assert sum(tested) == 30
     assert verdict_of(out)["pairs"][0]["num_cases"] == 30 - tested[1]  # type: ignore[index]
@@ -136,15 +133,15 @@ def test_where_every_training_fails_the_first_reason_is_told(
     monkeypatch: pytest.MonkeyPatch,
     error_line: Error,
 ) -> None:
-    break_cells(monkeypatch, lambda folder: True, UserError("The disk is full: free some."))
+    break_runs(monkeypatch, lambda folder: True, UserError("The disk is full: free some."))
     assert call("run", radiographs, "--out", tmp_path / "out", *small_pictures) == 2
     assert error_line() == "Error: The disk is full: free some."
 
 
-def test_an_interruption_is_no_failure(
+def test_an_interruption_ends_the_run(
     tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_cells(monkeypatch, lambda folder: True, KeyboardInterrupt())  # type: ignore[arg-type]
+    break_runs(monkeypatch, lambda folder: True, KeyboardInterrupt())  # type: ignore[arg-type]
     assert call("run", radiographs, "--out", tmp_path / "out", *small_pictures) == 130
 
 
@@ -174,10 +171,10 @@ def test_scratch_with_equal_compute_waits_for_the_steps_that_pretraining_took(
     assert call("run", radiographs, "--out", out, "--init", "scratch+,scratch,mae", *given) == 0
     recipe = load_recipe(str(out / "recipe.yaml"))
     taken = steps_taken(out / "pretrain-mae/fold0/seed0")
-    steps = equal_compute(recipe, load_cases(recipe.data).part("train")[0], taken).steps
+    steps = equal_compute(recipe, "mae", load_cases(recipe.data).part("train")[0], taken).steps
     assert steps_taken(out / "scratch+/fold0/seed0") == steps
     assert steps < json.loads((out / "run.json").read_text())["equal_compute"]["steps"]
-    told = f"pre-training took {taken} of 40 steps, where it ended early: 1 look without a better score."
+    told = f"pre-training took {taken} of 40 steps, where it ended early: 1 validation without a better score."
     assert told in capsys.readouterr().err
     text = (out / "report.html").read_text()
     assert f"Self pre-training cost {taken} steps (40 were planned; the probe ended it early) and" in text
@@ -195,12 +192,20 @@ def test_equal_compute_of_an_unknown_number_of_steps_is_refused(
     )
 
 
-def test_only_an_early_end_makes_equal_compute_wait(picture_recipe: Path) -> None:
+def test_only_an_early_end_makes_equal_compute_wait(picture_recipe: Path, tmp_path: Path) -> None:
     probed = load_recipe(str(picture_recipe), ["probe.every=1", "probe.patience=1"])
-    place, names = Place("scratch+", "scratch+", 2, 1), {"scratch+": "scratch+", "mae": "mae"}
-    assert waits_for(place, probed, names) == "mae, fold 2, seed 1"
-    assert waits_for(place, load_recipe(str(picture_recipe), ["probe.every=1"]), names) == ""
-    assert waits_for(Place("mae", "mae", 2, 1), probed, names) == ""
+    source: Any = None
+
+    def titles(recipe: Any, init: str) -> list[tuple[str, str]]:
+        run = TrainingRun.within(tmp_path, init, 2, 1)
+        works = schedule_run(run, Part(recipe, source, init, "mae"), (recipe, tmp_path))
+        return [(work.title, work.after) for work in works]
+
+    before, own = "pretrain-mae (fold 2, seed 1)", "scratch+ (fold 2, seed 1)"
+    assert titles(probed, "scratch+") == [(before, ""), (own, before)]
+    assert titles(load_recipe(str(picture_recipe), ["probe.every=1"]), "scratch+") == [(own, "")]
+    assert titles(probed, "mae") == [(before, ""), ("mae (fold 2, seed 1)", before)]
+    assert titles(probed, "scratch") == [("scratch (fold 2, seed 1)", "")]
 
 
 def test_operations_of_a_step_are_three_times_those_of_the_forward_pass(picture_recipe: Path) -> None:
@@ -217,11 +222,7 @@ def test_operations_of_a_step_are_three_times_those_of_the_forward_pass(picture_
 def test_equal_compute_grows_with_the_steps_of_pretraining(picture_recipe: Path) -> None:
     def steps(pretraining: int) -> int:
         recipe = load_recipe(str(picture_recipe), [f"pretrain.steps={pretraining}"])
-        return equal_compute(recipe, load_cases(recipe.data).part("train")[0]).steps - recipe.fit.steps
+        return equal_compute(recipe, "mae", load_cases(recipe.data).part("train")[0]).steps - recipe.fit.steps
 
     assert steps(40) == pytest.approx(10 * steps(4), abs=10)
     assert steps(4) > 0
-
-
-def test_a_place_is_a_folder() -> None:
-    assert Place("mae", "mae", 3, 1).folder == Path("mae/fold3/seed1")
