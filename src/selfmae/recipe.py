@@ -98,7 +98,7 @@ def read_reasons(path: Path) -> dict[str, str]:
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> Content:
-    """Return `below` with the values of `above` in their places; mappings are joined, all else is replaced."""
+    """Return `below` with the values of `above`; mappings are joined, all else is replaced."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
@@ -134,7 +134,7 @@ def make_recipe(content: Mapping[str, Any], origin: str) -> Recipe:
 
 
 def _build(content: Mapping[str, Any], origin: str) -> Recipe:
-    """Return a recipe whose keys and types are right; ranges and what must fit together are not looked at."""
+    """Return a recipe whose keys and types are right; ranges and what must fit together are not checked."""
     if OLD_SECTIONS & content.keys():
         raise UserError(
             f"{origin} was written by an older version of SelfMAE, whose sections had other names "

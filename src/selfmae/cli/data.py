@@ -31,18 +31,18 @@ def inspect(
     from selfmae.display import Display
     from selfmae.experiment.inspect import as_content, inspect, is_sound, show_source
 
-    looked = inspect(source, with_source(sets, patients, layout), Display())
+    surveyed = inspect(source, with_source(sets, patients, layout), Display())
     if as_json:
-        print(json.dumps(as_content(looked), indent=2))
+        print(json.dumps(as_content(surveyed), indent=2))
     else:
-        show_source(looked, Display(stdout=True))
+        show_source(surveyed, Display(stdout=True))
     if repaired is not None:
         from selfmae.experiment.fix import fix, is_mended
 
-        fix(looked, repaired, Display())
-        if is_mended(looked):
+        fix(surveyed, repaired, Display())
+        if is_mended(surveyed):
             return
-    if not is_sound(looked):
+    if not is_sound(surveyed):
         raise typer.Exit(1)
 
 

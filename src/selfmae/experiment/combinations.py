@@ -84,7 +84,7 @@ def recipe_of(base: Recipe, settings: Settings, share: float = 1.0) -> Recipe:
 
 
 def _shorten(options: OptimOptions, share: float) -> OptimOptions:
-    """Return a training of a share of its steps; warm-up and looks come as much earlier."""
+    """Return a training of a share of its steps; warm-up and validations come as much earlier."""
     return replace(
         options,
         steps=_shorter(options.steps, share),
@@ -150,7 +150,7 @@ def halve(combinations: Sequence[Settings], score: Score, display: Display) -> t
         found = ", ".join(f"{name}: {number(value, 4)}" for name, value in scores.items())
         display.say(
             f"Halving, round {turn} of {num_rounds}: with {share:g} of the steps and one seed, val scores (test "
-            f"cases are not looked at) are {found}; "
+            f"cases are not used) are {found}; "
             f"{', '.join(map(name_of, left))} go on."
         )
     return left, rounds

@@ -30,26 +30,26 @@ Arrays = dict[str, np.ndarray]
 def save_examples(folder: Path, task: Task, model: nn.Module, cases: Sequence[Case], rows: Sequence[Row]) -> None:
     """Save pictures of the best, the median and the worst of these cases; masks are predicted once more for it."""
     arrays: Arrays = {}
-    for name, place in choose_examples(rows, task.recipe.target.kind).items():
-        case = cases[place]
+    for name, index in choose_examples(rows, task.recipe.target.kind).items():
+        case = cases[index]
         found = _mask_example(task, model, case) if isinstance(case.target, Path) else _plain_example(task, case)
         arrays |= {f"{name}_{key}": array for key, array in found.items()} | {f"{name}_id": np.array(case.id)}
     write_arrays(folder / FIGURE, arrays)
 
 
 def choose_examples(rows: Sequence[Row], kind: str) -> dict[str, int]:
-    """Return the places of the "best", "median" and "worst" row by `score_of`; two rows have no median, one is best.
+    """Return the indices of the "best", "median" and "worst" row by `score_of`; two rows have no median, one is best.
 
     Of equal rows the earlier one counts as better; rows without a score are never chosen.
     """
     scores = [score_of(row, kind) for row in rows]
     ranked = sorted(
-        (place for place, score in enumerate(scores) if score is not None),
-        key=lambda place: -(scores[place] or 0.0),
+        (index for index, score in enumerate(scores) if score is not None),
+        key=lambda index: -(scores[index] or 0.0),
     )
     names = {0: (), 1: ("best",), 2: ("best", "worst")}.get(len(ranked), ("best", "median", "worst"))
-    places = {"best": 0, "median": len(ranked) // 2, "worst": -1}
-    return {name: ranked[places[name]] for name in names}
+    indices = {"best": 0, "median": len(ranked) // 2, "worst": -1}
+    return {name: ranked[indices[name]] for name in names}
 
 
 def score_of(row: Row, kind: str) -> float | None:
@@ -90,21 +90,21 @@ def shade(values: np.ndarray, data: DataOptions) -> np.ndarray:
 
 
 def _true_layers(mask: np.ndarray, target: TargetOptions) -> np.ndarray:
-    """Return the layers [K, *S] uint8 of a mask of file values: 1 + the place of the label or region, 0 elsewhere."""
+    """Return the layers [K, *S] uint8 of a mask of file values: 1 + the index of the label or region, 0 elsewhere."""
     if target.regions:
         regions = enumerate(target.regions.values(), start=1)
-        return np.stack([np.isin(mask, values) * np.uint8(place) for place, values in regions])
+        return np.stack([np.isin(mask, values) * np.uint8(index) for index, values in regions])
     layer = np.zeros((1, *mask.shape), dtype=np.uint8)
-    for place, value in enumerate(target.values, start=1):
-        layer[0][mask == value] = place
+    for index, value in enumerate(target.values, start=1):
+        layer[0][mask == value] = index
     return layer
 
 
 def _predicted_layers(prediction: np.ndarray, num_axes: int) -> np.ndarray:
-    """Return the same layers of a task's prediction: label places [*S], or bool regions [K, *S]."""
+    """Return the same layers of a task's prediction: class indices [*S], or bool regions [K, *S]."""
     if prediction.ndim == num_axes:
         return prediction[None]
-    return np.stack([region * np.uint8(place) for place, region in enumerate(prediction, 1)])
+    return np.stack([region * np.uint8(index) for index, region in enumerate(prediction, 1)])
 
 
 def _planes(shades: np.ndarray, layers: Mapping[str, np.ndarray], image: Image, marked: np.ndarray | None) -> Arrays:
@@ -112,10 +112,10 @@ def _planes(shades: np.ndarray, layers: Mapping[str, np.ndarray], image: Image, 
     arrays: Arrays = {}
     for name, axis in PLANES.items():
         others = tuple(other for other in range(3) if other != axis)
-        place = shades.shape[axis] // 2 if marked is None else int(marked.sum(axis=others).argmax())
-        cut = {what: part.take(place, axis=axis + 1).swapaxes(1, 2)[:, ::-1] for what, part in layers.items()}
+        index = shades.shape[axis] // 2 if marked is None else int(marked.sum(axis=others).argmax())
+        cut = {what: part.take(index, axis=axis + 1).swapaxes(1, 2)[:, ::-1] for what, part in layers.items()}
         spacing = (image.spacing_mm[others[1]], image.spacing_mm[others[0]]) if image.spacing_mm else ()
-        arrays |= _plane(name, shades.take(place, axis=axis).T[::-1], cut, spacing)
+        arrays |= _plane(name, shades.take(index, axis=axis).T[::-1], cut, spacing)
     return arrays
 
 
@@ -156,5 +156,5 @@ def shrink(picture: np.ndarray, steps: Sequence[int]) -> np.ndarray:
 def thin(layers: np.ndarray, steps: Sequence[int]) -> np.ndarray:
     """Return the middle voxels of the same blocks of layers [K, *S]."""
     extents = zip(layers.shape[1:], steps, strict=True)
-    places = [np.minimum(np.arange(-(-extent // step)) * step + step // 2, extent - 1) for extent, step in extents]
-    return layers[np.ix_(np.arange(len(layers)), *places)]
+    indices = [np.minimum(np.arange(-(-extent // step)) * step + step // 2, extent - 1) for extent, step in extents]
+    return layers[np.ix_(np.arange(len(layers)), *indices)]

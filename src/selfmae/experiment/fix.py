@@ -44,7 +44,7 @@ def fix(source: Source, out: Path, display: Display) -> Cases:
     if cases.labels.kind == "mask":
         labels = dict(zip(cases.labels.names, cases.labels.values, strict=True))
         (out / "labels.json").write_text(json.dumps(labels, indent=2) + "\n")
-    display.say(f"The repaired source is {out}: use it in place of {cases.source}.")
+    display.say(f"The repaired source is {out}: use it instead of {cases.source}.")
     return replace(cases, cases=tuple(mended))
 
 
@@ -77,16 +77,16 @@ def _fill_gaps(file: Path, name: str, out: Path, display: Display) -> Path:
         finite = np.isfinite(channel)
         channel[~finite] = channel[finite].min() if finite.any() else 0
     path = _save(image, out / "images" / name)
-    display.say(f"{path}: {file.name} with its smallest value in place of NaN and infinity.")
+    display.say(f"{path}: {file.name} with its smallest value instead of NaN and infinity.")
     return path
 
 
-def _save(image: Image, place: Path) -> Path:
+def _save(image: Image, stem: Path) -> Path:
     if image.affine is not None:
-        path = _new(place.with_name(f"{place.name}.nii.gz"))
+        path = _new(stem.with_name(f"{stem.name}.nii.gz"))
         save_volume(path, image.array, image.affine)
         return path
-    path = _new(place.with_name(f"{place.name}.npy"))
+    path = _new(stem.with_name(f"{stem.name}.npy"))
     np.save(path, image.array[0] if len(image.array) == 1 else image.array)
     return path
 
@@ -105,10 +105,10 @@ def _row(case: Case, cases: Cases) -> dict[str, str]:
     target = case.target if isinstance(case.target, tuple) else None
     if labels.kind == "multiclass":
         return {**row, "class": labels.names[int(np.argmax(target))] if target else ""}
-    return {**row, **{name: f"{target[place]:.0f}" if target else "" for place, name in enumerate(labels.names)}}
+    return {**row, **{name: f"{target[index]:.0f}" if target else "" for index, name in enumerate(labels.names)}}
 
 
 def _name_images(files: Sequence[Path]) -> dict[str, str]:
     """Return the column of each file; several are the channels."""
-    names = ["image"] if len(files) == 1 else [f"image_{place}" for place in range(1, len(files) + 1)]
+    names = ["image"] if len(files) == 1 else [f"image_{index}" for index in range(1, len(files) + 1)]
     return {name: str(file.absolute()) for name, file in zip(names, files, strict=True)}

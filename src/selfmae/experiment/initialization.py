@@ -61,14 +61,14 @@ def find_init(text: str, recipe: Recipe, flag: str = "--init") -> Initialization
         return Initialization("scratch", text)
     if not has_vit(recipe):
         return _baseline_init(text, recipe, flag)
-    kind, _, place = text.partition(":")
-    if text == "imagenet" or (kind == "timm" and place):
-        name = imagenet_name(recipe.model) if text == "imagenet" else place
+    kind, _, location = text.partition(":")
+    if text == "imagenet" or (kind == "timm" and location):
+        name = imagenet_name(recipe.model) if text == "imagenet" else location
         weights, licence = timm_weights(name)
         check_heads(name, recipe.model)
         return Initialization(kind, text, transfer(weights, {}, recipe, text), licence=f"{licence} ({name})")
-    if is_method(kind) and place:
-        path = _pretrained_file(place, f"{flag} {text}")
+    if is_method(kind) and location:
+        path = _pretrained_file(location, f"{flag} {text}")
     elif Path(text).is_file():
         kind, path = "file", Path(text)
     else:
@@ -100,14 +100,14 @@ def _pretrained_file(folder: str, flag: str) -> Path:
 def _baseline_init(text: str, recipe: Recipe, flag: str) -> Initialization:
     """Return the init of a network other than the ViT: ImageNet weights, a pre-training, a file of timm or SelfMAE."""
     network = network_name(recipe)
-    kind, _, place = text.partition(":")
+    kind, _, location = text.partition(":")
     is_timm = network_of(recipe).ENCODER == "timm"
     if is_timm and text == "imagenet":
         fitted, licence = imagenet_weights(recipe)
         return Initialization("imagenet", text, fitted, licence=licence)
     known = is_timm and len(recipe.data.crop) == 2
-    if known and ((is_method(kind) and place) or Path(text).is_file()):
-        path = Path(text) if Path(text).is_file() else _pretrained_file(place, f"{flag} {text}")
+    if known and ((is_method(kind) and location) or Path(text).is_file()):
+        path = Path(text) if Path(text).is_file() else _pretrained_file(location, f"{flag} {text}")
         weights, metadata = read_weights(path)
         seen = exposure_in_file(path, metadata)
         if not metadata:

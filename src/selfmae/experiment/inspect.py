@@ -44,9 +44,9 @@ def _unusable(options: DataOptions, error: UserError, display: Display) -> Sourc
     found = assign_parts(read_source(options.source, options.layout), options)
     split = [replace(case, split=case.split or "train") for case in found.cases]  # none could be drawn
     cases = replace(found, cases=tuple(split))
-    looked = examine_source(cases, masks=True, display=display)
+    surveyed = examine_source(cases, masks=True, display=display)
     return replace(
-        looked, findings=(finding_of(error.code, str(error), patients_across_parts(cases)), *looked.findings)
+        surveyed, findings=(finding_of(error.code, str(error), patients_across_parts(cases)), *surveyed.findings)
     )
 
 
@@ -82,14 +82,14 @@ def count_labels(source: Source) -> dict[str, dict[str, int]]:
     cases, labels = source.cases, source.cases.labels
     values = {fact.id: {value for value, _ in fact.mask_counts} for fact in source.facts}
 
-    def present(case: Case, place: int) -> bool:
+    def present(case: Case, index: int) -> bool:
         if isinstance(case.target, tuple):
-            return case.target[place] > 0.5
-        return case.target is not None and labels.values[place] in values.get(case.id, set())
+            return case.target[index] > 0.5
+        return case.target is not None and labels.values[index] in values.get(case.id, set())
 
     return {
-        name: {part: sum(present(case, place) for case in cases.part(part)) for part in PARTS}
-        for place, name in enumerate(labels.names)
+        name: {part: sum(present(case, index) for case in cases.part(part)) for part in PARTS}
+        for index, name in enumerate(labels.names)
     }
 
 
@@ -117,8 +117,8 @@ def _describe_images(cases: Cases, facts: Sequence[Facts]) -> list[tuple[str, st
     rows = [("channels", ", ".join(cases.channels)), ("size in voxels", _range(shapes, 0))]
     spacings = [fact.spacing_mm for fact in facts if fact.spacing_mm]
     rows.append(("spacing in mm", _range(spacings, 3) if spacings else "none in the files"))
-    for place, name in enumerate(cases.channels):
-        levels = np.median([fact.percentiles[place] for fact in facts if place < len(fact.percentiles)], axis=0)
+    for index, name in enumerate(cases.channels):
+        levels = np.median([fact.percentiles[index] for fact in facts if index < len(fact.percentiles)], axis=0)
         rows.append((f"intensity of {name}", "median case: 0.5 % {:.4g}, 50 % {:.4g}, 99.5 % {:.4g}".format(*levels)))
     return rows
 

@@ -15,7 +15,12 @@ from selfmae.recipe import as_content
 from selfmae.results.exposure import ExposureLog
 from selfmae.weights.file import read_metadata, read_weights, save_weights
 
-PLACES = ("source", "splits", "cache", "licence")  # keys of `data` that change nothing but where files are, and papers
+LOCATIONS = (
+    "source",
+    "splits",
+    "cache",
+    "licence",
+)  # keys of `data` that change nothing but where files are, and papers
 INTENSITY = ("intensity", "window", "mean", "std", "equalise", "normalise_crops")
 
 
@@ -78,9 +83,9 @@ def _architecture(method: str, recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """Return the SHA-256 of what decides the weights: the recipe without the places of files and the device."""
+    """Return the SHA-256 of what decides the weights: the recipe without where files are and the device."""
     content = as_content(recipe)
-    content["data"] = {key: value for key, value in content["data"].items() if key not in PLACES}
+    content["data"] = {key: value for key, value in content["data"].items() if key not in LOCATIONS}
     del content["device"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -43,14 +43,14 @@ def resolve(source: str, name: str, sets: Sequence[str], display: Display) -> tu
     origin, settings = f"--recipe {name}" if name else "--set", parse_sets(sets)
     typed = overlay(given, settings)
     partial = check_partial(typed, origin)
-    looked = checked_source(load_cases(replace(partial.data, source=source)), masks=True, display=display)
-    show_source(looked, display)  # also where no plan can be made of it
-    plan = make_plan(looked, partial.device, typed)
+    surveyed = checked_source(load_cases(replace(partial.data, source=source)), masks=True, display=display)
+    show_source(surveyed, display)  # also where no plan can be made of it
+    plan = make_plan(surveyed, partial.device, typed)
     recipe = make_recipe(plan.content(), origin)
-    check_fits(recipe, looked.cases)
-    check_crop(recipe, looked)
+    check_fits(recipe, surveyed.cases)
+    check_crop(recipe, surveyed)
     kept = {key: why for key, why in reasons.items() if key in plan.values and key not in flat(settings)}
-    return recipe, plan.reasons | kept, looked
+    return recipe, plan.reasons | kept, surveyed
 
 
 def show_plan(recipe: Recipe, reasons: Mapping[str, str], display: Display) -> None:
@@ -64,15 +64,15 @@ def save_plan(source: str, name: str, sets: Sequence[str], out: Path | None, dis
     """Print the recipe for a source and what a run will take; with `out`, write the recipe there, over no file."""
     if out is not None and out.exists():
         raise UserError(f"--out {out} exists already, and a plan overwrites nothing: choose another file.")
-    recipe, reasons, looked = resolve(source, name, sets, display)
+    recipe, reasons, surveyed = resolve(source, name, sets, display)
     show_plan(recipe, reasons, display)
     inits = ("scratch", *methods_for(recipe)[:1])
     display.say(
         f"For one run with the initialization{'s' if len(inits) > 1 else ''} {' and '.join(inits)}, one fold and "
         "one seed:"
     )
-    usual = count_trainings(looked, recipe, Folding(), inits, num_seeds=1)
-    show_forecast(forecast(recipe, looked, usual, None, display), display)
+    usual = count_trainings(surveyed, recipe, Folding(), inits, num_seeds=1)
+    show_forecast(forecast(recipe, surveyed, usual, None, display), display)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_recipe(out, recipe, reasons)

@@ -117,14 +117,14 @@ def _output_names(images: Sequence[Input], recipe: Recipe) -> dict[Input, list[s
     return names
 
 
-def _write_masks(prediction: np.ndarray, path: Path, places: Sequence[Path], recipe: Recipe) -> list[Path]:
+def _write_masks(prediction: np.ndarray, image: Path, paths: Sequence[Path], recipe: Recipe) -> list[Path]:
     if recipe.target.regions:
-        for region, place in zip(prediction, places, strict=True):
-            write_mask(region.astype(np.uint8), place, like=path)
+        for region, path in zip(prediction, paths, strict=True):
+            write_mask(region.astype(np.uint8), path, like=image)
     else:
         values = np.array([0, *recipe.target.values])
-        write_mask(values[prediction], places[0], like=path)
-    return list(places)
+        write_mask(values[prediction], paths[0], like=image)
+    return list(paths)
 
 
 def list_inputs(typed: Sequence[Path], channels: Sequence[str]) -> list[Input]:
@@ -157,7 +157,7 @@ def _join(files: Sequence[Path], channels: Sequence[str]) -> list[Input]:
         apart = tuple(channels) == COLOURS or len(read_image(files[:1]).array) > 1
     if apart:
         return [Input(_stem(path), (path,)) for path in files]
-    endings = [f"{place:04d}" for place in range(len(channels))] if numbered else channels
+    endings = [f"{index:04d}" for index in range(len(channels))] if numbered else channels
     remedy = f"the model has the channels {', '.join(channels)}; give all files of an image, or rename them."
     return [Input(name, paths) for name, paths in group_channels(files, endings, remedy).items()]
 
@@ -174,12 +174,12 @@ def _cases_in(folder: Path, channels: Sequence[str]) -> list[Input]:
         raise
     except UserError as error:
         raise UserError(f"The folder {folder} holds no images ({KINDS}): check the path.") from error
-    places = {name: place for place, name in enumerate(source.channels)}
+    indices = {name: index for index, name in enumerate(source.channels)}
     separate = any(len(case.images) > 1 for case in source.cases)
-    if separate and not set(channels) <= set(places):
+    if separate and not set(channels) <= set(indices):
         raise UserError(
             f"{folder} was read as {source.layout} with the channels {', '.join(source.channels)}, but the model wants "
             f"{', '.join(channels)}: give files of these channels."
         )
-    chosen = [places[name] for name in channels] if separate else [0]
-    return [Input(case.id, tuple(case.images[place] for place in chosen)) for case in source.cases]
+    chosen = [indices[name] for name in channels] if separate else [0]
+    return [Input(case.id, tuple(case.images[index] for index in chosen)) for case in source.cases]

@@ -48,7 +48,7 @@ def compare_beside(folder: Path, scored: Sequence[Path], transductive: bool) -> 
             write_json(folder / "verdict.json", compare([folder], transductive))
         return "verdict.json"
     others = {run.init for run in evaluated_runs(folder)}
-    names = [TrainingRun.alone(place).init for place in scored]
+    names = [TrainingRun.alone(index).init for index in scored]
     twice = next((name for name in names if name in others or names.count(name) > 1), None)
     if twice is not None:
         raise UserError(

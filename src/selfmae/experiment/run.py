@@ -71,17 +71,17 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
 
 
 def _set_up(source: str, grid: Grid, recipe_name: str, sets: Sequence[str], display: Display) -> Experiment:
-    """Look at the source, plan, and check everything that can be before any training."""
+    """Survey the source, plan, and check everything that can be before any training."""
     names = name_inits(grid)
-    recipe, reasons, looked = resolve(source, recipe_name, sets, display)
-    looked = replace(looked, transductive=grid.transductive)
-    folding = choose_folding(looked.cases.cases, grid.num_folds)
+    recipe, reasons, surveyed = resolve(source, recipe_name, sets, display)
+    surveyed = replace(surveyed, transductive=grid.transductive)
+    folding = choose_folding(surveyed.cases.cases, grid.num_folds)
     show_plan(recipe, reasons, display)
     for note in (*fold_notes(folding, recipe), *(probe_notes(recipe) if any(map(is_method, names)) else ())):
         display.say(f"Note: {note}")
-    folds = [fold_of(looked, fold, folding, recipe.data) for fold in range(folding.num_folds)]
+    folds = [fold_of(surveyed, fold, folding, recipe.data) for fold in range(folding.num_folds)]
     check_inits(names, recipe, folds)
-    return Experiment(recipe, reasons, looked, folding, folds, names, grid.num_seeds)
+    return Experiment(recipe, reasons, surveyed, folding, folds, names, grid.num_seeds)
 
 
 def _tell_forecast(experiment: Experiment, out: Path, display: Display) -> None:

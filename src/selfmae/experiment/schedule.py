@@ -227,7 +227,7 @@ def schedule(works: Sequence[Scheduled], executor: Executor, display: Display) -
 
 @contextmanager
 def caught(work: Scheduled) -> Iterator[list[str]]:
-    """Catch the failure of a training run, the only place that does: give a list that gets its error as one line.
+    """Catch the failure of a training run, and nothing else does: give a list that gets its error as one line.
 
     The traceback of a mistake of ours goes into the experiment's folder. An interruption is no failure and passes on.
     """

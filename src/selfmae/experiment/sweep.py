@@ -119,17 +119,17 @@ def sweep(base: Recipe, design: Design, out: Path, display: Display) -> dict[str
 
 
 def _set_up(base: Recipe, design: Design, combinations: Sequence[Settings], display: Display) -> SweepContext:
-    """Look at the source and check every combination before any training."""
+    """Survey the source and check every combination before any training."""
     names = name_inits(design.grid)
     recipes = [recipe_of(base, settings) for settings in combinations]
     cases = load_cases(base.data)
     check_fits(base, cases)
-    looked = replace(checked_source(cases, masks=True, display=display), transductive=design.grid.transductive)
-    folding = choose_folding(looked.cases.cases, design.grid.num_folds)
-    context = SweepContext(base, looked, names, folding, design.grid.num_seeds, design.grid.executor)
+    surveyed = replace(checked_source(cases, masks=True, display=display), transductive=design.grid.transductive)
+    folding = choose_folding(surveyed.cases.cases, design.grid.num_folds)
+    context = SweepContext(base, surveyed, names, folding, design.grid.num_seeds, design.grid.executor)
     folds = [context.fold(fold) for fold in range(folding.num_folds)]
     for recipe in recipes:
-        check_crop(recipe, looked)
+        check_crop(recipe, surveyed)
         check_inits(names, recipe, folds)
     return context
 

@@ -50,14 +50,14 @@ def _encoder(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     if layout is None or layout.hindrance:
         return {}
     given = {ours: tensor for name, tensor in weights.items() if (ours := layout.rename(name))}
-    embed, places = given[EMBED], {name.split(".")[1] for name in given if name.startswith("blocks.")}
+    embed, indices = given[EMBED], {name.split(".")[1] for name in given if name.startswith("blocks.")}
     convolution = embed.ndim > 2
     return {
         "axes": embed.ndim - 2 if convolution else None,
         "patch": list(embed.shape[2:]) if convolution else None,
         "channels": embed.shape[1] if convolution else None,
         "width": embed.shape[0],
-        "depth": len(places),
+        "depth": len(indices),
         "mlp_ratio": given["blocks.0.mlp.fc1.weight"].shape[0] / embed.shape[0],
         "class_token": "cls_token" in given,
         "positions": given["pos_embed"].shape[1] if "pos_embed" in given else 0,
@@ -110,8 +110,8 @@ def _modules(tensors: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     groups: dict[str, list[int]] = {}
     for name, (_, *shape) in tensors.items():
         parts = name.split(".")
-        place = next((place for place, part in enumerate(parts) if part.isdigit()), None)
-        group = ".".join([*parts[:place], "*"]) if place else ".".join(parts[:-1]) or name
+        index = next((index for index, part in enumerate(parts) if part.isdigit()), None)
+        group = ".".join([*parts[:index], "*"]) if index else ".".join(parts[:-1]) or name
         groups.setdefault(group, []).append(prod(shape))
     return [(group, str(len(sizes)), f"{sum(sizes):,}") for group, sizes in groups.items()]
 

@@ -35,7 +35,7 @@ def save_reconstructions(
 ) -> None:
     """Save slices of the first cases as uint8: "original" [B, H, W], "masked" and "reconstructed" [R, B, H, W]."""
     cases, data, trained = cases[:NUM_IMAGES], recipe.data, options_of(recipe, "mae").ratio
-    draws = [draw_at([case], 0, place) for place, case in enumerate(cases)]
+    draws = [draw_at([case], 0, index) for index, case in enumerate(cases)]
     views = [
         draw_unlabelled(store, draw.case, recipe.pretrain.augment, generator(draw.seed, "sample")) for draw in draws
     ]

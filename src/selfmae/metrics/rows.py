@@ -31,13 +31,13 @@ class Runs:
 
     def part(self, ids: Collection[str]) -> "Runs":
         """Return the runs with the rows of these cases only."""
-        kept = [place for place, case in enumerate(self.ids) if case in ids]
-        repeats = {seed: [[rows[place] for place in kept] for rows in found] for seed, found in self.repeats.items()}
+        kept = [index for index, case in enumerate(self.ids) if case in ids]
+        repeats = {seed: [[rows[index] for index in kept] for rows in found] for seed, found in self.repeats.items()}
         return replace(
             self,
             repeats=repeats,
-            ids=tuple(self.ids[place] for place in kept),
-            patients=tuple(self.patients[place] for place in kept),
+            ids=tuple(self.ids[index] for index in kept),
+            patients=tuple(self.patients[index] for index in kept),
         )
 
 

@@ -47,11 +47,11 @@ def mean_auc_score(truth: np.ndarray, probability: np.ndarray, models: Sequence[
 
     def score(weights: np.ndarray) -> np.ndarray:
         items = zip(findings, groups, strict=True)
-        areas = np.stack([_weighted_auc(*finding, weights, places) for finding, places in items])
+        areas = np.stack([_weighted_auc(*finding, weights, indices) for finding, indices in items])
         defined = np.isfinite(areas)
         return _ratio(np.where(defined, areas, 0).sum(axis=0), defined.sum(axis=0))
 
-    rarer = [_rarer(positive, np.concatenate(places)) for (positive, _), places in zip(findings, groups, strict=True)]
+    rarer = [_rarer(positive, np.concatenate(indices)) for (positive, _), indices in zip(findings, groups, strict=True)]
     return Score(score, np.any(rarer, axis=0))
 
 
@@ -66,16 +66,16 @@ def mean_of_scores(scores: Sequence[Score]) -> Score:
     return Score(score, np.any([part.deciding for part in scores], axis=0))
 
 
-def _rarer(positive: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return which cases [n] have the outcome that fewer of those at `places` have, none if all have the same."""
-    compared = np.isin(np.arange(len(positive)), places)
+def _rarer(positive: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Return which cases [n] have the outcome that fewer of those at `indices` have, none if all have the same."""
+    compared = np.isin(np.arange(len(positive)), indices)
     return min((compared & positive, compared & ~positive), key=np.count_nonzero)
 
 
 def _comparable(positive: np.ndarray, folds: np.ndarray) -> list[np.ndarray]:
-    """Return the places of each fold that has both outcomes, or of all cases together if none has."""
-    places = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-    both = [items for items in places if 0 < positive[items].sum() < len(items)]
+    """Return the indices of each fold that has both outcomes, or of all cases together if none has."""
+    indices = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    both = [items for items in indices if 0 < positive[items].sum() < len(items)]
     return both or [np.arange(len(folds))]
 
 
@@ -87,8 +87,8 @@ def _weighted_auc(
     It is the share of pairs within the groups, by weight, in which the positive case has the larger probability.
     """
     won, pairs = np.zeros(len(weights)), np.zeros(len(weights))
-    for places in groups:
-        more = _won_pairs(truth[places], probability[places], weights[:, places])
+    for indices in groups:
+        more = _won_pairs(truth[indices], probability[indices], weights[:, indices])
         won, pairs = won + more[0], pairs + more[1]
     return _ratio(won, pairs)
 
@@ -102,8 +102,8 @@ def _won_pairs(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) 
     positive_weights = weights[:, truth]
     won = np.zeros(len(weights))
     for side in ("left", "right"):
-        places = np.searchsorted(probability[negatives], probability[truth], side=side)
-        won += (positive_weights * below[:, places]).sum(axis=1) / 2
+        indices = np.searchsorted(probability[negatives], probability[truth], side=side)
+        won += (positive_weights * below[:, indices]).sum(axis=1) / 2
     return won, positive_weights.sum(axis=1) * below[:, -1]
 
 

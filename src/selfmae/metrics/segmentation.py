@@ -177,16 +177,16 @@ def encode(
     masks = [truth] if regions else [truth, prediction]
     values = sorted({value for group in labels.values() for value in group})
     small = values[0] > 0 and all(mask.min(initial=0) >= 0 and mask.max(initial=0) <= LARGEST_CODE for mask in masks)
-    codes = [np.ascontiguousarray(mask, np.uint8) if small else _places(mask, values) for mask in masks]
-    code_of = {value: value if small else place for place, value in enumerate(values, start=1)}
+    codes = [np.ascontiguousarray(mask, np.uint8) if small else _class_indices(mask, values) for mask in masks]
+    code_of = {value: value if small else index for index, value in enumerate(values, start=1)}
     code_sets = [sorted({code_of[value] for value in group}) for group in labels.values()]
     return codes[0], prediction if regions else codes[1], code_sets
 
 
-def _places(mask: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """Return for each voxel the place of its value in the sorted `values`, counted from 1, or 0 for any other."""
-    place = np.searchsorted(values, mask).clip(max=len(values) - 1)
-    return np.where(np.asarray(values)[place] == mask, place + 1, 0).astype(np.uint16)
+def _class_indices(mask: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """Return for each voxel the index of its value in the sorted `values`, counted from 1, or 0 for any other."""
+    index = np.searchsorted(values, mask).clip(max=len(values) - 1)
+    return np.where(np.asarray(values)[index] == mask, index + 1, 0).astype(np.uint16)
 
 
 def count(truth: np.ndarray, prediction: np.ndarray, code_sets: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:

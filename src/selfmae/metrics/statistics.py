@@ -48,11 +48,11 @@ class Comparison:
 
 def patient_weights(patients: Sequence[str], num_resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Return how often each case counts [R, n]: as many patients are drawn as there are, each with all its cases."""
-    names, places = np.unique(np.asarray(patients), return_inverse=True)
+    names, indices = np.unique(np.asarray(patients), return_inverse=True)
     drawn = rng.integers(len(names), size=(num_resamples, len(names)))
     drawn += np.arange(num_resamples)[:, None] * len(names)
     counts = np.bincount(drawn.ravel(), minlength=num_resamples * len(names)).reshape(num_resamples, len(names))
-    return counts[:, places].astype(float)
+    return counts[:, indices].astype(float)
 
 
 def compare_paired(
@@ -198,12 +198,12 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     The chance that any comparison without a difference falls below a level is at most that level, however the
     comparisons depend on each other: initializations that are all compared with scratch share its trainings.
     """
-    order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    order = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
-    for rank, (p, place) in enumerate(order):
+    for rank, (p, index) in enumerate(order):
         largest = max(largest, min(1.0, p * (len(order) - rank)))
-        corrected[place] = largest
+        corrected[index] = largest
     return corrected
 
 

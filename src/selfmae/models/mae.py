@@ -68,7 +68,7 @@ class Decoder(nn.Module):
         nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-        """Return predictions [B, H, P] from tokens [B, 1 + V, D], patch places [B, V] and [B, H].
+        """Return predictions [B, H, P] from tokens [B, 1 + V, D], patch indices [B, V] and [B, H].
 
         The class token may be missing. Only hidden patches are projected to pixels: the loss looks at nothing else.
         """
@@ -131,7 +131,7 @@ class MaskedAutoencoder(nn.Module):
         return unpatchify(empty, grid, patch), unpatchify(filled, grid, patch)
 
     def split(self, order: Tensor, ratio: float | None = None) -> tuple[Tensor, Tensor]:
-        """Return the visible [B, V] and hidden [B, H] places of an order [B, N]."""
+        """Return the visible [B, V] and hidden [B, H] indices of an order [B, N]."""
         count = num_visible(self.encoder.num_patches, self.options.ratio if ratio is None else ratio)
         return order[:, :count], order[:, count:]
 
@@ -160,7 +160,7 @@ def trivial_losses(model: MaskedAutoencoder, images: Tensor, order: Tensor) -> d
     """
     visible, hidden = model.split(order)
     target, channels, patches = model.options.target, model.channels, patchify(images, model.encoder.patch)
-    truth, seen = (normalise(take(patches, places), target, channels) for places in (hidden, visible))
+    truth, seen = (normalise(take(patches, positions), target, channels) for positions in (hidden, visible))
     nearest = _nearness(model.encoder.grid, visible, hidden).argmax(dim=2)
     guesses = {"mean_patch": seen.mean(dim=1, keepdim=True).expand_as(truth), "neighbour_copy": take(seen, nearest)}
     return {name: masked_loss(guess, truth) for name, guess in guesses.items()}
@@ -183,5 +183,5 @@ def _nearness(grid: Sequence[int], visible: Tensor, hidden: Tensor) -> Tensor:
     They fall with the distance as a Gaussian of one patch width; far from every visible patch the nearest one decides.
     """
     axes = [torch.arange(extent, device=hidden.device, dtype=torch.float32) for extent in grid]
-    places = torch.cartesian_prod(*axes).expand(len(hidden), -1, -1)
-    return (-torch.cdist(take(places, hidden), take(places, visible)).square() / 2).softmax(dim=-1)
+    positions = torch.cartesian_prod(*axes).expand(len(hidden), -1, -1)
+    return (-torch.cdist(take(positions, hidden), take(positions, visible)).square() / 2).softmax(dim=-1)

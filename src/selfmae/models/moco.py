@@ -79,10 +79,10 @@ class MomentumContrast(nn.Module):
         A batch norm would tell by its statistics which query a key belongs to (He et al. 2020, section 3.3, where
         pictures change places between GPUs).
         """
-        parts = [self.key_head(self.key_encoder(keys[place::num_groups])) for place in range(num_groups)]
+        parts = [self.key_head(self.key_encoder(keys[group::num_groups])) for group in range(num_groups)]
         embedded = torch.empty(len(keys), EMBEDDING, dtype=parts[0].dtype, device=keys.device)
-        for place, part in enumerate(parts):
-            embedded[place::num_groups] = part
+        for group, part in enumerate(parts):
+            embedded[group::num_groups] = part
         return embedded
 
     def _update_key_encoder(self) -> None:

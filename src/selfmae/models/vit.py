@@ -126,7 +126,7 @@ class Classifier(nn.Module):
 
 
 def take(tokens: Tensor, index: Tensor) -> Tensor:
-    """Return the tokens [B, K, D] at the places `index` [B, K] of tokens [B, N, D]."""
+    """Return the tokens [B, K, D] at `index` [B, K] of tokens [B, N, D]."""
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
 
 
@@ -201,11 +201,11 @@ def sincos_positions(grid: Sequence[int], width: int) -> Tensor:
     num_axes = len(grid)
     share = width // (2 * num_axes)
     omega = 1.0 / 10000 ** (torch.arange(share, dtype=torch.float64) / share)
-    places = torch.meshgrid(*(torch.arange(extent, dtype=torch.float64) for extent in grid), indexing="ij")
-    axes = reversed(places) if num_axes == 2 else places
+    coordinates = torch.meshgrid(*(torch.arange(extent, dtype=torch.float64) for extent in grid), indexing="ij")
+    axes = reversed(coordinates) if num_axes == 2 else coordinates
     columns = []
-    for place in axes:
-        angles = place.reshape(-1, 1) * omega
+    for coordinate in axes:
+        angles = coordinate.reshape(-1, 1) * omega
         columns += [angles.sin(), angles.cos()]
     positions = torch.cat(columns, dim=1)
     return torch.nn.functional.pad(positions, (0, width - positions.shape[1])).float()

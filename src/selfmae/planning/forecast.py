@@ -69,9 +69,9 @@ def forecast(recipe: Recipe, source: Source, trainings: Trainings, out: Path | N
 def _store_lines(recipe: Recipe, short: Recipe, source: Source) -> tuple[list[Estimate], list[Case]]:
     """Return disk and time of what is not prepared yet, and the cases that were prepared for `short` to measure it."""
     masks, missing = recipe.target.kind == "mask", find_missing(recipe, source)
-    places = any(section(stage.augment, "spatial").foreground > 0 for stage in (recipe.pretrain, recipe.fit))
+    coordinates = any(section(stage.augment, "spatial").foreground > 0 for stage in (recipe.pretrain, recipe.fit))
     cases = _shuffle(source.cases.part("train", "unlabelled"))
-    pace, prepared = time_preparation(Store(short.data, short.target.values), cases, masks, places)
+    pace, prepared = time_preparation(Store(short.data, short.target.values), cases, masks, coordinates)
     written = sum(path.stat().st_size for path in Path(short.data.cache).rglob("*.npy"))
     size = written * _stored_bytes(missing, recipe, source) / _stored_bytes(prepared, recipe, source)
     number = f"{plural(len(missing), 'case')} of {len(source.cases.part(*TAKING_PART)):,} not prepared yet"
@@ -116,14 +116,14 @@ def _lacking_memory(lines: Sequence[Estimate], stages: Sequence[Stage], recipe: 
 
 def _lacking_space(lines: Sequence[Estimate], recipe: Recipe, out: Path | None) -> list[str]:
     """Return a sentence for each folder that has too little space for what is to be written there."""
-    places = {"prepared images": (Store(recipe.data).folder, "name another folder in data.cache")}
+    folders = {"prepared images": (Store(recipe.data).folder, "name another folder in data.cache")}
     if out is not None:
-        places["models"] = (out, "choose another --out")
+        folders["models"] = (out, "choose another --out")
     sentences = []
     for line in lines:
-        if line.kind != "disk" or line.name not in places:
+        if line.kind != "disk" or line.name not in folders:
             continue
-        folder, remedy = places[line.name]
+        folder, remedy = folders[line.name]
         free = free_bytes(folder)
         if line.amount > free:
             sentences.append(
@@ -142,7 +142,7 @@ def find_missing(recipe: Recipe, source: Source) -> list[Case]:
 
 def _shuffle(cases: Sequence[Case]) -> list[Case]:
     """Return the cases in an order whose first ones are like the others."""
-    return [cases[place] for place in generator(0, "forecast").permutation(len(cases))]
+    return [cases[index] for index in generator(0, "forecast").permutation(len(cases))]
 
 
 def _stored_bytes(cases: Sequence[Case], recipe: Recipe, source: Source) -> float:

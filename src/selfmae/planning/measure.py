@@ -106,7 +106,7 @@ def time_repeated(work: Callable[[], object]) -> float:
     return clock.pace()
 
 
-def time_preparation(store: Store, cases: Sequence[Case], masks: bool, places: bool) -> tuple[float, list[Case]]:
+def time_preparation(store: Store, cases: Sequence[Case], masks: bool, coordinates: bool) -> tuple[float, list[Case]]:
     """Prepare the first cases in an empty store; return the seconds that each of the last took, and all prepared.
 
     It begins with one for each core and goes on with twice as many until the measurement is long enough.
@@ -115,7 +115,7 @@ def time_preparation(store: Store, cases: Sequence[Case], masks: bool, places: b
     while True:
         batch = cases[done : done + count]
         begin = time.monotonic()
-        store.prepare(batch, masks, coordinates=places)
+        store.prepare(batch, masks, coordinates=coordinates)
         seconds = time.monotonic() - begin
         done, count = done + len(batch), count * 2
         if seconds > ENOUGH_SECONDS / 2 or len(cases) - done < count:
@@ -157,7 +157,7 @@ def kept_bytes(recipe: Recipe, task: Trainable, model: nn.Module, batch: Sample)
         loss = task.loss(model, fabric.to_device(batch))  # it holds the tensors, so that no address comes twice
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     del loss
-    return sum(size for place, size in kept.items() if place not in own)
+    return sum(size for address, size in kept.items() if address not in own)
 
 
 def build(task: Trainable) -> nn.Module:

@@ -101,7 +101,7 @@ def _fit_crop(plan: Plan, crop: Sequence[int], spacing_mm: Sequence[float]) -> t
 
 
 def _say_idle(plan: Plan) -> None:
-    """Give what a network other than the ViT does not look at the reason that says so."""
+    """Give what a network other than the ViT does not use the reason that says so."""
     network = network_of(plan)
     used = ("model.width", "model.heads") if network == "monai_unetr" else ()
     pretrained = any(key.split(".")[0] in plugins.names("methods") for key in plan.values)
@@ -141,7 +141,7 @@ def _plan_volume(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
     crop = [ceil(extent / step) * step for extent, step in zip(shape, patch, strict=True)]
     while prod(crop) > limit:
         # Cut the axis with most patches: the crop keeps the proportions of the image as far as it can.
-        axis = max(range(len(crop)), key=lambda place: crop[place] / patch[place])
+        axis = max(range(len(crop)), key=lambda index: crop[index] / patch[index])
         if crop[axis] <= patch[axis]:
             break
         crop[axis] -= patch[axis]
@@ -159,7 +159,7 @@ def _plan_volume(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
 
 
 def _plan_whole(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
-    """Plan the size of the whole images or volumes that a classifier looks at."""
+    """Plan the size of the whole images or volumes that a classifier sees."""
     shape = fingerprint.median_shape
     limit = budget.pixels if len(shape) == 2 else round(budget.voxels ** (1 / 3))
     largest = max(shape)

@@ -23,7 +23,7 @@ from selfmae.train.device import resolve_accelerator
 
 CHECKPOINT_BYTES = 16  # a parameter: model.safetensors, and last.ckpt with the weights and two moments
 FLOAT_BYTES = 4
-PROBED = 16  # cases of a look of the probe that is timed
+PROBED = 16  # cases of a validation by the probe that is timed
 IMAGES_AT_WORK = 3  # copies of an image that its preparation holds at once, as float32
 
 
@@ -37,7 +37,7 @@ class Trainings:
     num_val: int
     num_test: int
     num_equal: int = 0  # of the fine-tunings: of `scratch+`, which have more steps
-    num_held_out: int = 0  # images, and labelled cases, that each look of a probe of pre-training is at
+    num_held_out: int = 0  # images, and labelled cases, that a probe of pre-training validates on
     num_labelled: int = 0
 
 
@@ -149,24 +149,24 @@ def time_lines(recipe: Recipe, stages: Sequence[Stage], trainings: Trainings, fo
 
 
 def _probe_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Estimate:
-    """Return the seconds of all looks of the probe: every so many steps of pre-training, and at the last one."""
-    looks = ceil(recipe.pretrain.steps / recipe.probe.every)
+    """Return the seconds of all validations by the probe: every so many steps of pre-training, and at the last one."""
+    validations = ceil(recipe.pretrain.steps / recipe.probe.every)
     pace = time_probe(recipe, stage.probed, trainings.num_held_out, trainings.num_labelled)
     most = "at most " if recipe.probe.ends_early else ""
-    basis = f"{most}{plural(looks, 'look')} of {pace:.2g} s, {plural(stage.count, 'training')}"
-    return Estimate("time", "probe", stage.count * looks * pace, basis)
+    basis = f"{most}{plural(validations, 'validation')} of {pace:.2g} s, {plural(stage.count, 'training')}"
+    return Estimate("time", "probe", stage.count * validations * pace, basis)
 
 
 def _scoring_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Estimate:
-    """Return the seconds of scoring: val at each look and once more at the end, test once."""
+    """Return the seconds of scoring: val at each validation and once more at the end, test once."""
     every, num_val, num_test = recipe.fit.validate_every, trainings.num_val, trainings.num_test
-    looks, longer = (
+    validations, longer = (
         (ceil(steps / every) if every else 1) + 1 for steps in (recipe.fit.steps, recipe.fit.steps + stage.more_steps)
     )
     pace = time_scoring(recipe, make_task(recipe), stage.cases[0])
-    scored = f"{plural(num_val, 'val case')} {looks:,} times and {plural(num_test, 'test case')}"
-    num_scored = trainings.num_finetunings * (looks * num_val + num_test)
-    num_scored += trainings.num_equal * (longer - looks) * num_val
+    scored = f"{plural(num_val, 'val case')} {validations:,} times and {plural(num_test, 'test case')}"
+    num_scored = trainings.num_finetunings * (validations * num_val + num_test)
+    num_scored += trainings.num_equal * (longer - validations) * num_val
     return Estimate(
         "time", "scoring", num_scored * pace, f"{pace:.2g} s for a case, {scored}, {plural(stage.count, 'training')}"
     )

@@ -85,7 +85,7 @@ class Classify:
         data, shape = self.recipe.data, list(prepared.shape[1:])
         if not data.size and any(have > want for have, want in zip(shape, data.crop, strict=True)):
             raise UserError(
-                f"Classification looks at whole images of data.crop {list(data.crop)}, but one is {shape}: "
+                f"Classification takes whole images of data.crop {list(data.crop)}, but one is {shape}: "
                 "set data.size to the same values as data.crop."
             )
 

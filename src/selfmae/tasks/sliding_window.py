@@ -1,7 +1,7 @@
 """Sliding-window prediction row by row: never all classes at full size in memory.
 
 Windows, padding and weights are those of MONAI's `sliding_window_inference`, and so are the labels that come out; but
-the sums are kept only for the rows (places on the first spatial axis) that open windows still touch.
+the sums are kept only for the rows (positions on the first spatial axis) that open windows still touch.
 
 Shapes: C channels, K outputs, S spatial axes of the prepared image, T those of the file.
 """
@@ -65,12 +65,12 @@ def _sum_windows(
     covered = torch.zeros(height, 1, *across)
     for (first, level), end in zip(levels, ends, strict=True):
         for window in level:
-            view, place = (slice(None), *window), (slice(None), slice(None), *window[1:])
+            view, region = (slice(None), *window), (slice(None), slice(None), *window[1:])
             logits = model(torch.from_numpy(image[view])[None].to(device))[0].float().cpu()
             if not total.numel():
                 total = torch.zeros(height, len(logits), *across)
-            total[place] += logits.transpose(0, 1) * weight[:, None]
-            covered[place] += weight[:, None]
+            total[region] += logits.transpose(0, 1) * weight[:, None]
+            covered[region] += weight[:, None]
         done = end - first
         yield from (total[:done] / covered[:done]).unbind(0)
         for sums in (total, covered):
@@ -84,8 +84,8 @@ def extend_rows(rows: Iterator[Tensor], box: Box) -> Iterator[Tensor]:
     for low, extent, whole in zip(box.corner[:0:-1], box.shape[:0:-1], box.whole[:0:-1], strict=True):
         around += [low, whole - low - extent]
     row = torch.zeros(0)
-    for place in range(box.whole[0]):
-        if not place or box.corner[0] < place < box.corner[0] + box.shape[0]:
+    for index in range(box.whole[0]):
+        if not index or box.corner[0] < index < box.corner[0] + box.shape[0]:
             row = F.pad(next(rows)[None], around, mode="replicate")[0]
         yield row
 
@@ -143,17 +143,17 @@ def _at_steps(row: Tensor, shape: Sequence[int], steps: Sequence[float]) -> Tens
 
 
 def largest_output(rows: Iterator[Tensor]) -> np.ndarray:
-    """Return the place [*T] of the largest of the K outputs, uint8; the first of equal ones."""
+    """Return the index [*T] of the largest of the K outputs, uint8; the first of equal ones."""
     return np.stack([_winner(row) for row in rows])
 
 
 def _winner(row: Tensor) -> np.ndarray:
     """Compare one output after the other: several times faster than `argmax` over a leading axis."""
     best, winner = row[0].clone(), torch.zeros(row.shape[1:], dtype=torch.uint8)
-    for place in range(1, len(row)):
-        better = row[place] > best
-        winner[better] = place
-        torch.maximum(best, row[place], out=best)
+    for index in range(1, len(row)):
+        better = row[index] > best
+        winner[better] = index
+        torch.maximum(best, row[index], out=best)
     return winner.numpy()
 
 
