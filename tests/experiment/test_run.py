@@ -54,7 +54,9 @@ def check_rows(cell: Path) -> None:
 
 def check_verdict(run: Path, metric: str) -> None:
     verdict = json.loads((run / "verdict.json").read_text())
-    assert set(verdict) == {"metric", "inits", "pairs", "labels", "subgroups", "missing", "leakage"}
+    assert set(verdict) == {
+        *("metric", "inits", "pairs", "labels", "label_inits", "subgroups", "missing", "leakage", "limitations")
+    }
     assert verdict["metric"] == metric
     assert verdict["leakage"] == []
     assert set(verdict["inits"]) == {"scratch", "mae"}

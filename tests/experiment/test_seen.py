@@ -184,7 +184,7 @@ def test_a_sweep_with_a_leak_is_stamped_too(run: Path, tmp_path: Path, capsys: p
     shutil.move(run, tmp_path / "base")
     facts = json.loads((tmp_path / "base" / "run.json").read_text())
     found = gather([{}], facts, tmp_path, transductive=True)
-    content = found | {"axes": {"mae.ratio": [0.5]}, "failed": {}, "halving": []}
+    content = found | {"axes": {"mae.ratio": [0.5]}, "failed": {}, "halving": [], "paper": {"rows": ()}}
     assert [text[:26] for text in content["leakage"]] == ["base: The weights of mae w"]
     for row in (*content["rows"], *content["pairs"]):
         row["settings"]["mae.ratio"] = 0.5

@@ -129,7 +129,7 @@ def timed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
 def models_below(folder: Path) -> list[TrainingRun]:
     """Return the training runs with weights in a run folder or a part of it, pre-trainings last."""
     around = (folder, *list(folder.parents)[:2])
-    below = ([run for run in training_runs(place) if run.folder.is_relative_to(folder)] for place in around)
+    below = ([run for run in training_runs(place) if folder in run.folder.parents] for place in around)
     models = [run for run in next(filter(None, below), []) if (run.folder / "model.safetensors").is_file()]
     return sorted(models, key=lambda run: is_pretraining(run.init))
 
