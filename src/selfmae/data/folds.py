@@ -134,8 +134,8 @@ def labelled_part(cases: Sequence[Case], fraction: float, seed: int) -> list[Cas
 def split_like_monai(cases: Sequence[Case]) -> list[Case]:
     """Return the cases with the labelled ones in train and test as `CrossValidation(nfolds=5, seed=12345)` deals them.
 
-    Their order decides, which is that of the source's list. It deals cases, not patients: for sources with one case of
-    each patient.
+    The order of the cases decides, which is the order of the source's list. Cases are dealt, not patients: for sources
+    with one case per patient.
     """
     labelled = [index for index, case in enumerate(cases) if case.target is not None]
     divided = next((case.split for case in cases if case.split in ("train", "val", "test")), "")

@@ -38,7 +38,7 @@ def test_positions_may_be_rounded(dicom: ModuleType, tmp_path: Path) -> None:
 
 def test_missing_slices_are_counted_and_stop_the_reading(dicom: ModuleType, tmp_path: Path) -> None:
     folder = write_at(dicom, tmp_path / "s", [0, 2, 8, 10, 14, 16, 18])
-    cause = f"series {folder} lacks slices (3 by the gaps: 6 mm behind slice 2 where 2 mm are usual)"
+    cause = f"series {folder} lacks slices (3 by the gaps: 6 mm after slice 2 where 2 mm are usual)"
     assert check_series(folder) == [("missing_slices", f"the {cause}")]
     assert error_of(folder) == f"The {cause}: copy the whole series again, or remove it."
 

@@ -47,7 +47,7 @@ def test_series_are_cases_and_patients_are_told_by_their_ids(source: Path) -> No
     assert [case.patient for case in found.cases] == ["A_s-1", "B_s-4", "B_s-4", "C_s-1"]
     assert [case.target is not None for case in found.cases] == [True, True, False, False]
     assert {case.split for case in found.cases} == {""}
-    assert "Patients are told by the DICOM headers: 3 of 4 images." in found.notes
+    assert "Patients are taken from the DICOM headers: 3 in 4 images." in found.notes
 
 
 def test_a_patient_in_two_places_of_the_tree_is_one(dicom: ModuleType, source: Path) -> None:
@@ -122,7 +122,9 @@ def test_who_names_nobody_is_told_by_the_study(dicom: ModuleType, tmp_path: Path
         dicom.write_series(tmp_path / str(number), PatientID="", **uids)
     found = read_source(str(tmp_path))
     assert [case.patient for case in found.cases] == ["0", "1", "1"]
-    note = "Patients are told by the DICOM headers: 2 of 3 images. 3 name nobody: each study counts as a patient."
+    note = (
+        "Patients are taken from the DICOM headers: 2 in 3 images. 3 images name no patient: each study counts as one."
+    )
     assert note in found.notes
 
 

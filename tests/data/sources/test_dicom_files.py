@@ -57,7 +57,7 @@ def test_patients_are_told_by_headers_where_no_column_names_them(dicom: ModuleTy
     write(dicom, tmp_path / "b.dcm")
     found = read(tmp_path, "path,Mass\na.dcm,0\nb.dcm,1\nc.dcm,1\n")
     assert [case.patient for case in found.cases] == ["a", "b", "a"]
-    assert "Patients are told by the DICOM headers: 2 of 3 images." in found.notes
+    assert "Patients are taken from the DICOM headers: 2 in 3 images." in found.notes
     assert "SECRET" not in repr(found)
 
 

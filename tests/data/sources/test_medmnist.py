@@ -24,7 +24,7 @@ def test_each_image_is_a_case_of_its_part(tmp_path: Path) -> None:
     assert [case.id for case in cases.cases] == ["train_00000", "train_00001", "train_00002", "test_00000"]
     assert [case.split for case in cases.cases] == ["train", "train", "train", "test"]
     assert cases.cases[1].images == (tmp_path / "set.npz/train_images/1",)
-    assert "names no patients" in cases.notes[0]
+    assert "does not name patients" in cases.notes[0]
 
 
 def test_paths_lead_to_the_images(tmp_path: Path) -> None:

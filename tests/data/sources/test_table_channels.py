@@ -101,4 +101,4 @@ def test_a_packed_table_that_is_damaged_is_an_error(tmp_path: Path) -> None:
 def test_patients_are_told_by_names_where_no_column_does(tmp_path: Path) -> None:
     cases = read(tmp_path, "id,image\npatient_1_x,a_t1.png\npatient_1_y,b_t1.png\n")
     assert [case.patient for case in cases.cases] == ["patient_1", "patient_1"]
-    assert "Patients are told by the names (as patient_1): 1 of 2 images." in cases.notes
+    assert "Patients are taken from the names (as patient_1): 1 in 2 images." in cases.notes

@@ -1,4 +1,4 @@
-"""What is wrong with a DICOM image, and what to know of it before its pixels are shown: codes for the data doctor."""
+"""What is wrong with a DICOM image, and what to know before its pixels are shown: codes for the data doctor."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ REMEDIES = {
     "several_series": ("note", "nothing: each series is a case of its own"),
     "burned_in_text": (
         "warning",
-        "look at the images: text in the pixels may name a person, and figures would show it",
+        "check the images: text in the pixels may name a person, and figures would show it",
     ),
     "identifying_path": ("warning", "rename these folders or files: paths and the ids made of them stand in outputs"),
     "identifying_tags": ("note", "nothing: no value of these tags is copied into any output"),
@@ -116,7 +116,7 @@ def _check_steps(ordered: Sequence[Slice], path: Path) -> list[tuple[str, str]]:
     wide = np.flatnonzero(gaps > MISSING * usual)
     if wide.size:
         lacking = int(np.round(gaps[wide] / usual).sum()) - len(wide)
-        where = f"{gaps[wide[0]]:.4g} mm behind slice {wide[0] + 1} where {usual:.4g} mm are usual"
+        where = f"{gaps[wide[0]]:.4g} mm after slice {wide[0] + 1} where {usual:.4g} mm are usual"
         return [("missing_slices", f"the series {path} lacks slices ({max(1, lacking)} by the gaps: {where})")]
     off = float(np.abs(grid_of(ordered).to_voxels(positions) - np.outer(np.arange(len(ordered)), [0, 0, 1])).max())
     if off > OFF_GRID:

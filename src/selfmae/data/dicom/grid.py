@@ -1,4 +1,4 @@
-"""Where the slices of DICOM files lie, be each a file of its own or one frame of many, and the grid that they make."""
+"""Positions of DICOM slices, in one file each or as frames of one file, and the grid that they form."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def slices_in(content: Dataset, path: Path) -> tuple[Slice, ...]:
 
 
 def group_of(content: Dataset, frame: int, name: str) -> Dataset | None:
-    """Return a functional group of one frame, or else that of all frames, or else None."""
+    """Return a functional group of one frame, or else the group shared by all frames, or else None."""
     shared, own = (content.get(groups) or [] for groups in GROUPS)
     for groups in (*own[frame : frame + 1], *shared[:1]):
         if groups.get(name):

@@ -121,7 +121,7 @@ def _as_seen(pixels: np.ndarray, content: Dataset) -> np.ndarray:
 
 
 def _rescale(plane: np.ndarray, content: Dataset, item: Slice) -> np.ndarray:
-    """Return the real values of one slice: its own rescaling, since that of PET differs between slices."""
+    """Return the real values of one slice by its own rescaling: in PET, slices differ in it."""
     how: Any = group_of(content, item.frame, "PixelValueTransformationSequence") or content
     slope, intercept = float(how.get("RescaleSlope") or 1), float(how.get("RescaleIntercept") or 0)
     scaled: np.ndarray = plane.astype(np.float32) * np.float32(slope) + np.float32(intercept)
@@ -129,7 +129,7 @@ def _rescale(plane: np.ndarray, content: Dataset, item: Slice) -> np.ndarray:
 
 
 def _decode(content: Dataset, path: Path) -> np.ndarray:
-    """Return the stored values: [rows, columns], with frames in front and colours behind where there are any."""
+    """Return the stored values: [rows, columns], frames first and colours last where there are any."""
     require_decoder(content, path)
     try:
         pixels: np.ndarray = content.pixel_array

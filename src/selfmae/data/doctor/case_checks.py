@@ -1,4 +1,4 @@
-"""The data doctor on images: channels, sizes, spacings and intensities that are unlike those of the other images."""
+"""The data doctor on cases: images that differ from the others in channels, size, spacing or intensity, and masks."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ FAR = 6.0  # deviations (of the median absolute deviation, on a log scale) from 
 MIN_FACTOR = 2.0  # a size or spacing that differs by less is ordinary variation
 MAX_ODD = 0.1  # part of the images: more are a second kind, not outliers
 
-# Units that intensities tell, by their 0.5 and 99.5 % percentiles. Found by trying: scans of MR have none.
+# Units are recognised by the 0.5 and 99.5 % percentiles. Found by trying; MR scans have no unit.
 LOWEST_HU = -500.0  # below this, air: no other unit goes there
 UNIT_INTERVAL = 1.0001
 MIN_BYTES = 20.0  # an image of 0 to 255 reaches this
@@ -89,12 +89,12 @@ def _round(extents: Sequence[float] | np.ndarray) -> str:
 
 
 def _check_units(facts: Sequence[Facts]) -> list[Finding]:
-    """Report images, channel by channel, whose unit is another one than that of most."""
+    """Report images, channel by channel, whose unit differs from the unit of most images."""
     found = []
     for channel in range(min((fact.num_channels for fact in facts), default=0)):
         units = {fact.id: _unit(fact, channel) for fact in facts}
-        told = [unit for unit in units.values() if unit]
-        usual = max(sorted(set(told)), key=told.count, default="")
+        known = [unit for unit in units.values() if unit]
+        usual = max(sorted(set(known)), key=known.count, default="")
         odd = [name for name, unit in units.items() if unit not in ("", usual)]
         if not odd or not _contradict(usual, {units[name] for name in odd}):
             continue
@@ -107,7 +107,7 @@ def _check_units(facts: Sequence[Facts]) -> list[Finding]:
 
 
 def _unit(fact: Facts, channel: int) -> str:
-    """Return in which unit an image seems to be, "" where its intensities do not tell."""
+    """Return the likely unit of an image, "" where its intensities do not show it."""
     low, _, high = fact.percentiles[channel] if channel < len(fact.percentiles) else (0.0, 0.0, 0.0)
     if low < LOWEST_HU:
         return "HU"
@@ -181,7 +181,7 @@ def _files(cases: Cases) -> dict[str, str]:
 
 
 def _check_order(labels: Labels) -> list[Finding]:
-    """Say so where the values are not 1, 2, 3...: the model counts its outputs."""
+    """Report values that are not 1, 2, 3...: the model numbers its outputs."""
     if labels.values == tuple(range(1, len(labels.values) + 1)):
         return []
     values = first_of([str(value) for value in labels.values], 8)
@@ -190,7 +190,7 @@ def _check_order(labels: Labels) -> list[Finding]:
 
 
 def _check_sides(labels: Labels) -> list[Finding]:
-    """Say which labels a mirrored image swaps."""
+    """Report labels that swap when an image is mirrored."""
     names = labels.names
     pairs = [f"{names[first]!r} and {names[second]!r}" for first, second in left_right_pairs(names)]
     if not pairs:
@@ -199,7 +199,7 @@ def _check_sides(labels: Labels) -> list[Finding]:
 
 
 def check_pair(case: str, shape: Sequence[int], affine: np.ndarray | None, mask: Mask, file: str) -> list[Finding]:
-    """Compare the grid of an image with that of its mask; files without an affine are compared by size alone."""
+    """Compare the grids of an image and its mask; of files without an affine, only the sizes."""
     if tuple(shape) != mask.array.shape:
         sizes = f"({times(shape)} against {times(mask.array.shape)}, {file})"
         return [make_finding("size_differs", [case], f"image and mask of {case} differ in size {sizes}")]

@@ -1,7 +1,7 @@
 """Copies of an image that are not equal voxel by voxel: saved again with losses, or with other brightness or size.
 
-An image is told by a thumbnail of block means. Found by trying: copies as JPEG of quality 75 to 95 of chest radiographs
-correlate with the original by more than 0.9999, and no two different ones of 813 by more than 0.975.
+An image is identified by a thumbnail of block means. Found by trying: copies of chest radiographs as JPEG of quality 75
+to 95 correlate with the original by more than 0.9999, and no two different ones of 813 by more than 0.975.
 """
 
 from collections import defaultdict

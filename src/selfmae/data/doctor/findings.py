@@ -1,4 +1,4 @@
-"""What the data doctor can find: each code with its severity and what mends it."""
+"""What the data doctor can find: each code with its severity and what to do."""
 
 import base64
 from collections import defaultdict
@@ -12,14 +12,14 @@ from selfmae.errors import UserError, first_of
 IMAGE_REMEDIES = {
     "unreadable_image": ("error", "replace the file or remove the case"),
     "not_finite": ("error", "replace these values, for example by 0; `selfmae inspect --fix DIR` does it in a copy"),
-    "constant_image": ("warning", "look at the file; it may be empty"),
+    "constant_image": ("warning", "check the file; it may be empty"),
     "channels_differ": ("error", "convert the image or remove the case"),
     "axes_differ": ("error", "convert the image or remove the case"),
     "missing_spacing": ("error", "give all images in one file format"),
     "channels_undeclared": ("error", "correct the names of the channels (modality in dataset.json)"),
-    "mask_as_image": ("warning", "put the image in the place of the mask, or remove the case"),
+    "mask_as_image": ("warning", "replace the mask by the image, or remove the case"),
     "spacing_outlier": ("warning", "check the header; a wrong unit or a lost slice distance looks like this"),
-    "size_outlier": ("warning", "look at the image; another part of the body or a scout looks like this"),
+    "size_outlier": ("warning", "check the image; another part of the body or a scout looks like this"),
     "intensity_units_differ": (
         "warning",
         "rescale these images to the unit of the others, or leave them out; data.intensity=window would clip them",
@@ -53,11 +53,11 @@ SET_REMEDIES = {
     "duplicate_across_parts": ("warning", "nothing: the copy that training or model choice would see is left out"),
     "duplicate_image": ("warning", "remove one of them"),
     "near_duplicate_across_parts": ("warning", "nothing: the copy that training or model choice would see is left out"),
-    "near_duplicate_image": ("warning", "look at them, and remove one if they are one image"),
-    "near_duplicate_ids": ("warning", "look at the files: if they are one case, remove one; if not, rename one"),
+    "near_duplicate_image": ("warning", "compare them, and remove one if they show the same image"),
+    "near_duplicate_ids": ("warning", "compare the files: if they are one case, remove one; if not, rename one"),
     "rare_finding": ("warning", "its score will be undefined or mean little: collect more, or leave it out"),
 }
-LIST_REMEDIES = {  # what a reader says of the files it reads; its own sentence says what mends it
+LIST_REMEDIES = {  # errors of readers, whose own sentences say what to do
     "unusable_source": ("error", "correct what the sentence names"),
     "damaged_list": ("error", "mend the file"),
     "missing_file": ("error", "put the files there or take them off the list"),
@@ -69,7 +69,7 @@ LIST_REMEDIES = {  # what a reader says of the files it reads; its own sentence 
     "duplicate_id": ("error", "remove the repeats or rename the files"),
 }
 
-# code: severity, what mends it
+# code: severity, what to do
 REMEDIES = {**IMAGE_REMEDIES, **MASK_REMEDIES, **SET_REMEDIES, **LIST_REMEDIES, **checks.REMEDIES}
 
 
@@ -117,7 +117,7 @@ def finding_of(code: str, sentence: str, cases: Iterable[str] = ()) -> Finding:
 
 
 def join_alike(findings: Iterable[Finding]) -> list[Finding]:
-    """Return one finding for each code and fix, with all cases; the first causes speak for the others."""
+    """Return one finding for each code and fix, with all cases; the first causes are named, the others counted."""
     groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         groups[finding.code, finding.fix].append(finding)

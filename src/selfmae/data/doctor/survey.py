@@ -40,7 +40,7 @@ def survey(
 ) -> tuple[list[Facts], list[Finding]]:
     """Read every image (and every mask, if `masks`) and return facts and findings in the order of the cases.
 
-    A case whose image cannot be read has a finding but no facts. `progress` is told how many of how many are done.
+    A case whose image cannot be read has a finding but no facts. `progress(done, total)` is called after each.
     Results are kept in the file `cache`, if given, and files that did not change since are not read again.
     """
     file_cache = FileCache(cache) if cache else None

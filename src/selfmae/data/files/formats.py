@@ -1,4 +1,4 @@
-"""Names of image files: which endings can be read, and what a name is without its ending."""
+"""Names of image files: which endings can be read, and names without their ending."""
 
 from pathlib import Path
 
@@ -24,10 +24,10 @@ def stem_of(path: Path) -> str:
 
 
 def is_image(path: Path) -> bool:
-    """Return whether the name is that of an image file which can be read."""
+    """Return whether this is the name of an image file that can be read."""
     return suffix_of(path) in (*VOLUMES, *PICTURES, *ARRAYS) and not path.name.startswith(".")
 
 
 def may_be_dicom(path: Path) -> bool:
-    """Return whether the name is that of a DICOM file, which may be an image, a slice, or none of both."""
+    """Return whether this is the name of a DICOM file, which may be an image, a slice or something else."""
     return suffix_of(path) in DICOM and not path.name.startswith(".")

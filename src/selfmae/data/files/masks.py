@@ -115,7 +115,7 @@ def count_values(array: np.ndarray) -> tuple[tuple[int, int], ...]:
 
 
 def values_in(masks: Sequence[Path]) -> set[int]:
-    """Return all values that these masks hold, 0 included; of a mask that cannot be read, none: the survey says so."""
+    """Return all values in these masks, 0 included. Masks that cannot be read are left to the survey."""
     if not masks:
         return set()
     file_cache = FileCache(default_cache() / "masks" / f"{key_of(str(masks[0].parent.absolute()))}.jsonl")

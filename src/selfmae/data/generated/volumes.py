@@ -17,7 +17,7 @@ AIR, FAT, MUSCLE, LUNG = -1000.0, -100.0, 55.0, -820.0  # HU
 
 @dataclass(frozen=True)
 class Build:
-    """What ties one body together, each value about -1..1 (the shared causes behind all organs)."""
+    """What all organs of one body have in common, each value about -1..1."""
 
     bulk: float  # wide body, thick fat
     depth: float  # round rather than flat body
@@ -42,7 +42,7 @@ class Style:
     swell: float  # how large all organs but the liver are
     body: tuple[float, float]  # half the width and depth of the body; 1 fills the frame
     bone: float  # HU
-    cava: float  # HU of the vena cava beside the aorta, above the aorta's
+    cava: float  # HU of the vena cava next to the aorta, above the aorta's
 
 
 LIFELIKE = Style((68, 66, 74, 74, 84, 60), 1.0, (0.85, 0.72), 250.0, -18.0)

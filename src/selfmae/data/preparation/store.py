@@ -103,9 +103,9 @@ class Store:
     def prepare(
         self, cases: Sequence[Case], masks: bool, progress: Progress | None = None, coordinates: bool = False
     ) -> None:
-        """Prepare all cases side by side; `progress` is told how many of how many are done.
+        """Prepare all cases in parallel; `progress(done, total)` is called after each.
 
-        With `coordinates` also the voxels that crops may be centred on: of labels if `masks`, else of tissue.
+        With `coordinates`, also the voxels on which crops may be centred: labels if `masks`, else tissue.
         """
 
         def one(case: Case) -> None:

@@ -21,8 +21,8 @@ IDS = ("id", "case", "case_id", "study", "study_id")
 TEXT_LABELS = ("finding_labels", "findings", "labels", "label", "class", "diagnosis")
 NO_FINDING = "no finding"
 BINARY = {"", "0", "1", "0.0", "1.0"}
-MAX_ODD = 0.1  # part of the rows that may hold a word where all others have 0 or 1 for this to be an error
-MAX_ODD_NUMBERS = 0.01  # the same for numbers, of which more are a count
+MAX_ODD = 0.1  # of the rows: so many words among 0 and 1 are an error, more make it another kind of column
+MAX_ODD_NUMBERS = 0.01  # the same for other numbers; more are counts
 # Words of columns that describe a person or a file: one that holds 0 and 1 is no finding all the same.
 METADATA = {
     *("sex", "gender", "age", "male", "female", "id", "index", "number", "unnamed", "fold", "split"),
@@ -45,7 +45,7 @@ class Columns:
 
     @property
     def used(self) -> tuple[str, ...]:
-        """Return all columns that say something of a case."""
+        """All columns that are used."""
         return (*self.images, *self.labels, self.id, self.patient, self.split, self.fold)
 
 

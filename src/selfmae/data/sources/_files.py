@@ -1,4 +1,4 @@
-"""Files of a source as all layouts see them: which there are, what is missing, whose they are, what masks hold."""
+"""What all layouts ask of the files of a source: which there are, which are missing, patients, channels, labels."""
 
 import json
 import re
@@ -29,7 +29,7 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 
-# Names that tell the patient beyond doubt; each is searched for in an id, and its whole match is the patient.
+# Names that identify a patient beyond doubt; each is searched for in an id, and the whole match is the patient.
 PATIENT_NAMES = (
     re.compile(r"(?<![a-z0-9])sub-[a-z0-9]+", re.IGNORECASE),  # BIDS
     re.compile(r"(?<![a-z0-9])patient[_-]?\d+", re.IGNORECASE),
@@ -38,7 +38,7 @@ PATIENT_NAMES = (
     re.compile(r"(?<!\d)\d{3}_S_\d{4}(?!\d)"),  # ADNI
     re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?![A-Z0-9])"),
 )
-NO_PATIENTS = "{0} no patients: without data.splits each image counts as a patient of its own."
+NO_PATIENTS = "{0}: without data.splits, each image counts as a patient of its own."
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -92,33 +92,33 @@ def study_of(paths: Sequence[Path]) -> Path:
     return paths[0].with_name(shared.rstrip("_.-") + suffix_of(paths[0])) if shared.rstrip("_.-") else paths[0]
 
 
-def patients_of_names(ids: Sequence[str], who: str = "File names tell") -> tuple[list[str], str]:
+def patients_of_names(ids: Sequence[str], who: str = "File names do not identify patients") -> tuple[list[str], str]:
     """Return the patient of each id and a sentence on it; unless all ids name one in one way, each is a patient."""
     for pattern in PATIENT_NAMES:
         found = [match[0] for name in ids if (match := pattern.search(name))]
         if found and len(found) == len(ids):
             count = len(set(found))
-            return found, f"Patients are told by the names (as {found[0]}): {count} of {len(ids)} images."
+            return found, f"Patients are taken from the names (as {found[0]}): {count} in {len(ids)} images."
     return list(ids), NO_PATIENTS.format(who)
 
 
 def patients_of(
-    ids: Sequence[str], images: Sequence[tuple[Path, ...]], who: str = "File names tell"
+    ids: Sequence[str], images: Sequence[tuple[Path, ...]], who: str = "File names do not identify patients"
 ) -> tuple[list[str], str]:
     """Return the patient of each image and a sentence on it: by DICOM headers if all name one, or else by the ids.
 
-    A patient has the id of his first image: what headers say of him is shown nowhere.
+    A patient gets the id of the first image: what headers say of a person is shown nowhere.
     """
     named = [_named_in(paths[0]) for paths in images] if images and _named_in(images[0][0]) else []
     if not named or not all(named):
         return patients_of_names(ids, who)
     first: dict[str, str] = {}
     patients = [first.setdefault(patient, name) for patient, name in zip(named, ids, strict=True)]
-    return patients, f"Patients are told by the DICOM headers: {len(first)} of {len(ids)} images."
+    return patients, f"Patients are taken from the DICOM headers: {len(first)} in {len(ids)} images."
 
 
 def _named_in(image: Path) -> str:
-    """Return what tells the patient in the headers of an image, "" where it has none or they cannot be read."""
+    """Return what identifies the patient in the headers of an image, "" where they do not or cannot be read."""
     try:
         named = (may_be_dicom(image) or not image.is_file()) and is_dicom(image)
         return find_headers(image)[0].patient if named else ""
@@ -127,9 +127,9 @@ def _named_in(image: Path) -> str:
 
 
 def channels_of(images: Iterable[tuple[Path, ...]]) -> tuple[str, ...]:
-    """Return names for the channels of the first study that tells them, for layouts that do not name them.
+    """Return names for the channels, found from the first study that shows them, for layouts that do not name them.
 
-    A gray picture that was saved in colour tells nothing: if all are such, they are gray.
+    A gray picture that was saved in colour shows nothing; if all are such, they are gray.
     """
     reason, num_gray = UserError("The source lists no image: check its content.", "unusable_source"), 0
     for paths in images:

@@ -73,7 +73,7 @@ def join_rows(rows: Sequence[Row], images: Sequence[str], used: Sequence[str]) -
 
 
 def check_settled(rows: Sequence[Row], names: Sequence[str], labels: Sequence[str], table: Path) -> None:
-    """Raise where rows of equal `names` have different labels, as of several readers: not ours to say who is right."""
+    """Raise where rows of equal `names` have different labels, as of several readers: who is right, we cannot know."""
     found: dict[tuple[str, ...], dict[tuple[str, ...], int]] = defaultdict(dict)
     for line, row in enumerate(rows, start=2):
         found[tuple(row[name] for name in names)].setdefault(tuple(row[name] for name in labels), line)
@@ -82,7 +82,7 @@ def check_settled(rows: Sequence[Row], names: Sequence[str], labels: Sequence[st
         name, lines = next(iter(unsettled.items()))
         raise UserError(
             f"Each image must have one row, but {table} gives {len(unsettled)} of them several with different labels "
-            f"(first: {name}, lines {first_of(lines)}), as of several readers: write one row for each, for example "
+            f"(first: {name}, lines {first_of(lines)}), as several readers do: write one row for each, for example "
             "with the findings that most of its readers marked.",
             "duplicate_row",
         )
@@ -90,11 +90,11 @@ def check_settled(rows: Sequence[Row], names: Sequence[str], labels: Sequence[st
 
 def _with_numbers(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with 0 and 1 in columns that hold true and false, or yes and no, alone."""
-    told: dict[str, dict[str, str]] = {}
+    meanings: dict[str, dict[str, str]] = {}
     for name in rows[0]:
         values = {row[name].lower() for row in rows} - {""}
-        told[name] = next((words for words in WORDS if values and values <= set(words)), {})
-    return [{name: told[name].get(value.lower(), value) for name, value in row.items()} for row in rows]
+        meanings[name] = next((words for words in WORDS if values and values <= set(words)), {})
+    return [{name: meanings[name].get(value.lower(), value) for name, value in row.items()} for row in rows]
 
 
 def _delimiter(header: str) -> str:

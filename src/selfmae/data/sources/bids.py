@@ -69,7 +69,7 @@ def _several(images: dict[str, list[Path]], channels: Sequence[str]) -> bool:
 
 
 def _images(images: dict[str, list[Path]], channels: Sequence[str], mask: Path | None) -> tuple[Path, ...]:
-    """Return the image of each channel: of several scans that of the mask, without one the first.
+    """Return the image of each channel: of several scans the one with the mask, without a mask the first.
 
     Raises `UserError` where the names do not tell which scan the mask was drawn on.
     """
@@ -87,7 +87,7 @@ def _images(images: dict[str, list[Path]], channels: Sequence[str], mask: Path |
 
 
 def _of_scan(images: list[Path], mask: Path) -> list[Path]:
-    """Return which images of one suffix may be that of a mask: all that is named alike, else all that agrees."""
+    """Return which images of one suffix a mask may belong to: all with the same entities, else all that agree."""
     if len(images) == 1:
         return images
     alike = [image for image in images if _scan(image) == _scan(mask)]

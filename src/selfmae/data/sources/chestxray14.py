@@ -12,7 +12,7 @@ from selfmae.errors import UserError, first_of
 ORDER = 15
 EXPECTS = "a folder with Data_Entry_2017*.csv, train_val_list.txt and test_list.txt (NIH ChestX-ray14)"
 TABLE = "Data_Entry_2017*.csv*"
-# Official list files and the part each stands for; "" is drawn into train and val by patient.
+# Official list files and their part of the split; "" is drawn into train and val by patient.
 LISTS = {"train_val_list": "", "train_official": "train", "val_official": "val", "test_list": "test"}
 LISTS |= {"test_official": "test"}
 FINDINGS = (

@@ -39,7 +39,7 @@ def read(path: Path) -> Cases:
     listed = [_read_entry(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
     require_files([image for _, images, _ in listed for image in images], file)
     names = ids_of([_below(study_of(images), file.parent) for _, images, _ in listed])
-    patients, said = patients_of_names(names, "The list names")
+    patients, said = patients_of_names(names, "The list does not name patients")
     splits, notes = _splits([split for split, _, _ in listed], content["training"])
     labels, targets = _targets([label for _, _, label in listed], file)
     fields = zip(names, patients, [images for _, images, _ in listed], targets, splits, strict=True)

@@ -217,6 +217,6 @@ def _name_level(level: Path, siblings: set[Path]) -> str:
 
 def _say_patients(images: Sequence[_Found]) -> list[str]:
     num_without = sum(not image.header.patient for image in images)
-    without = f" {num_without} name nobody: each study counts as a patient." if num_without else ""
+    without = f" {num_without} images name no patient: each study counts as one." if num_without else ""
     count = len({image.patient for image in images})
-    return [f"Patients are told by the DICOM headers: {count} of {len(images)} images.{without}"]
+    return [f"Patients are taken from the DICOM headers: {count} in {len(images)} images.{without}"]

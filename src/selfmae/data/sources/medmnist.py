@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.sources._files import NO_PATIENTS
 from selfmae.errors import UserError, first_of
 
 ORDER = 20
@@ -52,7 +53,7 @@ def read(path: Path) -> Cases:
         tuple(cases),
         Labels(kind, names),
         ("red", "green", "blue") if colour else ("gray",),
-        ("MedMNIST names no patients: without data.splits each image counts as a patient of its own.",),
+        (NO_PATIENTS.format("MedMNIST does not name patients"),),
     )
 
 

@@ -40,7 +40,7 @@ def read(path: Path) -> Cases:
     listed = [_read_entry(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
     targets = [target for _, _, target in listed if target]
     ids = [stem_of(image) for _, image, _ in listed]
-    patients, said = patients_of_names(ids, "The list names")
+    patients, said = patients_of_names(ids, "The list does not name patients")
     channels, notes = _channels(content, file)
     bare = say_no_masks(targets)
     require_files([*(image for _, image, _ in listed), *([] if bare else targets)], file)

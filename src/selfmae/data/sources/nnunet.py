@@ -57,7 +57,7 @@ def read(path: Path) -> Cases:
     bare = say_no_masks(targets)
     require_files([] if bare else targets, file)
     notes += bare
-    patients, said = patients_of_names([case.id for case in cases], "The list names")
+    patients, said = patients_of_names([case.id for case in cases], "The list does not name patients")
     cases = [replace(case, patient=patient) for case, patient in zip(cases, patients, strict=True)]
     notes.append(said)
     return Cases(path, "nnunet", tuple(cases), labels, channels, tuple(notes))

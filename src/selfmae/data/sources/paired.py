@@ -167,7 +167,7 @@ def _subfolder(path: Path, names: Sequence[str]) -> Path | None:
 def _list_files(path: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Return images, those set apart without labels among them, and masks, by stem.
 
-    In one folder, masks are the files whose names say so.
+    In one folder, masks are recognised by their names.
     """
     folder = _subfolder(path, IMAGE_FOLDERS)
     mask_folder = _subfolder(path, MASK_FOLDERS) if folder else None

@@ -47,10 +47,10 @@ def read(path: Path) -> Cases:
     written = [study_of([Path(row[name]) for name in columns.images]) for row in rows]
     ids = [row[columns.id] for row in rows] if columns.id else ids_of(written)
     patients, said = _patients(ids, images, rows, columns, table)
-    splits, told = _splits(rows, columns, table)
+    splits, noted = _splits(rows, columns, table)
     cases = tuple(Case(*field) for field in zip(ids, patients, images, targets, splits, strict=True))
     channels = columns.images if len(columns.images) > 1 else channels_of(images)
-    return Cases(path, "table", cases, labels, channels, (*notes, *told, *said))
+    return Cases(path, "table", cases, labels, channels, (*notes, *noted, *said))
 
 
 def _tables_in(folder: Path) -> list[Path]:
@@ -72,7 +72,7 @@ def _patients(
 ) -> tuple[Sequence[str], tuple[str, ...]]:
     """Return the patient of each row, and a sentence where no column names them."""
     if not columns.patient:
-        patients, said = patients_of(ids, images, "No column names patients, and file names tell")
+        patients, said = patients_of(ids, images, "No column names patients, and file names do not identify them")
         return patients, (said,)
     patients = [row[columns.patient] for row in rows]
     _check_filled(patients, columns.patient, table)
