@@ -208,15 +208,42 @@ def test_only_an_early_end_makes_equal_compute_wait(picture_recipe: Path, tmp_pa
     assert titles(probed, "scratch") == [("scratch (fold 2, seed 1)", "")]
 
 
+def classifier_operations(num_outputs: int) -> int:
+    """Return the operations of a forward pass of the small classifier, by hand.
+
+    17 tokens (16 patches of 8 x 8 pixels and one for the class), width 48, depth 2, an MLP 4 times as wide.
+    """
+    return 2 * block_operations(17) + 2 * 16 * 64 * 48 + 2 * 48 * num_outputs
+
+
+def block_operations(tokens: int, width: int = 48) -> int:
+    """Return the operations of a transformer block: its matrices, and the products of attention."""
+    return 2 * tokens * (12 * width * width) + 4 * tokens * tokens * width
+
+
+def autoencoder_operations(visible: int) -> int:
+    """Return the operations of a forward pass of the small autoencoder: 16 patches, a decoder of 48 with one block."""
+    encoder = 2 * block_operations(1 + visible) + 2 * visible * 64 * 48
+    return encoder + 2 * (1 + visible) * 48 * 48 + block_operations(17) + 2 * (16 - visible) * 48 * 64
+
+
 def test_operations_of_a_step_are_three_times_those_of_the_forward_pass(picture_recipe: Path) -> None:
     recipe = load_recipe(str(picture_recipe))
     case, task = load_cases(recipe.data).part("train")[0], make_task(recipe)
-    task.store.prepare([case], masks=False)
-    # By hand: 17 tokens (16 patches of 8 x 8 pixels and one for the class), width 48, depth 2, MLP 4 times as wide.
-    tokens, width = 17, 48
-    block = 2 * tokens * (12 * width * width) + 4 * tokens * tokens * width
-    forward = 2 * block + 2 * 16 * 64 * width + 2 * width * len(recipe.target.names)
+    task.prepare([case])
+    forward = classifier_operations(len(recipe.target.names))
     assert count_operations(task, recipe.fit, case) == pytest.approx(3 * forward * recipe.fit.batch, rel=0.1)
+
+
+@pytest.mark.parametrize("words", [(), ("pretrain.batch=8",), ("fit.batch=6", "fit.accumulate=3"), ("mae.ratio=0.25",)])
+def test_steps_of_equal_compute_are_those_counted_by_hand(picture_recipe: Path, words: tuple[str, ...]) -> None:
+    recipe = load_recipe(str(picture_recipe), ["pretrain.steps=1000", *words])
+    before = 1000 * recipe.pretrain.batch * autoencoder_operations(round(16 * (1 - recipe.methods["mae"].ratio)))
+    step = recipe.fit.batch * classifier_operations(len(recipe.target.names))
+    found = equal_compute(recipe, "mae", load_cases(recipe.data).part("train")[0])
+    assert found.steps - recipe.fit.steps == pytest.approx(before / step, rel=0.1)
+    taken = equal_compute(recipe, "mae", load_cases(recipe.data).part("train")[0], num_taken=250)
+    assert taken.steps - recipe.fit.steps == pytest.approx(before / step / 4, rel=0.1)
 
 
 def test_equal_compute_grows_with_the_steps_of_pretraining(picture_recipe: Path) -> None:

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from selfmae.augment import laterality, spatial
@@ -65,6 +66,29 @@ def test_mirrored_from_left_to_right_the_labels_of_the_two_sides_are_swapped(
     sample = Segment(replace(recipe, target=target, fit=fit)).sample(Draw(case, 0))
     shown = (sample["image"] * 9).round().long()  # the case's image is its mask
     expected = {0: 0, 2: 2, 9: 1} if swapped else {0: 0, 2: 1, 9: 2}
+    assert {int(value): int(sample["target"][shown == value].unique()) for value in shown.unique()} == expected
+
+
+@pytest.mark.parametrize(("axis", "swapped"), [(0, False), (1, True)])
+def test_in_pictures_left_and_right_are_the_columns(tmp_path: Path, axis: int, swapped: bool) -> None:
+    """The rows of a picture run from head to feet: mirrored along them, left stays left."""
+    mask = np.zeros((8, 8), dtype=np.uint8)
+    mask[1:4, 1:3], mask[4:7, 5:7] = 1, 2
+    for name in ("image", "mask"):
+        Image.fromarray(mask).save(tmp_path / f"{name}.png")
+    case = Case("a", "p", (tmp_path / "image.png",), tmp_path / "mask.png", "train")
+    optim = OptimOptions(1, 1, 1e-3, augment={"spatial": spatial.Options((axis,), flip=1.0)})
+    recipe = Recipe(
+        DataOptions("", ("x",), crop=(8, 8), intensity="range"),
+        TargetOptions("mask", ("left lung", "right lung"), (1, 2)),
+        ModelOptions((4, 4), width=24, depth=2, heads=2, decoder_features=4),
+        optim,
+        optim,
+    )
+    sample = Segment(recipe).sample(Draw(case, 0))
+    shown = (sample["image"] * 2).round().long()  # the case's image is its mask
+    torch.testing.assert_close(shown[0], torch.from_numpy(np.flip(mask, axis).copy()).long())
+    expected = {0: 0, 1: 2, 2: 1} if swapped else {0: 0, 1: 1, 2: 2}
     assert {int(value): int(sample["target"][shown == value].unique()) for value in shown.unique()} == expected
 
 

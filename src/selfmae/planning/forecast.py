@@ -16,9 +16,9 @@ from selfmae.options import Recipe
 from selfmae.planning.measure import time_preparation
 from selfmae.planning.trainings import (
     Estimate,
-    Stage,
+    TrainingKind,
     Trainings,
-    make_stages,
+    list_kinds,
     memory_lines,
     models_line,
     prepared_voxels,
@@ -54,12 +54,12 @@ def forecast(recipe: Recipe, source: Source, trainings: Trainings, out: Path | N
         short = replace(recipe, data=replace(recipe.data, cache=str(Path(folder) / "store")))
         lines, prepared = _store_lines(recipe, short, source)
         stage.update(1)
-        stages = make_stages(short, source, trainings, prepared)
-        lines += [models_line(stages), *memory_lines(stages, recipe, source)]
-        no_memory = tuple(_lacking_memory(lines, stages, recipe))
+        kinds = list_kinds(short, source, trainings, prepared)
+        lines += [models_line(kinds), *memory_lines(kinds, recipe, source)]
+        no_memory = tuple(_lacking_memory(lines, kinds, recipe))
         stage.update(2)
         if not no_memory:
-            lines += time_lines(short, stages, trainings, Path(folder))
+            lines += time_lines(short, kinds, trainings, Path(folder))
             lines.append(_total(lines, recipe))
         stage.update(3)
     lines.sort(key=lambda line: KINDS.index(line.kind))
@@ -102,14 +102,14 @@ def amount_text(line: Estimate) -> str:
     return duration(line.amount) if line.kind == "time" else size_text(line.amount)
 
 
-def _lacking_memory(lines: Sequence[Estimate], stages: Sequence[Stage], recipe: Recipe) -> list[str]:
+def _lacking_memory(lines: Sequence[Estimate], kinds: Sequence[TrainingKind], recipe: Recipe) -> list[str]:
     """Return a sentence for each training that this machine has too little memory for."""
     memory = total_memory(resolve_accelerator(recipe.device))
     needed = {line.name: line.amount for line in lines if line.kind == "memory"}
     return [
         f"{stage.name.capitalize()} needs about {size_text(needed[stage.name])} of memory, but this machine has "
         f"{size_text(memory)}: lower {stage.key}.batch or raise {stage.key}.accumulate."
-        for stage in stages
+        for stage in kinds
         if memory is not None and needed[stage.name] > memory
     ]
 

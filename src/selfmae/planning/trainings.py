@@ -52,7 +52,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingKind:
     """One kind of training of a run, the cases that are at hand to measure it, and how often it is done."""
 
     name: str
@@ -83,19 +83,19 @@ def _steps_beyond(recipe: Recipe, trainings: Trainings, cases: Sequence[Case]) -
     return equal_compute(recipe, trainings.methods[0], cases[0]).steps - recipe.fit.steps if trainings.methods else 0
 
 
-def make_stages(recipe: Recipe, source: Source, trainings: Trainings, prepared: Sequence[Case]) -> list[Stage]:
-    """Return the stages that a run has; fine-tuning is measured on the labelled case of median size."""
+def list_kinds(recipe: Recipe, source: Source, trainings: Trainings, prepared: Sequence[Case]) -> list[TrainingKind]:
+    """Return the kinds that a run has; fine-tuning is measured on the labelled case of median size."""
     voxels = prepared_voxels(source, recipe)
     labelled = sorted(source.cases.part("train"), key=lambda case: voxels[case.id])
     middle = labelled[len(labelled) // 2 :][:1]
     probed = labelled[max(0, (len(labelled) - PROBED) // 2) :][:PROBED] if recipe.probe.every else []
     more = _steps_beyond(recipe, trainings, middle) if trainings.num_equal and middle else 0
-    stages = [Stage("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, trainings.num_finetunings, more)]
+    kinds = [TrainingKind("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, trainings.num_finetunings, more)]
     for method in reversed(trainings.methods):
         name = "pre-training" if len(trainings.methods) == 1 else f"pre-training ({method})"
         task, count = Pretraining(recipe, method), trainings.num_each
-        stages.insert(0, Stage(name, "pretrain", task, recipe.pretrain, prepared, count, probed=probed))
-    return [stage for stage in stages if stage.count and stage.cases]
+        kinds.insert(0, TrainingKind(name, "pretrain", task, recipe.pretrain, prepared, count, probed=probed))
+    return [stage for stage in kinds if stage.count and stage.cases]
 
 
 def prepared_voxels(source: Source, recipe: Recipe) -> dict[str, int]:
@@ -106,14 +106,14 @@ def prepared_voxels(source: Source, recipe: Recipe) -> dict[str, int]:
     }
 
 
-def models_line(stages: Sequence[Stage]) -> Estimate:
+def models_line(kinds: Sequence[TrainingKind]) -> Estimate:
     """Return what the files of the models take in the folder of the run."""
-    size = sum(num_parameters(stage.task) * CHECKPOINT_BYTES * stage.count for stage in stages)
-    num_models = sum(stage.count for stage in stages)
+    size = sum(num_parameters(stage.task) * CHECKPOINT_BYTES * stage.count for stage in kinds)
+    num_models = sum(stage.count for stage in kinds)
     return Estimate("disk", "models", size, f"weights and last checkpoint of {plural(num_models, 'model')}")
 
 
-def memory_lines(stages: Sequence[Stage], recipe: Recipe, source: Source) -> list[Estimate]:
+def memory_lines(kinds: Sequence[TrainingKind], recipe: Recipe, source: Source) -> list[Estimate]:
     """Return the peak memory of each stage, on a CPU with that of the program itself."""
     largest = max(prod(fact.shape) * fact.num_channels for fact in source.facts) * FLOAT_BYTES
     base, workers = resident_bytes(), min(num_cores(), len(source.facts))
@@ -121,7 +121,7 @@ def memory_lines(stages: Sequence[Stage], recipe: Recipe, source: Source) -> lis
     copies = f"{IMAGES_AT_WORK} copies of the largest image ({size_text(largest)}) in each of {workers} threads"
     lines = [Estimate("memory", "preparation", base + IMAGES_AT_WORK * workers * largest, f"{program} and {copies}")]
     parts = "weights, gradients, AdamW and activations of a batch"
-    for stage in stages:
+    for stage in kinds:
         size = step_bytes(recipe, stage.task, stage.options, stage.cases[0])
         if resolve_accelerator(recipe.device) == "cpu":
             lines.append(Estimate("memory", stage.name, base + size, f"{program}, {parts}"))
@@ -130,10 +130,10 @@ def memory_lines(stages: Sequence[Stage], recipe: Recipe, source: Source) -> lis
     return lines
 
 
-def time_lines(recipe: Recipe, stages: Sequence[Stage], trainings: Trainings, folder: Path) -> list[Estimate]:
+def time_lines(recipe: Recipe, kinds: Sequence[TrainingKind], trainings: Trainings, folder: Path) -> list[Estimate]:
     """Return the seconds of every stage over all trainings, and of the scoring of val and test cases."""
     lines = []
-    for stage in stages:
+    for stage in kinds:
         pace = time_steps(recipe, stage.task, stage.options, stage.cases, folder / stage.key)
         most = "at most " if stage.key == "pretrain" and recipe.probe.ends_early else ""
         basis = f"{most}{stage.options.steps:,} steps of {pace:.2g} s, {plural(stage.count, 'training')}"
@@ -148,7 +148,7 @@ def time_lines(recipe: Recipe, stages: Sequence[Stage], trainings: Trainings, fo
     return lines
 
 
-def _probe_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Estimate:
+def _probe_line(recipe: Recipe, stage: TrainingKind, trainings: Trainings) -> Estimate:
     """Return the seconds of all validations by the probe: every so many steps of pre-training, and at the last one."""
     validations = ceil(recipe.pretrain.steps / recipe.probe.every)
     pace = time_probe(recipe, stage.probed, trainings.num_held_out, trainings.num_labelled)
@@ -157,7 +157,7 @@ def _probe_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Estimate:
     return Estimate("time", "probe", stage.count * validations * pace, basis)
 
 
-def _scoring_line(recipe: Recipe, stage: Stage, trainings: Trainings) -> Estimate:
+def _scoring_line(recipe: Recipe, stage: TrainingKind, trainings: Trainings) -> Estimate:
     """Return the seconds of scoring: val at each validation and once more at the end, test once."""
     every, num_val, num_test = recipe.fit.validate_every, trainings.num_val, trainings.num_test
     validations, longer = (
