@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from selfmae.augment.spatial import draw_voxel
 from selfmae.data.preparation import store as store_module
-from selfmae.data.preparation.store import draw_coordinate, label_coordinates, otsu, tissue_coordinates
+from selfmae.data.preparation.store import label_coordinates, otsu, tissue_coordinates
 
 
 def test_every_label_present_has_a_row_of_all_its_voxels() -> None:
@@ -26,13 +27,13 @@ def test_many_voxels_are_drawn_evenly_and_always_alike() -> None:
 
 def test_a_mask_without_labels_has_no_coordinates() -> None:
     table = label_coordinates(np.zeros((4, 4), dtype=np.uint8))
-    assert draw_coordinate(table, np.random.default_rng(0)) is None
+    assert draw_voxel(table, np.random.default_rng(0)) is None
 
 
 def test_labels_are_drawn_as_often_as_each_other() -> None:
     mask = np.zeros(1000, dtype=np.uint8)
     mask[:900], mask[950] = 1, 2
-    drawn = [draw_coordinate(label_coordinates(mask), np.random.default_rng(seed)) for seed in range(400)]
+    drawn = [draw_voxel(label_coordinates(mask), np.random.default_rng(seed)) for seed in range(400)]
     assert np.mean([place == 950 for place in drawn]) == pytest.approx(0.5, abs=0.08)
 
 

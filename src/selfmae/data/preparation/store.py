@@ -237,15 +237,6 @@ def tissue_coordinates(image: np.ndarray) -> np.ndarray:
     return _table([_some(tissue, rng)], flat.shape[1])
 
 
-def draw_coordinate(table: np.ndarray, rng: np.random.Generator) -> int | None:
-    """Draw a row evenly, then one of its coordinates; None if there is none."""
-    filled = np.flatnonzero(table[:, 0])
-    if not len(filled):
-        return None
-    row = table[rng.choice(filled)]
-    return int(row[1 + rng.integers(int(row[0]))])
-
-
 def otsu(values: np.ndarray, num_bins: int = 256) -> float | None:
     """Return the threshold with most variance between the values on its two sides (Otsu 1979), or None.
 
