@@ -79,3 +79,17 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(
         f"{path} could not be read ({error}): copy it again, or delete it and give the command that wrote it again."
     )
+
+
+def parse_metadata(header: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """Return what SelfMAE wrote into the header of a safetensors file, {} if another tool made the file.
+
+    Raises `UserError` for a file of SelfMAE 0.1, whose keys had other names.
+    """
+    if "contract" in header:
+        raise UserError(
+            f"{path} was written by SelfMAE 0.1, whose files this version does not read: train again, or load its "
+            "tensors with safetensors."
+        )
+    metadata: dict[str, Any] = json.loads(header.get("metadata", "{}"))
+    return metadata

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from selfmae.errors import UserError
 from selfmae.methods import mae
@@ -16,6 +17,7 @@ from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.unetr import UNETR
 from selfmae.models.vit import Classifier
 from selfmae.options import ModelOptions
+from selfmae.results.exposure import read_header
 from selfmae.weights.file import load_encoder, load_whole, read_metadata, read_weights, save_weights
 
 OPTIONS = ModelOptions((4, 4), width=48, depth=2, heads=3, decoder_features=4)
@@ -40,7 +42,7 @@ def classifier(options: ModelOptions = OPTIONS) -> Classifier:
     return Classifier(options, 1, (8, 8), 3)
 
 
-def test_tensors_and_contract_come_back_from_the_file(tmp_path: Path) -> None:
+def test_tensors_and_metadata_come_back_from_the_file(tmp_path: Path) -> None:
     path, weights = tmp_path / "model.safetensors", autoencoder().state_dict()
     metadata = {"channels": ["CT"], "recipe": {"seed": 3}}
     save_weights(path, weights, metadata)
@@ -51,11 +53,21 @@ def test_tensors_and_contract_come_back_from_the_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_safetensors_file_of_another_tool_has_an_empty_contract(tmp_path: Path) -> None:
+def test_a_safetensors_file_of_another_tool_has_empty_metadata(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"w": torch.ones(2)}, tmp_path / "other.safetensors")
     assert read_weights(tmp_path / "other.safetensors")[1] == {}
+
+
+@pytest.mark.parametrize("read", [read_weights, read_metadata, read_header])
+def test_a_file_of_an_older_version_is_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata={"contract": "{}"})
+    with pytest.raises(
+        UserError, match=r"was written by SelfMAE 0\.1, whose files this version does not read: train again"
+    ):
+        read(path)
 
 
 @pytest.mark.parametrize("key", [None, "model", "state_dict", "network_weights"])

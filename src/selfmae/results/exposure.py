@@ -16,7 +16,7 @@ from selfmae.data.case import Case
 from selfmae.data.source import Source, case_rows
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.files import read_table
+from selfmae.files import parse_metadata, read_table
 from selfmae.results.formatting import plural
 from selfmae.results.training_run import TrainingRun
 
@@ -217,7 +217,6 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        metadata: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("metadata", "{}"))
+        return parse_metadata(header.get("__metadata__", {}), path)
     except (OSError, ValueError, OverflowError, MemoryError) as error:
         raise UserError(f"{path} could not be read as safetensors: the file is damaged; copy it again.") from error
-    return metadata

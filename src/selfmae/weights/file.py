@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.serialization import safe_globals
 
 from selfmae.errors import UserError
+from selfmae.files import parse_metadata
 
 Weights = Mapping[str, Tensor]
 _make_number = np.float64(0).__reduce__()[0]  # private in NumPy, under another name in each of its versions
@@ -66,7 +67,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return _read_torch(path), {}
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("metadata", "{}"))
+            metadata = parse_metadata(file.metadata() or {}, path)
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise _damaged(path, error) from error
@@ -78,8 +79,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise UserError(f"Weights were expected in {path}, but there is no such file: check the path.")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata: dict[str, Any] = json.loads((file.metadata() or {}).get("metadata", "{}"))
-            return metadata
+            return parse_metadata(file.metadata() or {}, path)
     except SafetensorError as error:
         raise _damaged(path, error) from error
 
