@@ -417,3 +417,15 @@ def test_a_mask_without_a_spacing_takes_that_of_its_image_and_follows_it(tmp_pat
         )
         store = Store(options_in(tmp_path, spacing_mm=(2.0, 2.0, 2.0)), (1,))
         assert store.mask(Case("c", "p", (image,), mask, "train")).shape == (4 * step,) * 3
+
+
+@pytest.mark.parametrize("foreground", [False, True])
+def test_the_box_of_a_grid_at_the_origin_knows_the_way_back(tmp_path: Path, foreground: bool) -> None:
+    case = framed_case(tmp_path, flat=False)  # of 1 mm
+    options = options_in(tmp_path, spacing_mm=(0.5, 1.0, 2.0), crop_foreground=foreground)
+    assert Store(options, (1, 2)).box(case).file_steps == ()
+    store = Store(dataclasses.replace(options, align="origin"), (1, 2))
+    for _ in range(2):  # prepared now, and before
+        box = store.box(case)
+        assert (box.whole, box.file_steps) == ((11, 6, 4), (2.0, 1.0, 0.5))
+        assert store.image(case).shape[1:] == store.mask(case).shape == box.shape
