@@ -1,14 +1,24 @@
 """Small sets, small models and the command line in process, for tests of the commands."""
 
-from collections.abc import Callable, Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from selfmae.cli import main
+from selfmae.data.case import Case
 from selfmae.data.generated.sets import write_radiographs, write_volumes
+from selfmae.display import Display
 from selfmae.experiment import finetune, pretrain, train
+from selfmae.options import OptimOptions
+from selfmae.tasks.base import Trainable
 from selfmae.train.loop import Training, fit
 
 Call = Callable[..., int]
@@ -149,3 +159,30 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     for module in (finetune, pretrain, train):
         monkeypatch.setattr(module, "fit", note)
     return folders
+
+
+class Interrupting(Display):
+    """A display that sends its process SIGINT when it is told of a step; 0 is none."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(quiet=True)
+        self.step = step
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Any]:
+        yield SimpleNamespace(update=self.interrupt)
+
+    def interrupt(self, step: int, loss: float | None = None) -> None:
+        if step == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def optimise() -> Callable[..., dict[str, Tensor]]:
+    """Return a function that trains in a folder and returns the weights; it is interrupted after the step `cut`."""
+
+    def train(task: Trainable, options: OptimOptions, folder: Path, cases: Sequence[Case], cut: int = 0) -> Any:
+        folder.mkdir(exist_ok=True)
+        return fit(Training("training", task, options, folder, cases, {}), Interrupting(cut)).state_dict()
+
+    return train

@@ -10,10 +10,11 @@ from selfmae.experiment.combinations import (
     name_of,
     parse_axes,
     recipe_of,
+    settings_of_init,
     settings_of_pretraining,
-    settings_without_pretraining,
 )
 from selfmae.options import DataOptions, ModelOptions, OptimOptions, ProbeOptions, Recipe, TargetOptions
+from selfmae.recipe import as_content, make_recipe, overlay
 
 BASE = Recipe(
     DataOptions("here", crop=(32, 32)),
@@ -67,7 +68,7 @@ def test_a_name_holds_the_settings_and_is_one_folder() -> None:
 
 def test_a_recipe_has_the_settings_and_all_else_of_the_base() -> None:
     recipe = recipe_of(BASE, {"mae.ratio": 0.25, "fit.steps": 10})
-    assert recipe == replace(BASE, mask=replace(BASE.mask, ratio=0.25), fit=replace(BASE.fit, steps=10))
+    assert recipe == make_recipe(overlay(as_content(BASE), {"mae": {"ratio": 0.25}, "fit": {"steps": 10}}), "base")
 
 
 def test_a_share_of_the_budget_shortens_both_stages() -> None:
@@ -78,10 +79,10 @@ def test_a_share_of_the_budget_shortens_both_stages() -> None:
 
 
 def test_a_wrong_value_is_named_with_its_setting() -> None:
-    with pytest.raises(UserError, match=r"mae.ratio=1.5: mae.ratio is 1.5, but must lie between 0 and 1."):
+    with pytest.raises(UserError, match=r"mae.ratio=1.5: mae.ratio is 1.5, but must be above 0 and below 1."):
         recipe_of(BASE, {"mae.ratio": 1.5})
-    with pytest.raises(UserError, match=r"unknown key 'mask.rato'. Did you mean 'mae.ratio'"):
-        recipe_of(BASE, {"mask.rato": 0.5})
+    with pytest.raises(UserError, match=r"unknown key 'mae.rato'. Did you mean 'mae.ratio'"):
+        recipe_of(BASE, {"mae.rato": 0.5})
 
 
 def test_a_pretraining_does_not_depend_on_fine_tuning() -> None:
@@ -94,4 +95,4 @@ def test_a_pretraining_that_asks_labels_depends_on_how_many_there_are() -> None:
 
 
 def test_a_fine_tuning_from_scratch_does_not_depend_on_pretraining() -> None:
-    assert list(settings_without_pretraining(ALL)) == ["fit.steps", "data.fraction", "model.depth"]
+    assert list(settings_of_init(ALL, "scratch")) == ["fit.steps", "data.fraction", "model.depth"]

@@ -17,10 +17,17 @@ from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.options import Recipe
 from selfmae.planning import forecast as forecast_job
-from selfmae.planning.budget import equal_compute
-from selfmae.planning.forecast import Forecast, check_space, find_missing, forecast, show_forecast
-from selfmae.planning.measure import time_probe
-from selfmae.planning.trainings import Estimate, Trainings, count_trainings
+from selfmae.planning.forecast import (
+    Estimate,
+    Forecast,
+    Trainings,
+    check_space,
+    count_trainings,
+    find_missing,
+    forecast,
+    show_forecast,
+)
+from selfmae.planning.measure import equal_compute, time_probe
 from selfmae.recipe import load_recipe
 
 Call = Callable[..., int]
@@ -43,8 +50,8 @@ def source(recipe: Recipe) -> Source:
 @pytest.fixture
 def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a step take 2 s, the preparation of a case 3 s and its scoring 5 s, without measuring."""
-    monkeypatch.setattr("selfmae.planning.trainings.time_steps", lambda *_: 2.0)
-    monkeypatch.setattr("selfmae.planning.trainings.time_scoring", lambda *_: 5.0)
+    monkeypatch.setattr("selfmae.planning.forecast.time_steps", lambda *_: 2.0)
+    monkeypatch.setattr("selfmae.planning.forecast.time_scoring", lambda *_: 5.0)
 
     def prepare(store: Store, cases: list[object], masks: bool, places: bool) -> tuple[float, list[object]]:
         store.prepare(cases[:2], masks, coordinates=places)  # type: ignore[arg-type]
@@ -60,7 +67,7 @@ def usual(source: Source, recipe: Recipe) -> Trainings:
 def test_the_disk_of_prepared_images_is_what_the_store_writes(recipe: Recipe, source: Source) -> None:
     found = forecast(recipe, source, usual(source, recipe), None, QUIET)
     store = Store(recipe.data, recipe.target.values)
-    places = recipe.fit.augment.foreground > 0
+    places = recipe.fit.augment["spatial"].foreground > 0
     store.prepare(source.cases.part("train", "val", "test", "unlabelled"), masks=True, coordinates=places)
     written = sum(path.stat().st_size for path in store.folder.rglob("*.npy"))
     assert found.amount("disk", "prepared images") == pytest.approx(written, rel=0.2)
@@ -83,7 +90,7 @@ def test_nothing_is_left_in_the_store_nor_beside_it(recipe: Recipe, source: Sour
 
 
 def test_times_are_paces_times_steps_cells_and_looks(recipe: Recipe, source: Source, slow_machine: None) -> None:
-    found = forecast(recipe, source, Trainings(6, 12, 3, 4), None, QUIET)
+    found = forecast(recipe, source, Trainings(("mae",), 6, 12, 3, 4), None, QUIET)
     assert found.amount("time", "pre-training") == 6 * 4 * 2
     assert found.amount("time", "fine-tuning") == 12 * 4 * 2
     assert found.amount("time", "scoring") == 12 * (3 * (2 + 1) + 4) * 5
@@ -94,14 +101,16 @@ def test_times_are_paces_times_steps_cells_and_looks(recipe: Recipe, source: Sou
 def test_looks_of_a_probe_are_counted_with_those_of_the_last_step(
     recipe: Recipe, source: Source, slow_machine: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selfmae.planning.trainings.time_probe", lambda *_: 7.0)
+    monkeypatch.setattr("selfmae.planning.forecast.time_probe", lambda *_: 7.0)
     probed = replace(recipe, probe=replace(recipe.probe, every=3, kind="labels", patience=1))
     trainings = count_trainings(source, probed, Folding(), ("scratch", "mae"), 2)
     assert trainings.num_held_out == len(source.cases.part("val")) > 0
     assert trainings.num_labelled == len(source.cases.part("train"))
     found = forecast(probed, source, trainings, None, QUIET)
     assert found.amount("time", "probe") == 2 * 2 * 7.0  # looks at steps 3 and 4, of two seeds
-    assert next(line.basis for line in found.lines if line.name == "probe") == "at most 2 looks of 7 s, 2 trainings"
+    assert (
+        next(line.basis for line in found.lines if line.name == "probe") == "at most 2 validations of 7 s, 2 trainings"
+    )
     times = [line.amount for line in found.lines if line.kind == "time" and line.name != "all"]
     assert found.amount("time", "all") == sum(times)
 
@@ -129,7 +138,7 @@ def test_scratch_with_equal_compute_takes_its_added_steps_and_looks(
     found, plain = (
         forecast(recipe, source, item, None, QUIET) for item in (trainings, replace(trainings, num_equal=0))
     )
-    steps = equal_compute(recipe, source.cases.part("train")[0]).steps
+    steps = equal_compute(recipe, "mae", source.cases.part("train")[0]).steps
     assert found.amount("time", "fine-tuning") == (4 * recipe.fit.steps + 2 * steps) * 2.0
     looks = ceil(steps / recipe.fit.validate_every) - ceil(recipe.fit.steps / recipe.fit.validate_every)
     more = found.amount("time", "scoring") - plain.amount("time", "scoring")
@@ -138,7 +147,7 @@ def test_scratch_with_equal_compute_takes_its_added_steps_and_looks(
 
 def test_without_mae_nothing_is_forecast_of_pretraining(recipe: Recipe, source: Source, slow_machine: None) -> None:
     trainings = count_trainings(source, recipe, Folding(3), ("scratch",), 2)
-    assert (trainings.num_pretrainings, trainings.num_finetunings) == (0, 6)
+    assert (trainings.methods, trainings.num_finetunings) == ((), 6)
     assert trainings.num_test == 3
     lines = forecast(recipe, source, trainings, None, QUIET).lines
     assert "pre-training" not in [line.name for line in lines]
@@ -167,7 +176,7 @@ def test_a_training_that_does_not_fit_is_said_and_not_tried(
     recipe: Recipe, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forecast_job, "total_memory", lambda _: 1_000_000)
-    monkeypatch.setattr("selfmae.planning.trainings.time_steps", lambda *_: pytest.fail("a step was tried"))
+    monkeypatch.setattr("selfmae.planning.forecast.time_steps", lambda *_: pytest.fail("a step was tried"))
     found = forecast(recipe, source, usual(source, recipe), None, QUIET)
     assert len(found.no_memory) == 2
     assert found.no_memory[0].startswith("Pre-training needs about ")

@@ -12,7 +12,6 @@ import torch
 from selfmae.data.case import Case
 from selfmae.data.source import checked_source, load_cases
 from selfmae.display import Display
-from selfmae.methods.mae import Reconstruct
 from selfmae.options import Recipe
 from selfmae.planning import measure
 from selfmae.planning.measure import (
@@ -25,6 +24,7 @@ from selfmae.planning.measure import (
     time_steps,
 )
 from selfmae.recipe import load_recipe
+from selfmae.tasks.pretraining import Pretraining
 
 
 @pytest.fixture
@@ -60,35 +60,35 @@ def test_slow_steps_are_timed_thrice_and_fast_ones_ten_times(
 
 
 def test_steps_are_timed_for_real(recipe: Recipe, cases: list[Case], tmp_path: Path) -> None:
-    class Slow(Reconstruct):
+    class Slow(Pretraining):
         def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
             time.sleep(0.2)
             return super().loss(model, batch)
 
-    assert 0.2 < time_steps(recipe, Slow(recipe), recipe.pretrain, cases, tmp_path / "steps") < 1
+    assert 0.2 < time_steps(recipe, Slow(recipe, "mae"), recipe.pretrain, cases, tmp_path / "steps") < 1
     assert not (tmp_path / "steps" / "last.ckpt").exists()
 
 
 def test_measuring_leaves_the_random_state_alone(recipe: Recipe, cases: list[Case], tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
-    time_steps(recipe, Reconstruct(recipe), recipe.pretrain, cases, tmp_path)
-    step_bytes(recipe, Reconstruct(recipe), recipe.pretrain, cases[0])
+    time_steps(recipe, Pretraining(recipe, "mae"), recipe.pretrain, cases, tmp_path)
+    step_bytes(recipe, Pretraining(recipe, "mae"), recipe.pretrain, cases[0])
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_kept_bytes_are_those_of_the_tensors_kept(recipe: Recipe) -> None:
-    class Square(Reconstruct):
+    class Square(Pretraining):
         def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
             hidden = model(batch["image"])  # keeps its input and weights
             return (hidden * hidden).sum()  # keeps its own output, once
 
     full = replace(recipe, device=replace(recipe.device, precision="fp32"))
-    kept = kept_bytes(full, Square(full), torch.nn.Linear(10, 20), {"image": torch.zeros(5, 10)})
+    kept = kept_bytes(full, Square(full, "mae"), torch.nn.Linear(10, 20), {"image": torch.zeros(5, 10)})
     assert kept == 5 * (10 + 20) * 4
 
 
 def test_a_step_holds_four_numbers_a_parameter_and_a_batch_of_activations(recipe: Recipe, cases: list[Case]) -> None:
-    task = Reconstruct(recipe)
+    task = Pretraining(recipe, "mae")
     sizes = [step_bytes(recipe, task, replace(recipe.pretrain, batch=batch), cases[0]) for batch in (1, 2, 3)]
     assert sizes[0] > 16 * num_parameters(task)
     assert sizes[2] - sizes[1] == pytest.approx(sizes[1] - sizes[0], abs=2)
@@ -101,7 +101,7 @@ def test_preparation_goes_on_with_twice_as_many_until_it_is_long_enough(
     batches: list[int] = []
 
     class Store:
-        def prepare(self, batch: Sequence[Case], masks: bool, places: bool) -> None:
+        def prepare(self, batch: Sequence[Case], masks: bool, coordinates: bool) -> None:
             batches.append(len(batch))
             time.sleep(0.01 * len(batch))
 
@@ -115,7 +115,7 @@ def test_preparation_goes_on_with_twice_as_many_until_it_is_long_enough(
 
 def test_a_few_cases_are_all_prepared(cases: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     class Store:
-        def prepare(self, batch: Sequence[Case], masks: bool, places: bool) -> None: ...
+        def prepare(self, batch: Sequence[Case], masks: bool, coordinates: bool) -> None: ...
 
     monkeypatch.setattr(measure, "num_cores", lambda: 8)
     assert time_preparation(Store(), cases[:3], True, False)[1] == cases[:3]  # type: ignore[arg-type]

@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,13 +13,11 @@ from torch import Tensor
 
 from selfmae.data.source import load_cases
 from selfmae.errors import UserError
-from selfmae.experiment.combinations import settings_without_pretraining
+from selfmae.experiment.combinations import settings_of_init
 from selfmae.experiment.initialization import check_pretrainable, find_init
 from selfmae.experiment.pretrain import is_finished
 from selfmae.recipe import load_recipe
-from selfmae.tasks import make_pretraining
-from selfmae.train.device import make_fabric
-from selfmae.train.loop import Optimisation
+from selfmae.tasks.pretraining import Pretraining
 from selfmae.train.signals import Interrupted
 from selfmae.weights.file import read_metadata, read_weights, save_weights
 
@@ -62,12 +58,14 @@ def cell(run: Path, name: str) -> Path:
 
 def test_the_plan_has_the_papers_settings_and_a_queue_for_few_images(moco_recipe: Path) -> None:
     recipe = load_recipe(str(moco_recipe))
-    pretrain, augment = recipe.pretrain, recipe.pretrain.augment
+    pretrain, moco = recipe.pretrain, recipe.methods["moco"]
+    spatial, intensity = pretrain.augment["spatial"], pretrain.augment["intensity"]
     assert (pretrain.optimizer, pretrain.lr, pretrain.weight_decay) == ("sgd", 0.03 * 4 / 256, 1e-4)
-    assert (augment.min_scale, augment.flip_axes, augment.intensity, augment.blur) == (0.2, (1,), 0.4, 0.5)
-    assert (recipe.moco.temperature, recipe.moco.momentum, recipe.moco.queue) == (0.2, 0.99, 8)
+    assert (spatial.min_scale, spatial.flip_axes, intensity.contrast, intensity.blur) == (0.2, (1,), 0.4, 0.5)
+    assert (moco.temperature, moco.momentum, moco.queue) == (0.2, 0.99, 8)
     lines = [line for line in moco_recipe.read_text().splitlines() if "plays no part in resnet50" in line]
-    assert {line.split(":")[0].strip() for line in lines} >= {"ratio", "layer_decay", "drop_path"}
+    assert {line.split(":")[0].strip() for line in lines} >= {"layer_decay", "drop_path"}
+    assert "  ratio: 0.75\n" in moco_recipe.read_text()  # of mae, which is not planned for such a network
     assert "# 0.03 for a batch of 256, Chen et al. 2020 (MoCo v2)" in moco_recipe.read_text()
 
 
@@ -141,23 +139,16 @@ def test_other_labels_change_no_weight(
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
-def test_an_interrupted_pretraining_ends_bit_identical(moco_recipe: Path, tmp_path: Path) -> None:
+def test_an_interrupted_pretraining_ends_bit_identical(
+    moco_recipe: Path, tmp_path: Path, optimise: Callable[..., dict[str, Tensor]]
+) -> None:
     recipe = load_recipe(str(moco_recipe))
     cases = load_cases(recipe.data).part("train")[:6]
-
-    def optimise(name: str, watch: Callable[[int, float], None] | None = None) -> dict[str, Tensor]:
-        (tmp_path / name).mkdir(exist_ok=True)
-        task = make_pretraining(recipe)
-        return (
-            Optimisation(make_fabric(recipe.device), task, recipe.pretrain, tmp_path / name)
-            .run(cases, {}, None, watch)
-            .state_dict()
-        )
-
-    whole = optimise("whole")
+    task = Pretraining(recipe, "moco")
+    whole = optimise(task, recipe.pretrain, tmp_path / "whole", cases)
     with pytest.raises(Interrupted):
-        optimise("cut", lambda step, loss: os.kill(os.getpid(), signal.SIGINT) if step == 2 else None)
-    cut = optimise("cut")
+        optimise(task, recipe.pretrain, tmp_path / "cut", cases, cut=2)
+    cut = optimise(task, recipe.pretrain, tmp_path / "cut", cases)
     assert "contrast.memory_bank.bank" in whole
     assert [name for name in whole if not torch.equal(whole[name], cut[name])] == []
 
@@ -167,19 +158,19 @@ def test_a_sweep_of_its_options_trains_scratch_once(
 ) -> None:
     words = ("moco.temperature=0.1,0.2", "--init", "scratch,moco")
     assert call("sweep", moco_recipe, "--out", tmp_path / "sweep", *words) == 0
-    assert "2 combinations, 4 cells: 2 pre-trainings and 3 fine-tunings" in capsys.readouterr().err
+    assert "2 combinations, 4 training runs: 2 pre-trainings and 3 fine-tunings" in capsys.readouterr().err
     assert (tmp_path / "sweep" / "moco.temperature=0.1" / "pretrain-moco" / "fold0").is_dir()
-    assert settings_without_pretraining({"moco.queue": 8, "fit.lr": 1.0}) == {"fit.lr": 1.0}
+    assert settings_of_init({"moco.queue": 8, "fit.lr": 1.0}, "scratch") == {"fit.lr": 1.0}
 
 
 @pytest.mark.parametrize(
     ("setting", "kind", "text"),
     [
-        ("model.network=resnet50", "mae", "which hides no patches: give --init scratch,moco."),
-        ("model.network=vit", "moco", "but model.network is vit: give --init scratch,mae, or --set model.network="),
-        ("probe.every=5", "moco", "probe.every 5 looks at masked autoencoders: set probe.every=0."),
-        ("pretrain.augment.min_scale=1.0", "moco", "set it below 1 (0.2 in Chen et al. 2020)."),
-        ("pretrain.batch=1", "moco", "gives its batch norms 1 sample at once: they need 2 at least."),
+        ("model.network=resnet50", "mae", "but model.network is resnet50: give --init scratch,moco."),
+        ("model.network=vit", "moco", "but model.network is vit: give --init scratch,mae."),
+        ("probe.every=5", "moco", "moco cannot be probed, but probe.every is 5: set probe.every=0."),
+        ("pretrain.augment.spatial.min_scale=1.0", "moco", "set it below 1 (0.2 in Chen et al. 2020)."),
+        ("pretrain.batch=1", "moco", "needs at least 2 samples at once for its batch norms, but pretrain.batch"),
     ],
 )
 def test_what_cannot_be_pretrained_is_said(moco_recipe: Path, setting: str, kind: str, text: str) -> None:
@@ -190,7 +181,7 @@ def test_what_cannot_be_pretrained_is_said(moco_recipe: Path, setting: str, kind
 def test_volumes_are_refused(volume_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]) -> None:
     words = ("target.kind=multiclass", "target.values=[]", "data.crop=[32,32,32]", "model.network=resnet50")
     recipe = load_recipe(str(volume_recipe), words)
-    with pytest.raises(UserError, match=r"MoCo, which is for pictures here, but data.crop has 3 axes: give --init"):
+    with pytest.raises(UserError, match=r"moco pre-trains on 2-D images, but data.crop has 3 axes.*--init scratch\."):
         check_pretrainable(recipe, "--init moco", "moco")
 
 
@@ -205,7 +196,7 @@ def test_a_missing_lightly_is_said_before_any_training(
     monkeypatch.setattr("selfmae.models.moco.find_spec", lambda name: None)
     words = ("--recipe", moco_recipe, "--init", "scratch,moco", "--out", tmp_path / "run")
     assert call("run", radiographs, *words) == 2
-    assert error_line() == 'Error: --init moco needs lightly: run `pip install "selfmae[moco]"`.'
+    assert error_line() == 'Error: --init moco: moco needs lightly: run `pip install "selfmae[moco]"`.'
     assert not (tmp_path / "run").exists()
 
 

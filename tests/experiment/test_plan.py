@@ -90,7 +90,7 @@ def test_a_gpu_is_given_the_length_of_training_of_the_paper(request: pytest.Fixt
     path = request.getfixturevalue(source)
     recipe, reasons, _ = resolve(str(path), "", ["device.accelerator=cuda"], Display(quiet=True))
     assert (recipe.model.width, recipe.model.depth, recipe.model.heads) == (768, 12, 12)
-    assert (recipe.mae.decoder_width, recipe.mae.decoder_heads) == (384, 12)
+    assert (recipe.methods["mae"].decoder_width, recipe.methods["mae"].decoder_heads) == (384, 12)
     assert (recipe.pretrain.lr, recipe.fit.layer_decay) == (1.5e-4, 0.75)
     assert recipe.pretrain.steps >= 20000
     assert recipe.fit.steps >= 4000
@@ -102,7 +102,7 @@ def test_heads_follow_the_width_that_was_given(volumes: Path) -> None:
     sets = ["model.width=384", "mae.decoder_width=80"]
     recipe, reasons, _ = resolve(str(volumes), "", sets, Display(quiet=True))
     assert (recipe.model.heads, reasons["model.heads"]) == (6, "64 values a head")
-    assert (recipe.mae.decoder_heads, reasons["mae.decoder_heads"]) == (2, "40 values a head")
+    assert (recipe.methods["mae"].decoder_heads, reasons["mae.decoder_heads"]) == (2, "40 values a head")
 
 
 def test_a_patch_for_images_of_another_number_of_axes_is_refused(volumes: Path) -> None:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from selfmae.experiment.examples import HIDDEN, RATIOS, fill_in, to_shades
+from selfmae.methods import mae
+from selfmae.methods._reconstructions import HIDDEN, RATIOS, fill_in, to_shades
 from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.vit import draw_visible, num_visible, patchify, unpatchify
-from selfmae.options import DataOptions, MaskOptions, ModelOptions
+from selfmae.options import DataOptions, ModelOptions
 from selfmae.seeds import generator
 
 DATA = DataOptions("x")
@@ -19,7 +20,7 @@ DATA = DataOptions("x")
 def make(crop: tuple[int, ...], target: str = "patch") -> MaskedAutoencoder:
     torch.manual_seed(0)
     model = ModelOptions((4,) * len(crop), width=48, depth=1, heads=3)
-    mask = MaskOptions(0.75, target, decoder_width=24, decoder_depth=1, decoder_heads=2)  # type: ignore[arg-type]
+    mask = mae.Options(0.75, target, decoder_width=24, decoder_depth=1, decoder_heads=2)  # type: ignore[arg-type]
     return MaskedAutoencoder(model, mask, 1, crop).eval()
 
 
