@@ -1,3 +1,3 @@
 """SelfMAE: does self pre-training with a masked autoencoder help on my medical images?"""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
