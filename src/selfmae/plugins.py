@@ -1,7 +1,8 @@
 """Finds methods, networks, losses and augmentations by the names of their files.
 
-A file's name is the thing's name. Adding a file is enough: it is found, and nothing else has to list it. Files whose
-name begins with an underscore hold what several share.
+A file's name is the thing's name. Adding a file is enough: it is found, and nothing else has to list it. What it leaves
+out it gets from `DEFAULTS` of its folder's `__init__.py`. Files whose name begins with an underscore hold what several
+share.
 """
 
 import importlib
@@ -23,11 +24,14 @@ def _names_in(paths: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def load(folder: str, name: str) -> ModuleType:
-    """Return the file of a thing as a module; raise `UserError` if the folder has none of this name."""
+    """Return the file of a thing as a module, with its folder's defaults; raise `UserError` if there is none."""
     known = names(folder)
     if name not in known:
         raise UserError(f"{name!r} is none of the {folder} of SelfMAE.{did_you_mean(name, known)}")
-    return importlib.import_module(f"selfmae.{folder}.{name}")
+    module = importlib.import_module(f"selfmae.{folder}.{name}")
+    for key, value in getattr(importlib.import_module(f"selfmae.{folder}"), "DEFAULTS", {}).items():
+        vars(module).setdefault(key, value)
+    return module
 
 
 def load_all(folder: str) -> dict[str, ModuleType]:

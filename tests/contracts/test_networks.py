@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from selfmae import plugins
 from selfmae.models.vit import Encoder
-from selfmae.networks import has_vit, network_problems, networks_for
+from selfmae.networks import fit_crop, has_vit, network_problems, networks_for
 from selfmae.options import PredictOptions, Recipe, TargetOptions
 from selfmae.tasks.sliding_window import predict_rows
 from selfmae.weights.file import load_whole, read_weights, save_weights
@@ -45,7 +45,7 @@ def recipe_of(make_recipe: MakeRecipe) -> MakeRecipe:
     """Return a function that makes the recipe of a small network on the smallest crop it takes near 16 voxels."""
 
     def make(name: str, kind: str, num_axes: int, channels: int = 1) -> Recipe:
-        step, crop = NETWORKS[name].FEATURE_STEP, NETWORKS[name].fit_crop((16,) * num_axes, ())
+        step, crop = NETWORKS[name].FEATURE_STEP, fit_crop(name, (16,) * num_axes, ())
         features = step * ceil(FEATURES / step) if step else 0
         recipe = make_recipe(crop, (8,) * num_axes, channels, network=name, features=features)
         recipe = replace(recipe, target=TARGETS[kind], fit=replace(recipe.fit, batch=NETWORKS[name].MIN_SAMPLES))
@@ -87,13 +87,14 @@ def test_every_kind_of_target_has_a_network() -> None:
 
 @pytest.mark.parametrize("crop", [(5, 7), (16, 16, 16), (37, 51, 36), (48, 48, 40)])
 @pytest.mark.parametrize("spacing_mm", [(), (1.0, 1.0, 4.0)])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_fitting_crop_is_no_smaller_and_fits_itself(
-    network: ModuleType, crop: tuple[int, ...], spacing_mm: tuple[float, ...]
+    name: str, crop: tuple[int, ...], spacing_mm: tuple[float, ...]
 ) -> None:
-    fitted = network.fit_crop(crop, spacing_mm)
+    fitted = fit_crop(name, crop, spacing_mm)
     assert isinstance(fitted, tuple)
     assert all(new >= old for new, old in zip(fitted, crop, strict=True))
-    assert network.fit_crop(fitted, spacing_mm) == fitted
+    assert fit_crop(name, fitted, spacing_mm) == fitted
 
 
 @pytest.mark.parametrize("num_axes", [2, 3])

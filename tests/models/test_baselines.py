@@ -94,6 +94,6 @@ def test_dynunet_halves_what_the_spacing_says(make_recipe: MakeRecipe) -> None:
 def test_a_missing_library_is_a_sentence(
     network: str, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selfmae.networks._halving.find_spec", lambda name: None)
+    monkeypatch.setattr("selfmae.networks.find_spec", lambda name: None)
     with pytest.raises(UserError, match=rf'{network} needs einops: run `pip install "selfmae\[baselines\]"`'):
         build(make_recipe((64, 32), (8, 8), network=network))

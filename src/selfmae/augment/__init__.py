@@ -3,7 +3,8 @@
 A file defines:
 
 * `Options`: a section whose defaults change nothing
-* `problems(stage, options, recipe)`: what of a recipe does not fit, a clause for each; `stage` is pretrain or fit
+* `problems(stage, options, recipe)`, where more than ranges must fit: what of a recipe does not, a clause for each;
+  `stage` is pretrain or fit
 * `apply(image, options, data, rng)` and `WHEN`, if it changes the values of an image [C, *crop] float32: `WHEN` is
   "prepared" (values as stored) or "normalised" (as the model sees them). It draws from `rng` alone, and nothing where
   its options change nothing, so that a sample is a pure function of its draw
@@ -20,6 +21,8 @@ import numpy as np
 from selfmae import plugins
 from selfmae.options import DataOptions, Recipe
 
+DEFAULTS: dict[str, Any] = {"WHEN": "", "problems": lambda stage, options, recipe: ()}
+
 
 def section(augment: Mapping[str, Any], name: str) -> Any:
     """Return the options of one augmentation, its defaults where a recipe has none."""
@@ -30,8 +33,9 @@ def apply_all(
     when: str, image: np.ndarray, augment: Mapping[str, Any], data: DataOptions, rng: np.random.Generator
 ) -> np.ndarray:
     """Return an image [C, *crop] after every augmentation that acts `when`, in the order of their names."""
-    for name, module in _changing(when):
-        image = module.apply(image, section(augment, name), data, rng)
+    for name, module in plugins.load_all("augment").items():
+        if when == module.WHEN:
+            image = module.apply(image, section(augment, name), data, rng)
     return image
 
 
@@ -40,8 +44,3 @@ def augment_problems(recipe: Recipe) -> Iterator[str]:
     for stage in ("pretrain", "fit"):
         for name, module in plugins.load_all("augment").items():
             yield from module.problems(stage, section(getattr(recipe, stage).augment, name), recipe)
-
-
-def _changing(when: str) -> list[tuple[str, Any]]:
-    modules = plugins.load_all("augment")
-    return [(name, module) for name, module in modules.items() if getattr(module, "WHEN", "") == when]

@@ -1,11 +1,10 @@
 """Random changes of intensity: contrast and brightness, gain and offset of all values, Gaussian blur."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from selfmae.options import DataOptions, Recipe, Section, number
+from selfmae.options import DataOptions, Section, number
 
 BLUR = (0.1, 2.0)  # deviations in pixels of a picture with 224 (Chen et al. 2020)
 BLURRED_SIDE = 224
@@ -21,11 +20,6 @@ class Options(Section):
     offset: float = number(0.0, at_least=0)  # largest shift of all values, with `probability`
     probability: float = number(1.0, at_least=0, at_most=1)  # of gain and of offset
     blur: float = number(0.0, at_least=0, at_most=1)  # probability; 0.1 to 2 pixels in 224 (Chen et al. 2020)
-
-
-def problems(stage: str, options: Options, recipe: Recipe) -> Iterator[str]:
-    """Yield nothing: ranges are all that these options ask."""
-    yield from ()
 
 
 def apply(image: np.ndarray, options: Options, data: DataOptions, rng: np.random.Generator) -> np.ndarray:

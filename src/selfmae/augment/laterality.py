@@ -1,12 +1,12 @@
 """Labels that are left and right of one structure: where an image is mirrored, each becomes the other."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from selfmae.options import Recipe, Section
+from selfmae.options import Section
 
 OTHER_SIDE = {"left": "right", "l": "r", "lh": "rh", "lt": "rt", "lhs": "rhs"}
 OTHER_SIDE |= {right: left for left, right in OTHER_SIDE.items()}
@@ -17,11 +17,6 @@ class Options(Section):
     """What becomes of labels of two sides."""
 
     swap: bool = True  # where left and right are mirrored, so are the labels of the two sides
-
-
-def problems(stage: str, options: Options, recipe: Recipe) -> Iterator[str]:
-    """Yield nothing: it fits every recipe."""
-    yield from ()
 
 
 def left_right_pairs(names: Sequence[str]) -> list[tuple[int, int]]:

@@ -6,18 +6,18 @@ MONAI are imported. Targets are class indices [B, 1, *S] of masks, regions [B, R
 whole images.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from selfmae import plugins
 from selfmae.options import Recipe
 
-USUAL = {
-    "mask": "dice_ce",
-    "regions": "dice",
-    "multilabel": "binary_cross_entropy",
-    "multiclass": "cross_entropy",
-}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Loss = Callable[["Tensor", "Tensor"], "Tensor"]  # of logits and targets
+USUAL = {"mask": "dice_ce", "regions": "dice", "multilabel": "binary_cross_entropy", "multiclass": "cross_entropy"}
 
 
 def target_of(recipe: Recipe) -> str:

@@ -1,18 +1,13 @@
 """Cross-entropy over exclusive classes (softmax)."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
+from selfmae.losses import Loss
 from selfmae.options import Recipe
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 TARGETS = ("multiclass",)
 WORDS = "cross-entropy over exclusive classes"
 
 
-def make(recipe: Recipe) -> "Callable[[Tensor, Tensor], Tensor]":
+def make(recipe: Recipe) -> Loss:
     """Return the loss of logits [B, F] and one-hot targets [B, F]."""
     from torch.nn.functional import cross_entropy
 

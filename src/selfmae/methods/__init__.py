@@ -7,16 +7,18 @@ A file defines:
 * `PROBED`: whether the probe can validate its encoder (`tasks/probe.py`)
 * `Options`: its section of a recipe
 * `can_pretrain(network, num_axes)`: "" or why it cannot pre-train a network (a file of `networks/`), as a clause
-* `problems(recipe)`: what of a recipe does not fit, a clause for each; asked where the method is used
 * `plan(plan, facts)`: puts values with their reasons into a plan
 * `objective(recipe, store)`: how to train; only here torch, timm or MONAI are imported
-* `save_figure(path, recipe, store, model, cases)`: writes what the report shows of it, or nothing
 * `describe(settings)`: how it trains, as the end of "It was pre-trained ..."
+
+and, where it has some:
+
+* `problems(recipe)`: what of a recipe does not fit, a clause for each; asked where the method is used
+* `save_figure(path, recipe, store, model, cases)`: writes what the report shows of it
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from selfmae import plugins
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 
 EQUAL = "scratch+"  # the initialization: scratch with the compute of self pre-training as more steps
 PREFIX = "pretrain-"  # of the folder of a method's pre-trainings
+DEFAULTS: dict[str, Any] = {
+    "problems": lambda recipe: (),
+    "save_figure": lambda path, recipe, store, model, cases: None,
+}
 
 
 class Objective(NamedTuple):
@@ -84,12 +90,9 @@ def methods_for(recipe: Recipe) -> list[str]:
 
 def why_not(recipe: Recipe, name: str) -> str:
     """Return why a method cannot pre-train as a recipe says, as a clause; "" if it can."""
-    method: ModuleType = plugins.load("methods", name)
-    reason: str = method.can_pretrain(network_of(recipe), len(recipe.data.crop))
-    return reason or next(iter(_problems(method, recipe)), "")
-
-
-def _problems(method: ModuleType, recipe: Recipe) -> Iterator[str]:
+    method = plugins.load("methods", name)
+    if reason := str(method.can_pretrain(network_of(recipe), len(recipe.data.crop))):
+        return reason
     if recipe.probe.every and not method.PROBED:
-        yield f"cannot be probed, but probe.every is {recipe.probe.every}: set probe.every=0"
-    yield from method.problems(recipe)
+        return f"cannot be probed, but probe.every is {recipe.probe.every}: set probe.every=0"
+    return str(next(iter(method.problems(recipe)), ""))

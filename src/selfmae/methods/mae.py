@@ -12,7 +12,7 @@ from selfmae.options import Recipe, Section, number
 from selfmae.seeds import generator
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from selfmae.data.case import Case
     from selfmae.data.preparation.store import Store
@@ -69,18 +69,16 @@ def objective(recipe: Recipe, store: "Store") -> Objective:
     options, data = options_of(recipe, "mae"), recipe.data
     num_patches = prod(grid_of(data.crop, recipe.model.patch))
 
-    def build() -> MaskedAutoencoder:
-        return MaskedAutoencoder(recipe.model, options, len(data.channels), data.crop)
-
     def sample(draw: "Draw") -> "Sample":
         image = draw_unlabelled(store, draw.case, recipe.pretrain.augment, generator(draw.seed, "sample"))
         order = draw_visible(num_patches, options.ratio, generator(draw.seed, "mask"))
         return {"image": image, "order": torch.from_numpy(order)}
 
-    def loss(model: "nn.Module", batch: "Sample") -> "Tensor":
-        return masked_loss(*model(batch["image"], batch["order"]))
-
-    return Objective(build, sample, loss)
+    return Objective(
+        build=lambda: MaskedAutoencoder(recipe.model, options, len(data.channels), data.crop),
+        sample=sample,
+        loss=lambda model, batch: masked_loss(*model(batch["image"], batch["order"])),
+    )
 
 
 def save_figure(path: Path, recipe: Recipe, store: "Store", model: "nn.Module", cases: "Sequence[Case]") -> None:

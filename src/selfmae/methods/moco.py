@@ -1,9 +1,8 @@
 """MoCo v2 (Chen et al. 2020) of convolutional networks for 2-D images: tell which two views come from one image."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import floor, log2
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,6 @@ from selfmae.options import Recipe, Section, number
 from selfmae.seeds import generator
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from selfmae.data.case import Case
     from selfmae.data.preparation.store import Store
     from selfmae.data.sampling.stream import Draw, Sample
 
@@ -84,22 +80,15 @@ def objective(recipe: Recipe, store: "Store") -> Objective:
     options = options_of(recipe, "moco")
     momentum = options.momentum ** (1 / recipe.pretrain.accumulate)  # of a forward pass, for one step in all
 
-    def build() -> MomentumContrast:
-        return MomentumContrast(network_name(recipe), len(recipe.data.channels), options, momentum)
-
     def sample(draw: "Draw") -> "Sample":
         augment = recipe.pretrain.augment
         return {v: draw_unlabelled(store, draw.case, augment, generator(draw.seed, v)) for v in ("query", "key")}
 
-    def loss(model: "nn.Module", batch: "Sample") -> "Tensor":
-        contrast: Tensor = model(batch["query"], batch["key"])
-        return contrast
-
-    return Objective(build, sample, loss)
-
-
-def save_figure(path: Path, recipe: Recipe, store: "Store", model: "nn.Module", cases: "Sequence[Case]") -> None:
-    """Write nothing: there is no picture of a comparison."""
+    return Objective(
+        build=lambda: MomentumContrast(network_name(recipe), len(recipe.data.channels), options, momentum),
+        sample=sample,
+        loss=lambda model, batch: model(batch["query"], batch["key"]),
+    )
 
 
 def describe(settings: Mapping[str, Any]) -> str:

@@ -26,27 +26,18 @@ from selfmae.options import ModelOptions
 
 
 class MaskOptions(Protocol):
-    """What decides the autoencoder beside its encoder (`methods.mae.Options`)."""
+    """What decides the autoencoder besides its encoder; `methods.mae.Options` explains each."""
 
     @property
-    def ratio(self) -> float:
-        """Share of hidden patches, between 0 and 1."""
-
+    def ratio(self) -> float: ...
     @property
-    def target(self) -> str:
-        """Whether targets are normalised per "patch", per "channel" of it, or "raw"."""
-
+    def target(self) -> str: ...
     @property
-    def decoder_width(self) -> int:
-        """Numbers of a token in the decoder."""
-
+    def decoder_width(self) -> int: ...
     @property
-    def decoder_depth(self) -> int:
-        """Blocks of the decoder."""
-
+    def decoder_depth(self) -> int: ...
     @property
-    def decoder_heads(self) -> int:
-        """Attention heads of each."""
+    def decoder_heads(self) -> int: ...
 
 
 class Decoder(nn.Module):

@@ -18,15 +18,12 @@ MAX_GROUPS = 4  # of a batch; the paper has one on each of 8 GPUs
 
 
 class MocoOptions(Protocol):
-    """What decides the comparison (`methods.moco.Options`)."""
+    """What decides the comparison; `methods.moco.Options` explains each."""
 
     @property
-    def temperature(self) -> float:
-        """Of the similarities, above 0."""
-
+    def temperature(self) -> float: ...
     @property
-    def queue(self) -> int:
-        """Keys of other images that a query is compared with."""
+    def queue(self) -> int: ...
 
 
 class MomentumContrast(nn.Module):

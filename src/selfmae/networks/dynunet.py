@@ -2,20 +2,13 @@
 
 from collections.abc import Sequence
 from math import ceil, prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from selfmae.networks._halving import no_problems
+from selfmae.networks import Module
 from selfmae.options import Recipe
 
-if TYPE_CHECKING:
-    from torch import nn
-
-TARGETS = ("mask",)
-ENCODER, LIBRARY = "", "MONAI"
+TARGETS, LIBRARY = ("mask",), "MONAI"
 FEATURES, FEATURE_STEP = 32, 1
-MIN_SAMPLES = 1
-problems = no_problems
-
 SMALLEST_EDGE = 4  # of nnU-Net's coarsest features, on axes that were halved
 MIN_HALVINGS = 2  # of MONAI's DynUNet
 
@@ -72,7 +65,7 @@ def fit_crop(crop: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...
     return tuple(ceil(extent / step) * step for extent, step in zip(fitted, topology.multiples, strict=True))
 
 
-def build(recipe: Recipe) -> "nn.Module":
+def build(recipe: Recipe) -> Module:
     """Return a new U-Net: logits [B, K, *S] of images [B, C, *S], in training a list of several resolutions."""
     from selfmae.models.planned_unet import PlannedUNet
 

@@ -1,28 +1,13 @@
 """UNETR of MONAI, for masks: patch 16 and 12 blocks are its own; width, heads and mlp_ratio are those of the recipe."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from selfmae.networks._halving import check_einops, monai_arguments, no_problems, whole_multiple
+from selfmae.networks import Module, check_einops, monai_arguments
 from selfmae.options import Recipe
 
-if TYPE_CHECKING:
-    from torch import nn
-
-TARGETS = ("mask",)
-ENCODER, LIBRARY = "", "MONAI"
-FEATURES, FEATURE_STEP = 16, 1
-MIN_SAMPLES = 1
-HALVINGS = 4
-problems = no_problems
+TARGETS, LIBRARY = ("mask",), "MONAI"
+FEATURES, FEATURE_STEP, HALVINGS = 16, 1, 4
 
 
-def fit_crop(crop: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
-    """Return the smallest crop, at least as large on every axis, that the network can take."""
-    return whole_multiple(crop, HALVINGS)
-
-
-def build(recipe: Recipe) -> "nn.Module":
+def build(recipe: Recipe) -> Module:
     """Return a new network: logits [B, K, *S] of images [B, C, *S]."""
     from monai.networks.nets import UNETR
     from torch import nn

@@ -1,25 +1,15 @@
 """UNETR (Hatamizadeh et al. 2022): our Vision Transformer with a convolutional decoder, for masks."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from selfmae.networks._vit import fit_crop, patch_problems
+from selfmae.networks import Module
 from selfmae.options import Recipe
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["build", "fit_crop", "problems"]
-
-TARGETS = ("mask",)
-ENCODER, LIBRARY = "vit", ""
-FEATURES, FEATURE_STEP = 0, 0  # it has model.decoder_features
-MIN_SAMPLES = 1
+TARGETS, ENCODER = ("mask",), "vit"
 
 
 def problems(recipe: Recipe) -> Iterator[str]:
     """Yield what the decoder cannot do: it doubles the patch grid until it has full resolution."""
-    yield from patch_problems(recipe)
     model = recipe.model
     if not model.patch or min(model.patch) < 1:
         return
@@ -35,7 +25,7 @@ def problems(recipe: Recipe) -> Iterator[str]:
         )
 
 
-def build(recipe: Recipe) -> "nn.Module":
+def build(recipe: Recipe) -> Module:
     """Return a new UNETR: logits [B, K, *S] of images [B, C, *S]."""
     from selfmae.models.unetr import UNETR
 

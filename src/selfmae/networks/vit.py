@@ -1,23 +1,12 @@
 """Vision Transformer (Dosovitskiy et al. 2021) with a linear head, for labels of whole images and volumes."""
 
-from typing import TYPE_CHECKING
-
-from selfmae.networks._vit import fit_crop, patch_problems
+from selfmae.networks import Module
 from selfmae.options import Recipe
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["build", "fit_crop", "problems"]
-
-TARGETS = ("multilabel", "multiclass")
-ENCODER, LIBRARY = "vit", ""
-FEATURES, FEATURE_STEP = 0, 0
-MIN_SAMPLES = 1
-problems = patch_problems
+TARGETS, ENCODER = ("multilabel", "multiclass"), "vit"
 
 
-def build(recipe: Recipe) -> "nn.Module":
+def build(recipe: Recipe) -> Module:
     """Return a new classifier: logits [B, F] of images [B, C, *S]."""
     from selfmae.models.vit import Classifier
 

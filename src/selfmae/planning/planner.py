@@ -10,7 +10,7 @@ from selfmae.data.doctor.duplicates import Fingerprint, take_fingerprint
 from selfmae.data.source import Source
 from selfmae.errors import UserError
 from selfmae.methods import PlanFacts
-from selfmae.networks import default_network
+from selfmae.networks import default_network, fit_crop
 from selfmae.options import DeviceOptions
 from selfmae.planning.budget import CPU, GPU, OFTEN, SCHEDULES, TUNED, USED, Budget, Schedule
 from selfmae.recipe import Content, flat, overlay
@@ -96,8 +96,7 @@ def _has_vit(plan: Plan) -> bool:
 
 
 def _fit_crop(plan: Plan, crop: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
-    fitted: tuple[int, ...] = plugins.load("networks", network_of(plan)).fit_crop(tuple(crop), spacing_mm)
-    return fitted
+    return fit_crop(network_of(plan), crop, spacing_mm)
 
 
 def _say_idle(plan: Plan) -> None:
