@@ -60,7 +60,7 @@ def test_the_copy_is_sound_and_the_data_stays(
     assert call("inspect", spoilt, "--fix", tmp_path / "new") == 0
     said = capsys.readouterr().err
     assert f"the mask of {FIRST} on the grid of its image" in said
-    assert f"{THIRD}.nii.gz with its smallest value in place of NaN and infinity." in said
+    assert f"{THIRD}.nii.gz with its smallest value instead of NaN and infinity." in said
     assert bytes_of(spoilt) == before
     assert call("inspect", tmp_path / "new", "--json") == 0
     content = json.loads(capsys.readouterr().out)
