@@ -1,7 +1,9 @@
 """Fabricated run folders: the files that `selfmae run` writes, with numbers known to the tests."""
 
 import csv
+import html
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ import pytest
 
 from selfmae.metrics.classification import score_multilabel, summarise_multilabel
 from selfmae.metrics.segmentation import summarise_masks
+from selfmae.report.context import page_facts
+from selfmae.report.page import render
+from selfmae.results.run_folder import RunFolder
 from selfmae.seeds import generator
 
 LABELS = ("spleen", "<b>liver</b>", "$x$ & kidney")
@@ -193,6 +198,18 @@ def write_run(folder: Path, kind: str, verdict: str, num_seeds: int) -> Path:
     write_json(folder / "verdict.json", {"metric": metric, "inits": means, "pairs": pairs, "leakage": []})
     (folder / "recipe.yaml").write_text(RECIPE)
     return folder
+
+
+@pytest.fixture
+def read_part() -> Callable[..., list[str]]:
+    """Return a function that gives the paragraphs of a part of the page, such as "card.html", as plain text."""
+
+    def read(template: str, folder: Path, leakage: tuple[str, ...] = ()) -> list[str]:
+        text = render(template, page_facts(RunFolder.read(folder), leakage))
+        parts = re.split(r"</?(?:p|h3)>", text)
+        return [" ".join(html.unescape(part).split()) for part in parts if part.strip()]
+
+    return read
 
 
 @pytest.fixture

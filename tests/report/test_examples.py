@@ -37,7 +37,7 @@ def test_a_mask_has_planes_and_a_volume_and_no_probabilities(make_run: Make) -> 
     item = examples(RunFolder.read(make_run(num_seeds=1)))["mae"][0]
     assert [plane for plane, _ in item.pictures] == ["axial"]
     assert item.volume is not None
-    assert not item.findings.rows
+    assert not item.labels.rows
 
 
 def test_the_first_case_of_findings_shows_truth_and_probabilities(make_run: Make) -> None:
@@ -45,11 +45,11 @@ def test_the_first_case_of_findings_shows_truth_and_probabilities(make_run: Make
     item = examples(results)["mae"][0]
     row = next(row for row in results.runs_of("mae")[0].rows if f": {row['id']}, " in item.title)
     assert [plane for plane, _ in item.pictures] == [""]
-    assert {name: (truth, float(value)) for name, truth, value in item.findings.rows} == {
+    assert {name: (truth, float(value)) for name, truth, value in item.labels.rows} == {
         name: ("yes" if float(row[f"truth_{name}"]) else "no", round(float(row[f"probability_{name}"]), 3))
         for name in ("nodule", "<i>mass</i>", "effusion")
     }
-    truths = [truth for _, truth, _ in item.findings.rows]
+    truths = [truth for _, truth, _ in item.labels.rows]
     assert truths == sorted(truths, reverse=True)
     assert "Squared error" in item.title
 

@@ -169,14 +169,14 @@ def test_a_missing_file_takes_only_its_own_part_away(make_run: Make, kind: str, 
 
 
 def test_a_run_cut_short_after_pretraining_has_no_verdict(make_cell: Make) -> None:
-    page = build_page(RunFolder.read(make_cell("pretrain")))
+    page = " ".join(build_page(RunFolder.read(make_cell("pretrain"))).split())
     assert "Self pre-training reached step 400; no model has been evaluated" in page
     assert "<h2>Reconstructions</h2>" in page
     assert "<h2>Initializations</h2>" not in page
 
 
 def test_a_single_finetuning_reports_its_score_and_no_comparison(make_cell: Make) -> None:
-    page = build_page(RunFolder.read(make_cell("mae")))
+    page = " ".join(build_page(RunFolder.read(make_cell("mae"))).split())
     assert "The model fine-tuned with self pre-training reaches mean Dice 0.8" in page
     assert "cannot say whether self pre-training helps" in page
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from selfmae.recipe import as_content, check_partial, find_recipe, flat, read_content
-from selfmae.report.page import build_page
+from selfmae.report.page import build_page, render
 from selfmae.report.paper_comparison import paper_labels, paper_table, recipe_name
 from selfmae.results.run_folder import RunFolder
 from selfmae.results.training_run import TrainingRun
@@ -60,7 +60,7 @@ def test_volumes_fill_the_rows_of_their_starts(mode: str) -> None:
     fixed = mode == "fixed"
     assert filled(results)["UNETR"] == ("80.00", "9.00" if fixed else "5.50")
     assert paper_table(results).columns[4] == ("HD95 (mm), here" if fixed else "HD95 (voxels), here")
-    assert not paper_table(results).note
+    assert not paper_table(results).missing
 
 
 def test_only_the_row_of_the_own_mask_ratio_and_length_is_filled() -> None:
@@ -78,14 +78,12 @@ def test_another_experiment_fills_no_row_and_says_why(change: dict[str, Any]) ->
     results = make_results("brats", **change)
     assert not filled(results)
     key = next(iter(change)).replace("__", ".")
-    assert paper_table(results).note == (
-        f"No row is filled, since what was run differs from the experiment of the paper: {key}."
-    )
+    assert paper_table(results).missing == (key,)
 
 
 def test_other_test_cases_and_folds_fill_no_row() -> None:
     few = make_results("brats", num_cases=3)
-    assert paper_table(few).note.endswith("paper: 3 test cases instead of 97.")
+    assert paper_table(few).missing == ("3 test cases instead of 97",)
     assert not filled(few)
     assert not filled(make_results("btcv", run={"recipe": "btcv", "num_folds": 5}))
     assert filled(make_results("chestxray14", num_cases=25_590))  # copies of training images are left out
@@ -138,10 +136,24 @@ def test_regions_have_distances_too(mode: str, unit: str, far: str) -> None:
 
 def test_the_page_shows_the_paper_only_for_its_recipes(make_run: Make) -> None:
     folder = make_run(num_seeds=1)
-    assert "Beside the paper" not in build_page(RunFolder.read(folder))
+    assert "Comparison with the paper" not in build_page(RunFolder.read(folder))
     content = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(content | {"recipe": "btcv-fixed"}))
     page = build_page(RunFolder.read(folder))
-    assert "Beside the paper" in page
+    assert "Comparison with the paper" in page
     assert "88.92" in page
     assert "No row is filled, since" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("brats:released", "The released code for BraTS averages a missed region as infinite."),
+        ("btcv:released", "HD95 leaves out missed organs, as the released code for BTCV does, which flatters."),
+        ("brats:fixed", ""),
+    ],
+)
+def test_what_becomes_of_missed_regions_is_said(name: str, words: str) -> None:
+    text = " ".join(render("paper.html", {"paper": paper_table(make_results(name))}).split())
+    assert words in text
+    assert ("HD95" in text) == bool(words)

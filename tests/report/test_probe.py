@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from selfmae.report.figures import probe_plots
-from selfmae.report.methods import methods_paragraph
 from selfmae.report.page import build_page
 from selfmae.results.run_folder import RunFolder
 
@@ -48,37 +47,44 @@ def test_of_undefined_scores_the_last_is_kept(make_run: Make) -> None:
     assert [item.title for item in probe_plots(RunFolder.read(folder))] == ["Held-out reconstruction error"]
 
 
+def captions_of(folder: Path) -> list[str]:
+    """Return the captions of the plots of the probe as plain text."""
+    page = build_page(RunFolder.read(folder))
+    part = page[page.index("Probe of pre-training") :]
+    return [" ".join(text.split()) for text in re.findall(r"<figcaption>(.*?)</figcaption>", part, re.DOTALL)[:2]]
+
+
 def test_both_scores_are_drawn_with_their_conventions(probed: Path) -> None:
-    reconstruction, read_out = probe_plots(RunFolder.read(probed))
+    (plot, _), (reconstruction, read_out) = probe_plots(RunFolder.read(probed)), captions_of(probed)
     for words in (
         "Mean squared error of hidden patches, normalised per patch, of 6 validation images of 3 patients",
         "lower is better",
-        "the mean of the image's visible patches and a copy of the nearest visible patch",
+        "the mean of the visible patches of the image and a copy of the nearest visible patch",
         "ring: the step whose weights were kept.",
     ):
-        assert words in reconstruction.caption
+        assert words in reconstruction
     for words in (
         "of single patches (positive: any voxel of the label) of 20 training cases of 10 patients",
         "higher is better",
         "kept, chosen by this score.",
     ):
-        assert words in read_out.caption
-    assert re.findall(r">(mean patch|nearest patch)</text>", reconstruction.plot) == ["mean patch", "nearest patch"]
+        assert words in read_out
+    assert re.findall(r">(mean patch|nearest patch)</text>", plot.plot) == ["mean patch", "nearest patch"]
 
 
 def test_without_labels_reconstruction_chooses(make_run: Make) -> None:
     folder = probe(make_run(num_seeds=1), [look(step, score=-0.3 - step / 1000) for step in (100, 200)])
     (item,) = probe_plots(RunFolder.read(folder))
-    assert "kept, chosen by this score." in item.caption
-    assert "reconstructed the hidden patches of validation images best" in methods_paragraph(RunFolder.read(folder))
+    assert (item.key, item.chooses) == ("reconstruction", True)
+    page = " ".join(build_page(RunFolder.read(folder)).split())
+    assert "kept, chosen by this score." in page
+    assert "reconstructed the hidden patches of validation images best" in page
 
 
 def test_targets_that_are_not_normalised_are_not_called_so(probed: Path) -> None:
     recipe = probed / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("  ratio: 0.75", "  ratio: 0.75\n  target: raw"))
-    assert (
-        "Mean squared error of hidden patches, not normalised, of 6 " in probe_plots(RunFolder.read(probed))[0].caption
-    )
+    assert "Mean squared error of hidden patches, not normalised, of 6 " in captions_of(probed)[0]
 
 
 def test_the_page_shows_the_probe_only_where_there_was_one(probed: Path, make_run: Make) -> None:

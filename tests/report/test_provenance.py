@@ -56,9 +56,10 @@ def test_a_recipe_on_the_page_tells_no_folder_of_the_machine(make_run: Make, lin
 
 
 def test_what_was_not_measured_is_said(make_run: Make) -> None:
-    table = machines_table(RunFolder.read(make_run(num_seeds=1)))
+    run = RunFolder.read(make_run(num_seeds=1))
+    table = machines_table(run)
     assert {row[-1] for row in table.rows} == {"not measured"}
-    assert table.note.endswith("Energy: not measured.")
+    assert "Energy was not measured." in build_page(run)
 
 
 def test_the_memory_of_a_training_is_told(make_run: Make) -> None:
@@ -66,4 +67,4 @@ def test_the_memory_of_a_training_is_told(make_run: Make) -> None:
     path = folder / "mae" / "fold0" / "seed0" / "environment.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"peak_bytes": 3_400_000_000}))
     rows = {row[0]: row for row in machines_table(RunFolder.read(folder)).rows}
-    assert rows["mae, fold 0, seed 0"][-1] == "3.4 GB"
+    assert rows["mae (fold 0, seed 0)"][-1] == "3.4 GB"

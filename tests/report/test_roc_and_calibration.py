@@ -62,7 +62,7 @@ def test_a_plot_tells_the_mean_area_of_every_start(make_run: Make) -> None:
 
 
 def test_many_findings_are_cut(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes, "MAX_FINDINGS", 1)
+    monkeypatch.setattr(outcomes, "MAX_LABELS", 1)
     assert [plot.name for plot in outcome_plots(RunFolder.read(make_run("multilabel", num_seeds=1)))] == ["nodule"]
 
 

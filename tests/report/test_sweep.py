@@ -65,10 +65,17 @@ def test_the_page_has_one_plot_for_each_value_of_the_shorter_key() -> None:
 
 def test_the_paper_stands_on_the_page_where_the_recipe_is_its_own() -> None:
     content = make_content({"mae.ratio": [0.25, 0.5]})
-    assert "Beside the paper" not in build_sweep_page(content)
-    paper = {"columns": ("Method", "here"), "rows": (("UNETR", "81.25"),), "note": "No row is filled."}
+    assert "Comparison with the paper" not in build_sweep_page(content)
+    paper = {
+        "columns": ("Method", "here"),
+        "rows": (("UNETR", "81.25"),),
+        "num_words": 1,
+        "missing": (),
+        "data_set": "btcv",
+        "unit": "mm",
+    }
     page = build_sweep_page(content | {"paper": paper})
-    assert "Beside the paper" in page
+    assert "Comparison with the paper" in page
     assert "<td>81.25</td>" in page
 
 

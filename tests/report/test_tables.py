@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 from selfmae.report import tables
+from selfmae.report.page import build_page
 from selfmae.report.provenance import findings_table, machines_table
-from selfmae.report.tables import case_table, case_value, inits_table, label_table, pairs_table, subgroups_table
+from selfmae.report.tables import (
+    case_table,
+    case_value,
+    effects_table,
+    inits_table,
+    label_table,
+    pairs_table,
+    subgroups_table,
+)
 from selfmae.results.formatting import DASH, duration, interval, metric_title, number, p_value, plural
 from selfmae.results.run_folder import RunFolder
 
@@ -77,9 +86,10 @@ def test_the_largest_error_stands_first_in_classification(make_run: Make) -> Non
 
 def test_a_long_table_is_cut_and_says_so(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "MAX_CASES", 5)
-    table = case_table(RunFolder.read(make_run()))
+    folder = make_run()
+    table = case_table(RunFolder.read(folder))
     assert len(table.rows) == 5
-    assert table.note == "The worst 5 of 12 cases; all are in rows-test.csv."
+    assert "The worst 5 of 12 cases; all are in rows-test.csv." in build_page(RunFolder.read(folder))
 
 
 def test_the_value_of_a_case_is_its_brier_score_or_the_probability_of_its_class() -> None:
@@ -100,8 +110,8 @@ def test_pairs_show_signs_and_counts(make_run: Make) -> None:
 
 def test_every_training_says_what_became_of_its_start(make_run: Make) -> None:
     rows = {row[0]: row[1] for row in machines_table(RunFolder.read(make_run(num_seeds=1))).rows}
-    assert rows["scratch, fold 0, seed 0"] == "random weights"
-    assert rows["mae, fold 0, seed 0"] == "74 tensors loaded, 2 new, 1 unused"
+    assert rows["scratch (fold 0, seed 0)"] == "random weights"
+    assert rows["mae (fold 0, seed 0)"] == "74 tensors loaded, 2 new, 1 unused"
 
 
 def test_findings_name_their_cases(make_run: Make) -> None:
@@ -144,3 +154,40 @@ def test_a_subgroup_has_its_scores_in_the_order_in_which_the_pair_names_the_star
     (texts,) = subgroups_table(RunFolder.read(folder)).rows
     assert texts[:5] == ("sex: F", "mae against scratch", "0.700", "0.500", "+0.200")
     assert texts[-2:] == ("5", "4")
+
+
+def test_the_effect_on_a_label_is_that_of_the_verdict(make_run: Make) -> None:
+    folder = make_run()
+    verdict = json.loads((folder / "verdict.json").read_text())
+    verdict["label_inits"] = {
+        "spleen": {"scratch": {"mean": 0.7, "ci95": [0.6, 0.8]}, "mae": {"mean": 0.9, "ci95": [0.85, 0.95]}},
+        "$x$ & kidney": {"scratch": {"mean": None, "ci95": None}, "mae": {"mean": None, "ci95": None}},
+    }
+    pair = {"a": "scratch", "b": "mae"}
+    verdict["labels"] = [
+        pair | {"label": "spleen", "difference": 0.2, "ci95": [0.1, 0.3]},
+        pair | {"label": "$x$ & kidney", "difference": None, "ci95": None},
+    ]
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+    table = effects_table(RunFolder.read(folder))
+    assert table.columns == ("Label", "Dice, scratch", "Dice, mae", "mae against scratch")
+    assert table.rows == (
+        ("spleen", "0.700 (0.600 to 0.800)", "0.900 (0.850 to 0.950)", "+0.200 (+0.100 to +0.300)"),
+        ("$x$ & kidney", DASH, DASH, DASH),
+    )
+
+
+def test_one_initialization_has_scores_of_labels_and_no_effects(make_run: Make) -> None:
+    folder = make_run("multilabel", num_seeds=1)
+    verdict = json.loads((folder / "verdict.json").read_text())
+    verdict |= {"pairs": [], "labels": [], "inits": {"mae": verdict["inits"]["mae"]}}
+    verdict["label_inits"] = {"nodule": {"mae": {"mean": 0.7, "ci95": None}}}
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+    table = effects_table(RunFolder.read(folder))
+    assert (table.columns, table.rows) == (("Label", "AUC, mae"), (("nodule", "0.700"),))
+
+
+def test_without_a_verdict_there_are_no_effects(make_run: Make) -> None:
+    folder = make_run()
+    (folder / "verdict.json").unlink()
+    assert effects_table(RunFolder.read(folder)).rows == ()

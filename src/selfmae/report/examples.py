@@ -16,11 +16,11 @@ PLANES = ("axial", "coronal", "sagittal", "picture")
 
 @dataclass(frozen=True)
 class Example:
-    """One case as one training saw it: the pictures with their titles, probabilities of findings, a volume to turn."""
+    """One case as one training saw it: the pictures with their titles, probabilities of labels, a volume to turn."""
 
     title: str
     pictures: tuple[tuple[str, str], ...]
-    findings: Table
+    labels: Table
     volume: Volume | None
 
 
@@ -30,22 +30,22 @@ class _Candidate:
 
     rank: str
     score: float
-    cell: TrainingRun
+    training: TrainingRun
     row: Row
     arrays: Arrays
 
 
-def examples(results: RunFolder) -> dict[str, list[Example]]:
+def examples(run: RunFolder) -> dict[str, list[Example]]:
     """Return for each initialization its worst, median and best test case over all trainings that saved pictures."""
-    measures = case_measures(results)
+    measures = case_measures(run)
     if not measures:
         return {}
     name, title, larger_is_worse = measures[0]
     sign = -1.0 if larger_is_worse else 1.0
     shown = {}
-    for init in results.inits:
-        candidates = [item for cell in results.runs_of(init) for item in _candidates(cell, name, sign)]
-        values = [case_value(row, name) for cell in results.runs_of(init) for row in cell.rows]
+    for init in run.inits:
+        candidates = [item for training in run.runs_of(init) for item in _candidates(training, name, sign)]
+        values = [case_value(row, name) for training in run.runs_of(init) for row in training.rows]
         middle = median(sign * value for value in values if value is not None) if candidates else 0.0
         chosen = {
             "worst": min(candidates, key=lambda item: item.score, default=None),
@@ -56,7 +56,7 @@ def examples(results: RunFolder) -> dict[str, list[Example]]:
             ),
             "best": max(candidates, key=lambda item: item.score, default=None),
         }
-        shown[init] = [_example(results, rank, title, sign, item) for rank in RANKS if (item := chosen[rank])]
+        shown[init] = [_example(run, rank, title, sign, item) for rank in RANKS if (item := chosen[rank])]
     return _limit({init: found for init, found in shown.items() if found})
 
 
@@ -70,20 +70,20 @@ def _limit(shown: dict[str, list[Example]]) -> dict[str, list[Example]]:
     }
 
 
-def _candidates(cell: TrainingRun, name: str, sign: float) -> Iterator[_Candidate]:
+def _candidates(training: TrainingRun, name: str, sign: float) -> Iterator[_Candidate]:
     """Yield the cases that a training saved and scored; larger scores are better."""
-    path = cell.folder / "figures" / "examples.npz"
+    path = training.folder / "figures" / "examples.npz"
     arrays = read_arrays(path) if path.is_file() else {}
-    rows = {row["id"]: row for row in cell.rows}
+    rows = {row["id"]: row for row in training.rows}
     for rank in RANKS:
         row = rows.get(str(arrays.get(f"{rank}_id")))
         value = case_value(row, name) if row else None
         if row and value is not None:
             mine = {key.removeprefix(f"{rank}_"): array for key, array in arrays.items() if key.startswith(f"{rank}_")}
-            yield _Candidate(rank, sign * value, cell, row, mine)
+            yield _Candidate(rank, sign * value, training, row, mine)
 
 
-def _example(results: RunFolder, rank: str, measure: str, sign: float, item: _Candidate) -> Example:
+def _example(run: RunFolder, rank: str, measure: str, sign: float, item: _Candidate) -> Example:
     arrays = item.arrays
     pictures = tuple(
         (
@@ -98,18 +98,18 @@ def _example(results: RunFolder, rank: str, measure: str, sign: float, item: _Ca
         for plane in PLANES
         if f"{plane}_image" in arrays
     )
-    cell, score = item.cell, number(sign * item.score)
-    name = f"{rank.capitalize()}: {item.row['id']}, {measure} {score} (fold {cell.fold}, seed {cell.seed})"
-    return Example(name, pictures, _findings(results, item.row), volume_of(arrays))
+    training, score = item.training, number(sign * item.score)
+    name = f"{rank.capitalize()}: {item.row['id']}, {measure} {score} (fold {training.fold}, seed {training.seed})"
+    return Example(name, pictures, _label_table(run, item.row), volume_of(arrays))
 
 
-def _findings(results: RunFolder, row: Row) -> Table:
-    """Return truth and probability of every finding or class of a case, the true ones first."""
+def _label_table(run: RunFolder, row: Row) -> Table:
+    """Return truth and probability of every label of a case, the true ones first."""
     found = [
         (name, float(row[f"truth_{name}"]) > 0.5, float(row[f"probability_{name}"]))
-        for name in results.labels
+        for name in run.labels
         if row.get(f"truth_{name}") and row.get(f"probability_{name}")
     ]
     found.sort(key=lambda item: (not item[1], -item[2]))
     rows = tuple((name, "yes" if truth else "no", number(probability)) for name, truth, probability in found)
-    return Table(("Finding", "Truth", "Probability"), rows, num_words=2)
+    return Table(("Label", "Truth", "Probability"), rows, num_words=2)

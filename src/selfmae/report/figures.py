@@ -16,9 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from selfmae.report.methods import kind_of
 from selfmae.report.tables import case_value
-from selfmae.results.formatting import MINUS, plural
+from selfmae.results.formatting import MINUS
 from selfmae.results.run_folder import RunFolder
 from selfmae.results.training_run import Curve, TrainingRun
 
@@ -40,22 +39,23 @@ STYLE: dict[str, Any] = {
 } | dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
 
 
-GUESSES = {"mean_patch": "mean patch", "neighbour_copy": "nearest patch"}  # key of a look: words in the plot
-TARGETS = {"patch": "normalised per patch", "channel": "normalised per channel of a patch", "raw": "not normalised"}
+GUESSES = {"mean_patch": "mean patch", "neighbour_copy": "nearest patch"}  # key of a validation: words in the plot
 
 
 @dataclass(frozen=True)
 class ProbePlot:
-    """One plot of the page, its title and its caption."""
+    """One plot of the probe: "reconstruction" or "probe", whether it chose the weights, and how many cases it used."""
 
+    key: str
     title: str
     plot: Markup
-    caption: str
+    chooses: bool
+    facts: Mapping[str, Any]
 
 
-def color_of(results: RunFolder, init: str) -> str:
+def color_of(run: RunFolder, init: str) -> str:
     """Return the colour of an initialization on the whole page."""
-    others = [name for name in results.inits if name not in COLORS]
+    others = [name for name in run.inits if name not in COLORS]
     return COLORS[init] if init in COLORS else OTHER_COLORS[others.index(init) % len(OTHER_COLORS)]
 
 
@@ -80,16 +80,16 @@ def to_svg(figure: Figure, name: str, title: str) -> Markup:
     return Markup(svg.replace("<svg", Markup('<svg role="img" aria-label="{}"').format(title), 1))
 
 
-def difference_plot(results: RunFolder) -> Markup | None:
+def difference_plot(run: RunFolder) -> Markup | None:
     """Return the interval of every pair of initializations and a dot for each case (masks) or label (otherwise)."""
-    pairs = results.verdict.get("pairs", [])
+    pairs = run.verdict.get("pairs", [])
     if not pairs:
         return None
     with panel(4.8, 0.6 + 1.1 * len(pairs)) as (figure, axes):
         axes.axvline(0, color=INK, linewidth=0.6, linestyle=(0, (4, 3)))
         for place, pair in enumerate(pairs):
-            color = color_of(results, pair["b"]) if results.runs_of(pair["b"]) else INK
-            dots = differences(results.runs_of(pair["a"]), results.runs_of(pair["b"]))
+            color = color_of(run, pair["b"]) if run.runs_of(pair["b"]) else INK
+            dots = differences(run.runs_of(pair["a"]), run.runs_of(pair["b"]))
             axes.scatter(dots, place - 0.12 - 0.26 * _stack(dots), s=20, color=color, alpha=0.45, linewidths=0)
             if pair.get("ci95"):
                 axes.plot(pair["ci95"], [place + 0.18] * 2, color=color, linewidth=2.5, solid_capstyle="butt")
@@ -100,29 +100,29 @@ def difference_plot(results: RunFolder) -> Markup | None:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_formatter(_signed)
-        axes.set_xlabel("difference (right of 0: the first initialization is better)")
+        axes.set_xlabel("difference (right of 0: the first one is better)")
         return to_svg(figure, "differences", "Paired differences of the initializations")
 
 
 def differences(a: Sequence[TrainingRun], b: Sequence[TrainingRun]) -> list[float]:
     """Return B - A of the same folds and seeds, averaged over them: Dice of each case, or AUC of each label."""
     gathered: dict[str, list[float]] = {}
-    for before, cell in product(a, b):
+    for before, training in product(a, b):
         # Masks of another tool have no folds.
-        if cell.seed != before.seed or (cell.fold != before.fold and not cell.is_scored):
+        if training.seed != before.seed or (training.fold != before.fold and not training.is_scored):
             continue
         values = _values(before)
-        for name, value in _values(cell).items():
+        for name, value in _values(training).items():
             earlier = values.get(name)
             if value is not None and earlier is not None:
                 gathered.setdefault(name, []).append(value - earlier)
     return [float(np.mean(values)) for values in gathered.values()]
 
 
-def _values(cell: TrainingRun) -> Mapping[str, float | None]:
-    if cell.rows and "dice" in cell.rows[0]:
-        return {row["id"]: case_value(row, "dice") for row in cell.rows}
-    return {name: label.get("auc") for name, label in cell.summary.get("labels", {}).items()}
+def _values(training: TrainingRun) -> Mapping[str, float | None]:
+    if training.rows and "dice" in training.rows[0]:
+        return {row["id"]: case_value(row, "dice") for row in training.rows}
+    return {name: label.get("auc") for name, label in training.summary.get("labels", {}).items()}
 
 
 def _stack(values: Sequence[float]) -> np.ndarray:
@@ -140,11 +140,11 @@ def _plain(value: float, position: float) -> str:
     return f"{value:g}"
 
 
-def curve_plots(results: RunFolder) -> list[tuple[str, Markup]]:
+def curve_plots(run: RunFolder) -> list[tuple[str, Markup]]:
     """Return title and plot of the learning curves there are: both losses and the validation score."""
-    pre = [(cell.losses, COLORS["mae"]) for cell in results.pretrainings]
-    losses = [(cell.losses, color_of(results, cell.init)) for cell in results.runs]
-    scores = [(cell.scores, color_of(results, cell.init)) for cell in results.runs]
+    pre = [(training.losses, COLORS["mae"]) for training in run.pretrainings]
+    losses = [(training.losses, color_of(run, training.init)) for training in run.runs]
+    scores = [(training.scores, color_of(run, training.init)) for training in run.runs]
     plots = (
         ("pretraining", "Pre-training loss (log scale)", pre, "log"),
         ("finetuning", "Fine-tuning loss", losses, "linear"),
@@ -177,31 +177,28 @@ def _thin(curve: Sequence[Any] | np.ndarray) -> list[Any]:
     return [curve[place] for place in places]
 
 
-def probe_plots(results: RunFolder) -> list[ProbePlot]:
+def probe_plots(run: RunFolder) -> list[ProbePlot]:
     """Return the held-out reconstruction error and the read-out of frozen features, where pre-training was probed."""
-    cells = [cell for cell in results.pretrainings if cell.validations]
-    facts: Mapping[str, Any] = next((cell.environment["probe"] for cell in cells if "probe" in cell.environment), {})
-    chooses = "probe" if any("probe" in look for cell in cells for look in cell.validations) else "reconstruction"
-    plots = (
-        ("reconstruction", "Held-out reconstruction error", _reconstruction_caption(results, facts)),
-        ("probe", "Read-out of frozen features (AUC)", _labels_caption(results, facts)),
-    )
+    runs = [found for found in run.pretrainings if found.validations]
+    facts: Mapping[str, Any] = next((r.environment["probe"] for r in runs if "probe" in r.environment), {})
+    chooses = "probe" if any(found.choice == "probe" for found in runs) else "reconstruction"
+    titles = {"reconstruction": "Held-out reconstruction error", "probe": "Read-out of frozen features (AUC)"}
     return [
-        ProbePlot(title, _plot(f"probe-{key}", title, cells, key), caption + _choice(key == chooses))
-        for key, title, caption in plots
-        if any(cell.curve(key) for cell in cells)
+        ProbePlot(key, title, _plot(f"probe-{key}", title, runs, key), key == chooses, facts)
+        for key, title in titles.items()
+        if any(found.curve(key) for found in runs)
     ]
 
 
-def _plot(name: str, title: str, cells: Sequence[TrainingRun], key: str) -> Markup:
+def _plot(name: str, title: str, trainings: Sequence[TrainingRun], key: str) -> Markup:
     with panel(3.15, 2.3) as (figure, axes):
-        for cell in cells:
-            curve = cell.curve(key)
+        for training in trainings:
+            curve = training.curve(key)
             _line(axes, curve, color=COLORS["mae"], linewidth=1.1, alpha=0.85)
-            kept = [point for point in curve if point[0] == cell.kept_step]
+            kept = [point for point in curve if point[0] == training.kept_step]
             _line(axes, kept, color=COLORS["mae"], marker="o", markersize=7, fillstyle="none")
         if key == "reconstruction":
-            _draw_guesses(axes, cells)
+            _draw_guesses(axes, trainings)
             axes.set_ylim(bottom=0)
         axes.set_xlabel("step")
         axes.grid(color=INK, alpha=0.12, linewidth=0.5)
@@ -213,42 +210,11 @@ def _line(axes: Axes, points: Sequence[tuple[int, float]], **style: Any) -> None
     axes.plot(steps, values, **style)
 
 
-def _draw_guesses(axes: Axes, cells: Sequence[TrainingRun]) -> None:
+def _draw_guesses(axes: Axes, trainings: Sequence[TrainingRun]) -> None:
     """Draw a dashed line for each guess without a model, its name at the first one."""
     for key, words in GUESSES.items():
-        curves = [curve for cell in cells if (curve := cell.curve(key))]
+        curves = [curve for training in trainings if (curve := training.curve(key))]
         for place, curve in enumerate(curves):
             _line(axes, curve, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.7)
             if place == 0:
                 axes.annotate(words, curve[0], (2, 2), textcoords="offset points", color=INK, fontsize=8)
-
-
-def _reconstruction_caption(results: RunFolder, facts: Mapping[str, Any]) -> str:
-    target = str(results.settings.get("mae.target", "patch"))
-    return (
-        f"Mean squared error of hidden patches, {TARGETS[target]}{_held_out(facts)}; lower is better. Every look has "
-        "the same views and hidden patches. Dashed, on the same patches and in the same units: guesses that need no "
-        "model, the mean of the image's visible patches and a copy of the nearest visible patch."
-    )
-
-
-def _held_out(facts: Mapping[str, Any]) -> str:
-    images, patients = facts.get("num_held_out"), facts.get("num_held_out_patients")
-    return f", of {plural(images, 'validation image')} of {plural(patients, 'patient')}" if images and patients else ""
-
-
-def _labels_caption(results: RunFolder, facts: Mapping[str, Any]) -> str:
-    cases, patients = facts.get("num_labelled"), facts.get("num_labelled_patients")
-    whose = f" of {plural(cases, 'training case')} of {plural(patients, 'patient')}" if cases and patients else ""
-    masks = kind_of(results) in ("mask", "regions")
-    what = "single patches (positive: any voxel of the label)" if masks else "whole images"
-    return (
-        f"Area under the ROC curve of ridge regression on frozen features of {what}{whose}, each patient predicted "
-        "from others (cross-validation); mean over the labels, higher is better. No weight of the encoder learned from "
-        "a label."
-    )
-
-
-def _choice(chooses: bool) -> str:
-    how = ", chosen by this score" if chooses else ""
-    return f" One line for each training; ring: the step whose weights were kept{how}."

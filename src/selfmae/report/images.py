@@ -60,11 +60,9 @@ class Volume:
         return len(self.image) + len(self.truth) + len(self.predicted)
 
 
-def reconstructions(results: RunFolder) -> Gallery | None:
+def reconstructions(run: RunFolder) -> Gallery | None:
     """Return originals, masked images and reconstructions of the first pre-training that saved them."""
-    arrays = first_arrays(
-        results.pretrainings, "reconstructions.npz", ("original", "masked", "reconstructed", "ratios")
-    )
+    arrays = first_arrays(run.pretrainings, "reconstructions.npz", ("original", "masked", "reconstructed", "ratios"))
     if arrays is None:
         return None
     rows = [("Original", _row(arrays["original"]))]
@@ -126,9 +124,9 @@ def _draw_contours(axes: Axes, layer: np.ndarray, line: str) -> None:
         lines.set_path_effects([withStroke(linewidth=points + 1.2, foreground="black", alpha=0.6)])
 
 
-def first_arrays(cells: Sequence[TrainingRun], name: str, keys: Sequence[str]) -> Arrays | None:
-    """Return the arrays of the first cell that has this file of figures."""
-    paths = [cell.folder / "figures" / name for cell in cells]
+def first_arrays(trainings: Sequence[TrainingRun], name: str, keys: Sequence[str]) -> Arrays | None:
+    """Return the arrays of the first training that has this file of figures."""
+    paths = [training.folder / "figures" / name for training in trainings]
     return next((read_arrays(path, keys) for path in paths if path.is_file()), None)
 
 

@@ -1,4 +1,4 @@
-"""ROC and calibration curves of every finding or class, averaged over an initialization's trainings."""
+"""ROC and calibration curves of every label, averaged over an initialization's trainings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,34 +15,34 @@ from selfmae.results.training_run import Row
 
 GRID = np.linspace(0, 1, 101)  # false positive rates of the mean ROC curve
 MAX_GROUPS, CASES_IN_GROUP = 10, 10  # of a calibration curve: at most so many groups, of at least so many cases
-MAX_FINDINGS = 24
+MAX_LABELS = 24
 
-Outcome = tuple[np.ndarray, np.ndarray]  # truth (bool) and probability of one finding by one training
+Outcome = tuple[np.ndarray, np.ndarray]  # truth (bool) and probability of one label by one training
 Curves = Mapping[str, np.ndarray]  # points [2, n] of each initialization
 
 
 @dataclass(frozen=True)
 class Plots:
-    """The two plots of one finding."""
+    """The two plots of one label."""
 
     name: str
     roc: Markup
     calibration: Markup
 
 
-def outcome_plots(results: RunFolder) -> list[Plots]:
-    """Return the plots of the first `MAX_FINDINGS` findings that have both outcomes."""
+def outcome_plots(run: RunFolder) -> list[Plots]:
+    """Return the plots of the first `MAX_LABELS` labels that have both outcomes."""
     plots: list[Plots] = []
-    for name in results.labels:
-        found = {init: _outcomes_of(results, init, name) for init in results.inits}
+    for name in run.labels:
+        found = {init: _outcomes_of(run, init, name) for init in run.inits}
         shown = {init: outcomes for init, outcomes in found.items() if outcomes}
-        if shown and len(plots) < MAX_FINDINGS:
-            plots.append(_plot(results, name, shown, len(plots)))
+        if shown and len(plots) < MAX_LABELS:
+            plots.append(_plot(run, name, shown, len(plots)))
     return plots
 
 
-def _plot(results: RunFolder, name: str, found: Mapping[str, Sequence[Outcome]], place: int) -> Plots:
-    colors = {init: color_of(results, init) for init in found}
+def _plot(run: RunFolder, name: str, found: Mapping[str, Sequence[Outcome]], place: int) -> Plots:
+    colors = {init: color_of(run, init) for init in found}
     areas = {init: np.mean([roc_auc_score(*outcome) for outcome in outcomes]) for init, outcomes in found.items()}
     rocs = {init: np.stack([[0, *GRID], [0, *mean_roc(outcomes)]]) for init, outcomes in found.items()}
     groups = {init: mean_reliability(outcomes) for init, outcomes in found.items()}
@@ -103,9 +103,9 @@ def mean_reliability(outcomes: Sequence[Outcome]) -> np.ndarray:
     return mean
 
 
-def _outcomes_of(results: RunFolder, init: str, name: str) -> list[Outcome]:
-    """Return the outcomes of a finding for every training of an initialization that tested both outcomes."""
-    found = [_outcome(cell.rows, name) for cell in results.runs_of(init)]
+def _outcomes_of(run: RunFolder, init: str, name: str) -> list[Outcome]:
+    """Return the outcomes of a label for every training of an initialization that tested both outcomes."""
+    found = [_outcome(training.rows, name) for training in run.runs_of(init)]
     return [(truth, probability) for truth, probability in found if 0 < truth.sum() < len(truth)]
 
 

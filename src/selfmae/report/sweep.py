@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.transforms import Affine2D, Transform
 
 from selfmae.report.figures import COLORS, INK, OTHER_COLORS, panel, to_svg
-from selfmae.report.page import stamp
+from selfmae.report.page import render, stamp
 from selfmae.report.paper_comparison import paper_table
+from selfmae.report.tables import Table
 from selfmae.results.formatting import interval, metric_title, number
 from selfmae.results.limitations import sentence
 from selfmae.results.run_folder import RunFolder
@@ -28,24 +28,24 @@ Row = Mapping[str, Any]
 
 def build_sweep_page(content: Mapping[str, Any]) -> str:
     """Return the page as HTML from what `sweep.json` holds; equal content gives equal bytes."""
-    environment = Environment(
-        loader=PackageLoader("selfmae", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    colors = _colors(content["rows"])
-    page = environment.get_template("sweep.html").render(
-        keys=list(content["axes"]),
-        metric=metric_title(content["metric"]),
-        colors=list(colors.items()),
-        plots=sweep_plots(content, colors),
-        rows=[_texts(row, content["axes"]) for row in content["rows"]],
-        pairs=[_pair_texts(pair, content["axes"]) for pair in content["pairs"]],
-        failed=list(content["failed"].items()),
-        rounds=content["halving"],
-        intervals=sentence("intervals"),
-        limitations=[sentence(fact["code"], fact) for fact in content["limitations"]],
-        leakage=content["leakage"],
-        paper=content["paper"],
-    )
+    colors, keys, metric = _colors(content["rows"]), tuple(content["axes"]), metric_title(content["metric"])
+    results = (*keys, "initialization", metric, "95 % interval", "cases", "seeds")
+    pairs = (*keys, "pair", "difference", "95 % interval", "verdict")
+    facts = {
+        "keys": keys,
+        "metric": metric,
+        "colors": list(colors.items()),
+        "plots": sweep_plots(content, colors),
+        "results": Table(results, tuple(_texts(row, keys) for row in content["rows"])),
+        "pairs": Table(pairs, tuple(_pair_texts(pair, keys) for pair in content["pairs"])),
+        "failed": list(content["failed"].items()),
+        "rounds": content["halving"],
+        "intervals": sentence("intervals"),
+        "limitations": [sentence(fact["code"], fact) for fact in content["limitations"]],
+        "leakage": content["leakage"],
+        "paper": content["paper"],
+    }
+    page = render("sweep.html", facts)
     return stamp(page) if content["leakage"] else page
 
 
@@ -72,12 +72,12 @@ def sweep_plots(content: Mapping[str, Any], colors: Mapping[str, str]) -> list[t
         rows = [row for row in content["rows"] if fixed.items() <= row["settings"].items()]
         title = ", ".join(f"{key} = {value}" for key, value in fixed.items())
         with panel(4.2, 2.8) as (figure, plot):
-            places = _draw_axis(plot, axes[along])
+            positions = _draw_axis(plot, axes[along])
             for number, (name, color) in enumerate(colors.items()):
                 # Side by side, or the bars of equal values would hide each other.
                 shift = Affine2D().translate((number - (len(colors) - 1) / 2) * POINTS_APART * figure.dpi / 72, 0)
                 mine = [row for row in rows if row["init"] == name]
-                _draw_start(plot, mine, (along, places), color, plot.transData + shift)
+                _draw_init(plot, mine, (along, positions), color, plot.transData + shift)
             plot.autoscale_view()
             plot.set_xlabel(along)
             plot.set_ylabel(metric_title(content["metric"]))
@@ -106,7 +106,7 @@ def _draw_axis(plot: Axes, values: Sequence[Any]) -> list[tuple[Any, float]]:
     return list(zip(values, places, strict=True))
 
 
-def _draw_start(
+def _draw_init(
     plot: Axes, rows: Sequence[Row], axis: tuple[str, Sequence[tuple[Any, float]]], color: str, where: Transform
 ) -> None:
     """Draw the mean and interval of one initialization at each value; where the mean is undefined there is no point."""
@@ -133,12 +133,12 @@ def _draw_start(
             bar.set_solid_capstyle("butt")
 
 
-def _texts(row: Row, axes: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+def _texts(row: Row, keys: Sequence[str]) -> tuple[str, ...]:
     numbers = (number(row["mean"]), interval(row["ci95"]), str(row["num_cases"]), str(row["num_seeds"]))
-    return (*(str(row["settings"][key]) for key in axes), row["init"], *numbers)
+    return (*(str(row["settings"][key]) for key in keys), row["init"], *numbers)
 
 
-def _pair_texts(pair: Row, axes: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
-    settings = (str(pair["settings"][key]) for key in axes)
+def _pair_texts(pair: Row, keys: Sequence[str]) -> tuple[str, ...]:
+    settings = (str(pair["settings"][key]) for key in keys)
     numbers = (number(pair["difference"], sign=True), interval(pair["ci95"], sign=True), pair["verdict"])
     return (*settings, f"{pair['b']} against {pair['a']}", *numbers)

@@ -32,33 +32,32 @@ class Table:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    note: str = ""
     num_words: int = 1
 
 
-def inits_table(results: RunFolder) -> Table:
-    """Return one column an init: the deciding metric with its interval, the others over cells, time and steps."""
-    headline, inits = results.headline, results.inits
-    cells = [results.runs_of(init) for init in inits]
-    bounds = " (95 % interval)" if results.verdict.get("inits") else ""
-    rows = [(metric_title(headline) + bounds, *(_headline(results, init) for init in inits))]
-    for name in _metrics(results):
+def inits_table(run: RunFolder) -> Table:
+    """Return one column an init: the deciding metric with its interval, the others over trainings, time and steps."""
+    headline, inits = run.headline, run.inits
+    trainings = [run.runs_of(init) for init in inits]
+    bounds = " (95 % interval)" if run.verdict.get("inits") else ""
+    rows = [(metric_title(headline) + bounds, *(_headline(run, init) for init in inits))]
+    for name in _metrics(run):
         if name != headline:
-            columns = [[cell.metrics.get(name) for cell in group] for group in cells]
+            columns = [[training.metrics.get(name) for training in group] for group in trainings]
             texts = (with_spread(values, digits_of(name)) for values in columns)
             rows.append((metric_title(name), *texts))
     rows = [
         *(rows if headline else []),
-        ("Time of pre-training", *(_pretraining_time(results, init) for init in inits)),
-        ("Time of fine-tuning", *map(_time, cells)),
-        ("Steps of fine-tuning", *map(_steps, cells)),
+        ("Time of pre-training", *(_pretraining_time(run, init) for init in inits)),
+        ("Time of fine-tuning", *map(_time, trainings)),
+        ("Steps of fine-tuning", *map(_steps, trainings)),
     ]
     return Table(("", *inits), tuple(rows) if inits else ())
 
 
-def pairs_table(results: RunFolder) -> Table:
+def pairs_table(run: RunFolder) -> Table:
     """Return one row a pair of inits: difference, interval, p (of several pairs corrected too), counts and verdict."""
-    several = len(results.verdict.get("pairs", [])) > 1
+    several = len(run.verdict.get("pairs", [])) > 1
     rows = tuple(
         (
             f"{pair['b']} against {pair['a']}",
@@ -71,14 +70,14 @@ def pairs_table(results: RunFolder) -> Table:
             f"{pair['num_patients']:,}",
             str(pair["num_seeds"]),
         )
-        for pair in results.verdict.get("pairs", [])
+        for pair in run.verdict.get("pairs", [])
     )
     p_columns = ("p", "p (Holm)") if several else ("p",)
     columns = ("Pair", "Verdict", "Difference", "95 % interval", *p_columns, "Cases", "Patients", "Seeds")
     return Table(columns, rows, num_words=2)
 
 
-def subgroups_table(results: RunFolder) -> Table:
+def subgroups_table(run: RunFolder) -> Table:
     """Return one row a subgroup and pair of initializations: both scores, as they are named, and their difference."""
     rows = tuple(
         (
@@ -91,30 +90,30 @@ def subgroups_table(results: RunFolder) -> Table:
             f"{row['num_cases']:,}",
             f"{row['num_patients']:,}" if "num_patients" in row else DASH,
         )
-        for row in results.verdict.get("subgroups", [])
+        for row in run.verdict.get("subgroups", [])
     )
     columns = ("Subgroup", "Pair", "First", "Second", "Difference", "95 % interval", "Cases", "Patients")
     return Table(columns, rows, num_words=2)
 
 
-def conventions(results: RunFolder) -> list[tuple[str, str, str]]:
+def conventions(run: RunFolder) -> list[tuple[str, str, str]]:
     """Return title, name in the files and convention sentence of every metric, the deciding one first."""
-    found = {name: text for cell in results.runs for name, text in cell.summary.get("conventions", {}).items()}
-    ordered = sorted(found.items(), key=lambda item: item[0] != results.headline)
+    found = {name: text for training in run.runs for name, text in training.summary.get("conventions", {}).items()}
+    ordered = sorted(found.items(), key=lambda item: item[0] != run.headline)
     return [(metric_title(name), name, text) for name, text in ordered]
 
 
-def label_table(results: RunFolder, init: str) -> Table:
-    """Return one row a label of one initialization: every measure over its cells."""
-    names = results.labels
-    cells = [cell for cell in results.runs_of(init) if cell.summary.get("labels")]
-    keys = {key for cell in cells for label in cell.summary["labels"].values() for key in label}
+def label_table(run: RunFolder, init: str) -> Table:
+    """Return one row a label of one initialization: every measure over its trainings."""
+    names = run.labels
+    trainings = [training for training in run.runs_of(init) if training.summary.get("labels")]
+    keys = {key for training in trainings for label in training.summary["labels"].values() for key in label}
     measures = sorted(keys, key=lambda key: (key.startswith("num_"), list(_ORDER).index(key) if key in _ORDER else 99))
     rows = []
     for name in names:
         row = [name]
         for measure in measures:
-            values = [cell.summary["labels"].get(name, {}).get(measure) for cell in cells]
+            values = [training.summary["labels"].get(name, {}).get(measure) for training in trainings]
             counts = measure.startswith("num_")
             row.append(number(mean_of(values), 0) if counts else with_spread(values, digits_of(measure)))
         rows.append(tuple(row))
@@ -124,20 +123,20 @@ def label_table(results: RunFolder, init: str) -> Table:
 _ORDER = ("dice", "auc", "average_precision", "num_present", "num_missed", "num_false", "num_positive", "num_negative")
 
 
-def effects_table(results: RunFolder) -> Table:
+def effects_table(run: RunFolder) -> Table:
     """Return one row a label: its Dice or AUC by each initialization, and the differences from the first one."""
-    scores = results.verdict.get("label_inits", {})
-    paired = dict.fromkeys(pair[side] for pair in results.verdict.get("pairs", []) for side in "ab")
-    inits = list(paired or results.verdict.get("inits", {}))
+    scores = run.verdict.get("label_inits", {})
+    paired = dict.fromkeys(pair[side] for pair in run.verdict.get("pairs", []) for side in "ab")
+    inits = list(paired or run.verdict.get("inits", {}))
     base, *others = inits or [""]
-    effects = {(row["label"], row["a"], row["b"]): row for row in results.verdict.get("labels", [])}
+    effects = {(row["label"], row["a"], row["b"]): row for row in run.verdict.get("labels", [])}
     rows: list[tuple[str, ...]] = []
-    for label in (label for label in results.labels if label in scores):
+    for label in (label for label in run.labels if label in scores):
         alone = [scores[label][init] for init in inits]
         pairs = [effects[label, base, other] for other in others]
         texts = [_with_interval(item["mean"], item["ci95"]) for item in alone]
         rows.append((label, *texts, *(_with_interval(pair["difference"], pair["ci95"], sign=True) for pair in pairs)))
-    measure = "Dice" if results.headline == HEADLINES["mask"] else "AUC"
+    measure = "Dice" if run.headline == HEADLINES["mask"] else "AUC"
     columns = ("Label", *(f"{measure}, {init}" for init in inits), *(f"{init} against {base}" for init in others))
     return Table(columns, tuple(rows))
 
@@ -146,12 +145,12 @@ def _with_interval(value: float | None, bounds: Sequence[float] | None, sign: bo
     return number(value, sign=sign) + (f" ({interval(bounds, sign=sign)})" if bounds else "")
 
 
-def case_table(results: RunFolder) -> Table:
-    """Return one row a test case, worst first, at most `MAX_CASES`; values are means over an initialization's cells."""
-    measures = case_measures(results)
-    known = sorted(results.runs, key=lambda cell: not cell.is_scored)  # scored masks do not tell whose they are
-    cases = {row["id"]: row.get("patient", "") for cell in known for row in cell.rows}
-    values = {init: _values_of(results.runs_of(init), [name for name, _, _ in measures]) for init in results.inits}
+def case_table(run: RunFolder) -> Table:
+    """Return one row a test case, worst first, at most `MAX_CASES`; values are means over training runs."""
+    measures = case_measures(run)
+    known = sorted(run.runs, key=lambda training: not training.is_scored)  # scored masks do not tell whose they are
+    cases = {row["id"]: row.get("patient", "") for training in known for row in training.rows}
+    values = {init: _values_of(run.runs_of(init), [name for name, _, _ in measures]) for init in run.inits}
     _, _, larger_is_worse = measures[0] if measures else ("", "", False)
     ranked = sorted(
         cases, key=lambda case: _badness([values[init].get(case, [None])[0] for init in values], larger_is_worse)
@@ -161,32 +160,31 @@ def case_table(results: RunFolder) -> Table:
         (case, cases[case], *_entries([values[init].get(case) for init in values], measures))
         for case in ranked[:MAX_CASES]
     )
-    note = f"The worst {MAX_CASES} of {len(cases):,} cases; all are in rows-test.csv." if len(cases) > MAX_CASES else ""
-    return Table(("Case", "Patient", *columns), rows, note, num_words=2)
+    return Table(("Case", "Patient", *columns), rows, num_words=2)
 
 
 Measure = tuple[str, str, bool]  # key, title, whether larger is worse
 
 
-def case_measures(results: RunFolder) -> list[Measure]:
+def case_measures(run: RunFolder) -> list[Measure]:
     """Return the values of a case that the table shows; the first one orders it."""
-    first = next((cell.rows[0] for cell in results.runs if cell.rows), {})
+    first = next((training.rows[0] for training in run.runs if training.rows), {})
     if "dice" in first:
         return [("dice", "Dice", False)] + [
             (f"hd95_{unit}", f"HD95 ({unit})", True) for unit in UNITS if f"hd95_{unit}" in first
         ]
     if any(column.startswith("probability_") for column in first):
-        if results.headline == "macro_auc":
+        if run.headline == "macro_auc":
             return [("true_class", "Probability of the true class", False)]
         return [("brier", "Squared error", True)]
     return []
 
 
-def _values_of(cells: Sequence[TrainingRun], names: Sequence[str]) -> dict[str, list[float | None]]:
-    """Return for each case its values, averaged over cells."""
+def _values_of(trainings: Sequence[TrainingRun], names: Sequence[str]) -> dict[str, list[float | None]]:
+    """Return for each case its values, averaged over trainings."""
     gathered: dict[str, list[list[float | None]]] = {}
-    for cell in cells:
-        for row in cell.rows:
+    for training in trainings:
+        for row in training.rows:
             gathered.setdefault(row["id"], []).append([case_value(row, name) for name in names])
     return {case: [mean_of(column) for column in zip(*rows, strict=True)] for case, rows in gathered.items()}
 
@@ -219,29 +217,29 @@ def _entries(inits: Sequence[list[float | None] | None], measures: Sequence[Meas
     ]
 
 
-def _metrics(results: RunFolder) -> list[str]:
-    return list(dict.fromkeys(name for cell in results.runs for name in cell.metrics))
+def _metrics(run: RunFolder) -> list[str]:
+    return list(dict.fromkeys(name for training in run.runs for name in training.metrics))
 
 
-def _headline(results: RunFolder, init: str) -> str:
-    """Return the deciding metric of an initialization with its interval, from the verdict or else from its cells."""
-    known = results.verdict.get("inits", {}).get(init)
+def _headline(run: RunFolder, init: str) -> str:
+    """Return the deciding metric of an initialization with its interval, from the verdict or else from its runs."""
+    known = run.verdict.get("inits", {}).get(init)
     if known:
         text = number(known.get("mean"))
         return f"{text} ({interval(known['ci95'])})" if known.get("ci95") else text
-    values = [cell.metrics.get(results.headline) for cell in results.runs_of(init)]
+    values = [training.metrics.get(run.headline) for training in run.runs_of(init)]
     return with_spread(values)
 
 
-def _pretraining_time(results: RunFolder, init: str) -> str:
+def _pretraining_time(run: RunFolder, init: str) -> str:
     """Return the time of self pre-training for the initializations that used it."""
-    used = any(is_method(cell.environment.get("init", {}).get("kind", init)) for cell in results.runs_of(init))
-    return _time(results.pretrainings) if used else DASH
+    used = any(is_method(training.environment.get("init", {}).get("kind", init)) for training in run.runs_of(init))
+    return _time(run.pretrainings) if used else DASH
 
 
-def _time(cells: Sequence[TrainingRun]) -> str:
-    return duration(mean_of([cell.environment.get("seconds") for cell in cells]))
+def _time(trainings: Sequence[TrainingRun]) -> str:
+    return duration(mean_of([training.environment.get("seconds") for training in trainings]))
 
 
-def _steps(cells: Sequence[TrainingRun]) -> str:
-    return span([cell.num_steps for cell in cells if cell.num_steps])
+def _steps(trainings: Sequence[TrainingRun]) -> str:
+    return span([training.num_steps for training in trainings if training.num_steps])

@@ -5,6 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from selfmae import plugins
+from selfmae.methods import EQUAL, is_method
+
 MINUS, DASH = "\u2212", "\u2013"
 
 METRICS = {
@@ -29,18 +32,14 @@ METRICS = {
 }
 SPOKEN = {"dice_per_case": "mean Dice", "mean_auc": "mean AUC", "macro_auc": "mean AUC over the classes"}
 SUBJECTS = {
-    "mae": "self pre-training",
-    "moco": "self pre-training with MoCo v2",
-    "imagenet": "starting from ImageNet weights",
-    "scratch": "starting from scratch",
-    "scratch+": "training from scratch with the compute of pre-training",
+    "imagenet": "initialization with ImageNet weights",
+    "scratch": "training from scratch",
+    EQUAL: "training from scratch with equal compute",
 }
 ORIGINS = {
-    "mae": "with self pre-training",
-    "moco": "with self pre-training by MoCo v2",
     "imagenet": "from ImageNet weights",
     "scratch": "from scratch",
-    "scratch+": "from scratch with equal compute",
+    EQUAL: "from scratch with equal compute",
 }
 
 
@@ -60,12 +59,16 @@ def spoken(metric: str) -> str:
 
 
 def subject(init: str) -> str:
-    """Return an initialization as the subject of a sentence."""
-    return SUBJECTS.get(init, f"starting from {init}")
+    """Return an initialization as the subject of a sentence: "self pre-training"."""
+    if is_method(init):
+        return str(plugins.load("methods", init).SUBJECT)
+    return SUBJECTS.get(init, f"initialization from {init}")
 
 
 def origin(init: str) -> str:
-    """Return an initialization as the origin of a result."""
+    """Return an initialization as the origin of a result: "with self pre-training"."""
+    if is_method(init):
+        return str(plugins.load("methods", init).ORIGIN)
     return ORIGINS.get(init, f"from {init}")
 
 
@@ -161,15 +164,37 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def spanned(counts: Sequence[int], word: str) -> str:
+    """Return "1 step" or "120 to 400 steps"."""
+    return plural(counts[0], word) if len({*counts}) == 1 else f"{span(counts)} {word}s"
+
+
 def about(count: int, words: str) -> str:
     """Return "25 more patients" for a number that is an estimate: rounded up to two digits."""
     return f"{rounded(count)} {words}{'' if count == 1 else 's'}"
 
 
+def sizes(values: Sequence[float]) -> str:
+    """Return "96 × 96 × 64"."""
+    return " \u00d7 ".join(f"{value:g}" for value in values)
+
+
+def relation(p: float | None) -> str:
+    """Return how a p value stands in a sentence: "= 0.012", "< 0.001" or "undefined"."""
+    if p is None:
+        return "undefined"
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def capital(text: str) -> str:
+    """Return the text with a capital first letter, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 FILTERS = {  # of the templates
     function.__name__: function
     for function in (
-        *(about, difference_digits, digits_of, duration, interval, listed, metric_title, number, origin, p_value),
-        *(plural, rounded, span, spoken, subject),
+        *(about, capital, difference_digits, duration, interval, listed, metric_title, number, origin, p_value),
+        *(plural, relation, sizes, spanned, spoken, subject),
     )
 }

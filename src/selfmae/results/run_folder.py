@@ -195,6 +195,13 @@ class RunFolder:
         return str(self.facts.get("source") or self.folder.resolve().name)
 
     @property
+    def kind(self) -> str:
+        """Return mask, regions, multilabel or multiclass, "" where neither `run.json` nor the recipe says it."""
+        kind = str(self.facts.get("kind") or self.settings.get("target.kind", ""))
+        has_regions = self.facts.get("regions") or any(key.startswith("target.regions.") for key in self.settings)
+        return "regions" if kind == "mask" and has_regions else kind
+
+    @property
     def inits(self) -> list[str]:
         """Return the names of the initializations, in the order of the command, scored masks last."""
         given = [str(name) for name in self.facts.get("inits", [])]

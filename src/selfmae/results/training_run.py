@@ -148,6 +148,13 @@ class TrainingRun:
         return max(self.scores, key=lambda point: point[1])[0] if self.scores else int(self.validations[-1]["step"])
 
     @property
+    def choice(self) -> str:
+        """Return what chose the weights of a pre-training: "probe" (its read-out), "reconstruction" or nothing ("")."""
+        if not self.validations:
+            return ""
+        return "probe" if any("probe" in line for line in self.validations) else "reconstruction"
+
+    @property
     def num_steps(self) -> int | None:
         """Return the last step of the log, None where there is none."""
         return max((int(line["step"]) for line in self.log), default=None)
