@@ -1,7 +1,7 @@
 """A method, a network, a loss and an augmentation of somebody else: one file each, and nothing else is touched.
 
-The files are written into a temporary folder that joins the package's; each is planned, trained, evaluated, exported
-and reported through the command line.
+The files are written into a temporary folder that joins the package's, with what a file must define and no more; each
+is planned, trained, evaluated, exported and reported through the command line.
 """
 
 import importlib
@@ -48,11 +48,6 @@ TOYS = {
             return "" if network.ENCODER == "vit" else "pre-trains a Vision Transformer"
 
 
-        def problems(recipe):
-            if recipe.model.depth > 50:
-                yield "is for small models"
-
-
         def plan(plan, facts):
             plan.put("toy.weight", 2.0, f"for {facts.num_images} images")
 
@@ -84,10 +79,6 @@ TOYS = {
             return Objective(Means, sample, loss)
 
 
-        def save_figure(path, recipe, store, model, cases):
-            pass
-
-
         def describe(settings):
             return f"to tell the mean intensity of a crop (weight {settings.get('toy.weight', 1):g})"
     ''',
@@ -95,13 +86,7 @@ TOYS = {
         """One 1x1 convolution, for masks."""
 
         TARGETS = ("mask",)
-        ENCODER, LIBRARY = "", ""
-        FEATURES, FEATURE_STEP = 0, 0
-        MIN_SAMPLES = 1
-
-
-        def fit_crop(crop, spacing_mm):
-            return tuple(crop)
+        HALVINGS = 0
 
 
         def problems(recipe):
