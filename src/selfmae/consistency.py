@@ -15,10 +15,17 @@ def find_problems(recipe: Recipe) -> Iterator[str]:
     yield from range_problems(recipe)
     yield from _data_problems(recipe)
     yield from _target_problems(recipe.target)
-    yield from _model_problems(recipe)
+    crop, model = recipe.data.crop, recipe.model
+    if len(model.patch) != len(crop) or len(model.patch) not in (2, 3):
+        yield f"model.patch {list(model.patch)} and data.crop {list(crop)} must have two or three axes each"
+    if model.heads and model.width % model.heads:
+        yield f"model.width {model.width} must be a multiple of its {model.heads} heads"
     found = list(network_problems(recipe))
     yield from found
-    yield from _probe_problems(recipe)
+    if recipe.probe.patience and not recipe.probe.every:
+        yield "probe.patience means nothing without probe.every: set it too"
+    if recipe.pretrain.validate_every or recipe.pretrain.patience:
+        yield "pretrain.validate_every and pretrain.patience mean nothing: set probe.every and probe.patience"
     for name in ("pretrain", "fit"):
         yield from _optim_problems(name, getattr(recipe, name), recipe)
     yield from loss_problems(recipe)
@@ -85,21 +92,6 @@ def _mask_problems(target: TargetOptions) -> Iterator[str]:
         yield f"target.values {list(target.values)} must be different and above 0 (0 is the background)"
     if len(target.values) > MAX_LABELS:
         yield f"target.values has {len(target.values)} values, but at most {MAX_LABELS} labels can be learned"
-
-
-def _model_problems(recipe: Recipe) -> Iterator[str]:
-    crop, model = recipe.data.crop, recipe.model
-    if len(model.patch) != len(crop) or len(model.patch) not in (2, 3):
-        yield f"model.patch {list(model.patch)} and data.crop {list(crop)} must have two or three axes each"
-    if model.heads and model.width % model.heads:
-        yield f"model.width {model.width} must be a multiple of its {model.heads} heads"
-
-
-def _probe_problems(recipe: Recipe) -> Iterator[str]:
-    if recipe.probe.patience and not recipe.probe.every:
-        yield "probe.patience means nothing without probe.every: set it too"
-    if recipe.pretrain.validate_every or recipe.pretrain.patience:
-        yield "pretrain.validate_every and pretrain.patience mean nothing: set probe.every and probe.patience"
 
 
 def _optim_problems(name: str, options: OptimOptions, recipe: Recipe) -> Iterator[str]:

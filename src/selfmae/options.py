@@ -19,35 +19,25 @@ class Section:
 class Range:
     """The values that a number, or each number of a tuple, may have; all must be finite."""
 
-    low: float
-    high: float
-    open_below: bool
-    open_above: bool
+    at_least: float = -inf
+    above: float = -inf
+    at_most: float = inf
+    below: float = inf
 
     def holds(self, value: float) -> bool:
         """Return whether a value lies in the range; NaN never does."""
-        above = value > self.low if self.open_below else value >= self.low
-        below = value < self.high if self.open_above else value <= self.high
-        return isfinite(value) and above and below
+        return isfinite(value) and self.at_least <= value <= self.at_most and self.above < value < self.below
 
     def __str__(self) -> str:
         """Return the range as the end of "but must be ..."."""
-        ends = [f"{'above' if self.open_below else 'at least'} {self.low}"] if self.low > -inf else ["a finite number"]
-        ends += [f"{'below' if self.open_above else 'at most'} {self.high}"] if self.high < inf else []
-        return " and ".join(ends)
+        ends = [f"{name.replace('_', ' ')} {limit}" for name, limit in vars(self).items() if isfinite(limit)]
+        has_low = isfinite(max(self.at_least, self.above))
+        return " and ".join(ends if has_low else ["a finite number", *ends])
 
 
-def number(
-    *default: Any,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-) -> Any:
-    """Return a dataclass field with a range, and with a default where one is given."""
-    low, high = (at_least if above is None else above), (at_most if below is None else below)
-    limits = Range(-inf if low is None else low, inf if high is None else high, above is not None, below is not None)
-    metadata = {"range": limits}
+def number(*default: Any, **limits: float) -> Any:
+    """Return a dataclass field with a `Range` of these limits, and with a default where one is given."""
+    metadata = {"range": Range(**limits)}
     return field(default=default[0], metadata=metadata) if default else field(metadata=metadata)
 
 

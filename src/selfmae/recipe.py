@@ -16,8 +16,6 @@ from selfmae.errors import UserError, did_you_mean
 from selfmae.options import Recipe
 
 Content = dict[str, Any]
-
-
 OLD_SECTIONS = {"start", "mask"}  # of recipes before methods had sections of their names
 
 

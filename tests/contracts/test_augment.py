@@ -32,7 +32,8 @@ def strong(module: ModuleType) -> Any:
     values = {}
     for item in fields(module.Options):
         if limits := item.metadata.get("range"):
-            values[item.name] = 0.9 * limits.high if isfinite(limits.high) else item.default + 1
+            high = min(limits.at_most, limits.below)
+            values[item.name] = 0.9 * high if isfinite(high) else item.default + 1
     return module.Options(**values)
 
 

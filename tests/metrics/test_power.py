@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from selfmae.metrics.power import MAX_PATIENTS, StandardErrors, half_width, what_it_takes
 from selfmae.metrics.scores import mean_score
-from selfmae.metrics.statistics import Comparison, compare_paired
+from selfmae.metrics.statistics import (
+    MAX_PATIENTS,
+    Comparison,
+    StandardErrors,
+    compare_paired,
+    half_width,
+    what_it_takes,
+)
 
 
 def draw(num_patients: int, num_seeds: int, difference: float, seed: int = 0) -> Comparison:

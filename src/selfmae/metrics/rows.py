@@ -1,6 +1,6 @@
 """Test rows of an initialization as scores: the folds of a repeat joined, and the repeats of a seed averaged."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -56,14 +56,11 @@ def join_rows(tables: Mapping[tuple[int, int], Rows]) -> Runs | None:
 
 def _split_repeats(rows: Rows) -> list[Rows]:
     """Return the rows of each repeat, ordered by id: rows come fold by fold, and a repeat tests every case once."""
-    repeats: list[list[Row]] = []
-    times: Counter[str] = Counter()
+    repeats, times = defaultdict[int, list[Row]](list), Counter[str]()
     for row in rows:
-        if times[row["id"]] == len(repeats):
-            repeats.append([])
         repeats[times[row["id"]]].append(row)
         times[row["id"]] += 1
-    return [sorted(table, key=lambda row: row["id"]) for table in repeats]
+    return [sorted(table, key=lambda row: row["id"]) for table in repeats.values()]
 
 
 def dice_scorer(column: str) -> Scorer:

@@ -26,11 +26,7 @@ def mean_score(values: np.ndarray) -> Score:
     """Return the score that is the weighted mean of one value a case [n], leaving out nan."""
     defined = np.isfinite(values).astype(float)
     filled = np.where(defined, values, 0)
-
-    def score(weights: np.ndarray) -> np.ndarray:
-        return _ratio(weights @ filled, weights @ defined)
-
-    return Score(score, defined > 0)
+    return Score(lambda weights: _ratio(weights @ filled, weights @ defined), defined > 0)
 
 
 def mean_auc_score(truth: np.ndarray, probability: np.ndarray, models: Sequence[int] | None = None) -> Score:
@@ -42,28 +38,25 @@ def mean_auc_score(truth: np.ndarray, probability: np.ndarray, models: Sequence[
     Comput. Stat. Data Anal. 55:1828). A finding of which no model scored both outcomes has pooled pairs all the same.
     """
     folds = np.zeros(len(truth), dtype=int) if models is None else np.asarray(models)
-    findings = list(zip(truth.T > 0.5, probability.T, strict=True))
-    groups = [_comparable(positive, folds) for positive, _ in findings]
-
-    def score(weights: np.ndarray) -> np.ndarray:
-        items = zip(findings, groups, strict=True)
-        areas = np.stack([_weighted_auc(*finding, weights, indices) for finding, indices in items])
-        defined = np.isfinite(areas)
-        return _ratio(np.where(defined, areas, 0).sum(axis=0), defined.sum(axis=0))
-
-    rarer = [_rarer(positive, np.concatenate(indices)) for (positive, _), indices in zip(findings, groups, strict=True)]
-    return Score(score, np.any(rarer, axis=0))
+    findings = zip(truth.T > 0.5, probability.T, strict=True)
+    items = [(positive, scores, _comparable(positive, folds)) for positive, scores in findings]
+    rarer = [_rarer(positive, np.concatenate(groups)) for positive, _, groups in items]
+    return Score(
+        lambda weights: _mean_of_defined([_weighted_auc(*item, weights) for item in items]), np.any(rarer, axis=0)
+    )
 
 
 def mean_of_scores(scores: Sequence[Score]) -> Score:
     """Return the score that is the mean of several on the same cases (the repeats of a cross-validation)."""
+    deciding = np.any([score.deciding for score in scores], axis=0)
+    return Score(lambda weights: _mean_of_defined([score(weights) for score in scores]), deciding)
 
-    def score(weights: np.ndarray) -> np.ndarray:
-        parts = np.stack([part(weights) for part in scores])
-        defined = np.isfinite(parts)
-        return _ratio(np.where(defined, parts, 0).sum(axis=0), defined.sum(axis=0))
 
-    return Score(score, np.any([part.deciding for part in scores], axis=0))
+def _mean_of_defined(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean [R] of several scores [R], leaving out nan."""
+    table = np.stack(scores)
+    defined = np.isfinite(table)
+    return _ratio(np.where(defined, table, 0).sum(axis=0), defined.sum(axis=0))
 
 
 def _rarer(positive: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -80,7 +73,7 @@ def _comparable(positive: np.ndarray, folds: np.ndarray) -> list[np.ndarray]:
 
 
 def _weighted_auc(
-    truth: np.ndarray, probability: np.ndarray, weights: np.ndarray, groups: Sequence[np.ndarray]
+    truth: np.ndarray, probability: np.ndarray, groups: Sequence[np.ndarray], weights: np.ndarray
 ) -> np.ndarray:
     """Return the AUC [R] of one finding [n] for each row of weights [R, n], nan without weight on both outcomes.
 

@@ -26,7 +26,6 @@ CONVENTIONS = {
     "found_only": "As HD95 per case, but misses are dropped (as the code of Zhou et al. 2023), which flatters.",
 }
 
-
 Box = tuple[slice, ...]
 LARGEST_CODE = 255  # mask values up to this serve as codes as they are
 VOXELS_AT_ONCE = 2**20
@@ -226,17 +225,12 @@ def cut(
     truth_boxes, predicted_boxes = find_objects(truth), [] if regions else find_objects(prediction)
     for index, codes in enumerate(code_sets):
         boxes = find_objects(prediction[index].view(np.uint8)) if regions else _chosen(predicted_boxes, codes)
-        box = _union([*boxes, *_chosen(truth_boxes, codes)], truth.ndim)
+        axes = zip(*boxes, *_chosen(truth_boxes, codes), strict=True)
+        around = tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in axes)
+        box = around or (slice(0, 0),) * truth.ndim
         yield np.isin(truth[box], codes), prediction[index][box] if regions else np.isin(prediction[box], codes)
 
 
 def _chosen(boxes: Sequence[Box | None], codes: Sequence[int]) -> list[Box]:
     """Return the boxes of those codes that occur; code 1 has the first box."""
     return [box for box in (boxes[code - 1] for code in codes if code <= len(boxes)) if box]
-
-
-def _union(boxes: Sequence[Box], num_axes: int) -> Box:
-    """Return the smallest box around all boxes, an empty one around none."""
-    if not boxes:
-        return (slice(0, 0),) * num_axes
-    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))

@@ -1,6 +1,9 @@
-"""Is init B better than init A on the same test cases? A paired bootstrap over patients and training seeds."""
+"""Is init B better than init A on the same test cases? A paired bootstrap over patients and training seeds.
 
-from collections.abc import Sequence
+And what it would take to tell: how many more seeds or test patients make an interval leave out 0.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -14,9 +17,10 @@ WEIGHTS_AT_ONCE = 2**22  # 32 MB
 ROUNDING = 1e-9  # smaller differences of scores are none
 VERDICT_RESAMPLES, LABEL_RESAMPLES = 2000, 1000
 MIN_ALIKE = 6  # patients that all differ by the same amount and tell: 5 would all agree by chance with p 2 / 2**5
-
-
 LEVEL = 0.05  # of all comparisons together
+MAX_SEEDS = 100  # of `what_it_takes`: more in all is no advice
+MAX_PATIENTS = 100_000
+NUM_QUANTILES = 400
 
 Interval = tuple[float, float] | None
 
@@ -76,7 +80,8 @@ def compare_paired(
     """
     assert len(a) == len(b) > 0, "A and B need one score for each training seed, the same seeds for both"
     rng = generator(seed, "bootstrap")
-    effective_n = _count_deciding((*a, *b), patients)
+    deciding = np.all([score.deciding for score in (*a, *b)], axis=0)
+    effective_n = len(set(np.asarray(patients)[deciding]))
     points_a, points_b, resampled_a, resampled_b = _score_resamples(a, b, patients, num_resamples, rng)
     chances = _draw_chances(effective_n, len(a), num_resamples, rng)
     low, high = limits
@@ -101,12 +106,6 @@ def compare_paired(
         patient_error=_patient_error(changes, effective_n),
         seed_error=_seed_error(points_b - points_a),
     )
-
-
-def _count_deciding(scores: Sequence[Score], patients: Sequence[str]) -> int:
-    """Return how many patients have cases that decide every score."""
-    deciding = np.all([score.deciding for score in scores], axis=0)
-    return len(set(np.asarray(patients)[deciding]))
 
 
 def _score_resamples(
@@ -217,3 +216,62 @@ def judge(ci95: Interval, p_holm: float | None, num_pairs: int) -> str:
     if num_pairs > 1 and (p_holm is None or p_holm >= LEVEL):
         return "cannot tell"
     return "helps" if ci95[0] > 0 else "hurts"
+
+
+@dataclass(frozen=True)
+class StandardErrors:
+    """Standard errors of a difference: of the patients tested and of the seeds trained, with the numbers of both.
+
+    `seeds` is 0 where one seed was trained: its part is not known then.
+    """
+
+    patients: float
+    seeds: float
+    num_patients: int
+    num_seeds: int
+
+    def of(self, num_patients: int, num_seeds: int) -> "StandardErrors":
+        """Return the errors to expect with other numbers."""
+        patients = self.patients * (self.num_patients / num_patients) ** 0.5
+        seeds = self.seeds * (self.num_seeds / num_seeds) ** 0.5
+        return StandardErrors(patients, seeds, num_patients, num_seeds)
+
+
+def half_width(errors: StandardErrors, level: float = LEVEL) -> float:
+    """Return about half the interval that `compare_paired` gives: of a sum of two Student's t, each of its freedom."""
+    quantiles = (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES
+    draws = errors.patients * t.ppf(quantiles, max(1, errors.num_patients - 1))
+    if errors.num_seeds > 1:
+        draws = (draws[:, None] + errors.seeds * t.ppf(quantiles, errors.num_seeds - 1)).ravel()
+    return float(np.quantile(draws, 1 - level / 2))
+
+
+def what_it_takes(difference: float, errors: StandardErrors, level: float = LEVEL) -> tuple[int | None, int | None]:
+    """Return how many more seeds, or how many more test patients, would tell if the difference and the spreads stay.
+
+    None where that alone would not do, or takes more than `MAX_SEEDS` or `MAX_PATIENTS`; for seeds also where one
+    was trained, since how they differ is not known then. The other number stays as it is.
+    """
+
+    def tells(num_patients: int, num_seeds: int) -> bool:
+        return half_width(errors.of(num_patients, num_seeds), level) < abs(difference)
+
+    seeds = None
+    if errors.num_seeds > 1:
+        seeds = _fewest(lambda number: tells(errors.num_patients, number), errors.num_seeds, MAX_SEEDS)
+    patients = _fewest(lambda number: tells(number, errors.num_seeds), errors.num_patients, MAX_PATIENTS)
+    return (
+        None if seeds is None else seeds - errors.num_seeds,
+        None if patients is None else patients - errors.num_patients,
+    )
+
+
+def _fewest(suffices: Callable[[int], bool], now: int, most: int) -> int | None:
+    """Return the smallest number above `now` that suffices, by bisection: what suffices does so for more, too."""
+    if most <= now or not suffices(most):
+        return None
+    low, high = now, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffices(middle) else (middle, high)
+    return high

@@ -9,9 +9,17 @@ from typing import Any
 from selfmae.display import Display, interval, number
 from selfmae.errors import UserError
 from selfmae.files import write_json
-from selfmae.metrics.power import StandardErrors, what_it_takes
 from selfmae.metrics.rows import HEADLINES, Runs, Scorer, auc_scorer, compare_runs, dice_scorer
-from selfmae.metrics.statistics import LABEL_RESAMPLES, LEVEL, VERDICT_RESAMPLES, Comparison, holm, judge
+from selfmae.metrics.statistics import (
+    LABEL_RESAMPLES,
+    LEVEL,
+    VERDICT_RESAMPLES,
+    Comparison,
+    StandardErrors,
+    holm,
+    judge,
+    what_it_takes,
+)
 from selfmae.options import TargetOptions
 from selfmae.results.exposure import check_models, say_leakage, unlisted_in
 from selfmae.results.formatting import MINUS, metric_title, plural

@@ -1,5 +1,6 @@
 """What the training loop, the evaluation and the prediction ask of a task."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,9 @@ from selfmae.data.files.masks import read_mask
 from selfmae.data.preparation.prepare import Box
 from selfmae.data.preparation.store import Store
 from selfmae.data.sampling.stream import Draw, Sample
+from selfmae.losses import Loss, loss_of
+from selfmae.metrics.rows import HEADLINES
+from selfmae.networks import network_of
 from selfmae.options import Recipe
 from selfmae.seeds import generator
 
@@ -27,40 +31,44 @@ class Trainable(Protocol):
 
     def build(self) -> nn.Module:
         """Return a new model with random weights."""
-        ...
 
     def sample(self, draw: Draw) -> Sample:
         """Return one training sample; a pure function of the draw."""
-        ...
 
     def loss(self, model: nn.Module, batch: Sample) -> Tensor:
         """Return the mean loss, a scalar in float32, of a batch of samples."""
-        ...
 
     def prepare(self, cases: Sequence[Case], progress: Progress | None = None) -> None:
         """Prepare what samples of these cases are made of; what is prepared stays as it is."""
-        ...
 
 
-class Task(Trainable, Protocol):
+class Task(Trainable):
     """A supervised task: it can also predict, be scored and be summarised."""
 
-    headline: str  # one of `metrics.rows.HEADLINES`
-    store: Store
+    def __init__(self, recipe: Recipe, mask_values: Sequence[int] = ()) -> None:
+        self.recipe = recipe
+        self.store = Store(recipe.data, mask_values)
+        self.headline = HEADLINES[recipe.target.kind]
+        self.criterion: Loss = loss_of(recipe).make(recipe)
 
+    def build(self) -> nn.Module:
+        """Return a new network with random weights."""
+        model: nn.Module = network_of(self.recipe).build(self.recipe)
+        return model
+
+    @abstractmethod
     def predict(
         self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int], box: Box | None = None
     ) -> np.ndarray:
         """Return the prediction for a prepared image [C, *S], all or a box of one whose file had the shape `shape`."""
-        ...
 
+    @abstractmethod
     def row(self, case: Case, prediction: np.ndarray, distances: bool = True) -> Row:
         """Return id, patient and every score of one labelled case; without `distances` those of masks are None."""
-        ...
 
+    @abstractmethod
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return the metrics of all rows, with the convention of each."""
-        ...
 
 
 def draw_drop_path_scale(depth: int, drop_path: float, seed: int) -> Tensor:

@@ -10,34 +10,22 @@ from torch import Tensor, nn
 from selfmae.augment.spatial import middle_corner
 from selfmae.data.case import Case
 from selfmae.data.preparation.prepare import Box, finish
-from selfmae.data.preparation.store import Store
 from selfmae.data.sampling.samples import draw_sample, take_crop
 from selfmae.data.sampling.stream import Draw, Sample
 from selfmae.errors import UserError
-from selfmae.losses import loss_of
 from selfmae.metrics.classification import score_multilabel, summarise_multiclass, summarise_multilabel
-from selfmae.metrics.rows import HEADLINES
-from selfmae.networks import network_of
 from selfmae.options import Recipe
 from selfmae.seeds import generator
-from selfmae.tasks.base import Progress, Row, draw_drop_path_scale
+from selfmae.tasks.base import Progress, Row, Task, draw_drop_path_scale
 
 
-class Classify:
+class Classify(Task):
     """Labels may occur together (multilabel: sigmoid) or exclude each other (multiclass: softmax)."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+        super().__init__(recipe)
         self.names = recipe.target.output_names
         self.exclusive = recipe.target.kind == "multiclass"
-        self.headline = HEADLINES[recipe.target.kind]
-        self.store = Store(recipe.data)
-        self._loss = loss_of(recipe).make(recipe)
-
-    def build(self) -> nn.Module:
-        """Return a new classifier with random weights."""
-        model: nn.Module = network_of(self.recipe).build(self.recipe)
-        return model
 
     def sample(self, draw: Draw) -> Sample:
         """Return {"image": [C, *crop], "target": [F], "drop_path_scale": [depth, 2]}."""
@@ -56,8 +44,7 @@ class Classify:
 
     def loss(self, model: nn.Module, batch: Sample) -> Tensor:
         """Return the recipe's loss, by default cross-entropy over classes or binary cross-entropy over labels."""
-        loss: Tensor = self._loss(model(batch["image"], batch["drop_path_scale"]).float(), batch["target"])
-        return loss
+        return self.criterion(model(batch["image"], batch["drop_path_scale"]).float(), batch["target"])
 
     def predict(
         self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int], box: Box | None = None
@@ -71,9 +58,8 @@ class Classify:
 
     def row(self, case: Case, prediction: np.ndarray, distances: bool = True) -> Row:
         """Return the truth and the probability of every label; `distances` are those of masks."""
-        return {"id": case.id, "patient": case.patient} | score_multilabel(
-            self.names, _labels(case), prediction.tolist()
-        )
+        scores = score_multilabel(self.names, _labels(case), prediction.tolist())
+        return {"id": case.id, "patient": case.patient} | scores
 
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return AUC and its companions (see `metrics.classification`)."""

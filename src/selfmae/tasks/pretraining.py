@@ -10,6 +10,7 @@ from selfmae.augment import section
 from selfmae.data.case import Case
 from selfmae.data.preparation.store import Store
 from selfmae.data.sampling.stream import Draw, Sample
+from selfmae.methods import Objective
 from selfmae.options import Recipe
 from selfmae.tasks.base import Progress
 
@@ -20,7 +21,7 @@ class Pretraining:
     def __init__(self, recipe: Recipe, method: str) -> None:
         self.recipe, self.method = recipe, method
         self.store = Store(recipe.data)
-        self.objective = plugins.load("methods", method).objective(recipe, self.store)
+        self.objective: Objective = plugins.load("methods", method).objective(recipe, self.store)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be made anew in another process."""
@@ -28,18 +29,15 @@ class Pretraining:
 
     def build(self) -> nn.Module:
         """Return a new model with random weights; its `encoder` is what fine-tuning keeps."""
-        model: nn.Module = self.objective.build()
-        return model
+        return self.objective.build()
 
     def sample(self, draw: Draw) -> Sample:
         """Return one training sample; a pure function of the draw."""
-        sample: Sample = self.objective.sample(draw)
-        return sample
+        return self.objective.sample(draw)
 
     def loss(self, model: nn.Module, batch: Sample) -> Tensor:
         """Return the mean loss, a scalar in float32, of a batch of samples."""
-        loss: Tensor = self.objective.loss(model, batch)
-        return loss
+        return self.objective.loss(model, batch)
 
     def prepare(self, cases: Sequence[Case], progress: Progress | None = None) -> None:
         """Prepare the images of these cases, and where their tissue is if crops are centred on it."""

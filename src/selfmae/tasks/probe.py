@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import nn
 
 from selfmae.augment.spatial import draw_corner, middle_corner
 from selfmae.data.case import Case, Cases
@@ -57,7 +57,7 @@ class Probe:
         assert isinstance(model, MaskedAutoencoder)
         found = self._reconstruct(model) if self.held_out else {}
         if self.recipe.probe.kind == "labels":
-            found["probe"] = self._read_out(model)
+            found["probe"] = cross_validated_auc(*read_features(self.recipe, self.read_out, model))
         return {"score": found["probe"] if "probe" in found else -found["reconstruction"], **found}
 
     @property
@@ -84,16 +84,11 @@ class Probe:
         for start in range(0, len(cases), BATCH):
             draws = [draw_at([case], 0, start + index) for index, case in enumerate(cases[start : start + BATCH])]
             batch = {key: value.to(device) for key, value in collate([task.sample(draw) for draw in draws]).items()}
-            losses = {
-                "reconstruction": task.loss(model, batch),
-                **trivial_losses(model, batch["image"], batch["order"]),
-            }
+            guesses = trivial_losses(model, batch["image"], batch["order"])
+            losses = {"reconstruction": task.loss(model, batch), **guesses}
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(loss) * len(draws)
         return {name: total / len(cases) for name, total in sums.items()}
-
-    def _read_out(self, model: MaskedAutoencoder) -> float:
-        return cross_validated_auc(*read_features(self.recipe, self.read_out, model))
 
 
 def make_probe(recipe: Recipe, cases: Cases) -> Probe | None:
@@ -142,8 +137,10 @@ def read_features(
     probe_case = _probe_patches if recipe.target.kind == "mask" else _probe_whole
     store = Store(recipe.data, recipe.target.values)
     probed = [probe_case(recipe, store, case) for case in cases]
-    images = torch.from_numpy(np.stack([image for image, _ in probed]))
-    tokens = np.concatenate([_tokens(model, batch) for batch in images.split(BATCH)])
+    images, device = torch.from_numpy(np.stack([image for image, _ in probed])), next(model.parameters()).device
+    tokens = np.concatenate(
+        [model.encoder(batch.to(device)).tokens.float().cpu().numpy() for batch in images.split(BATCH)]
+    )
     if recipe.target.kind == "mask":
         features = tokens[:, -model.encoder.num_patches :]
     else:
@@ -172,9 +169,3 @@ def _probe_patches(recipe: Recipe, store: Store, case: Case) -> Probed:
     inside = patchify(mask[None, None], recipe.model.patch)[0]
     shares = [(inside == index).float().mean(1) for index in range(1, 1 + len(recipe.target.values))]
     return finish(take_crop(prepared, corner, crop), recipe.data), torch.stack(shares, dim=1).numpy()
-
-
-def _tokens(model: MaskedAutoencoder, images: Tensor) -> np.ndarray:
-    """Return the tokens [B, (1 +) N, D] of crops [B, C, *S] of which nothing is hidden."""
-    device = next(model.parameters()).device
-    return model.encoder(images.to(device)).tokens.float().cpu().numpy()

@@ -1,6 +1,6 @@
 """Segmentation with a sliding window: exclusive labels, or overlapping regions made of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,13 @@ from selfmae.augment.laterality import mirror_table, mirrored_axis
 from selfmae.data.case import Case
 from selfmae.data.files.masks import read_mask
 from selfmae.data.preparation.prepare import Box
-from selfmae.data.preparation.store import Store
 from selfmae.data.sampling.samples import draw_sample, take_mask
 from selfmae.data.sampling.stream import Draw, Sample
-from selfmae.losses import loss_of
-from selfmae.metrics.rows import HEADLINES
+from selfmae.losses import Loss
 from selfmae.metrics.segmentation import score_masks, summarise_masks
-from selfmae.networks import network_of
 from selfmae.options import Recipe
 from selfmae.seeds import generator
-from selfmae.tasks.base import Progress, Row, draw_drop_path_scale
+from selfmae.tasks.base import Progress, Row, Task, draw_drop_path_scale
 from selfmae.tasks.sliding_window import (
     clear_outside,
     extend_rows,
@@ -34,7 +31,7 @@ from selfmae.tasks.sliding_window import (
 )
 
 
-def deep_loss(loss: Callable[[Tensor, Tensor], Tensor], outputs: Sequence[Tensor], target: Tensor) -> Tensor:
+def deep_loss(loss: Loss, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
     """Return the weighted mean loss of logits at several resolutions, finest first (nnU-Net's deep supervision).
 
     Each resolution counts half as much as the next finer one; its target is that of the nearest voxels.
@@ -48,26 +45,20 @@ def deep_loss(loss: Callable[[Tensor, Tensor], Tensor], outputs: Sequence[Tensor
     return total / sum(weights)
 
 
-class Segment:
+class Segment(Task):
     """Labels exclude each other (softmax, Dice and cross-entropy); regions may overlap (sigmoid, Dice)."""
 
-    headline = HEADLINES["mask"]
-
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+        super().__init__(recipe, recipe.target.values)
         self.target = recipe.target
-        self.store = Store(recipe.data, recipe.target.values)
-        self.regions = self._region_table()
         values = (0, *recipe.target.values)
         self.values = np.array(values, dtype=np.min_scalar_type(max(values)))
+        # Which class index [1 + L] belongs to which region [R].
+        self.regions = torch.zeros(len(values), len(self.target.regions))
+        for column, group in enumerate(self.target.regions.values()):
+            self.regions[[values.index(value) for value in group], column] = 1
         swaps = section(recipe.fit.augment, "laterality").swap
         self.mirrored = mirror_table(recipe.target.names) if swaps else None
-        self._loss = loss_of(recipe).make(recipe)
-
-    def build(self) -> nn.Module:
-        """Return a new network with random weights."""
-        model: nn.Module = network_of(self.recipe).build(self.recipe)
-        return model
 
     def sample(self, draw: Draw) -> Sample:
         """Return {"image": [C, *crop], "target": [1, *crop] class indices, "drop_path_scale": [depth, 2]}."""
@@ -94,7 +85,7 @@ class Segment:
         target = batch["target"].long()
         if self.target.regions:
             target = self.regions.to(target.device)[target[:, 0]].movedim(-1, 1)
-        return deep_loss(self._loss, outputs if isinstance(outputs, list) else [outputs], target)
+        return deep_loss(self.criterion, outputs if isinstance(outputs, list) else [outputs], target)
 
     def predict(
         self, model: nn.Module, prepared: np.ndarray, shape: Sequence[int], box: Box | None = None
@@ -110,8 +101,13 @@ class Segment:
 
     def row(self, case: Case, prediction: np.ndarray, distances: bool = True) -> Row:
         """Return Dice and HD95 of every label or region on the grid and in the unit that `predict` names."""
-        truth, spacing_mm = self._truth(case)
-        target = self.target
+        assert isinstance(case.target, Path)
+        file, target = read_mask(case.target), self.target
+        truth, spacing_mm = file.array, file.spacing_mm
+        if self.recipe.predict.grid == "prepared":
+            extents = zip(file.spacing_mm, truth.shape, self.store.box(case).whole, strict=False)  # () stays ()
+            resized = tuple(step * have / want for step, have, want in extents)
+            truth, spacing_mm = self.values[self.store.mask(case)], self.recipe.data.spacing_mm or resized
         labels = target.regions or {name: (value,) for name, value in zip(target.names, target.values, strict=True)}
         if not target.regions:
             prediction = self.values[prediction]
@@ -123,21 +119,3 @@ class Segment:
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return Dice and HD95 under their several conventions (see `metrics.segmentation`)."""
         return summarise_masks(rows, self.target.output_names, self.target.report)
-
-    def _truth(self, case: Case) -> tuple[np.ndarray, tuple[float, ...]]:
-        """Return mask values and spacing of the file, or of the prepared grid as far as it is kept."""
-        assert isinstance(case.target, Path)
-        truth = read_mask(case.target)
-        if self.recipe.predict.grid == "file":
-            return truth.array, truth.spacing_mm
-        extents = zip(truth.spacing_mm, truth.array.shape, self.store.box(case).whole, strict=False)  # () stays ()
-        resized = tuple(step * have / want for step, have, want in extents)
-        return self.values[self.store.mask(case)], self.recipe.data.spacing_mm or resized
-
-    def _region_table(self) -> Tensor:
-        """Return which class index [1 + L] belongs to which region [R], float."""
-        indices = {value: index for index, value in enumerate(self.target.values, start=1)}
-        table = torch.zeros(1 + len(indices), len(self.target.regions))
-        for column, values in enumerate(self.target.regions.values()):
-            table[[indices[value] for value in values], column] = 1
-        return table

@@ -144,17 +144,14 @@ def _at_steps(row: Tensor, shape: Sequence[int], steps: Sequence[float]) -> Tens
 
 def largest_output(rows: Iterator[Tensor]) -> np.ndarray:
     """Return the index [*T] of the largest of the K outputs, uint8; the first of equal ones."""
-    return np.stack([_winner(row) for row in rows])
-
-
-def _winner(row: Tensor) -> np.ndarray:
-    """Compare one output after the other: several times faster than `argmax` over a leading axis."""
-    best, winner = row[0].clone(), torch.zeros(row.shape[1:], dtype=torch.uint8)
-    for index in range(1, len(row)):
-        better = row[index] > best
-        winner[better] = index
-        torch.maximum(best, row[index], out=best)
-    return winner.numpy()
+    winners = []
+    for row in rows:
+        best, winner = row[0].clone(), torch.zeros(row.shape[1:], dtype=torch.uint8)
+        for index in range(1, len(row)):  # one output after the other: several times faster than `argmax`
+            winner[row[index] > best] = index
+            torch.maximum(best, row[index], out=best)
+        winners.append(winner.numpy())
+    return np.stack(winners)
 
 
 def positive_outputs(rows: Iterator[Tensor]) -> np.ndarray:

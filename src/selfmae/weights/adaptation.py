@@ -34,7 +34,10 @@ class WeightAdaptation:
         self.before = before  # the recipe that made the weights, {} if not known
         self.recipe = recipe
         self.source = source
-        self.shapes = encoder_shapes(recipe)
+        with torch.device("meta"):
+            encoder = Encoder(recipe.model, len(recipe.data.channels), recipe.data.crop, learn_positions=False)
+        # Positions are those of the patches, without the class token.
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
         self.adapted: dict[str, str] = {}
         self.fresh: dict[str, str] = {}
         self.excused: set[str] = set()  # tensors that may be fresh: the values of a new encoder are as good
@@ -107,7 +110,12 @@ class WeightAdaptation:
             self.given[CLASS] = self.given[CLASS] + positions[:, :1]
         positions = positions[:, num_slots:]
         if num_axes < len(target):
-            self._deepen(positions, grid, target)
+            if self.recipe.init.positions == "fresh":
+                self._leave_fresh(f"sine-cosine values of {_by(target)} patches, as those of the file are 2-D")
+            else:
+                self.given[POSITIONS] = factorise(positions, grid, target)
+                how = f"{_by(grid)} to {_by(target)} patches: in-plane by interpolation, axial sine-cosine"
+                self.adapted[POSITIONS] = how
         elif grid == target:
             self.given[POSITIONS] = positions
             if len(set(grid)) > 1 and layout != OWN and not _is_sincos(positions, grid):
@@ -117,13 +125,6 @@ class WeightAdaptation:
         else:
             self.given[POSITIONS] = resize_positions(positions, grid, target)
             self.adapted[POSITIONS] = f"{_by(grid)} to {_by(target)} patches by interpolation"
-
-    def _deepen(self, positions: Tensor, grid: Sequence[int], target: Sequence[int]) -> None:
-        if self.recipe.init.positions == "fresh":
-            self._leave_fresh(f"sine-cosine values of {_by(target)} patches, as those of the file are 2-D")
-            return
-        self.given[POSITIONS] = factorise(positions, grid, target)
-        self.adapted[POSITIONS] = f"{_by(grid)} to {_by(target)} patches: in-plane by interpolation, axial sine-cosine"
 
     def _leave_fresh(self, reason: str) -> None:
         self.fresh[POSITIONS] = reason
@@ -203,13 +204,6 @@ class Transfer:
     adapted: dict[str, str]  # tensor: what was done to it
     fresh: dict[str, str]  # tensor of the encoder that the file does not give: why
     unused: tuple[str, ...]  # names in the file
-
-
-def encoder_shapes(recipe: Recipe) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each encoder tensor of the recipe's model, positions without the class token."""
-    with torch.device("meta"):
-        encoder = Encoder(recipe.model, len(recipe.data.channels), recipe.data.crop, learn_positions=False)
-    return {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
 
 
 def _is_sincos(positions: Tensor, grid: Sequence[int]) -> bool:

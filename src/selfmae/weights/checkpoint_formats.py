@@ -5,7 +5,7 @@ cannot become this encoder is recognised too, and says why.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -35,12 +35,11 @@ class Layout:
         """Return whether the names are those of such a file."""
         return all(any(re.fullmatch(mark, name) for name in names) for mark in self.marks)
 
-    def rename(self, name: str) -> str:
-        """Return our name of a tensor, "" if it is not the encoder's."""
-        for pattern, ours in self.renames:
-            if match := re.fullmatch(pattern, name):
-                return match.expand(ours)
-        return ""
+
+def rename(name: str, renames: Iterable[tuple[str, str]], otherwise: str = "") -> str:
+    """Return another name by the first pattern that matches, `otherwise` if none does."""
+    matches = ((re.fullmatch(pattern, name), other) for pattern, other in renames)
+    return next((match.expand(other) for match, other in matches if match), otherwise)
 
 
 TIMM = ((r"((?:patch_embed|blocks|norm|norm_pre)\..+|cls_token|pos_embed|reg_token|dist_token)", r"\1"),)
@@ -127,7 +126,7 @@ def translate(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[str
             f"The weights of {source} are of the layout {layout.name}, but {layout.hindrance}: give those of a "
             "plain ViT."
         )
-    return layout.name, {ours: name for name in weights if (ours := layout.rename(name))}
+    return layout.name, {ours: name for name in weights if (ours := rename(name, layout.renames))}
 
 
 def kernel_of(weight: Tensor, layout: str, wanted: tuple[int, ...]) -> Tensor | None:

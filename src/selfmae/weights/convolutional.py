@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import timm
-from torch import Tensor
 
 from selfmae.errors import UserError
 from selfmae.networks import network_name, network_of
@@ -41,9 +40,8 @@ def fit_weights(weights: Weights, recipe: Recipe, source: str) -> Transfer:
     if first in given and given[first].shape[1] != channels:
         adapted[first] = f"{given[first].shape[1]} to {channels} channels by their sum"
         given[first] = fold_channels(given[first], channels)
-    wrong = [
-        name for name, shape in shapes.items() if not name.endswith(COUNTER) and _shape_of(given.get(name)) != shape
-    ]
+    needed = {name: shape for name, shape in shapes.items() if not name.endswith(COUNTER)}
+    wrong = [name for name, shape in needed.items() if name not in given or tuple(given[name].shape) != shape]
     if wrong:
         raise UserError(
             f"The weights of {source} do not fit model.network {network}: {len(wrong)} of its {len(shapes)} tensors "
@@ -67,11 +65,5 @@ def fit_own_weights(weights: Weights, metadata: Mapping[str, Any], recipe: Recip
             f"The weights of {source} are for the channels {metadata['channels']}, but data.channels is {channels}: "
             "give images with the same channels, in this order."
         )
-    return replace(
-        fit_weights({name.removeprefix("encoder."): tensor for name, tensor in weights.items()}, recipe, source),
-        layout=f"SelfMAE {network}",
-    )
-
-
-def _shape_of(tensor: Tensor | None) -> tuple[int, ...] | None:
-    return None if tensor is None else tuple(tensor.shape)
+    bare = {name.removeprefix("encoder."): tensor for name, tensor in weights.items()}
+    return replace(fit_weights(bare, recipe, source), layout=f"SelfMAE {network}")

@@ -1,6 +1,5 @@
 """Our weights under the names of timm and MONAI, with the arguments that build the model they belong to."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -13,7 +12,7 @@ from torch import Tensor
 from selfmae.errors import UserError
 from selfmae.models.vit import grid_of
 from selfmae.options import Recipe
-from selfmae.weights.checkpoint_formats import MONAI_EPS, TIMM_EPS
+from selfmae.weights.checkpoint_formats import MONAI_EPS, TIMM_EPS, rename
 
 Tensors = dict[str, Tensor]
 MONAI_NAMES = (
@@ -23,7 +22,7 @@ MONAI_NAMES = (
     (r"(blocks\.\d+\.mlp)\.fc([12])\.(.+)", r"\1.linear\2.\3"),
     (r"head\.(.+)", r"classification_head.\1"),
 )
-MONAI_PATCH, MONAI_OUT_INDICES, MONAI_DEPTH = 16, (3, 6, 9), 12  # of MONAI's UNETR, which has no others
+MONAI_PATCH, MONAI_OUT_INDICES, MONAI_DEPTH = 16, [3, 6, 9], 12  # of MONAI's UNETR, which has no others
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ def to_timm(weights: Mapping[str, Tensor], recipe: Recipe, kind: str) -> Export:
         )
     state, whole = _encoder(weights), is_classifier(recipe, kind)
     if model.class_token:
-        num_slots = state["pos_embed"].shape[1] - _num_patches(recipe)
-        state["pos_embed"] = F.pad(state["pos_embed"], (0, 0, 1 - num_slots, 0))
+        state["pos_embed"] = F.pad(state["pos_embed"], (0, 0, 1 - _num_slots(state, recipe), 0))
     if whole:
         state |= _head(weights)
     arguments = {
@@ -93,19 +91,15 @@ def to_monai(weights: Mapping[str, Tensor], recipe: Recipe, kind: str) -> Export
 
 
 def _to_unetr(weights: Mapping[str, Tensor], recipe: Recipe) -> Export:
-    model = recipe.model
-    wanted = (
-        (any(step != MONAI_PATCH for step in model.patch), f"model.patch {list(model.patch)} is not 16 on every axis"),
-        (model.depth != MONAI_DEPTH, f"model.depth is {model.depth}, not {MONAI_DEPTH}"),
-        (
-            tuple(model.out_indices) not in ((), MONAI_OUT_INDICES),
-            f"model.out_indices {list(model.out_indices)} is not {list(MONAI_OUT_INDICES)}",
-        ),
-        (model.out_norm != "none", f"model.out_norm is {model.out_norm}, not none"),
-        (model.class_token, "model.class_token is true"),
-    )
-    reasons = [reason for differs, reason in wanted if differs]
-    if reasons:
+    model, patch, out_indices = recipe.model, list(recipe.model.patch), list(recipe.model.out_indices)
+    obstacles = {
+        f"model.patch {patch} is not 16 on every axis": set(patch) != {MONAI_PATCH},
+        f"model.depth is {model.depth}, not {MONAI_DEPTH}": model.depth != MONAI_DEPTH,
+        f"model.out_indices {out_indices} is not {MONAI_OUT_INDICES}": out_indices not in ([], MONAI_OUT_INDICES),
+        f"model.out_norm is {model.out_norm}, not none": model.out_norm != "none",
+        "model.class_token is true": model.class_token,
+    }
+    if reasons := [reason for reason, holds in obstacles.items() if holds]:
         raise UserError(
             f"--to monai: the model is not MONAI's UNETR ({'; '.join(reasons)}): train one that is, or use --to onnx."
         )
@@ -122,9 +116,10 @@ def _to_unetr(weights: Mapping[str, Tensor], recipe: Recipe) -> Export:
 
 def _advise(recipe: Recipe, eps: float) -> str:
     """Return the Python that gives the other tool's model our layer norms, "" where it has them already."""
-    own = recipe.model.norm_eps
+    if recipe.model.norm_eps == eps:
+        return ""
     norms = "[module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]"
-    return "" if own == eps else f"for module in {norms}: module.eps = {own}"
+    return f"for module in {norms}: module.eps = {recipe.model.norm_eps}"
 
 
 def _monai_arguments(recipe: Recipe) -> dict[str, Any]:
@@ -144,7 +139,7 @@ def _monai_arguments(recipe: Recipe) -> dict[str, Any]:
 def _as_monai(encoder: Mapping[str, Tensor], recipe: Recipe) -> Tensors:
     """Return the encoder under MONAI's names; its class token takes what was added to it, as positions have no slot."""
     state = dict(encoder)
-    num_slots = state["pos_embed"].shape[1] - _num_patches(recipe)
+    num_slots = _num_slots(state, recipe)
     if num_slots and "cls_token" in state:
         state["cls_token"] = state["cls_token"] + state["pos_embed"][:, :1]
     state["pos_embed"] = state["pos_embed"][:, num_slots:]
@@ -156,14 +151,7 @@ def _as_monai(encoder: Mapping[str, Tensor], recipe: Recipe) -> Tensors:
 
 
 def _monai_names(state: Mapping[str, Tensor]) -> Tensors:
-    renamed = {}
-    for name, tensor in state.items():
-        for pattern, theirs in MONAI_NAMES:
-            if match := re.fullmatch(pattern, name):
-                name = match.expand(theirs)
-                break
-        renamed[name] = tensor
-    return renamed
+    return {rename(name, MONAI_NAMES, name): tensor for name, tensor in state.items()}
 
 
 def monai_decoder_name(name: str) -> str:
@@ -190,5 +178,6 @@ def _head(weights: Mapping[str, Tensor]) -> Tensors:
     return {name: weights[name] for name in ("head.weight", "head.bias")}
 
 
-def _num_patches(recipe: Recipe) -> int:
-    return prod(grid_of(recipe.data.crop, recipe.model.patch))
+def _num_slots(state: Tensors, recipe: Recipe) -> int:
+    """Return how many positions stand before those of the patches: 1 where the class token has one."""
+    return state["pos_embed"].shape[1] - prod(grid_of(recipe.data.crop, recipe.model.patch))

@@ -61,33 +61,30 @@ def whole_file(path: Path, what: str) -> Iterator[Path]:
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the metadata ({} if another tool wrote the file) of a safetensors or torch file."""
-    if not path.is_file():
-        raise UserError(f"Weights were expected in {path}, but there is no such file: check the path.")
-    if path.suffix != ".safetensors":
+    if path.is_file() and path.suffix != ".safetensors":
         return _read_torch(path), {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = parse_metadata(file.metadata() or {}, path)
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise _damaged(path, error) from error
+    with _open(path) as file:
+        metadata = parse_metadata(file.metadata() or {}, path)
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (not a dict)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """Return only the metadata of a safetensors file that SelfMAE wrote; its tensors stay on disk."""
+    with _open(path) as file:
+        return parse_metadata(file.metadata() or {}, path)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise UserError(f"Weights were expected in {path}, but there is no such file: check the path.")
     try:
         with safe_open(path, framework="pt") as file:
-            return parse_metadata(file.metadata() or {}, path)
+            yield file
     except SafetensorError as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: SafetensorError) -> UserError:
-    return UserError(
-        f"{path} could not be read as safetensors ({error}): the file is damaged or of another kind; copy it again."
-    )
+        raise UserError(
+            f"{path} could not be read as safetensors ({error}): the file is damaged or of another kind; copy it again."
+        ) from error
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
