@@ -34,7 +34,7 @@ class PlainAutoencoder(nn.Module):
     def __init__(self, model: ModelOptions, mask: MaeOptions, num_patches: int, num_values: int) -> None:
         super().__init__()
         self.model, self.mask = model, mask
-        inner = mae.decoder_width
+        inner = mask.decoder_width
         patch = model.patch[0]
         self.proj = nn.Conv3d(1, model.width, patch, patch)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, model.width))
@@ -45,14 +45,14 @@ class PlainAutoencoder(nn.Module):
         self.norm = nn.LayerNorm(model.width)
         self.embed = nn.Linear(model.width, inner)
         self.decoder = nn.Sequential(
-            *(Block(inner, mae.decoder_heads, qkv_bias=True) for _ in range(mae.decoder_depth)), nn.LayerNorm(inner)
+            *(Block(inner, mask.decoder_heads, qkv_bias=True) for _ in range(mask.decoder_depth)), nn.LayerNorm(inner)
         )
         self.pred = nn.Linear(inner, num_values)
 
     def forward(self, images: Tensor, order: Tensor) -> Tensor:
         """Return the loss."""
         tokens = self.proj(images).flatten(2).transpose(1, 2) + self.positions
-        count = num_visible(tokens.shape[1], self.mae.ratio)
+        count = num_visible(tokens.shape[1], self.mask.ratio)
         seen = tokens.gather(1, order[:, :count, None].expand(-1, -1, tokens.shape[2]))
         seen = self.norm(self.blocks(torch.cat([self.cls_token.expand(len(images), -1, -1), seen], dim=1)))
         seen = self.embed(seen).float()
