@@ -51,7 +51,7 @@ class Display:
     """
 
     def __init__(self, stdout: bool = False, quiet: bool = False, label: str = "") -> None:
-        self.label = label
+        self.label, self.prefix = label, f"[{label}] " if label else ""
         width = None if (sys.stdout if stdout else sys.stderr).isatty() else WIDTH_OF_FILES
         self.console = Console(stderr=not stdout, quiet=quiet, soft_wrap=True, width=width, emoji=False)
 
@@ -65,10 +65,7 @@ class Display:
 
     def say(self, sentence: str) -> None:
         """Print one sentence."""
-        self.console.print(self._mark(sentence), highlight=False, markup=False)
-
-    def _mark(self, text: str) -> str:
-        return f"[{self.label}] {text}" if self.label else text
+        self.console.print(f"{self.prefix}{sentence}", highlight=False, markup=False)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print rows under their column names; nothing if there is no row."""
@@ -83,7 +80,7 @@ class Display:
     def stage(self, name: str, total: int) -> Iterator[Stage]:
         """Open a stage of `total` steps."""
         if self.label or not self.console.is_terminal:
-            yield Stage(self.console, self._mark(name), total, None)
+            yield Stage(self.console, f"{self.prefix}{name}", total, None)
             return
         columns = (
             TextColumn("{task.description}"),

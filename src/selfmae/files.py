@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ from selfmae.errors import UserError
 Row = Mapping[str, Any]
 
 
+@contextmanager
+def _at_once(path: Path) -> Iterator[Path]:
+    """Give another path to write to, which becomes `path` at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    yield part
+    part.replace(path)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON with sorted keys, at once."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
@@ -20,31 +30,23 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
+    with _at_once(path) as part:
+        part.write_text(text)
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as CSV, at once; columns in the order in which they first appear."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", newline="") as file:
+    with _at_once(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    part.replace(path)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as `.npz`, at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
+    with _at_once(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    part.replace(path)
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

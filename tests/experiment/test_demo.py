@@ -8,8 +8,8 @@ import pytest
 
 from selfmae.data.generated.sets import write_radiographs
 from selfmae.display import Display
-from selfmae.experiment import demo as module
-from selfmae.experiment.demo import demo
+from selfmae.experiment import run as module
+from selfmae.experiment.run import demo
 from selfmae.recipe import named_recipes
 
 
@@ -27,7 +27,7 @@ def small_demo(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     monkeypatch.setattr(module, "run", note)
     few = (lambda folder: write_radiographs(folder, 4, 0, (32, 32)), "labels.csv")
-    monkeypatch.setattr(module, "KINDS", {"radiographs": few})
+    monkeypatch.setattr(module, "DEMOS", {"radiographs": few})
     return given
 
 
@@ -60,7 +60,7 @@ def test_half_generated_images_are_made_again(tmp_path: Path, small_demo: list[t
 
 
 def test_each_kind_has_a_recipe_of_its_own() -> None:
-    assert {f"demo-{kind}" for kind in module.KINDS} == {name for name in named_recipes() if name.startswith("demo")}
+    assert {f"demo-{kind}" for kind in module.DEMOS} == {name for name in named_recipes() if name.startswith("demo")}
 
 
 def test_another_kind_is_an_error(tmp_path: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ def test_the_better_half_goes_on_with_twice_the_steps(capsys: pytest.CaptureFixt
     assert asked[0] == (names, 0.25, 1)
     assert rounds[0].kept == tuple(names[1:4])
     said = capsys.readouterr().err
-    assert "Halving, round 1 of 2: with 0.25 of the steps and one seed, val scores (test cases are not looked" in said
+    assert "Halving, round 1 of 2: with 0.25 of the steps and one seed, val scores (test cases are not used" in said
 
 
 @pytest.mark.parametrize(("count", "rounds"), [(2, 0), (3, 1), (4, 1), (5, 2), (8, 2), (9, 3)])

@@ -13,8 +13,8 @@ from selfmae.errors import UserError
 from selfmae.experiment import train
 from selfmae.experiment.finetune import begin_finetuning
 from selfmae.experiment.pretrain import steps_taken
-from selfmae.experiment.train import Grid, Part, list_runs, name_inits, schedule_run
-from selfmae.planning.budget import count_operations, equal_compute
+from selfmae.experiment.train import Experiment, Grid, Part, name_inits, schedule_run
+from selfmae.planning.measure import count_operations, equal_compute
 from selfmae.recipe import load_recipe
 from selfmae.results.training_run import TrainingRun
 from selfmae.tasks import make_task
@@ -40,7 +40,9 @@ def verdict_of(out: Path) -> dict[str, object]:
 
 
 def test_training_runs_are_ordered_by_seed_then_fold_then_initialization(tmp_path: Path) -> None:
-    runs = list_runs({"scratch": "scratch", "ours": "x/ours.pth"}, Folding(2), 2, tmp_path)
+    names = {"scratch": "scratch", "ours": "x/ours.pth"}
+    experiment = Experiment(None, None, Folding(2), (), names, num_seeds=2)  # type: ignore[arg-type]
+    runs = experiment.runs(tmp_path)
     assert [str(run.folder.relative_to(tmp_path)) for run in runs[:3]] == [
         "scratch/fold0/seed0",
         "ours/fold0/seed0",

@@ -11,7 +11,7 @@ import timm.models.vision_transformer as timm_vit
 import torch
 from safetensors.torch import save_file
 
-from selfmae.experiment.metadata import recipe_hash
+from selfmae.experiment.weights import recipe_hash
 from selfmae.recipe import as_content, load_recipe
 from selfmae.weights.file import read_metadata
 

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from selfmae.cli.flags import As, AsJson, Name, Patients, Sets, Source, with_source
+from selfmae.cli.flags import As, AsJson, Name, Patients, Sets, Source, argument, option, with_source
+from selfmae.display import Display
 
 recipes = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
-RecipeName = Annotated[str, typer.Argument(metavar="NAME", help="A name listed by `selfmae recipes`, or a file.")]
-OtherName = Annotated[str, typer.Argument(metavar="OTHER", help="The recipe to compare it with.")]
+RecipeName = Annotated[str, argument("NAME", "A name listed by `selfmae recipes`, or a file.")]
+OtherName = Annotated[str, argument("OTHER", "The recipe to compare it with.")]
 
 
 def inspect(
@@ -19,8 +20,7 @@ def inspect(
     patients: Patients = "",
     as_json: AsJson = False,
     repaired: Annotated[
-        Path | None,
-        typer.Option("--fix", metavar="DIR", help="Write a repaired copy of the source to this new folder."),
+        Path | None, option("--fix", "DIR", "Write a repaired copy of the source to this new folder.")
     ] = None,
     sets: Sets = None,
 ) -> None:
@@ -28,7 +28,6 @@ def inspect(
 
     Example: selfmae inspect scans
     """
-    from selfmae.display import Display
     from selfmae.experiment.inspect import as_content, inspect, is_sound, show_source
 
     surveyed = inspect(source, with_source(sets, patients, layout), Display())
@@ -49,8 +48,7 @@ def inspect(
 def plan(
     source: Source,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="Write the recipe to this new file; otherwise it is only shown."),
+        Path | None, option("--out", "FILE", "Write the recipe to this new file; otherwise it is only shown.")
     ] = None,
     recipe: Name = "",
     layout: As = "",
@@ -61,7 +59,6 @@ def plan(
 
     Example: selfmae plan scans --out recipe.yaml
     """
-    from selfmae.display import Display
     from selfmae.experiment.plan import save_plan
 
     save_plan(source, recipe, with_source(sets, patients, layout), out, Display(stdout=True))
@@ -71,7 +68,6 @@ def plan(
 def list_recipes(context: typer.Context) -> None:
     """List the built-in recipes; see also `show` and `diff`."""
     if context.invoked_subcommand is None:
-        from selfmae.display import Display
         from selfmae.experiment.plan import list_recipes
 
         list_recipes(Display(stdout=True))
@@ -83,7 +79,6 @@ def show(name: RecipeName) -> None:
 
     Example: selfmae recipes show btcv:paper
     """
-    from selfmae.display import Display
     from selfmae.experiment.plan import show_recipe
 
     show_recipe(name, Display(stdout=True))
@@ -95,7 +90,6 @@ def diff(name: RecipeName, other: OtherName) -> None:
 
     Example: selfmae recipes diff btcv:paper btcv:released
     """
-    from selfmae.display import Display
     from selfmae.experiment.plan import diff_recipes
 
     diff_recipes(name, other, Display(stdout=True))

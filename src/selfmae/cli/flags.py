@@ -9,6 +9,21 @@ import typer
 from selfmae.methods import EQUAL
 
 
+def argument(metavar: str, text: str) -> Any:
+    """Return a word that a command takes by its position, with its help."""
+    return typer.Argument(metavar=metavar, help=text)
+
+
+def option(name: str, metavar: str, text: str, default: str | None = None, panel: str | None = None) -> Any:
+    """Return an option with its help; `default` says in words what holds without it."""
+    return typer.Option(name, metavar=metavar, help=text, show_default=default or True, rich_help_panel=panel)
+
+
+def switch(name: str, text: str) -> Any:
+    """Return an option without a value, with its help."""
+    return typer.Option(name, help=text)
+
+
 def _parse_folds(text: str) -> int | None:
     """Return the number of folds, None for "auto"."""
     if text == "auto":
@@ -23,147 +38,107 @@ PARALLEL = "Training runs in parallel"  # the panel of the help that shows their
 # By the names of the files: the readers themselves take seconds to import.
 LAYOUTS = ", ".join(sorted(path.stem for path in (Path(__file__).parents[1] / "data" / "sources").glob("[a-z]*.py")))
 INITS = "scratch, imagenet, timm:NAME, mae:DIR or moco:DIR (a folder of `pretrain`), or a weight file"
+FOLDS = (
+    "1: the test set of the source, or one drawn from it. K: K-fold cross-validation, which tests each patient once. "
+    "auto: chosen by the number of patients."
+)
 
 Source = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE", help="Your images: a folder, a table or an archive. `selfmae inspect` shows how it is read."
-    ),
+    str, argument("SOURCE", "Your images: a folder, a table or an archive. `selfmae inspect` shows how it is read.")
 ]
-RecipeFile = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="Recipe file, as written by `selfmae plan SOURCE --out FILE`.")
-]
-Out = Annotated[
-    Path, typer.Option("--out", metavar="DIR", help="Output folder. Run the same command again to resume there.")
-]
+RecipeFile = Annotated[str, argument("RECIPE", "Recipe file, as written by `selfmae plan SOURCE --out FILE`.")]
+Folders = Annotated[list[Path], argument("DIR...", "Folders of `run`, of single training runs, or of `score --out`.")]
+Out = Annotated[Path, option("--out", "DIR", "Output folder. Run the same command again to resume there.")]
 Name = Annotated[
     str,
-    typer.Option(
+    option(
         "--recipe",
-        metavar="NAME|FILE",
-        help="Recipe whose values override the planned ones; `selfmae recipes` lists the built-in ones.",
-        show_default="planned values only",
+        "NAME|FILE",
+        "Recipe whose values override the planned ones; `selfmae recipes` lists the built-in ones.",
+        default="planned values only",
     ),
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--set",
-        metavar="KEY=VALUE",
-        help="Override one value of the recipe, e.g. --set fit.steps=500; can be repeated. "
+        "KEY=VALUE",
+        "Override one value of the recipe, e.g. --set fit.steps=500; can be repeated. "
         "`selfmae plan SOURCE --out FILE` writes a file with every key.",
+    ),
+]
+As = Annotated[str, option("--as", "LAYOUT", f"Layout of the source: {LAYOUTS}.", default="detected")]
+Patients = Annotated[
+    str,
+    option(
+        "--patient-pattern",
+        "REGEX",
+        "Regular expression that finds the patient in the name of a case (its first group, or the whole match), e.g. "
+        "'(p[0-9]+)_'.",
     ),
 ]
 Inits = Annotated[
     str,
-    typer.Option(
+    option(
         "--init",
-        metavar="INIT,...",
-        help="Initializations to compare: scratch (random weights), mae or moco (pre-trained on your images), "
-        "imagenet, timm:NAME, or a weight file.",
+        "INIT,...",
+        "Initializations to compare: scratch (random weights), mae or moco (pre-trained on your images), imagenet, "
+        "timm:NAME, or a weight file.",
     ),
 ]
 EqualCompute = Annotated[
     bool,
-    typer.Option(
+    switch(
         "--equal-compute",
-        help="Add the initialization scratch+: from scratch, with the compute of pre-training spent on more steps.",
+        "Add the initialization scratch+: from scratch, with the compute of pre-training spent on more steps.",
     ),
 ]
-Folds = Annotated[
-    Any,
-    typer.Option(
-        "--folds",
-        parser=_parse_folds,
-        metavar="K|auto",
-        help="1: the test set of the source, or one drawn from it. K: K-fold cross-validation, which tests each "
-        "patient once. auto: chosen by the number of patients.",
-    ),
-]
+Folds = Annotated[Any, typer.Option("--folds", parser=_parse_folds, metavar="K|auto", help=FOLDS)]
 Seeds = Annotated[
     int,
-    typer.Option(
+    option(
         "--seeds",
-        metavar="N",
-        help="Training runs per initialization and fold, each with its own random seed; use 3 or more to estimate "
-        "training variance.",
+        "N",
+        "Training runs per initialization and fold, each with its own random seed; use 3 or more to estimate training "
+        "variance.",
     ),
 ]
-Init = Annotated[str, typer.Option("--init", metavar="INIT", help=f"Initial weights for fine-tuning: {INITS}.")]
-Method = Annotated[
-    str,
-    typer.Option(
-        "--method",
-        metavar="NAME",
-        help="Method of pre-training, such as mae or moco.",
-        show_default="the first that suits the network",
-    ),
-]
+Init = Annotated[str, option("--init", "INIT", f"Initial weights for fine-tuning: {INITS}.")]
 PretrainingInit = Annotated[
     str,
-    typer.Option(
-        "--init",
-        metavar="INIT",
-        help=f"Initial weights for pre-training: {INITS}.",
-        show_default="init.pretrain of the recipe",
+    option("--init", "INIT", f"Initial weights for pre-training: {INITS}.", default="init.pretrain of the recipe"),
+]
+Method = Annotated[
+    str,
+    option(
+        "--method", "NAME", "Method of pre-training, such as mae or moco.", default="the first that suits the network"
     ),
 ]
 Partial = Annotated[
-    bool,
-    typer.Option("--partial", help="Load weights even if some encoder tensors are missing or have another shape."),
-]
-Patients = Annotated[
-    str,
-    typer.Option(
-        "--patient-pattern",
-        metavar="REGEX",
-        help="Regular expression that finds the patient in the name of a case (its first group, or the whole match), "
-        "e.g. '(p[0-9]+)_'.",
-    ),
+    bool, switch("--partial", "Load weights even if some encoder tensors are missing or have another shape.")
 ]
 Transductive = Annotated[
     bool,
-    typer.Option(
+    switch(
         "--allow-transductive",
-        help="Allow weights that have seen test images. This inflates the scores; all results are stamped "
-        "TRANSDUCTIVE.",
+        "Allow weights that have seen test images. This inflates the scores; all results are stamped TRANSDUCTIVE.",
     ),
 ]
 Jobs = Annotated[
     int,
-    typer.Option(
+    option(
         "--jobs",
-        metavar="N",
-        help="Number of training runs in parallel. 0: one at a time on this machine, as many as fit on Ray.",
-        rich_help_panel=PARALLEL,
+        "N",
+        "Number of training runs in parallel. 0: one at a time on this machine, as many as fit on Ray.",
+        panel=PARALLEL,
     ),
 ]
 ExecutorKind = Annotated[
-    str,
-    typer.Option(
-        "--executor",
-        metavar="local|ray",
-        help="This machine, or a Ray cluster (selected by RAY_ADDRESS).",
-        rich_help_panel=PARALLEL,
-    ),
+    str, option("--executor", "local|ray", "This machine, or a Ray cluster (selected by RAY_ADDRESS).", panel=PARALLEL)
 ]
-CpusPerRun = Annotated[
-    float,
-    typer.Option("--cpus-per-run", metavar="N", help="CPU cores per training run on Ray.", rich_help_panel=PARALLEL),
-]
-GpusPerRun = Annotated[
-    float,
-    typer.Option("--gpus-per-run", metavar="N", help="GPUs per training run on Ray.", rich_help_panel=PARALLEL),
-]
-As = Annotated[
-    str,
-    typer.Option("--as", metavar="LAYOUT", help=f"Layout of the source: {LAYOUTS}.", show_default="detected"),
-]
-Folders = Annotated[
-    list[Path],
-    typer.Argument(metavar="DIR...", help="Folders of `run`, of single training runs, or of `score --out`."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CpusPerRun = Annotated[float, option("--cpus-per-run", "N", "CPU cores per training run on Ray.", panel=PARALLEL)]
+GpusPerRun = Annotated[float, option("--gpus-per-run", "N", "GPUs per training run on Ray.", panel=PARALLEL)]
+AsJson = Annotated[bool, switch("--json", "Print JSON.")]
 
 
 def split_words(text: str) -> list[str]:

@@ -4,25 +4,21 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from selfmae.cli.flags import AsJson, Folders, Transductive, argument, option, split_words
+from selfmae.display import Display
 
-from selfmae.cli.flags import AsJson, Folders, Transductive, split_words
-
-TunedFolder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="Folder of a fine-tuned model, e.g. RUN/mae/fold0/seed0.")
-]
+TunedFolder = Annotated[Path, argument("DIR", "Folder of a fine-tuned model, e.g. RUN/mae/fold0/seed0.")]
 
 
 def evaluate(
     folder: TunedFolder,
-    split: Annotated[str, typer.Option("--split", metavar="PART", help="val or test.")] = "test",
+    split: Annotated[str, option("--split", "PART", "val or test.")] = "test",
     transductive: Transductive = False,
 ) -> None:
     """Score a fine-tuned model on the validation or test cases of its own data.
 
     Example: selfmae evaluate results/mae/fold0/seed0 --split val
     """
-    from selfmae.display import Display
     from selfmae.experiment.evaluate import evaluate, show_summary
 
     show_summary(evaluate(folder, split, Display(), transductive), Display(stdout=True))
@@ -30,45 +26,39 @@ def evaluate(
 
 def predict(
     folder: TunedFolder,
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders of images, or sources as for `run`.")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Output folder; no file is overwritten.")],
+    inputs: Annotated[list[Path], argument("INPUT...", "Image files, folders of images, or sources as for `run`.")],
+    out: Annotated[Path, option("--out", "DIR", "Output folder; no file is overwritten.")],
 ) -> None:
     """Predict new images: masks on each image's own grid, or a CSV of probabilities.
 
     Example: selfmae predict results/mae/fold0/seed0 new-scans --out predictions
     """
-    from selfmae.display import Display
     from selfmae.experiment.predict import predict
 
     predict(folder, inputs, out, Display())
 
 
 def score(
-    pred: Annotated[Path, typer.Option("--pred", metavar="DIR", help="Folder of predicted masks.")],
-    truth: Annotated[
-        Path, typer.Option("--truth", metavar="DIR", help="Folder of reference masks with the same file names.")
-    ],
+    pred: Annotated[Path, option("--pred", "DIR", "Folder of predicted masks.")],
+    truth: Annotated[Path, option("--truth", "DIR", "Folder of reference masks with the same file names.")],
     labels: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--labels",
-            metavar="FILE",
-            help="YAML or JSON file that gives each label its mask values, e.g. `tumour: [1, 2]`, or a dataset.json.",
-            show_default="every value in the reference masks",
+            "FILE",
+            "YAML or JSON file that gives each label its mask values, e.g. `tumour: [1, 2]`, or a dataset.json.",
+            default="every value in the reference masks",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Write the scores to this new folder, for `compare` and `report`."),
+        option("--out", "DIR", "Write the scores to this new folder, for `compare` and `report`."),
     ] = None,
 ) -> None:
     """Score masks from any tool with SelfMAE's metrics and file formats.
 
     Example: selfmae score --pred nnunet-masks --truth labelsTs --out nnunet
     """
-    from selfmae.display import Display
     from selfmae.experiment.score import score
 
     score(pred, truth, labels, out, Display(stdout=True))
@@ -78,17 +68,15 @@ def compare(
     folders: Folders,
     subgroups: Annotated[
         str,
-        typer.Option(
-            "--subgroups", metavar="COLUMN,...", help="Also compare within each value of these columns, e.g. sex,view."
-        ),
+        option("--subgroups", "COLUMN,...", "Also compare within each value of these columns, e.g. sex,view."),
     ] = "",
     table: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--table",
-            metavar="FILE",
-            help="CSV file with the columns named in --subgroups.",
-            show_default="the table of the source",
+            "FILE",
+            "CSV file with the columns named in --subgroups.",
+            default="the table of the source",
         ),
     ] = None,
     transductive: Transductive = False,
@@ -97,7 +85,6 @@ def compare(
 
     Example: selfmae compare results
     """
-    from selfmae.display import Display
     from selfmae.results.verdict import compare, show_verdict
 
     show_verdict(compare(folders, transductive, split_words(subgroups), table), Display(stdout=True))
@@ -108,23 +95,19 @@ def report(folders: Folders, transductive: Transductive = False) -> None:
 
     Example: selfmae report results
     """
-    from selfmae.display import Display
     from selfmae.experiment.report import report
 
     report(folders, Display(), transductive)
 
 
 def weights(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .safetensors or PyTorch file, or the folder of a model.")
-    ],
+    file: Annotated[Path, argument("FILE", "A .safetensors or PyTorch file, or the folder of a model.")],
     as_json: AsJson = False,
 ) -> None:
     """Show what a weight file holds and whether it can initialize a model; runs no code in it.
 
     Example: selfmae weights vit.safetensors
     """
-    from selfmae.display import Display
     from selfmae.experiment.weights import describe, show_weights
 
     found = describe(file)
@@ -135,15 +118,14 @@ def weights(
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a pre-trained or fine-tuned model.")],
-    to: Annotated[str, typer.Option("--to", metavar="TOOL", help="timm (2-D only), monai or onnx.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write: .safetensors, .pth or .onnx.")],
+    folder: Annotated[Path, argument("DIR", "Folder of a pre-trained or fine-tuned model.")],
+    to: Annotated[str, option("--to", "TOOL", "timm (2-D only), monai or onnx.")],
+    out: Annotated[Path, option("--out", "FILE", "File to write: .safetensors, .pth or .onnx.")],
 ) -> None:
     """Export a trained model to another tool, with a JSON file that explains how to use it.
 
     Example: selfmae export results/mae/fold0/seed0 --to onnx --out model.onnx
     """
-    from selfmae.display import Display
     from selfmae.experiment.export import export
 
     export(folder, to, out, Display())

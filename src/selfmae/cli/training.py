@@ -5,109 +5,84 @@ from functools import partial as bound
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from selfmae.cli import flags
+from selfmae.display import Display
 
-from selfmae.cli.flags import (
-    As,
-    CpusPerRun,
-    EqualCompute,
-    ExecutorKind,
-    Folds,
-    GpusPerRun,
-    Init,
-    Inits,
-    Jobs,
-    Method,
-    Name,
-    Out,
-    Partial,
-    Patients,
-    PretrainingInit,
-    RecipeFile,
-    Seeds,
-    Sets,
-    Source,
-    Transductive,
-    split_inits,
-    with_init,
-    with_source,
-)
+Work = Callable[[], object]
 
 
 def demo(
-    out: Out = Path("selfmae-demo"),
+    out: flags.Out = Path("selfmae-demo"),
     kind: Annotated[
-        str, typer.Option("--kind", metavar="KIND", help="volumes (3-D, segmentation) or radiographs (2-D, findings).")
+        str, flags.option("--kind", "KIND", "volumes (3-D, segmentation) or radiographs (2-D, findings).")
     ] = "volumes",
-) -> Callable[[], object]:
+) -> Work:
     """Run the whole experiment on generated scans; takes a few minutes on a CPU.
 
     Example: selfmae demo
     """
-    from selfmae.display import Display
-    from selfmae.experiment.demo import demo
+    from selfmae.experiment.run import demo
 
     return bound(demo, kind, out, Display())
 
 
 def run(
-    source: Source,
-    out: Out,
-    recipe: Name = "",
-    inits: Inits = "scratch,mae",
-    folds: Folds = "1",
-    seeds: Seeds = 1,
-    layout: As = "",
-    patients: Patients = "",
-    partial: Partial = False,
-    equal_compute: EqualCompute = False,
-    transductive: Transductive = False,
-    jobs: Jobs = 0,
-    kind: ExecutorKind = "local",
-    cpus_per_run: CpusPerRun = 1.0,
-    gpus_per_run: GpusPerRun = 0.0,
-    sets: Sets = None,
-) -> Callable[[], object]:
+    source: flags.Source,
+    out: flags.Out,
+    recipe: flags.Name = "",
+    inits: flags.Inits = "scratch,mae",
+    folds: flags.Folds = "1",
+    seeds: flags.Seeds = 1,
+    layout: flags.As = "",
+    patients: flags.Patients = "",
+    partial: flags.Partial = False,
+    equal_compute: flags.EqualCompute = False,
+    transductive: flags.Transductive = False,
+    jobs: flags.Jobs = 0,
+    kind: flags.ExecutorKind = "local",
+    cpus_per_run: flags.CpusPerRun = 1.0,
+    gpus_per_run: flags.GpusPerRun = 0.0,
+    sets: flags.Sets = None,
+) -> Work:
     """Run the whole experiment: inspect, plan, pre-train, fine-tune, evaluate, compare, report.
 
     Example: selfmae run scans --out results --seeds 3
     """
-    from selfmae.display import Display
     from selfmae.experiment.run import run
     from selfmae.experiment.schedule import Executor
     from selfmae.experiment.train import Grid
 
     executor = Executor(kind, jobs, cpus_per_run, gpus_per_run)
-    grid = Grid(split_inits(inits, equal_compute), folds, seeds, transductive, executor)
-    settings = with_init(with_source(sets, patients, layout), "", partial)
+    grid = Grid(flags.split_inits(inits, equal_compute), folds, seeds, transductive, executor)
+    settings = flags.with_init(flags.with_source(sets, patients, layout), "", partial)
     return bound(run, source, out, grid, recipe, settings, Display())
 
 
 def sweep(
-    recipe: RecipeFile,
-    out: Out,
+    recipe: flags.RecipeFile,
+    out: flags.Out,
     axes: Annotated[
-        list[str], typer.Argument(metavar="KEY=VALUE,VALUE...", help="Keys of the recipe, each with the values to try.")
+        list[str], flags.argument("KEY=VALUE,VALUE...", "Keys of the recipe, each with the values to try.")
     ],
-    inits: Inits = "scratch,mae",
-    folds: Folds = "1",
-    seeds: Seeds = 1,
-    equal_compute: EqualCompute = False,
+    inits: flags.Inits = "scratch,mae",
+    folds: flags.Folds = "1",
+    seeds: flags.Seeds = 1,
+    equal_compute: flags.EqualCompute = False,
     halving: Annotated[
         bool,
-        typer.Option(
+        flags.switch(
             "--halving",
-            help="Start with short training runs, then train the better half (by validation score) for longer, until "
-            "two values remain.",
+            "Start with short training runs, then train the better half (by validation score) for longer, until two "
+            "values remain.",
         ),
     ] = False,
-    transductive: Transductive = False,
-    jobs: Jobs = 0,
-    kind: ExecutorKind = "local",
-    cpus_per_run: CpusPerRun = 1.0,
-    gpus_per_run: GpusPerRun = 0.0,
-    sets: Sets = None,
-) -> Callable[[], object]:
+    transductive: flags.Transductive = False,
+    jobs: flags.Jobs = 0,
+    kind: flags.ExecutorKind = "local",
+    cpus_per_run: flags.CpusPerRun = 1.0,
+    gpus_per_run: flags.GpusPerRun = 0.0,
+    sets: flags.Sets = None,
+) -> Work:
     """Run every combination of recipe values; training runs that they do not affect are shared.
 
     Example: selfmae sweep recipe.yaml --out sweep mae.ratio=0.25,0.5,0.75
@@ -115,54 +90,51 @@ def sweep(
     from selfmae.experiment.combinations import parse_axes
     from selfmae.recipe import load_recipe
 
-    values, checked = parse_axes(axes), load_recipe(recipe, sets or [])
-    from selfmae.display import Display
+    values, checked = parse_axes(axes), load_recipe(recipe, sets or [])  # before the imports that take seconds
     from selfmae.experiment.schedule import Executor
-    from selfmae.experiment.sweep import Design, sweep
+    from selfmae.experiment.sweep import sweep
     from selfmae.experiment.train import Grid
 
     executor = Executor(kind, jobs, cpus_per_run, gpus_per_run)
-    grid = Grid(split_inits(inits, equal_compute), folds, seeds, transductive, executor)
-    return bound(sweep, checked, Design(values, grid, halving), out, Display())
+    grid = Grid(flags.split_inits(inits, equal_compute), folds, seeds, transductive, executor)
+    return bound(sweep, checked, values, grid, halving, out, Display())
 
 
 def pretrain(
-    recipe: RecipeFile,
-    out: Out,
-    method: Method = "",
-    init: PretrainingInit = "",
-    partial: Partial = False,
-    sets: Sets = None,
-) -> Callable[[], object]:
+    recipe: flags.RecipeFile,
+    out: flags.Out,
+    method: flags.Method = "",
+    init: flags.PretrainingInit = "",
+    partial: flags.Partial = False,
+    sets: flags.Sets = None,
+) -> Work:
     """Pre-train the recipe's network on the training images of its source, without their labels.
 
     Example: selfmae pretrain recipe.yaml --out pretrained
     """
     from selfmae.recipe import load_recipe
 
-    checked = load_recipe(recipe, with_init(sets, init, partial))  # before the imports that take seconds
-    from selfmae.display import Display
+    checked = load_recipe(recipe, flags.with_init(sets, init, partial))  # before the imports that take seconds
     from selfmae.experiment.pretrain import pretrain
 
     return bound(pretrain, checked, out, Display(), method)
 
 
 def finetune(
-    recipe: RecipeFile,
-    out: Out,
-    init: Init = "scratch",
-    partial: Partial = False,
-    transductive: Transductive = False,
-    sets: Sets = None,
-) -> Callable[[], object]:
+    recipe: flags.RecipeFile,
+    out: flags.Out,
+    init: flags.Init = "scratch",
+    partial: flags.Partial = False,
+    transductive: flags.Transductive = False,
+    sets: flags.Sets = None,
+) -> Work:
     """Fine-tune from an initialization, select the checkpoint by validation, and score the model.
 
     Example: selfmae finetune recipe.yaml --out tuned --init mae:pretrained
     """
     from selfmae.recipe import load_recipe
 
-    checked = load_recipe(recipe, with_init(sets, "", partial))
-    from selfmae.display import Display
+    checked = load_recipe(recipe, flags.with_init(sets, "", partial))
     from selfmae.experiment.finetune import finetune
 
     return bound(finetune, checked, init, out, Display(), transductive)

@@ -9,7 +9,7 @@ from typing import Any
 
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.methods import method_names
+from selfmae.methods import EQUAL, is_method, method_names
 from selfmae.options import OptimOptions, Recipe
 from selfmae.recipe import as_content, flat, make_recipe, overlay, parse_sets
 from selfmae.results.formatting import mean_of, number
@@ -23,7 +23,6 @@ FIXED = (
 )
 UNUSED_IN_PRETRAINING = ("fit.", "predict.", "data.fraction")
 UNUSED_WITHOUT_PRETRAINING = ("pretrain.", "probe.", "init.pretrain", "data.pretrain_on")
-
 
 MIN_VALUES = 3  # values worth a round
 FINALISTS = 2
@@ -79,22 +78,17 @@ def recipe_of(base: Recipe, settings: Settings, share: float = 1.0) -> Recipe:
     recipe = make_recipe(content, name_of(settings))
     if share == 1:
         return recipe
-    probe = replace(recipe.probe, every=_shorter(recipe.probe.every, share))
-    return replace(recipe, fit=_shorten(recipe.fit, share), pretrain=_shorten(recipe.pretrain, share), probe=probe)
 
+    def shorter(steps: int) -> int:
+        return max(1, round(steps * share)) if steps else 0
 
-def _shorten(options: OptimOptions, share: float) -> OptimOptions:
-    """Return a training of a share of its steps; warm-up and validations come as much earlier."""
-    return replace(
-        options,
-        steps=_shorter(options.steps, share),
-        warmup_steps=round(options.warmup_steps * share),
-        validate_every=_shorter(options.validate_every, share),
-    )
+    def shortened(options: OptimOptions) -> OptimOptions:
+        """Return a training of a share of its steps; warm-up and validations come as much earlier."""
+        steps, every = shorter(options.steps), shorter(options.validate_every)
+        return replace(options, steps=steps, warmup_steps=round(options.warmup_steps * share), validate_every=every)
 
-
-def _shorter(steps: int, share: float) -> int:
-    return max(1, round(steps * share)) if steps else 0
+    probe = replace(recipe.probe, every=shorter(recipe.probe.every))
+    return replace(recipe, fit=shortened(recipe.fit), pretrain=shortened(recipe.pretrain), probe=probe)
 
 
 def settings_of_pretraining(settings: Settings, recipe: Recipe) -> Settings:
@@ -107,13 +101,12 @@ def settings_of_pretraining(settings: Settings, recipe: Recipe) -> Settings:
     }
 
 
-def settings_without_pretraining(settings: Settings) -> Settings:
-    """Return the settings that a fine-tuning depends on which has nothing from a pre-training of the sweep."""
-    return {
-        key: value
-        for key, value in settings.items()
-        if not key.startswith((*UNUSED_WITHOUT_PRETRAINING, *(f"{name}." for name in method_names())))
-    }
+def settings_of_init(settings: Settings, init: str) -> Settings:
+    """Return the settings that the fine-tuning from an initialization depends on; pre-training is no matter to most."""
+    if is_method(init) or init == EQUAL:
+        return settings
+    unused = (*UNUSED_WITHOUT_PRETRAINING, *(f"{name}." for name in method_names()))
+    return {key: value for key, value in settings.items() if not key.startswith(unused)}
 
 
 def check_halving(axes: Mapping[str, Sequence[Any]]) -> None:
@@ -121,9 +114,8 @@ def check_halving(axes: Mapping[str, Sequence[Any]]) -> None:
     if len(axes) != 1 or len(next(iter(axes.values()))) < MIN_VALUES:
         counts = ", ".join(f"{key} with {len(values)}" for key, values in axes.items())
         raise UserError(
-            f"--halving chooses among {MIN_VALUES} or more values of one key, but came with {counts}: give one "
-            "key and its "
-            "values, or leave --halving out."
+            f"--halving chooses among {MIN_VALUES} or more values of one key, but came with {counts}: give one key and "
+            "its values, or leave --halving out."
         )
 
 
@@ -144,21 +136,16 @@ def halve(combinations: Sequence[Settings], score: Score, display: Display) -> t
                 f"--halving chooses by val scores, but in round {turn} none is defined: give the split more val "
                 "cases, or leave --halving out."
             )
-        best = sorted(left, key=lambda settings: _order(scores[name_of(settings)]), reverse=True)[: ceil(len(left) / 2)]
+        defined = {name: float("-inf") if value is None else value for name, value in scores.items()}
+        best = sorted(left, key=lambda settings: defined[name_of(settings)], reverse=True)[: ceil(len(left) / 2)]
         left = [settings for settings in left if settings in best]
         rounds.append(Round(turn, share, scores, tuple(map(name_of, left)), failed))
         found = ", ".join(f"{name}: {number(value, 4)}" for name, value in scores.items())
         display.say(
             f"Halving, round {turn} of {num_rounds}: with {share:g} of the steps and one seed, val scores (test "
-            f"cases are not used) are {found}; "
-            f"{', '.join(map(name_of, left))} go on."
+            f"cases are not used) are {found}; {', '.join(map(name_of, left))} go on."
         )
     return left, rounds
-
-
-def _order(score: float | None) -> float:
-    """Return what scores are ordered by: an undefined one comes last."""
-    return float("-inf") if score is None else score
 
 
 def count_rounds(count: int) -> int:

@@ -30,25 +30,20 @@ def evaluate(folder: Path, split: str, display: Display, transductive: bool = Fa
     """
     if split not in ("val", "test"):
         raise UserError(f"--split {split!r} must be val or test.")
-    if (folder / f"summary-{split}.json").exists():
-        return read_summary(folder, split, display, transductive)
+    path = folder / f"summary-{split}.json"
+    if path.exists():
+        display.say(f"{folder} was scored on {split} before; delete {path.name} there to have it scored again.")
+        leakage = check_models(training_runs(folder), transductive)
+        summary = read_json(path)
+        if leakage:  # how the model knows these cases may be known only by now
+            summary["leakage"] = leakage
+            write_json(path, summary)
+        return summary
     recipe, model = load_model(folder)
     with open_folder(folder, recipe):
         cases = load_cases(recipe.data, folder / "cases.csv")
         source = replace(checked_source(cases, masks=True, display=display), transductive=transductive)
         return evaluate_one(recipe, source, split, folder, model, display)
-
-
-def read_summary(folder: Path, split: str, display: Display, transductive: bool) -> dict[str, Any]:
-    """Return the summary that is there, with what is known by now of how the model knows these cases."""
-    path = folder / f"summary-{split}.json"
-    display.say(f"{folder} was scored on {split} before; delete {path.name} there to have it scored again.")
-    leakage = check_models(training_runs(folder), transductive)
-    summary: dict[str, Any] = read_json(path)
-    if leakage:
-        summary["leakage"] = leakage
-        write_json(path, summary)
-    return summary
 
 
 def show_summary(summary: dict[str, Any], display: Display) -> None:

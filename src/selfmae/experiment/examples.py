@@ -1,4 +1,4 @@
-"""Example cases for the report: best, median and worst test case of a cell, as slices and small volumes.
+"""Example cases for the report: best, median and worst test case of a model, as slices and small volumes.
 
 Shapes: S spatial axes of the file, K layers (overlapping regions, or one layer of exclusive labels), H, W of a plane.
 """
@@ -31,9 +31,8 @@ def save_examples(folder: Path, task: Task, model: nn.Module, cases: Sequence[Ca
     """Save pictures of the best, the median and the worst of these cases; masks are predicted once more for it."""
     arrays: Arrays = {}
     for name, index in choose_examples(rows, task.recipe.target.kind).items():
-        case = cases[index]
-        found = _mask_example(task, model, case) if isinstance(case.target, Path) else _plain_example(task, case)
-        arrays |= {f"{name}_{key}": array for key, array in found.items()} | {f"{name}_id": np.array(case.id)}
+        found = _example(task, model, cases[index]) | {"id": np.array(cases[index].id)}
+        arrays |= {f"{name}_{key}": array for key, array in found.items()}
     write_arrays(folder / FIGURE, arrays)
 
 
@@ -61,24 +60,19 @@ def score_of(row: Row, kind: str) -> float | None:
     return float(probability[truth.argmax()]) if kind == "multiclass" else -float(np.mean((truth - probability) ** 2))
 
 
-def _mask_example(task: Task, model: nn.Module, case: Case) -> Arrays:
-    """Return the planes with the largest true sections, and a small volume; pictures are a plane of their own."""
-    assert isinstance(case.target, Path)
-    image, mask = read_image(case.images), read_mask(case.target).array
-    predicted = task.predict(model, task.store.image(case), mask.shape, task.store.box(case))
-    layers = {"truth": _true_layers(mask, task.recipe.target), "predicted": _predicted_layers(predicted, mask.ndim)}
-    shades = shade(image.array[0], task.recipe.data)
-    if mask.ndim == 2:
-        return _plane("picture", shades, layers, image.spacing_mm)
-    marked = next((np.any(part, axis=0) for part in layers.values() if part.any()), None)
-    return _planes(shades, layers, image, marked) | _small_volume(shades, layers, image)
-
-
-def _plain_example(task: Task, case: Case) -> Arrays:
-    """Return a picture of a case without mask, or the middle planes of a volume."""
+def _example(task: Task, model: nn.Module, case: Case) -> Arrays:
+    """Return a picture, or the planes of a volume with the largest true sections (else the middle) and it in small."""
     image = read_image(case.images)
-    shades = shade(image.array[0], task.recipe.data)
-    return _planes(shades, {}, image, None) if shades.ndim == 3 else _plane("picture", shades, {}, image.spacing_mm)
+    shades, layers, marked = shade(image.array[0], task.recipe.data), dict[str, np.ndarray](), None
+    if isinstance(case.target, Path):
+        mask = read_mask(case.target).array
+        predicted = task.predict(model, task.store.image(case), mask.shape, task.store.box(case))
+        layers = {"truth": _true_layers(mask, task.recipe.target), "predicted": _predicted_layers(predicted, mask.ndim)}
+        marked = next((np.any(part, axis=0) for part in layers.values() if part.any()), None)
+    if shades.ndim == 2:
+        return _plane("picture", shades, layers, image.spacing_mm)
+    planes = _planes(shades, layers, image, marked)
+    return planes | _small_volume(shades, layers, image) if layers else planes
 
 
 def shade(values: np.ndarray, data: DataOptions) -> np.ndarray:

@@ -14,7 +14,7 @@ from selfmae.errors import UserError, did_you_mean
 from selfmae.experiment.evaluate import load_model
 from selfmae.files import write_text
 from selfmae.networks import has_vit, network_name
-from selfmae.options import Recipe
+from selfmae.options import DataOptions, Recipe
 from selfmae.results.exposure import ExposureLog
 from selfmae.results.run_folder import no_model, read_recipe
 from selfmae.weights.exports import Export, is_classifier, to_monai, to_timm
@@ -23,6 +23,13 @@ from selfmae.weights.file import read_weights, write_tensors
 TOOLS: dict[str, Callable[..., Export]] = {"timm": to_timm, "monai": to_monai}
 SEEN_KEYS = tuple(ExposureLog().as_content())
 ENDINGS = {"timm": (".safetensors", ".pth", ".pt"), "monai": (".pth", ".pt", ".safetensors"), "onnx": (".onnx",)}
+INTENSITIES = {
+    "zscore": "subtract each channel's mean and divide by its deviation (over n), of all values",
+    "zscore_nonzero": "subtract mean and divide by deviation (over n) of each channel's values but 0; zeros stay",
+    "percentile": "map each channel's percentiles 0.5 and 99.5 to 0 and 1, clip beyond",
+    "window": "map {window} to 0 and 1, clip beyond",
+    "range": "map each channel's lowest and highest value to 0 and 1",
+}
 
 
 def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
@@ -50,7 +57,10 @@ def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
     else:
         exported = TOOLS[to](weights, recipe, kind)
         out.parent.mkdir(parents=True, exist_ok=True)
-        _write_state(exported, out)
+        if out.suffix == ".safetensors":
+            write_tensors(out, exported.state, {"format": "pt"})
+        else:
+            torch.save({name: tensor.contiguous() for name, tensor in exported.state.items()}, out)
         described = {"model": exported.model, "arguments": exported.arguments, "after_building": exported.advice}
         if is_classifier(recipe, kind) or exported.model.endswith("UNETR"):
             described |= {"output": output_of(recipe)}
@@ -62,13 +72,6 @@ def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
     write_text(side, json.dumps(described, indent=2) + "\n")
     display.say(f"Written: {out} and {side.name} beside it, which says how to build, feed and read it.")
     return [out, side]
-
-
-def _write_state(exported: Export, out: Path) -> None:
-    if out.suffix == ".safetensors":
-        write_tensors(out, exported.state, {"format": "pt"})
-    else:
-        torch.save({name: tensor.contiguous() for name, tensor in exported.state.items()}, out)
 
 
 def _write_onnx(folder: Path, out: Path, recipe: Recipe, kind: str) -> dict[str, Any]:
@@ -117,98 +120,87 @@ def input_of(recipe: Recipe) -> dict[str, Any]:
         "shape": ["batch", len(data.channels), *data.crop],
         "dtype": "float32",
         "channels": list(data.channels),
-        "preparation": [*_steps_to_store(recipe), *_steps_to_model(recipe)],
-        "interpolation": _interpolation(recipe),
+        "preparation": _preparation(recipe),
+        "interpolation": _interpolation(data),
     }
 
 
-def _steps_to_store(recipe: Recipe) -> list[str]:
-    """Return in words what `data.preparation.prepare.prepare_image` does."""
-    data = recipe.data
-    volumes = (
-        "bring the axes into the order and directions nearest to RAS (nibabel.as_closest_canonical), channel first"
-    )
+def _preparation(recipe: Recipe) -> list[str]:
+    """Return in words what becomes of an image: `prepare_image`, `find_box`, `finish`, and the size of the crop."""
+    data, is_volume, is_mask = recipe.data, len(recipe.data.crop) == 3, recipe.target.kind == "mask"
+    nonzero = data.intensity == "zscore_nonzero"
+    late = (
+        data.normalise_crops
+    )  # intensities are scaled in the crop, of which zscore_nonzero needs a rough scale before
+    scaled = INTENSITIES[data.intensity].format(window=list(data.window))
     extent = "(size - 1) * old / new spacing + 1" if data.align == "origin" else "size * old spacing / new spacing"
-    grid = f"resample to a spacing of {list(data.spacing_mm)} mm: round({extent}) voxels"
-    scaled = "divide each channel by the mean of its absolute values"
-    return [
-        volumes if len(data.crop) == 3 else "take the values as they are in the file, axes channel, row, column",
-        *(["equalise each channel: its cumulated histogram (256 bins, linear in a bin)"] if data.equalise else []),
-        *([f"resample to {list(data.size)}"] if data.size else [grid] if data.spacing_mm else []),
-        scaled if data.normalise_crops and data.intensity == "zscore_nonzero" else _intensity_step(recipe),
-        "round to float16, as in training, and go on in float32",
-    ]
-
-
-def _steps_to_model(recipe: Recipe) -> list[str]:
-    """Return in words what becomes of a stored image: `find_box`, `finish`, and how it gets the size of the crop."""
-    data = recipe.data
-    shown = "not 0" if data.intensity == "zscore_nonzero" else "above the lowest value of their channel"
+    shown = "not 0" if nonzero else "above the lowest value of their channel"
     pad = "pad with zeros where smaller than the crop (missing // 2 before, the rest behind)"
-    sized = [f"take the middle {list(data.crop)}, from (size - crop) // 2", pad]
-    masks = recipe.target.kind == "mask"
-    return [
-        *([f"keep the box of all voxels that are {shown}, in any channel"] if data.crop_foreground else []),
-        *([] if masks else sized),
-        *([_intensity_step(recipe)] if data.normalise_crops else []),
-        *([f"subtract {data.mean}, divide by {data.std}"] if (data.mean, data.std) != (0.0, 1.0) else []),
-        *([pad] if masks else []),
-    ]
-
-
-def _interpolation(recipe: Recipe) -> str:
-    """Return how images are resampled, in words that another tool's user can follow."""
-    data = recipe.data
-    flat = len(data.crop) == 2
-    how = "cubic spline" if data.interpolation == "spline" else "linear, anti-aliased" if flat else "linear"
-    coarse = (
-        f"; where one axis alone of the file (else of the new grid) is more than {data.anisotropy:g} times as coarse "
-        "as the finest, the others first, then that one by nearest neighbour"
+    steps = (
+        (
+            is_volume,
+            "bring the axes into the order and directions nearest to RAS (nibabel.as_closest_canonical), channel first",
+        ),
+        (not is_volume, "take the values as they are in the file, axes channel, row, column"),
+        (data.equalise, "equalise each channel: its cumulated histogram (256 bins, linear in a bin)"),
+        (data.size, f"resample to {list(data.size)}"),
+        (
+            data.spacing_mm and not data.size,
+            f"resample to a spacing of {list(data.spacing_mm)} mm: round({extent}) voxels",
+        ),
+        (late and nonzero, "divide each channel by the mean of its absolute values"),
+        (not (late and nonzero), scaled),
+        (True, "round to float16, as in training, and go on in float32"),
+        (data.crop_foreground, f"keep the box of all voxels that are {shown}, in any channel"),
+        (not is_mask, f"take the middle {list(data.crop)}, from (size - crop) // 2"),
+        (not is_mask, pad),
+        (late, scaled),
+        ((data.mean, data.std) != (0.0, 1.0), f"subtract {data.mean}, divide by {data.std}"),
+        (is_mask, pad),
     )
-    resampled_alone = data.spacing_mm and not data.size and data.anisotropy
-    aligned = "edges aligned (align_corners=False)"
+    return [text for applies, text in steps if applies]
+
+
+def _interpolation(data: DataOptions) -> str:
+    """Return how images are resampled, in words that another tool's user can follow."""
+    how, aligned, coarse = "linear", "edges aligned (align_corners=False)", ""
+    if data.interpolation == "spline":
+        how = "cubic spline"
+    elif len(data.crop) == 2 and not (data.align == "origin" and data.spacing_mm):
+        how = "linear, anti-aliased"
     if data.align == "origin" and data.spacing_mm:
-        how = how.removesuffix(", anti-aliased")
         aligned = "the centre of the first voxel and the spacing kept, as in monai.transforms.Spacing"
-    return f"{how}, {aligned}{coarse if resampled_alone else ''}"
-
-
-def _intensity_step(recipe: Recipe) -> str:
-    data = recipe.data
-    steps = {
-        "zscore": "subtract each channel's mean and divide by its deviation (over n), of all values",
-        "zscore_nonzero": "subtract mean and divide by deviation (over n) of each channel's values but 0; zeros stay",
-        "percentile": "map each channel's percentiles 0.5 and 99.5 to 0 and 1, clip beyond",
-        "window": f"map {list(data.window)} to 0 and 1, clip beyond",
-        "range": "map each channel's lowest and highest value to 0 and 1",
-    }
-    return steps[data.intensity]
+    if data.spacing_mm and not data.size and data.anisotropy:
+        coarse = (
+            f"; where one axis alone of the file (else of the new grid) is more than {data.anisotropy:g} times as "
+            "coarse as the finest, the others first, then that one by nearest neighbour"
+        )
+    return f"{how}, {aligned}{coarse}"
 
 
 def output_of(recipe: Recipe) -> dict[str, Any]:
     """Return what a model gives: names of the outputs, and how logits become a prediction."""
-    target = recipe.target
+    target, predict, data = recipe.target, recipe.predict, recipe.data
     if target.kind != "mask":
         function = "softmax" if target.kind == "multiclass" else "sigmoid"
         return {"name": "logits", "names": list(target.output_names), "function": function, "steps": [function]}
-    names = list(target.output_names) if target.regions else ["background", *target.output_names]
-    values = {} if target.regions else {"values": [0, *target.values]}
-    function = "sigmoid" if target.regions else "softmax"
-    return {"name": "logits", "names": names, "function": function, "steps": _steps_to_mask(recipe)} | values
-
-
-def _steps_to_mask(recipe: Recipe) -> list[str]:
-    """Return in words what `tasks.segment.Segment.predict` does after the model, and how its masks are written."""
-    predict, boxed = recipe.predict, recipe.data.crop_foreground
-    return [
-        f"slide the crop over the prepared image, overlap {predict.overlap}, {predict.blend} weights, mean of logits "
-        "(monai.inferers.sliding_window_inference, sigma_scale 0.125), and cut off what was padded",
-        *(["around the box of the preparation repeat the logits of its border"] if boxed else []),
-        "resample the logits linearly to the file's grid"
-        + (", the first voxel kept" if recipe.data.align == "origin" else " (align_corners=False)"),
-        "above 0 is inside the region"
-        if recipe.target.regions
-        else "the largest output is the label, `values` its number",
-        *(["background where the centre of a voxel lies outside that box"] if boxed else []),
-        *(["bring the axes back into the order of the file"] if len(recipe.data.crop) == 3 else []),
-    ]
+    kept = ", the first voxel kept" if data.align == "origin" else " (align_corners=False)"
+    steps = (  # what `tasks.segment.Segment.predict` does after the model, and how its masks are written
+        (
+            True,
+            f"slide the crop over the prepared image, overlap {predict.overlap}, {predict.blend} weights, mean of "
+            "logits (monai.inferers.sliding_window_inference, sigma_scale 0.125), and cut off what was padded",
+        ),
+        (data.crop_foreground, "around the box of the preparation repeat the logits of its border"),
+        (True, f"resample the logits linearly to the file's grid{kept}"),
+        (target.regions, "above 0 is inside the region"),
+        (not target.regions, "the largest output is the label, `values` its number"),
+        (data.crop_foreground, "background where the centre of a voxel lies outside that box"),
+        (len(data.crop) == 3, "bring the axes back into the order of the file"),
+    )
+    return {
+        "name": "logits",
+        "names": list(target.output_names) if target.regions else ["background", *target.output_names],
+        "function": "sigmoid" if target.regions else "softmax",
+        "steps": [text for applies, text in steps if applies],
+    } | ({} if target.regions else {"values": [0, *target.values]})

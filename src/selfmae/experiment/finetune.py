@@ -15,8 +15,8 @@ from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.evaluate import evaluate_one
 from selfmae.experiment.initialization import Initialization, find_init, init_report, say_init
-from selfmae.experiment.metadata import make_metadata, record_metrics
 from selfmae.experiment.pretrain import Begun
+from selfmae.experiment.weights import make_metadata, record_metrics
 from selfmae.files import read_json
 from selfmae.options import Recipe
 from selfmae.results.exposure import check_unseen, exposure_of, say_leakage
@@ -82,7 +82,7 @@ def begin_finetuning(
     say_init(report["init"], display)
     facts = describe_environment(recipe) | report
     seen = exposure_of(source, cases, val)
-    metadata = make_metadata("finetune", "", recipe, init, seen, facts, report["init"])
+    metadata = make_metadata("", recipe, init, seen, facts)
     with display.stage("preparing images", len(cases) + len(val)) as stage:
         task.prepare([*cases, *val], lambda done, total: stage.update(done))
     validate = Validation(task, val) if val else None

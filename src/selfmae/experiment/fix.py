@@ -1,16 +1,15 @@
 """A repaired copy of a source: masks put onto the grid of their image, images without NaN; the data stays as it is."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from selfmae.data.case import Case, Cases
+from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.doctor.case_checks import resample_onto
 from selfmae.data.files.formats import stem_of
-from selfmae.data.files.images import Image, read_image
+from selfmae.data.files.images import read_image
 from selfmae.data.files.masks import mask_suffix, read_mask, write_mask
 from selfmae.data.files.nifti import save_volume
 from selfmae.data.source import Source
@@ -40,7 +39,7 @@ def fix(source: Source, out: Path, display: Display) -> Cases:
     grids = set().union(*(faults[code] for code in GRID_CODES))
     out.mkdir(parents=True, exist_ok=True)
     mended = [_mend(case, case.id in grids, case.id in faults["not_finite"], out, display) for case in cases.cases]
-    write_table(out / "cases.csv", [_row(case, cases) for case in mended])
+    write_table(out / "cases.csv", [_row(case, cases.labels) for case in mended])
     if cases.labels.kind == "mask":
         labels = dict(zip(cases.labels.names, cases.labels.values, strict=True))
         (out / "labels.json").write_text(json.dumps(labels, indent=2) + "\n")
@@ -61,7 +60,8 @@ def _mend(case: Case, grid: bool, numbers: bool, out: Path, display: Display) ->
         case = replace(case, images=tuple(mended))
     if grid and isinstance(case.target, Path):
         values = resample_onto(read_image(case.images), read_mask(case.target))
-        path = _new(out / "masks" / f"{case.id}{mask_suffix(case.images[0])}")
+        path = out / "masks" / f"{case.id}{mask_suffix(case.images[0])}"
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_mask(values, path, case.images[0])
         display.say(f"{path}: the mask of {case.id} on the grid of its image, by nearest neighbour.")
         case = replace(case, target=path)
@@ -76,39 +76,24 @@ def _fill_gaps(file: Path, name: str, out: Path, display: Display) -> Path:
     for channel in image.array:
         finite = np.isfinite(channel)
         channel[~finite] = channel[finite].min() if finite.any() else 0
-    path = _save(image, out / "images" / name)
+    path = out / "images" / f"{name}{'.npy' if image.affine is None else '.nii.gz'}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if image.affine is None:
+        np.save(path, image.array[0] if len(image.array) == 1 else image.array)
+    else:
+        save_volume(path, image.array, image.affine)
     display.say(f"{path}: {file.name} with its smallest value instead of NaN and infinity.")
     return path
 
 
-def _save(image: Image, stem: Path) -> Path:
-    if image.affine is not None:
-        path = _new(stem.with_name(f"{stem.name}.nii.gz"))
-        save_volume(path, image.array, image.affine)
-        return path
-    path = _new(stem.with_name(f"{stem.name}.npy"))
-    np.save(path, image.array[0] if len(image.array) == 1 else image.array)
-    return path
-
-
-def _new(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _row(case: Case, cases: Cases) -> dict[str, str]:
-    """Return a row of the table: id, patient, split, images, and the mask or the labels."""
-    row = {"id": case.id, "patient": case.patient, "split": case.split, **_name_images(case.images)}
-    labels = cases.labels
+def _row(case: Case, labels: Labels) -> dict[str, str]:
+    """Return a row of the table: id, patient, split, the files of the channels, and the mask or the labels."""
+    row = {"id": case.id, "patient": case.patient, "split": case.split}
+    for number, file in enumerate(case.images, start=1):
+        row["image" if len(case.images) == 1 else f"image_{number}"] = str(file.absolute())
     if labels.kind == "mask":
         return {**row, "mask": str(case.target.absolute()) if isinstance(case.target, Path) else ""}
     target = case.target if isinstance(case.target, tuple) else None
     if labels.kind == "multiclass":
         return {**row, "class": labels.names[int(np.argmax(target))] if target else ""}
     return {**row, **{name: f"{target[index]:.0f}" if target else "" for index, name in enumerate(labels.names)}}
-
-
-def _name_images(files: Sequence[Path]) -> dict[str, str]:
-    """Return the column of each file; several are the channels."""
-    names = ["image"] if len(files) == 1 else [f"image_{index}" for index in range(1, len(files) + 1)]
-    return {name: str(file.absolute()) for name, file in zip(names, files, strict=True)}

@@ -1,4 +1,4 @@
-"""Inits: where an encoder's first weights come from, fitted to the recipe, and the report of what became of them."""
+"""Initializations: an encoder's first weights, fitted to the recipe, and the report of what became of them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from selfmae.display import Display
 from selfmae.errors import UserError
@@ -53,31 +52,40 @@ class Initialization:
 
 
 def find_init(text: str, recipe: Recipe, flag: str = "--init") -> Initialization:
-    """Return the initialization that `flag` names, its weights fitted to the recipe.
+    """Return the initialization that `flag` names, its weights fitted to the recipe's network.
 
-    Raise where there is none or it misfits.
+    Raises `UserError` where there is none or it misfits.
     """
     if text == "scratch":
         return Initialization("scratch", text)
-    if not has_vit(recipe):
-        return _baseline_init(text, recipe, flag)
     kind, _, location = text.partition(":")
-    if text == "imagenet" or (kind == "timm" and location):
+    is_vit, is_timm = has_vit(recipe), network_of(recipe).ENCODER == "timm"
+    if text == "imagenet" and is_timm:
+        fitted, licence = imagenet_weights(recipe)
+        return Initialization(kind, text, fitted, licence=licence)
+    if is_vit and (text == "imagenet" or (kind == "timm" and location)):
         name = imagenet_name(recipe.model) if text == "imagenet" else location
         weights, licence = timm_weights(name)
         check_heads(name, recipe.model)
         return Initialization(kind, text, transfer(weights, {}, recipe, text), licence=f"{licence} ({name})")
-    if is_method(kind) and location:
+    takes_files = is_vit or (is_timm and len(recipe.data.crop) == 2)
+    if takes_files and is_method(kind) and location:
         path = _pretrained_file(location, f"{flag} {text}")
-    elif Path(text).is_file():
+    elif takes_files and Path(text).is_file():
         kind, path = "file", Path(text)
-    else:
+    elif is_vit:
         raise UserError(f"{flag} {text!r} must be {KINDS}.")
+    else:
+        network = network_name(recipe)
+        own = f"scratch, imagenet, moco:DIR or an existing file of timm's {network}" if takes_files else "scratch"
+        raise UserError(f"{flag} {text!r} is no initialization of model.network {network}: give {own}.")
     weights, metadata = read_weights(path)
-    fitted = transfer(weights, metadata, recipe, text)
-    return Initialization(
-        kind, text, fitted, exposure_in_file(path, metadata), str(metadata.get("licence", licence_of(weights)))
-    )
+    if is_vit:
+        fitted = transfer(weights, metadata, recipe, text)
+    else:
+        fitted = fit_own_weights(weights, metadata, recipe, text) if metadata else fit_weights(weights, recipe, text)
+    licence = str(metadata.get("licence", licence_of(weights)))
+    return Initialization(kind, text, fitted, exposure_in_file(path, metadata), licence)
 
 
 def _pretrained_file(folder: str, flag: str) -> Path:
@@ -97,28 +105,6 @@ def _pretrained_file(folder: str, flag: str) -> Path:
     return path
 
 
-def _baseline_init(text: str, recipe: Recipe, flag: str) -> Initialization:
-    """Return the init of a network other than the ViT: ImageNet weights, a pre-training, a file of timm or SelfMAE."""
-    network = network_name(recipe)
-    kind, _, location = text.partition(":")
-    is_timm = network_of(recipe).ENCODER == "timm"
-    if is_timm and text == "imagenet":
-        fitted, licence = imagenet_weights(recipe)
-        return Initialization("imagenet", text, fitted, licence=licence)
-    known = is_timm and len(recipe.data.crop) == 2
-    if known and ((is_method(kind) and location) or Path(text).is_file()):
-        path = Path(text) if Path(text).is_file() else _pretrained_file(location, f"{flag} {text}")
-        weights, metadata = read_weights(path)
-        seen = exposure_in_file(path, metadata)
-        if not metadata:
-            return Initialization("file", text, fit_weights(weights, recipe, text), seen, licence="not stated")
-        fitted = fit_own_weights(weights, metadata, recipe, text)
-        kind = "file" if Path(text).is_file() else kind
-        return Initialization(kind, text, fitted, seen, str(metadata.get("licence", "not stated")))
-    choices = f"scratch, imagenet, moco:DIR or an existing file of timm's {network}" if known else "scratch"
-    raise UserError(f"{flag} {text!r} is no initialization of model.network {network}: give {choices}.")
-
-
 def check_pretrainable(recipe: Recipe, flag: str, method: str = "") -> str:
     """Return the method that pre-trains, the first that can where none is named; raise `UserError` where it cannot."""
     able = methods_for(recipe)
@@ -136,33 +122,25 @@ def check_pretrainable(recipe: Recipe, flag: str, method: str = "") -> str:
 
 
 def init_report(task: Trainable, init: Initialization) -> dict[str, Any]:
-    """Return what became of the initialization's tensors and how large the model is, for `environment.json`."""
+    """Return what became of the initialization's tensors and how many numbers the model learns.
+
+    Both are for `environment.json`. Tensors are loaded, adapted, fresh, new (all else of the model) or unused.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = task.build()
-    return {"init": report_transfer(model, init), "num_parameters": count(model)}
-
-
-def count(model: nn.Module) -> int:
-    """Return how many numbers a model learns."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def report_transfer(model: nn.Module, init: Initialization) -> dict[str, Any]:
-    """Return kind, name and layout of an init and its tensors: loaded, adapted, fresh, new (all else), unused."""
     report: dict[str, Any] = {"kind": init.kind, "name": init.name}
     if init.transfer is not None:
-        new = load_encoder(model, init.transfer.weights)
         report |= {
             "layout": init.transfer.layout,
             "digest": init.digest,
             "loaded": len(init.transfer.weights),
             "adapted": init.transfer.adapted,
             "fresh": init.transfer.fresh,
-            "new": list(new),
+            "new": list(load_encoder(model, init.transfer.weights)),
             "unused": list(init.transfer.unused),
         }
-    return report
+    return {"init": report, "num_parameters": sum(parameter.numel() for parameter in model.parameters())}
 
 
 def say_init(report: Mapping[str, Any], display: Display) -> None:
@@ -176,9 +154,8 @@ def say_init(report: Mapping[str, Any], display: Display) -> None:
         groups[f"{kind}: {how}"] = groups.get(f"{kind}: {how}", 0) + 1
     details = "; ".join(f"{text} ({number} tensors)" if number > 1 else text for text, number in groups.items())
     display.say(
-        f"Initialization {report['name']} ({report['layout']}): {report['loaded'] - len(report['adapted'])} "
-        "tensors of the "
-        f"encoder loaded as they are, {len(report['adapted'])} adapted, {len(report['fresh'])} fresh"
+        f"Initialization {report['name']} ({report['layout']}): {report['loaded'] - len(report['adapted'])} tensors of "
+        f"the encoder loaded as they are, {len(report['adapted'])} adapted, {len(report['fresh'])} fresh"
         f"{f' ({details})' if details else ''}; {len(report['new']) - len(report['fresh'])} new beside the encoder, "
         f"{len(report['unused'])} of the file not used."
     )

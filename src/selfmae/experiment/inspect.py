@@ -14,7 +14,6 @@ from selfmae.data.source import Source, assign_parts, count_splits, examine_sour
 from selfmae.data.sources import SourceError, read_source
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.options import DataOptions
 from selfmae.recipe import check_partial, parse_sets
 
 PARTS = ("train", "val", "test")
@@ -25,29 +24,22 @@ def inspect(source: str, sets: Sequence[str], display: Display) -> Source:
 
     What a reader says of a source that it recognised is a finding too; then there may be no cases.
     """
-    options = check_partial(parse_sets(sets), "--set").data
-    options = replace(options, source=source)
+    options = replace(check_partial(parse_sets(sets), "--set").data, source=source)
     try:
         cases = load_cases(options)
+    except SourceError as error:
+        nothing = Cases(Path(source), error.layout, (), Labels("", ()), ())
+        return Source(nothing, (), (finding_of(error.code, str(error)),))
     except UserError as error:
         if not error.code:
             raise
-        return _unusable(options, error, display)
+        found = assign_parts(read_source(source, options.layout), options)
+        split = [replace(case, split=case.split or "train") for case in found.cases]  # none could be drawn
+        cases = replace(found, cases=tuple(split))
+        examined = examine_source(cases, masks=True, display=display)
+        first = finding_of(error.code, str(error), patients_across_parts(cases))
+        return replace(examined, findings=(first, *examined.findings))
     return examine_source(cases, masks=True, display=display)
-
-
-def _unusable(options: DataOptions, error: UserError, display: Display) -> Source:
-    """Return what can be said of a source that cannot be used, with the error as its first finding."""
-    if isinstance(error, SourceError):
-        nothing = Cases(Path(options.source), error.layout, (), Labels("", ()), ())
-        return Source(nothing, (), (finding_of(error.code, str(error)),))
-    found = assign_parts(read_source(options.source, options.layout), options)
-    split = [replace(case, split=case.split or "train") for case in found.cases]  # none could be drawn
-    cases = replace(found, cases=tuple(split))
-    surveyed = examine_source(cases, masks=True, display=display)
-    return replace(
-        surveyed, findings=(finding_of(error.code, str(error), patients_across_parts(cases)), *surveyed.findings)
-    )
 
 
 def is_sound(source: Source) -> bool:

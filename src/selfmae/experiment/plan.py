@@ -12,9 +12,8 @@ from selfmae.errors import UserError
 from selfmae.experiment.inspect import show_source
 from selfmae.methods import methods_for
 from selfmae.options import Recipe
-from selfmae.planning.forecast import forecast, show_forecast
+from selfmae.planning.forecast import count_trainings, forecast, show_forecast
 from selfmae.planning.planner import make_plan
-from selfmae.planning.trainings import count_trainings
 from selfmae.recipe import (
     as_content,
     check_partial,
@@ -92,9 +91,15 @@ def show_recipe(name: str, display: Display) -> None:
 
 
 def diff_recipes(one: str, other: str, display: Display) -> None:
-    """Print every key in which two recipes differ, with both values and the reason of each."""
-    rows = compare_recipes(one, other)
-    for note in dict.fromkeys(note for name in (one, other) for note in notes_of(name)) if rows else ():
+    """Print every key in which two recipes differ, with both values and the reason of each.
+
+    Before them come the comments below the titles of both, such as what the reasons refer to.
+    """
+    rows, notes = compare_recipes(one, other), dict[str, None]()
+    for name in (one, other) if rows else ():
+        lines = find_recipe(name).read_text().splitlines()[1:]
+        notes |= dict.fromkeys(line.strip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+    for note in notes:
         display.say(note)
     for key, values, reasons in rows:
         display.say(key)
@@ -103,23 +108,12 @@ def diff_recipes(one: str, other: str, display: Display) -> None:
     display.say(f"{len(rows)} keys differ." if rows else f"{one} and {other} have the same values.")
 
 
-def notes_of(name: str) -> list[str]:
-    """Return what the comments at the top of a recipe say beyond its title, such as what its reasons refer to."""
-    lines = find_recipe(name).read_text().splitlines()[1:]
-    return [line.strip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
-
-
 def compare_recipes(one: str, other: str) -> list[tuple[str, tuple[object, object], tuple[str, str]]]:
-    """Return each key in which two recipes differ, its two values, and the reasons that their files give."""
-    (ours, why), (theirs, why_there) = _read(one), _read(other)
+    """Return each key in which two recipes differ, defaults too, its two values, and the reasons in their files."""
+    ours, theirs = (flat(as_content(check_partial(read_content(find_recipe(name)), name))) for name in (one, other))
+    why, why_there = (read_reasons(find_recipe(name)) for name in (one, other))
     return [
         (key, (ours.get(key), theirs.get(key)), (why.get(key, DEFAULT), why_there.get(key, DEFAULT)))
         for key in dict.fromkeys((*ours, *theirs))
         if ours.get(key) != theirs.get(key)
     ]
-
-
-def _read(name: str) -> tuple[dict[str, object], dict[str, str]]:
-    """Return all values of a recipe by dotted key, defaults too, and the comments of those that it sets."""
-    path = find_recipe(name)
-    return flat(as_content(check_partial(read_content(path), name))), read_reasons(path)

@@ -68,7 +68,11 @@ def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -
         for done, image in enumerate(images, start=1):
             prediction = predict_one(task, model, image.files)
             if recipe.target.kind == "mask":
-                written += _write_masks(prediction, image.files[0], [out / name for name in names[image]], recipe)
+                # One bool array for each region, or the index of the label.
+                masks = prediction if recipe.target.regions else [np.array([0, *recipe.target.values])[prediction]]
+                for mask, name in zip(masks, names[image], strict=True):
+                    write_mask(mask.astype(np.uint8) if recipe.target.regions else mask, out / name, image.files[0])
+                    written.append(out / name)
             else:
                 scores = zip(recipe.target.names, prediction, strict=True)
                 rows.append({"image": str(image.path)} | {name: f"{score:.6f}" for name, score in scores})
@@ -117,21 +121,10 @@ def _output_names(images: Sequence[Input], recipe: Recipe) -> dict[Input, list[s
     return names
 
 
-def _write_masks(prediction: np.ndarray, image: Path, paths: Sequence[Path], recipe: Recipe) -> list[Path]:
-    if recipe.target.regions:
-        for region, path in zip(prediction, paths, strict=True):
-            write_mask(region.astype(np.uint8), path, like=image)
-    else:
-        values = np.array([0, *recipe.target.values])
-        write_mask(values[prediction], paths[0], like=image)
-    return list(paths)
-
-
 def list_inputs(typed: Sequence[Path], channels: Sequence[str]) -> list[Input]:
-    """Return the images that files and folders stand for.
+    """Return the images of files and folders: of a folder those in it, or else the cases of the source that it is.
 
-    Files of one channel are joined: X_0000, X_0001... as nnU-Net names them, or X_<channel> by the model's names. A
-    folder stands for the images in it, or else for the cases of the source that it is.
+    Files of one channel are joined: X_0000, X_0001... as nnU-Net names them, or X_<channel> by the model's names.
     """
     found: list[Input] = []
     files: dict[Path, list[Path]] = defaultdict(list)
@@ -156,14 +149,10 @@ def _join(files: Sequence[Path], channels: Sequence[str]) -> list[Input]:
     else:  # a gray picture has all channels of a colour model
         apart = tuple(channels) == COLOURS or len(read_image(files[:1]).array) > 1
     if apart:
-        return [Input(_stem(path), (path,)) for path in files]
+        return [Input(stem_of_image(path) if is_dicom(path) else stem_of(path), (path,)) for path in files]
     endings = [f"{index:04d}" for index in range(len(channels))] if numbered else channels
     remedy = f"the model has the channels {', '.join(channels)}; give all files of an image, or rename them."
     return [Input(name, paths) for name, paths in group_channels(files, endings, remedy).items()]
-
-
-def _stem(path: Path) -> str:
-    return stem_of_image(path) if is_dicom(path) else stem_of(path)
 
 
 def _cases_in(folder: Path, channels: Sequence[str]) -> list[Input]:

@@ -13,7 +13,7 @@ from selfmae.data.source import Source, check_crop, checked_source, load_cases, 
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.initialization import check_pretrainable, find_init, init_report, say_init
-from selfmae.experiment.metadata import make_metadata, record_metrics
+from selfmae.experiment.weights import make_metadata, record_metrics
 from selfmae.files import read_log
 from selfmae.options import Recipe
 from selfmae.results.exposure import check_unseen, exposure_of
@@ -25,6 +25,10 @@ from selfmae.train.loop import Training, fit
 from selfmae.weights.file import read_metadata
 
 FIGURE = Path("figures") / "reconstructions.npz"
+PROBES = {
+    "reconstruction": "that reconstruct hidden patches of validation images best",
+    "labels": "from whose frozen features a linear model reads the labels of training cases best",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ def pretrain(recipe: Recipe, folder: Path, display: Display, method: str = "") -
     check_place(folder, "training")
     source = checked_source(load_cases(recipe.data), masks=False, display=display)
     check_crop(recipe, source)
+    find_init(recipe.init.pretrain, recipe, "init.pretrain")  # raises before there is a folder
     for note in (*source.cases.notes, *probe_notes(recipe)):
         display.say(f"Note: {note}")
     with open_folder(folder, recipe):
@@ -79,7 +84,7 @@ def begin_pretraining(
     facts = describe_environment(recipe) | report | {"num_seen": len(cases), "method": method}
     facts |= {"probe": probe.facts()} if probe else {}
     seen = exposure_of(source, cases, probe.held_out if probe else ())
-    metadata = make_metadata("pretrain", method, recipe, init, seen, facts, report["init"])
+    metadata = make_metadata(method, recipe, init, seen, facts)
     with display.stage("preparing images", len(cases)) as stage:
         task.prepare(cases, lambda done, total: stage.update(done))
     options = replace(recipe.pretrain, validate_every=recipe.probe.every, patience=recipe.probe.patience)
@@ -88,13 +93,20 @@ def begin_pretraining(
 
 
 def _finish(task: Pretraining, source: Source, folder: Path, display: Display, model: nn.Module) -> None:
-    """Write the method's figure and, last, the metrics of the weights."""
-    shown = source.cases.part("val") or source.cases.part("train")
-    method = plugins.load("methods", task.method)
-    method.save_figure(folder / FIGURE, task.recipe, task.store, model, shown)
+    """Write the method's figure and, last, the metrics of the weights; say which step's weights the probe kept."""
+    recipe, shown = task.recipe, source.cases.part("val") or source.cases.part("train")
+    plugins.load("methods", task.method).save_figure(folder / FIGURE, recipe, task.store, model, shown)
     record_metrics(folder)
-    if task.recipe.probe.every:
-        display.say(_kept(folder, task.recipe))
+    if not recipe.probe.every:
+        return
+    found = [line for line in read_log(folder / "steps.jsonl") if "score" in line]
+    best = max((line for line in found if line["score"] is not None), key=itemgetter("score"), default=found[-1])
+    taken, planned = steps_taken(folder), recipe.pretrain.steps
+    early = f", where it ended early: {plural(recipe.probe.patience, 'validation')} without a better score"
+    display.say(
+        f"The probe kept the weights of step {best['step']:,}; pre-training took {taken:,} of {planned:,} steps"
+        f"{early if taken < planned else ''}."
+    )
 
 
 def is_finished(folder: Path) -> bool:
@@ -108,30 +120,12 @@ def steps_taken(folder: Path) -> int:
     return max(int(line["step"]) for line in read_log(folder / "steps.jsonl"))
 
 
-def _kept(folder: Path, recipe: Recipe) -> str:
-    """Return which step's weights the probe kept, and where pre-training ended, as a sentence."""
-    found = [line for line in read_log(folder / "steps.jsonl") if "score" in line]
-    best = max((line for line in found if line["score"] is not None), key=itemgetter("score"), default=found[-1])
-    taken, planned = steps_taken(folder), recipe.pretrain.steps
-    early = f", where it ended early: {plural(recipe.probe.patience, 'validation')} without a better score"
-    return (
-        f"The probe kept the weights of step {best['step']:,}; pre-training took {taken:,} of {planned:,} steps"
-        f"{early if taken < planned else ''}."
-    )
-
-
 def probe_notes(recipe: Recipe) -> list[str]:
     """Return what chooses the weights of a pre-training, as a sentence; none where the last ones are kept."""
     probe = recipe.probe
-    if not probe.every:
-        return []
-    best = {
-        "reconstruction": "that reconstruct hidden patches of validation images best",
-        "labels": "from whose frozen features a linear model reads the labels of training cases best",
-    }[probe.kind]
-    stop = (
-        f", and pre-training stops after {plural(probe.patience, 'validation')} without a better one"
-        if probe.patience
-        else ""
+    stop = f", and pre-training stops after {plural(probe.patience, 'validation')} without a better one"
+    note = (
+        f"The probe runs every {probe.every} steps of pre-training and keeps the weights {PROBES[probe.kind]}"
+        f"{stop if probe.patience else ''}."
     )
-    return [f"The probe runs every {probe.every} steps of pre-training and keeps the weights {best}{stop}."]
+    return [note] if probe.every else []

@@ -1,35 +1,25 @@
 """The whole experiment: survey, plan, prepare, train each initialization on the same folds and seeds, compare."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from selfmae.data.case import Cases, patients_of
-from selfmae.data.folds import Folding, choose_folding
-from selfmae.data.source import Source, check_cases, count_splits, fold_of
+from selfmae.data.case import patients_of
+from selfmae.data.generated.sets import write_radiographs, write_volumes
+from selfmae.data.generated.volumes import PLAIN
+from selfmae.data.source import check_cases, count_splits
 from selfmae.display import Display
-from selfmae.errors import UserError
+from selfmae.errors import UserError, did_you_mean
 from selfmae.experiment.plan import resolve, show_plan
 from selfmae.experiment.pretrain import probe_notes
 from selfmae.experiment.report import report
-from selfmae.experiment.schedule import Scheduled, check_executor, first_of, schedule
-from selfmae.experiment.train import (
-    Grid,
-    Part,
-    check_inits,
-    compute_of,
-    list_runs,
-    name_inits,
-    prepare_all,
-    schedule_run,
-)
+from selfmae.experiment.schedule import check_executor, first_of, schedule
+from selfmae.experiment.train import Experiment, Grid, check_inits, each_once, name_inits, prepare_all
 from selfmae.files import write_json
 from selfmae.methods import EQUAL, is_method
-from selfmae.options import Recipe
-from selfmae.planning.budget import equal_compute
-from selfmae.planning.forecast import check_space, forecast, show_forecast
-from selfmae.planning.trainings import count_trainings
+from selfmae.planning.forecast import check_space, count_trainings, forecast, show_forecast
+from selfmae.planning.measure import equal_compute
 from selfmae.recipe import flat, parse_sets
 from selfmae.results.formatting import plural
 from selfmae.results.run_folder import check_place, open_folder
@@ -37,82 +27,81 @@ from selfmae.results.subgroups import note_columns
 from selfmae.results.training_run import evaluated_runs, training_runs
 from selfmae.results.verdict import compare, show_verdict
 
+LABELLED = ("train", "val", "test")
+FOLDS_NOTE = (
+    "Folds deal the labelled patients anew, so that each is tested once in a repeat: train, val and test parts that "
+    "the source has, or that were drawn for it, play no part."
+)
+AUC_NOTE = (
+    "Over folds, AUC compares only cases that the same model scored, and repeats are averaged; a finding of which no "
+    "fold tests both outcomes (always so in leave-one-out) is compared over all folds, which tends to make its AUC too "
+    "small (Airola et al. 2011): trust the difference of two initializations more than their values."
+)
 
-@dataclass(frozen=True)
-class Experiment:
-    """What all training runs of a `run` share."""
+# What the demo generates, and the file or folder of it that is the source. Few labelled images and many without: the
+# case that self pre-training is for. Organs and findings stand out, so that a small model learns them in few steps.
+DEMOS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "volumes": (lambda folder: write_volumes(folder, 48, 0, (32, 32, 24), num_unlabelled=72, style=PLAIN), "."),
+    "radiographs": (lambda folder: write_radiographs(folder, 800, 0, num_unlabelled=1200, clarity=4.0), "labels.csv"),
+}
+FINISHED = "made"  # written last: a set that an interruption left half made is made again
 
-    recipe: Recipe
-    reasons: Mapping[str, str]  # of the recipe's values
-    source: Source
-    folding: Folding
-    folds: Sequence[Source]  # the source with the split of each fold
-    names: Mapping[str, str]  # folder name and text of each initialization
-    num_seeds: int
+
+def demo(kind: str, out: Path, display: Display) -> dict[str, Any]:
+    """Generate scans in `out`/<kind>-data, do the whole experiment on them in `out`/<kind>-run, return the verdict."""
+    if kind not in DEMOS:
+        raise UserError(f"--kind {kind!r} is not known.{did_you_mean(kind, DEMOS)}")
+    generate, name = DEMOS[kind]
+    data = out / f"{kind}-data"
+    if not (data / FINISHED).exists():
+        display.say(f"Generating {kind} in {data}.")
+        generate(data)
+        (data / FINISHED).touch()
+    return run(str(data / name), out / f"{kind}-run", Grid(), f"demo-{kind}", (), display)
 
 
 def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str], display: Display) -> dict[str, Any]:
     """Do the whole experiment in `out` and return the verdict; what is finished there is not done again."""
     check_executor(grid.executor)
     check_place(out, "run")
-    experiment = _set_up(source, grid, recipe_name, sets, display)
+    names = name_inits(grid)
+    recipe, reasons, surveyed = resolve(source, recipe_name, sets, display)
+    experiment = Experiment.of(recipe, surveyed, names, grid)
+    show_plan(recipe, reasons, display)
+    for note in _notes_of(experiment):
+        display.say(f"Note: {note}")
+    check_inits(experiment, recipe)
     if not (out / "recipe.yaml").exists():  # a run that goes on has been told
-        _tell_forecast(experiment, out, display)
-    with open_folder(out, experiment.recipe, experiment.reasons, "run"):
-        _check_begun(out, experiment.folds)
-        facts = run_facts(experiment.source, experiment.recipe, experiment.folding, grid.num_seeds, experiment.names)
+        trainings = count_trainings(experiment.source, recipe, experiment.folding, list(names), grid.num_seeds)
+        expected = forecast(recipe, experiment.source, trainings, out, display)
+        show_forecast(expected, display)
+        check_space(expected)
+    with open_folder(out, recipe, reasons, "run"):
+        _check_begun(out, experiment)
+        facts = run_facts(experiment)
         facts |= {"recipe": Path(recipe_name).stem, "changed": sorted(flat(parse_sets(sets)))}
-        write_json(out / "run.json", facts | _equal_compute(experiment, display))
+        if EQUAL in names:
+            case = experiment.folds[0].cases.part("train")[0]
+            equal = equal_compute(recipe, experiment.method_of(EQUAL, recipe), case)
+            display.say(f"Equal compute: {equal.reason}")
+            facts["equal_compute"] = asdict(equal)
+        write_json(out / "run.json", facts)
         note_columns(out, experiment.source.cases)
         if grid.executor.is_beside:
-            prepare_all(experiment.recipe, experiment.source, display)
-        failures = schedule(_works_of(experiment, out), grid.executor, display)
+            prepare_all(recipe, experiment.source, display)
+        works = each_once(
+            work for item in experiment.runs(out) for work in experiment.works_for(item, recipe, (recipe, out))
+        )
+        failures = schedule(works, grid.executor, display)
         return finish(out, failures, grid, display)
 
 
-def _set_up(source: str, grid: Grid, recipe_name: str, sets: Sequence[str], display: Display) -> Experiment:
-    """Survey the source, plan, and check everything that can be before any training."""
-    names = name_inits(grid)
-    recipe, reasons, surveyed = resolve(source, recipe_name, sets, display)
-    surveyed = replace(surveyed, transductive=grid.transductive)
-    folding = choose_folding(surveyed.cases.cases, grid.num_folds)
-    show_plan(recipe, reasons, display)
-    for note in (*fold_notes(folding, recipe), *(probe_notes(recipe) if any(map(is_method, names)) else ())):
-        display.say(f"Note: {note}")
-    folds = [fold_of(surveyed, fold, folding, recipe.data) for fold in range(folding.num_folds)]
-    check_inits(names, recipe, folds)
-    return Experiment(recipe, reasons, surveyed, folding, folds, names, grid.num_seeds)
-
-
-def _tell_forecast(experiment: Experiment, out: Path, display: Display) -> None:
-    """Show what the run will take; raise `UserError` where the disk has no room for it."""
-    recipe, source = experiment.recipe, experiment.source
-    trainings = count_trainings(source, recipe, experiment.folding, list(experiment.names), experiment.num_seeds)
-    found = forecast(recipe, source, trainings, out, display)
-    show_forecast(found, display)
-    check_space(found)
-
-
-def _equal_compute(experiment: Experiment, display: Display) -> dict[str, Any]:
-    """Return steps and reason of `scratch+` for `run.json`, {} where it is not trained."""
-    if EQUAL not in experiment.names:
-        return {}
-    method = compute_of(experiment.recipe, experiment.names)
-    equal = equal_compute(experiment.recipe, method, experiment.folds[0].cases.part("train")[0])
-    display.say(f"Equal compute: {equal.reason}")
-    return {"equal_compute": asdict(equal)}
-
-
-def _works_of(experiment: Experiment, out: Path) -> list[Scheduled]:
-    """Return all training runs, each once, a pre-training before what starts from it."""
-    recipe, names = experiment.recipe, experiment.names
-    works: dict[str, Scheduled] = {}
-    for run in list_runs(names, experiment.folding, experiment.num_seeds, out):
-        text = names[run.init]
-        method = text if is_method(text) else compute_of(recipe, names) if text == EQUAL else ""
-        for work in schedule_run(run, Part(recipe, experiment.folds[run.fold], text, method), (recipe, out)):
-            works.setdefault(work.title, work)
-    return list(works.values())
+def _check_begun(out: Path, experiment: Experiment) -> None:
+    """Raise if a training run that is there was begun with other cases or folds, before anything is written over."""
+    for run in training_runs(out):
+        path = run.folder / "cases.csv"
+        if path.exists():
+            check_cases(path, experiment.folds[min(run.fold, len(experiment.folds) - 1)], run.fold)
 
 
 def finish(out: Path, failures: Mapping[str, str], grid: Grid, display: Display) -> dict[str, Any]:
@@ -131,67 +120,37 @@ def finish(out: Path, failures: Mapping[str, str], grid: Grid, display: Display)
     return verdict
 
 
-def _check_begun(out: Path, folds: Sequence[Source]) -> None:
-    """Raise if a training run that is there was begun with other cases or folds, before anything is written over."""
-    for run in training_runs(out):
-        path = run.folder / "cases.csv"
-        if path.exists():
-            check_cases(path, folds[min(run.fold, len(folds) - 1)], run.fold)
-
-
-def fold_notes(folding: Folding, recipe: Recipe) -> list[str]:
-    """Return why the folds were chosen, and what the score over several folds means."""
-    reasons = [folding.reason] if folding.reason else []
-    if folding.num_folds == 1:
-        return reasons
-    notes = [
-        "Folds deal the labelled patients anew, so that each is tested once in a repeat: train, val and test parts "
-        "that the source has, or that were drawn for it, play no part.",
-        *reasons,
-    ]
-    if recipe.target.kind == "mask":
-        return notes
-    return [
-        *notes,
-        "Over folds, AUC compares only cases that the same model scored, and repeats are averaged; a finding of which "
-        "no fold tests both outcomes (always so in leave-one-out) is compared over all folds, which tends to make its "
-        "AUC too small (Airola et al. 2011): trust the difference of two initializations more than their values.",
-    ]
-
-
-def count_cases(cases: Cases, folding: Folding) -> dict[str, dict[str, int]]:
-    """Return cases and patients of each part of the split; of folds, which have no one split, of all labelled ones."""
-    if folding.num_folds == 1:
-        return count_splits(cases)
-    labelled = cases.part("train", "val", "test")
-    counts = {"labelled": {"cases": len(labelled), "patients": len(patients_of(labelled))}}
-    return counts | {part: count for part, count in count_splits(cases).items() if part not in ("train", "val", "test")}
-
-
-def title_of(source: Path) -> str:
-    """Return what the report calls a source: the folder's name, and of a file its own behind it ("cxr/labels.csv")."""
-    source = source.absolute()
-    return f"{source.parent.name}/{source.name}".lstrip("/") if source.is_file() else source.name
-
-
-def run_facts(
-    source: Source, recipe: Recipe, folding: Folding, num_seeds: int, names: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return what the report tells of the run; no path, so that the same run gives the same bytes."""
+def run_facts(experiment: Experiment) -> dict[str, Any]:
+    """Return what the report tells of an experiment; no path, so that the same run gives the same bytes."""
+    source, target, folding = experiment.source, experiment.recipe.target, experiment.folding
+    path, counts = source.cases.source.absolute(), count_splits(source.cases)
+    if folding.num_folds > 1:  # folds have no one split
+        labelled = source.cases.part(*LABELLED)
+        others = {part: count for part, count in counts.items() if part not in LABELLED}
+        counts = {"labelled": {"cases": len(labelled), "patients": len(patients_of(labelled))}} | others
     return {
-        "source": title_of(source.cases.source),
-        "kind": recipe.target.kind,
-        "names": list(recipe.target.output_names),
-        "regions": bool(recipe.target.regions),
-        "inits": list(names),
+        # A file is named behind its folder, as in "cxr/labels.csv".
+        "source": f"{path.parent.name}/{path.name}".lstrip("/") if path.is_file() else path.name,
+        "kind": target.kind,
+        "names": list(target.output_names),
+        "regions": bool(target.regions),
+        "inits": list(experiment.names),
         "num_folds": folding.num_parts,
         "num_repeats": folding.num_repeats,
-        "num_seeds": num_seeds,
-        "notes": [
-            *source.cases.notes,
-            *fold_notes(folding, recipe),
-            *(probe_notes(recipe) if any(map(is_method, names)) else ()),
-        ],
-        "counts": count_cases(source.cases, folding),
+        "num_seeds": experiment.num_seeds,
+        "notes": [*source.cases.notes, *_notes_of(experiment)],
+        "counts": counts,
         "findings": [asdict(finding) for finding in source.findings],
     }
+
+
+def _notes_of(experiment: Experiment) -> list[str]:
+    """Return why the folds were chosen, what the score over several folds means, and what the probe does."""
+    folding = experiment.folding
+    several = folding.num_folds > 1
+    return [
+        *([FOLDS_NOTE] if several else []),
+        *([folding.reason] if folding.reason else []),
+        *([AUC_NOTE] if several and experiment.recipe.target.kind != "mask" else []),
+        *(probe_notes(experiment.recipe) if any(map(is_method, experiment.names)) else []),
+    ]

@@ -8,11 +8,12 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -23,13 +24,10 @@ from selfmae.files import write_text
 from selfmae.train.signals import term_interrupts
 
 KINDS = ("local", "ray")
-
-
 # A fork of this process would copy the locks of torch's threads; one of a server that only imports is clean, and spares
 # each process the seconds that the imports take.
 CONTEXT = get_context("forkserver")
-
-
+CONTEXT.set_forkserver_preload(["selfmae.experiment.train"])
 RETRIES = 3  # of a run whose process or machine died; an error of the run itself is not tried again
 SECONDS_TO_SAVE = 60.0  # that an interrupted run has to write its checkpoint
 FAILURES = "failures"  # folder of an experiment with the tracebacks of runs that a mistake of ours ended
@@ -72,24 +70,8 @@ class Executor:
         return self.kind == "local" and self.num_jobs > 1
 
 
-class Pool(Protocol):
-    """Something that does training runs apart from this process."""
-
-    def start(self, work: Scheduled, display: Display) -> None:
-        """Begin a training run."""
-        ...
-
-    def wait(self) -> tuple[str, str]:
-        """Wait until one of those begun has ended; return its title and its error, "" if there was none."""
-        ...
-
-    def stop(self) -> None:
-        """Ask all that was begun to save its state and end, and wait until it has."""
-        ...
-
-
 class Processes:
-    """Up to `num_jobs` processes, which share the cores of this machine."""
+    """A pool of up to `num_jobs` processes, which share the cores of this machine."""
 
     def __init__(self, num_jobs: int) -> None:
         self.threads = max(1, num_cores() // num_jobs)
@@ -99,7 +81,8 @@ class Processes:
         """Begin a training run in a process of its own."""
         receiver, sender = CONTEXT.Pipe(duplex=False)
         process = CONTEXT.Process(target=do_apart, args=(work, display, self.threads, sender))
-        mask = hold_interrupt()  # the new process lets it through once it can act on it
+        # Ctrl-C is held back from the new process, which lets it through once it can act on it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
             self.running[work.title] = (process, receiver)
@@ -143,19 +126,16 @@ class Processes:
 
 
 class Cluster:
-    """The Ray cluster that this machine is part of (RAY_ADDRESS names another), or else this machine alone."""
+    """A pool of tasks on the Ray cluster of this machine (RAY_ADDRESS names another), or else on this machine alone."""
 
     def __init__(self, executor: Executor) -> None:
         self.ray = load_ray()
         self.ray.init(ignore_reinit_error=True, log_to_driver=True, logging_level="WARNING")
-        self._check_resources(executor)
         resources = {"num_cpus": executor.num_cpus, "num_gpus": executor.num_gpus}
         self.task = self.ray.remote(**resources, max_retries=RETRIES)(do_on_node)
         self.threads = max(1, int(executor.num_cpus))
         self.running: dict[Any, str] = {}
-
-    def _check_resources(self, executor: Executor) -> None:
-        """Raise if no machine has what one piece of work takes: Ray would wait for one for ever."""
+        # Raise if no machine has what one training run takes: Ray would wait for one for ever.
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         wanted = {"CPU": executor.num_cpus, "GPU": executor.num_gpus}
         if not any(all(node.get(name, 0) >= number for name, number in wanted.items()) for node in nodes):
@@ -188,6 +168,7 @@ class Cluster:
         self.running.clear()
 
 
+Pool = Processes | Cluster
 HERE = Executor()
 
 
@@ -211,7 +192,12 @@ def schedule(works: Sequence[Scheduled], executor: Executor, display: Display) -
     An interruption, SIGTERM too, stops all; nothing is lost, since the same runs go on where they stopped.
     """
     if executor.is_apart:
-        return _side_by_side(works, executor, display)
+        with term_interrupts():
+            pool = _make_pool(executor)
+            try:
+                return _dispatch(works, pool, executor.num_jobs or len(works), display)
+            finally:
+                pool.stop()
     failures: dict[str, str] = {}
     for work in works:
         with caught(work) as errors:
@@ -243,19 +229,7 @@ def caught(work: Scheduled) -> Iterator[list[str]]:
 
 
 def _make_pool(executor: Executor) -> Pool:
-    if executor.kind == "ray":
-        return Cluster(executor)
-
-    return Processes(executor.num_jobs)
-
-
-def _side_by_side(works: Sequence[Scheduled], executor: Executor, display: Display) -> dict[str, str]:
-    with term_interrupts():
-        pool = _make_pool(executor)
-        try:
-            return _dispatch(works, pool, executor.num_jobs or len(works), display)
-        finally:
-            pool.stop()
+    return Cluster(executor) if executor.kind == "ray" else Processes(executor.num_jobs)
 
 
 def _dispatch(works: Sequence[Scheduled], pool: Pool, limit: int, display: Display) -> dict[str, str]:
@@ -286,14 +260,6 @@ def first_of(failures: Mapping[str, str]) -> str:
     return f"{title}: {error.rstrip('.')}"
 
 
-CONTEXT.set_forkserver_preload(["selfmae.experiment.train"])
-
-
-def hold_interrupt() -> set[signal.Signals]:
-    """Hold Ctrl-C back from this thread and the processes it starts; return the mask of before."""
-    return set(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}))  # type: ignore[arg-type]
-
-
 def do_apart(work: Scheduled, display: Display, threads: int, sender: connection.Connection) -> None:
     """Do a training run in this process and send its error; nothing is sent where it was interrupted."""
     os.setsid()  # Ctrl-C in the terminal goes to the command only, which passes it on once
@@ -321,11 +287,9 @@ def load_ray() -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's behaviour to come, without its warning
     try:
-        import ray
+        return import_module("ray")
     except ImportError as error:
         raise UserError('--executor ray needs Ray: pip install "selfmae[ray]".') from error
-    module: ModuleType = ray
-    return module
 
 
 def do_on_node(work: Scheduled, display: Display, threads: int, folder: str) -> str:

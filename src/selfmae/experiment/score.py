@@ -56,7 +56,10 @@ def score(pred: Path, truth: Path, labels_file: Path | None, out: Path | None, d
     if out is not None:
         write_table(out / "rows-test.csv", rows)
         write_json(out / "summary-test.json", summary)
-        write_json(out / "environment.json", _where(out, labels))
+        init = {"kind": "score", "name": out.resolve().name}
+        values_of = {name: list(values) for name, values in labels.items()}
+        facts = {"init": init, "labels": values_of, "versions": {"selfmae": version("selfmae")}}
+        write_json(out / "environment.json", facts)
     show_summary(summary, display)
     return summary
 
@@ -80,14 +83,22 @@ def read_labels(path: Path) -> Labels:
     content = content["labels"] if isinstance(content.get("labels"), dict) else content
     if any(isinstance(value, str) for value in content.values()):  # Medical Segmentation Decathlon: value: name
         content = {str(name): int(value) if str(value).isdigit() else value for value, name in content.items()}
-    labels = {str(name): _values(value) for name, value in content.items() if value not in (0, [0])}
-    wrong = [name for name, values in labels.items() if not values]
+    labels = {
+        str(name): tuple(value) if isinstance(value, list) else (value,)
+        for name, value in content.items()
+        if value not in (0, [0])
+    }
+    wrong = [name for name, values in labels.items() if not values or not all(map(_is_mask_value, values))]
     if wrong or not labels:
         raise UserError(
             f"--labels {path} must give each name a mask value above 0 or a list of them, as in `tumour: [1, 2]`, but "
             f"{first_of(wrong, NUM_NAMED) if wrong else 'nothing'} is there: correct the file."
         )
     return labels
+
+
+def _is_mask_value(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _check_values(labels: Labels, found: set[int], display: Display) -> None:
@@ -101,13 +112,6 @@ def _check_values(labels: Labels, found: set[int], display: Display) -> None:
     for values, where in ((named - found, "in no true mask"), (found - named, "in true masks, but not in --labels")):
         if values:
             display.say(f"Note: mask values {where}: {first_of(sorted(values), NUM_NAMED)}.")
-
-
-def _values(value: Any) -> tuple[int, ...]:
-    """Return the mask values of one entry, () if it is none."""
-    values = value if isinstance(value, list) else [value]
-    valid = all(isinstance(item, int) and not isinstance(item, bool) and item > 0 for item in values)
-    return tuple(values) if valid else ()
 
 
 def find_labels(paths: Sequence[Path]) -> Labels:
@@ -126,7 +130,8 @@ def grid_problem(prediction: Mask, truth: Mask) -> str:
         return ""
     steps = [np.linalg.norm(mask.affine[:3, :3], axis=0) for mask in (prediction, truth)]  # type: ignore[index]
     if not np.allclose(steps[0], steps[1], rtol=1e-3):
-        return f"its spacing is {_rounded(steps[0])} mm, that of the truth {_rounded(steps[1])} mm"
+        theirs, ours = ([round(float(step), 4) for step in axes] for axes in steps)
+        return f"its spacing is {theirs} mm, that of the truth {ours} mm"
     corners = np.array([[0, 0, 0, 1], [*(extent - 1 for extent in truth.array.shape), 1]]).T
     shift = np.abs(prediction.affine @ corners - truth.affine @ corners).max()
     if shift > MAX_SHIFT * steps[1].min():
@@ -146,15 +151,3 @@ def _masks_in(folder: Path, flag: str) -> dict[str, Path]:
     if not masks:
         raise UserError(f"{flag} {folder} holds no masks (NIfTI, NRRD, MHA, PNG, TIFF, .npy): check the path.")
     return masks
-
-
-def _where(out: Path, labels: Labels) -> dict[str, Any]:
-    return {
-        "init": {"kind": "score", "name": out.resolve().name},
-        "labels": {name: list(values) for name, values in labels.items()},
-        "versions": {"selfmae": version("selfmae")},
-    }
-
-
-def _rounded(steps: np.ndarray) -> list[float]:
-    return [round(float(step), 4) for step in steps]

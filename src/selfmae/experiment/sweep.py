@@ -6,8 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selfmae.data.folds import Folding, choose_folding
-from selfmae.data.source import Source, check_crop, check_fits, checked_source, fold_of, load_cases
+from selfmae.data.source import check_crop, check_fits, checked_source, load_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.combinations import (
@@ -17,24 +16,15 @@ from selfmae.experiment.combinations import (
     combine,
     halve,
     recipe_of,
+    settings_of_init,
     settings_of_pretraining,
-    settings_without_pretraining,
     val_score,
 )
 from selfmae.experiment.run import run_facts
 from selfmae.experiment.schedule import Executor, Scheduled, check_executor, first_of, schedule
-from selfmae.experiment.train import (
-    Grid,
-    Part,
-    check_inits,
-    compute_of,
-    list_runs,
-    name_inits,
-    prepare_all,
-    schedule_run,
-)
+from selfmae.experiment.train import Experiment, Grid, check_inits, each_once, name_inits, prepare_all
 from selfmae.files import write_text
-from selfmae.methods import EQUAL, PREFIX, is_method
+from selfmae.methods import PREFIX, is_method
 from selfmae.metrics.rows import HEADLINES
 from selfmae.options import Recipe
 from selfmae.report.sweep import build_sweep_page, sweep_paper
@@ -48,61 +38,41 @@ RUNS = "runs"  # the folder of all training runs; those of the combinations poin
 
 @dataclass(frozen=True)
 class SweepContext:
-    """What all training runs of a sweep share; `share` is that of the recipe's steps."""
+    """What all training runs of a sweep, or of a round of its halving, share; `share` is that of the recipe's steps."""
 
-    base: Recipe
-    source: Source
-    names: Mapping[str, str]
-    folding: Folding
-    num_seeds: int
+    experiment: Experiment
     executor: Executor
     share: float = 1.0
 
     def recipe(self, settings: Settings) -> Recipe:
         """Return the recipe of a combination."""
-        return recipe_of(self.base, settings, self.share)
-
-    def fold(self, fold: int) -> Source:
-        """Return the source with the split of one fold."""
-        return fold_of(self.source, fold, self.folding, self.base.data)
-
-    def runs(self, folder: Path) -> list[TrainingRun]:
-        """Return the fine-tunings of one combination in a folder."""
-        return list_runs(self.names, self.folding, self.num_seeds, folder)
+        return recipe_of(self.experiment.recipe, settings, self.share)
 
 
-@dataclass(frozen=True)
-class Design:
-    """What a sweep does beside the recipe: keys and their values, initializations, folds, seeds, halving."""
-
-    axes: Mapping[str, Sequence[Any]]
-    grid: Grid
-    halving: bool = False
-
-
-def sweep(base: Recipe, design: Design, out: Path, display: Display) -> dict[str, Any]:
-    """Train every combination in `out`, write `sweep.json`, `sweep.csv` and `sweep.html`, and return the first."""
-    check_executor(design.grid.executor)
-    if design.halving:
-        check_halving(design.axes)
+def sweep(
+    base: Recipe, axes: Mapping[str, Sequence[Any]], grid: Grid, halving: bool, out: Path, display: Display
+) -> dict[str, Any]:
+    """Train every combination of the axes in `out`; return what `sweep.json` holds, also in `sweep.csv` and a page."""
+    check_executor(grid.executor)
+    if halving:
+        check_halving(axes)
     check_place(out, "sweep")
-    combinations = combine(design.axes)
-    context = _set_up(base, design, combinations, display)
-    if design.halving and not context.fold(0).cases.part("val"):
+    combinations = combine(axes)
+    context = SweepContext(_set_up(base, combinations, grid, display), grid.executor)
+    if halving and not context.experiment.folds[0].cases.part("val"):
         raise UserError("--halving chooses by val scores, but the split has no val case: set data.val_fraction.")
     with open_folder(out, base, kind="sweep"):
         rounds: list[Round] = []
-        if design.halving:
+        if halving:
             combinations, rounds = halve(combinations, partial(_score_round, context, out, display), display)
         failures = {name: error for item in rounds for name, error in item.failed.items()}
         failures |= train(context, combinations, out, display)
         for settings in combinations:
             link_runs(context, settings, out)
-        facts = run_facts(context.source, base, context.folding, context.num_seeds, context.names)
-        content = gather(combinations, facts, out, design.grid.transductive)
+        content = gather(combinations, run_facts(context.experiment), out, grid.transductive)
         content |= {
             "paper": sweep_paper(content, out),
-            "axes": {key: list(values) for key, values in design.axes.items()},
+            "axes": {key: list(values) for key, values in axes.items()},
             "failed": failures,
             "halving": [asdict(replace(item, failed={})) for item in rounds],
         }
@@ -118,35 +88,34 @@ def sweep(base: Recipe, design: Design, out: Path, display: Display) -> dict[str
     return content
 
 
-def _set_up(base: Recipe, design: Design, combinations: Sequence[Settings], display: Display) -> SweepContext:
+def _set_up(base: Recipe, combinations: Sequence[Settings], grid: Grid, display: Display) -> Experiment:
     """Survey the source and check every combination before any training."""
-    names = name_inits(design.grid)
-    recipes = [recipe_of(base, settings) for settings in combinations]
+    names, recipes = name_inits(grid), [recipe_of(base, settings) for settings in combinations]
     cases = load_cases(base.data)
     check_fits(base, cases)
-    surveyed = replace(checked_source(cases, masks=True, display=display), transductive=design.grid.transductive)
-    folding = choose_folding(surveyed.cases.cases, design.grid.num_folds)
-    context = SweepContext(base, surveyed, names, folding, design.grid.num_seeds, design.grid.executor)
-    folds = [context.fold(fold) for fold in range(folding.num_folds)]
+    experiment = Experiment.of(base, checked_source(cases, masks=True, display=display), names, grid)
     for recipe in recipes:
-        check_crop(recipe, surveyed)
-        check_inits(names, recipe, folds)
-    return context
+        check_crop(recipe, experiment.source)
+        check_inits(experiment, recipe)
+    return experiment
 
 
 def train(context: SweepContext, combinations: Sequence[Settings], out: Path, display: Display) -> dict[str, str]:
     """Train what is missing of all combinations; return what failed, raise if all did."""
-    works = list_works(context, combinations, out)
-    num_runs = len(combinations) * len(context.runs(out))
+    runs = context.experiment.runs(out)
+    works = each_once(
+        work for run in runs for settings in combinations for work in _works_of(context, settings, run, out / RUNS)
+    )
     num_pretrainings = sum(work.folder.parents[1].name.startswith(PREFIX) for work in works)
     display.say(
-        f"{plural(len(combinations), 'combination')}, {plural(num_runs, 'training run')}: "
+        f"{plural(len(combinations), 'combination')}, {plural(len(combinations) * len(runs), 'training run')}: "
         f"{plural(num_pretrainings, 'pre-training')} and {plural(len(works) - num_pretrainings, 'fine-tuning')}, the "
         "others are shared."
     )
     if context.executor.is_beside:
-        for recipe in {context.recipe(settings).data: context.recipe(settings) for settings in combinations}.values():
-            prepare_all(recipe, context.source, display)
+        recipes = map(context.recipe, combinations)
+        for recipe in {recipe.data: recipe for recipe in recipes}.values():
+            prepare_all(recipe, context.experiment.source, display)
     failures = schedule(works, context.executor, display)
     if len(failures) == len(works):
         raise UserError(
@@ -156,41 +125,21 @@ def train(context: SweepContext, combinations: Sequence[Settings], out: Path, di
     return failures
 
 
-def list_works(context: SweepContext, combinations: Sequence[Settings], out: Path) -> list[Scheduled]:
-    """Return all training runs that the combinations need, each once, a pre-training before what starts from it."""
-    works: dict[str, Scheduled] = {}
-    folds = [context.fold(fold) for fold in range(context.folding.num_folds)]
-    for run in context.runs(out):
-        for settings in combinations:
-            for work in _works_of(context, settings, run, folds[run.fold], out / RUNS):
-                works.setdefault(work.title, work)
-    return list(works.values())
-
-
-def _works_of(
-    context: SweepContext, settings: Settings, run: TrainingRun, source: Source, shared: Path
-) -> list[Scheduled]:
+def _works_of(context: SweepContext, settings: Settings, run: TrainingRun, shared: Path) -> list[Scheduled]:
     """Return the training run of one combination, and before it the pre-training that it needs."""
-    text = context.names[run.init]
-    own = settings_of_init(settings, text)
+    own = settings_of_init(settings, context.experiment.names[run.init])
     recipe = context.recipe(own)
-    method = text if is_method(text) else compute_of(recipe, context.names) if text == EQUAL else ""
     before = settings_of_pretraining(settings, recipe)
     own_run = TrainingRun.within(shared / name_of(own), run.init, run.fold, run.seed)
     first = context.recipe(before), shared / name_of(before)
-    return schedule_run(own_run, Part(recipe, source, text, method), first, f"{name_of(own)}: ")
-
-
-def settings_of_init(settings: Settings, init: str) -> Settings:
-    """Return the settings that the fine-tuning from an initialization depends on; pre-training is no matter to most."""
-    return settings if is_method(init) or init == EQUAL else settings_without_pretraining(settings)
+    return context.experiment.works_for(own_run, recipe, first, f"{name_of(own)}: ")
 
 
 def link_runs(context: SweepContext, settings: Settings, out: Path) -> None:
     """Make the folder of a combination look like that of a run: its inits are links to where they were trained."""
     folder, recipe = out / name_of(settings), context.recipe(settings)
     with open_folder(folder, recipe, kind="run"):
-        for name, text in context.names.items():
+        for name, text in context.experiment.names.items():
             link(folder / name, out / RUNS / name_of(settings_of_init(settings, text)) / name)
             if is_method(text):
                 before = out / RUNS / name_of(settings_of_pretraining(settings, recipe))
@@ -213,10 +162,11 @@ def _score_round(
     context: SweepContext, out: Path, display: Display, combinations: Sequence[Settings], share: float, number: int
 ) -> tuple[Scores, dict[str, str]]:
     """Train the combinations with a share of the steps and one seed; return their val scores by name, what failed."""
-    folder, short = out / "halving" / f"round{number}", replace(context, num_seeds=1, share=share)
+    folder = out / "halving" / f"round{number}"
+    short = replace(context, experiment=replace(context.experiment, num_seeds=1), share=share)
     failures = train(short, combinations, folder, display)
     for settings in combinations:
         link_runs(short, settings, folder)
-    metric = HEADLINES[context.base.target.kind]
+    metric = HEADLINES[context.experiment.recipe.target.kind]
     scores = {name_of(settings): val_score(folder / name_of(settings), metric) for settings in combinations}
     return scores, {f"round {number} of halving, {name}": error for name, error in failures.items()}

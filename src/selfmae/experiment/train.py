@@ -1,13 +1,13 @@
 """One training run of an experiment, and which of them an experiment consists of."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from selfmae.data.folds import Folding
-from selfmae.data.source import Source
+from selfmae.data.folds import Folding, choose_folding
+from selfmae.data.source import Source, fold_of
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.finetune import begin_finetuning, check_finetunable
@@ -16,7 +16,7 @@ from selfmae.experiment.pretrain import begin_pretraining, steps_taken
 from selfmae.experiment.schedule import HERE, Executor, Scheduled
 from selfmae.methods import EQUAL, PREFIX, is_method, method_names, methods_for
 from selfmae.options import Recipe
-from selfmae.planning.budget import with_equal_compute
+from selfmae.planning.measure import equal_compute
 from selfmae.results.exposure import check_unseen
 from selfmae.results.run_folder import open_folder, timed
 from selfmae.results.training_run import TrainingRun, is_pretraining
@@ -33,6 +33,52 @@ class Grid:
     num_seeds: int = 1
     transductive: bool = False  # weights that saw val or test cases are let in
     executor: Executor = HERE
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What all training runs of a `run` or a `sweep` share."""
+
+    recipe: Recipe  # of a sweep: without the settings of a combination
+    source: Source
+    folding: Folding
+    folds: Sequence[Source]  # the source with the split of each fold
+    names: Mapping[str, str]  # folder name and text of each initialization
+    num_seeds: int
+
+    @classmethod
+    def of(cls, recipe: Recipe, source: Source, names: Mapping[str, str], grid: Grid) -> "Experiment":
+        """Return the experiment of a checked source, with the folds that the grid asks for."""
+        source = replace(source, transductive=grid.transductive)
+        folding = choose_folding(source.cases.cases, grid.num_folds)
+        folds = [fold_of(source, fold, folding, recipe.data) for fold in range(folding.num_folds)]
+        return cls(recipe, source, folding, folds, names, grid.num_seeds)
+
+    def runs(self, out: Path) -> list[TrainingRun]:
+        """Return all fine-tunings: all initializations of a fold, all folds of a seed, then the next."""
+        return [
+            TrainingRun.within(out, name, fold, seed)
+            for seed in range(self.num_seeds)
+            for fold in range(self.folding.num_folds)
+            for name in self.names
+        ]
+
+    def method_of(self, init: str, recipe: Recipe) -> str:
+        """Return the method that pre-trains for an initialization, given by its text; "" if none does.
+
+        For `scratch+` it is the one whose compute it has: the first of the experiment, or else the first that can
+        pre-train the recipe's network.
+        """
+        if init == EQUAL:
+            return next(filter(is_method, self.names), "") or methods_for(recipe)[0]
+        return init if is_method(init) else ""
+
+    def works_for(
+        self, run: TrainingRun, recipe: Recipe, before: tuple[Recipe, Path], label: str = ""
+    ) -> list[Scheduled]:
+        """Return a fine-tuning by a recipe, and before it the pre-training that it needs (see `schedule_run`)."""
+        text = self.names[run.init]
+        return schedule_run(run, Part(recipe, self.folds[run.fold], text, self.method_of(text, recipe)), before, label)
 
 
 @dataclass(frozen=True)
@@ -79,24 +125,10 @@ def _initialize(run: TrainingRun, recipe: Recipe, part: Part) -> tuple[Recipe, I
         text = f"{text}:{part.pretrained}"
     elif text == EQUAL:
         num_taken = steps_taken(part.pretrained) if part.pretrained else 0
-        recipe = with_equal_compute(recipe, part.method, part.source.cases.part("train")[0], num_taken)
+        steps = equal_compute(recipe, part.method, part.source.cases.part("train")[0], num_taken).steps
+        recipe = replace(recipe, fit=replace(recipe.fit, steps=steps))
         text = "scratch"
     return recipe, replace(find_init(text, recipe), name=run.init)
-
-
-def list_runs(names: Mapping[str, str], folding: Folding, num_seeds: int, out: Path) -> list[TrainingRun]:
-    """Return all fine-tunings of an experiment: all initializations of a fold, all folds of a seed, then the next."""
-    return [
-        TrainingRun.within(out, name, fold, seed)
-        for seed in range(num_seeds)
-        for fold in range(folding.num_folds)
-        for name in names
-    ]
-
-
-def compute_of(recipe: Recipe, names: Mapping[str, str]) -> str:
-    """Return the method whose compute `scratch+` has: the first of the run, or else the first that can pre-train."""
-    return next((name for name in names if is_method(name)), "") or methods_for(recipe)[0]
 
 
 def schedule_run(run: TrainingRun, part: Part, before: tuple[Recipe, Path], label: str = "") -> list[Scheduled]:
@@ -120,6 +152,14 @@ def schedule_run(run: TrainingRun, part: Part, before: tuple[Recipe, Path], labe
     return [pretraining, Scheduled(title, partial(train_one, run, tuned), run.folder, pretraining.title)]
 
 
+def each_once(works: Iterable[Scheduled]) -> list[Scheduled]:
+    """Return training runs without those that were named before."""
+    found: dict[str, Scheduled] = {}
+    for work in works:
+        found.setdefault(work.title, work)
+    return list(found.values())
+
+
 def prepare_all(recipe: Recipe, source: Source, display: Display) -> None:
     """Prepare every image that takes part, before several processes would each begin with the same ones."""
     task = make_task(recipe)
@@ -129,25 +169,19 @@ def prepare_all(recipe: Recipe, source: Source, display: Display) -> None:
         task.store.prepare(others, False, lambda done, _: stage.update(len(labelled) + done))
 
 
-def own_names() -> tuple[str, ...]:
-    """Return the initializations that no file can be."""
-    return ("scratch", EQUAL, *method_names())
-
-
 def name_inits(grid: Grid) -> dict[str, str]:
     """Return folder name and text of each init; raise `UserError` where one is unknown or two share a name."""
     if (grid.num_folds is not None and grid.num_folds < 1) or grid.num_seeds < 1:
         folds = "auto" if grid.num_folds is None else grid.num_folds
         raise UserError(f"--folds {folds} and --seeds {grid.num_seeds} must be at least 1.")
+    own = ("scratch", EQUAL, *method_names())  # which no file can be
     if not grid.inits:
         raise UserError(
-            f"--init names no initialization: give {', '.join(own_names()[::2])}, imagenet or files of weights, "
-            "between "
-            "commas."
+            f"--init names no initialization: give {', '.join(own[::2])}, imagenet or files of weights, between commas."
         )
     names: dict[str, str] = {}
     for text in grid.inits:
-        name, init = _name_init(text)
+        name, init = _name_init(text, own)
         if name in names or is_pretraining(name):
             raise UserError(
                 f"--init: two initializations would share the name {name!r}: give one another, as in mine=FILE."
@@ -156,9 +190,9 @@ def name_inits(grid: Grid) -> dict[str, str]:
     return names
 
 
-def _name_init(text: str) -> tuple[str, str]:
+def _name_init(text: str, own: Sequence[str]) -> tuple[str, str]:
     """Return folder name and text of an initialization; "imagenet=FILE" gives the weights of a file a name."""
-    if text in (*own_names(), "imagenet"):
+    if text in (*own, "imagenet"):
         return text, text
     name, _, file = text.partition("=")
     if text.startswith("timm:"):
@@ -166,22 +200,21 @@ def _name_init(text: str) -> tuple[str, str]:
     elif Path(text).is_file():
         name, file = Path(text).stem, text
     if (file == text or Path(file).is_file()) and re.fullmatch(r"\w[\w.-]*", name):
-        if name in own_names():
+        if name in own:
             raise UserError(
                 f"--init {text} would be named {name!r}, which is an initialization of SelfMAE's own: give it another "
                 f"name, as in mine={file}."
             )
         return name, file
     raise UserError(
-        f"--init names {text!r}, but an initialization is scratch, {', '.join(method_names())}, imagenet, "
-        "timm:NAME, an "
-        "existing file of weights, or NAME=FILE (imagenet=FILE where there is no network)."
+        f"--init names {text!r}, but an initialization is scratch, {', '.join(method_names())}, imagenet, timm:NAME, "
+        "an existing file of weights, or NAME=FILE (imagenet=FILE where there is no network)."
     )
 
 
-def check_inits(names: Mapping[str, str], recipe: Recipe, folds: Sequence[Source]) -> None:
+def check_inits(experiment: Experiment, recipe: Recipe) -> None:
     """Raise before any training if an init is not there, misfits or knows held-out cases, or no model can be built."""
-    task, first = make_task(recipe), Initialization("scratch", "scratch")
+    names, task, first = experiment.names, make_task(recipe), Initialization("scratch", "scratch")
     for name in filter(is_method, names):
         check_pretrainable(recipe, f"--init {name}", name)
         first = find_init(recipe.init.pretrain, recipe, "init.pretrain")
@@ -195,5 +228,5 @@ def check_inits(names: Mapping[str, str], recipe: Recipe, folds: Sequence[Source
     for name, text in names.items():
         init = Initialization("scratch", name) if is_method(text) or text == EQUAL else find_init(text, recipe)
         init_report(task, init)
-        for source in folds:
+        for source in experiment.folds:
             check_unseen(source, first.seen if is_method(text) else init.seen, name)

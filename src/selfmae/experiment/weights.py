@@ -1,5 +1,6 @@
-"""What a weight file holds: its metadata if SelfMAE wrote it, else its layout, and its tensors either way."""
+"""Weight files: the metadata that trainings write into `model.safetensors`, and what any file of weights holds."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from math import prod
@@ -9,17 +10,97 @@ from typing import Any
 from torch import Tensor
 
 from selfmae.display import Display
+from selfmae.experiment.initialization import Initialization
+from selfmae.files import read_json, read_log
+from selfmae.models.vit import grid_of
+from selfmae.networks import has_vit, network_name
+from selfmae.options import Recipe
+from selfmae.recipe import as_content
+from selfmae.results.exposure import ExposureLog
 from selfmae.results.formatting import metric_title
-from selfmae.weights.checkpoint_formats import EMBED, find_layout, licence_of, strip_wrapper
-from selfmae.weights.file import read_weights
+from selfmae.weights.checkpoint_formats import EMBED, find_layout, licence_of, rename, strip_wrapper
+from selfmae.weights.file import read_metadata, read_weights, save_weights
 
+LOCATIONS = ("source", "splits", "cache", "licence")  # keys of `data` that change nothing but where files are
+INTENSITY = ("intensity", "window", "mean", "std", "equalise", "normalise_crops")
 NUM_SEEN = 3  # hashes shown of what weights have seen
-SEEN = {
-    "seen": "images seen",
-    "chosen_on": "images that chose the checkpoint",
-}
-FIRST = ("kind", "architecture", "metrics", "channels", "target")  # of a metadata
+SEEN = {"seen": "images seen", "chosen_on": "images that chose the checkpoint"}
+FIRST = ("kind", "architecture", "metrics", "channels", "target")  # of the metadata
 UNKNOWN = "unknown: not of a tool that SelfMAE reads"
+
+
+def make_metadata(
+    method: str, recipe: Recipe, init: Initialization, seen: ExposureLog, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the metadata of weights: all that another person needs to use them; a fine-tuning has no method.
+
+    `facts` are those of `environment.json`. What the initialization has seen joins `seen`. The scores come in later
+    (`record_metrics`).
+    """
+    data, content = recipe.data, as_content(recipe)
+    return {
+        "kind": "pretrain" if method else "finetune",
+        "method": method,
+        "architecture": _architecture(method, recipe),
+        "crop": list(data.crop),
+        "grid": list(grid_of(data.crop, recipe.model.patch)) if has_vit(recipe) else [],
+        "channels": list(data.channels),
+        "size": list(data.size),
+        "spacing_mm": list(data.spacing_mm),
+        "orientation": "RAS" if len(data.crop) == 3 else "rows, columns",
+        "intensity": {key: value for key, value in content["data"].items() if key in INTENSITY},
+        "target": {} if method else content["target"],
+        "recipe": content,
+        "recipe_hash": recipe_hash(recipe),
+        **(init.seen | seen).as_content(),
+        "init": init.name,
+        "init_format": facts["init"].get("layout", ""),
+        "versions": facts["versions"],
+        "licence": f"images: {data.licence or 'not stated'}"
+        + (f"; initialization: {init.licence}" if init.licence else ""),
+        "metrics": {},
+    }
+
+
+def _architecture(method: str, recipe: Recipe) -> dict[str, Any]:
+    """Return what builds the model, besides crop, channels and target."""
+    model = recipe.model
+    if not has_vit(recipe):
+        head = {"head": method} if method else {}
+        return {"network": network_name(recipe), "axes": len(recipe.data.crop), "features": model.features} | head
+    return {
+        "encoder": "Vision Transformer",
+        "axes": len(model.patch),
+        "patch": list(model.patch),
+        "width": model.width,
+        "depth": model.depth,
+        "heads": model.heads,
+        "mlp_ratio": model.mlp_ratio,
+        "class_token": model.class_token,
+        "norm_eps": model.norm_eps,
+        "head": method or ("unetr" if recipe.target.kind == "mask" else "linear"),
+    }
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """Return the SHA-256 of what decides the weights: the recipe without where files are and the device."""
+    content = as_content(recipe)
+    content["data"] = {key: value for key, value in content["data"].items() if key not in LOCATIONS}
+    del content["device"]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def record_metrics(folder: Path) -> None:
+    """Write the scores of the summaries, or the last loss of a pre-training, into the folder's weights; once."""
+    path = folder / "model.safetensors"
+    summaries = {part: folder / f"summary-{part}.json" for part in ("val", "test")}
+    metrics = {part: read_json(summary)["metrics"] for part, summary in summaries.items() if summary.exists()}
+    if not metrics:
+        losses = [step["loss"] for step in read_log(folder / "steps.jsonl") if "loss" in step]
+        metrics = {"train": {"loss": losses[-1] if losses else None}}
+    if read_metadata(path).get("metrics") != metrics:
+        weights, metadata = read_weights(path)
+        save_weights(path, weights, metadata | {"metrics": metrics})
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -49,7 +130,7 @@ def _encoder(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     layout = find_layout(weights)
     if layout is None or layout.hindrance:
         return {}
-    given = {ours: tensor for name, tensor in weights.items() if (ours := layout.rename(name))}
+    given = {ours: tensor for name, tensor in weights.items() if (ours := rename(name, layout.renames))}
     embed, indices = given[EMBED], {name.split(".")[1] for name in given if name.startswith("blocks.")}
     convolution = embed.ndim > 2
     return {

@@ -1,20 +1,7 @@
-"""What a machine affords: sizes of crops and of the model, and the length of training, on a CPU and on a GPU."""
+"""What a CPU and a GPU afford: sizes of crops and of the model, and the length of training, each with its reason."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from math import ceil
-
-from torch.utils.flop_counter import FlopCounterMode
-
-from selfmae.data.case import Case
-from selfmae.data.sampling.stream import collate, draw_at
-from selfmae.options import OptimOptions, Recipe
-from selfmae.planning.measure import build, min_samples
-from selfmae.results.formatting import plural
-from selfmae.tasks import make_task
-from selfmae.tasks.base import Trainable
-from selfmae.tasks.pretraining import Pretraining
-from selfmae.train.device import unfuse_attention
+from dataclasses import dataclass
 
 # A reason must not say more than was measured: compared with another value, or only what the runs in the log had.
 TUNED = "better than others in our experiments"
@@ -67,11 +54,6 @@ GPU_PICTURES: Schedule = {
 }
 SCHEDULES = (CPU_VOLUMES, CPU_PICTURES, GPU_VOLUMES, GPU_PICTURES)
 
-EARLY = (
-    "; where the probe ends the pre-training of a fold and seed early (probe.patience), scratch+ of that fold and seed "
-    "has fewer, by the steps that were taken"
-)
-
 
 @dataclass(frozen=True)
 class Budget:
@@ -88,56 +70,5 @@ class Budget:
     classification: Schedule
 
 
-@dataclass(frozen=True)
-class EqualCompute:
-    """Steps of fine-tuning from scratch that cost as much as pre-training and fine-tuning together, and the reason.
-
-    Where `probe.patience` may end a pre-training early they are the most; each training has its own (`run_cell`).
-    """
-
-    steps: int
-    reason: str
-
-
 CPU = Budget("a CPU", 48**3, 64, 192, 6, 8, (8, 4), CPU_VOLUMES, CPU_PICTURES)
 GPU = Budget("a GPU", 96**3, 224, 768, 12, 16, (14, 6), GPU_VOLUMES, GPU_PICTURES)
-
-
-def equal_compute(recipe: Recipe, method: str, case: Case, num_taken: int = 0) -> EqualCompute:
-    """Return the steps for scratch with the compute of a method; `case` is a labelled one to count on.
-
-    Counted are the floating-point operations of a forward and a backward pass (`torch.utils.flop_counter`), which are
-    the same on every machine, unlike seconds; validations are left out. `num_taken` are the steps that a
-    pre-training took, up to the one at which its probe ended it; 0 stands for those of the recipe.
-    """
-    num_steps = num_taken or recipe.pretrain.steps
-    pretraining, task = Pretraining(recipe, method), make_task(recipe)
-    pretraining.prepare([case])
-    task.prepare([case])
-    before = count_operations(pretraining, recipe.pretrain, case) * num_steps
-    step = count_operations(task, recipe.fit, case)
-    more = ceil(before / step)
-    return EqualCompute(
-        recipe.fit.steps + more,
-        f"scratch+ trains {recipe.fit.steps + more:,} steps: the {plural(recipe.fit.steps, 'step')} of every "
-        "initialization and "
-        f"{more:,} more, since the {plural(num_steps, 'step')} of pre-training are "
-        f"{before / 1e9:,.3g} and one of fine-tuning is {step / 1e9:,.3g} billion floating-point operations"
-        f"{EARLY if recipe.probe.ends_early else ''}.",
-    )
-
-
-def count_operations(task: Trainable, options: OptimOptions, case: Case) -> int:
-    """Return the floating-point operations of one optimiser step, without those of the optimiser itself."""
-    model = build(task).train()
-    unfuse_attention(model)  # whose fused operations the counter does not know on every device
-    num_samples = min_samples(task.recipe)
-    batch = collate([task.sample(draw_at([case], task.recipe.seed, index)) for index in range(num_samples)])
-    with FlopCounterMode(display=False) as counter:
-        task.loss(model, batch).backward()
-    return int(counter.get_total_flops()) * options.batch // num_samples
-
-
-def with_equal_compute(recipe: Recipe, method: str, case: Case, num_taken: int) -> Recipe:
-    """Return the recipe of scratch with the compute of a pre-training that took so many steps."""
-    return replace(recipe, fit=replace(recipe.fit, steps=equal_compute(recipe, method, case, num_taken).steps))

@@ -2,34 +2,87 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil, prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from selfmae.augment import section
 from selfmae.data.case import Case
-from selfmae.data.memory import free_bytes, num_cores, size_text, total_memory
+from selfmae.data.folds import Folding
+from selfmae.data.memory import free_bytes, num_cores, resident_bytes, size_text, total_memory
+from selfmae.data.preparation.prepare import prepared_shape
 from selfmae.data.preparation.store import Store
-from selfmae.data.source import Source
+from selfmae.data.source import Source, fold_of
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.options import Recipe
-from selfmae.planning.measure import time_preparation
-from selfmae.planning.trainings import (
-    Estimate,
-    TrainingKind,
-    Trainings,
-    list_kinds,
-    memory_lines,
-    models_line,
-    prepared_voxels,
-    time_lines,
+from selfmae.methods import EQUAL, is_method
+from selfmae.options import OptimOptions, Recipe
+from selfmae.planning.measure import (
+    equal_compute,
+    num_parameters,
+    step_bytes,
+    time_preparation,
+    time_probe,
+    time_scoring,
+    time_steps,
 )
 from selfmae.results.formatting import duration, plural
 from selfmae.seeds import generator
+from selfmae.tasks import make_task
+from selfmae.tasks.base import Trainable
+from selfmae.tasks.pretraining import Pretraining
+from selfmae.tasks.probe import make_probe
 from selfmae.train.device import resolve_accelerator, resolve_precision
 
 KINDS = ("disk", "memory", "time")
 TAKING_PART = ("train", "val", "test", "unlabelled")
+CHECKPOINT_BYTES = 16  # a parameter: model.safetensors, and last.ckpt with the weights and two moments
+FLOAT_BYTES = 4
+PROBED = 16  # cases of a validation by the probe that is timed
+IMAGES_AT_WORK = 3  # copies of an image that its preparation holds at once, as float32
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """How often a run trains, over all folds and seeds, and how many cases each fine-tuning scores."""
+
+    methods: tuple[str, ...]  # of self pre-training
+    num_each: int  # pre-trainings of each method
+    num_finetunings: int
+    num_val: int
+    num_test: int
+    num_equal: int = 0  # of the fine-tunings: of `scratch+`, which have more steps
+    num_held_out: int = 0  # images, and labelled cases, that a probe of pre-training validates on
+    num_labelled: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingKind:
+    """One kind of training of a run, the cases that are at hand to measure it, and how often it is done."""
+
+    name: str
+    key: str  # section of the recipe
+    task: Trainable
+    options: OptimOptions
+    cases: Sequence[Case]
+    count: int
+    more_steps: int = 0  # of each training of `scratch+`
+    probed: Sequence[Case] = ()  # labelled ones, to measure the probe of a pre-training
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One amount and what it rests on: bytes for the kinds "disk" and "memory", seconds for "time"."""
+
+    kind: str
+    name: str
+    amount: float
+    basis: str
+
+    @property
+    def text(self) -> str:
+        """Return the amount as "1.2 GB" or "3 min"."""
+        return duration(self.amount) if self.kind == "time" else size_text(self.amount)
 
 
 @dataclass(frozen=True)
@@ -45,6 +98,25 @@ class Forecast:
         return next(line.amount for line in self.lines if (line.kind, line.name) == (kind, name))
 
 
+def count_trainings(
+    source: Source, recipe: Recipe, folding: Folding, inits: Sequence[str], num_seeds: int
+) -> Trainings:
+    """Return the trainings of a run; the cases to score are those of its first fold."""
+    cases, num_each = fold_of(source, 0, folding, recipe.data).cases, folding.num_folds * num_seeds
+    methods = tuple(filter(is_method, inits))
+    probe = make_probe(recipe, cases) if methods else None
+    return Trainings(
+        methods,
+        num_each,
+        num_finetunings=num_each * len(inits),
+        num_val=len(cases.part("val")),
+        num_test=len(cases.part("test")),
+        num_equal=num_each * inits.count(EQUAL),
+        num_held_out=len(probe.filled_in) if probe else 0,
+        num_labelled=len(probe.read_out) if probe else 0,
+    )
+
+
 def forecast(recipe: Recipe, source: Source, trainings: Trainings, out: Path | None, display: Display) -> Forecast:
     """Measure for some seconds what a run takes here, on training cases and in a folder that is thrown away.
 
@@ -54,38 +126,27 @@ def forecast(recipe: Recipe, source: Source, trainings: Trainings, out: Path | N
         short = replace(recipe, data=replace(recipe.data, cache=str(Path(folder) / "store")))
         lines, prepared = _store_lines(recipe, short, source)
         stage.update(1)
-        kinds = list_kinds(short, source, trainings, prepared)
-        lines += [models_line(kinds), *memory_lines(kinds, recipe, source)]
+        kinds = _list_kinds(short, source, trainings, prepared)
+        size = sum(num_parameters(kind.task) * CHECKPOINT_BYTES * kind.count for kind in kinds)
+        models = plural(sum(kind.count for kind in kinds), "model")
+        lines.append(Estimate("disk", "models", size, f"weights and last checkpoint of {models}"))
+        lines += _memory_lines(kinds, recipe, source)
         no_memory = tuple(_lacking_memory(lines, kinds, recipe))
         stage.update(2)
         if not no_memory:
-            lines += time_lines(short, kinds, trainings, Path(folder))
-            lines.append(_total(lines, recipe))
+            lines += _time_lines(short, kinds, trainings, Path(folder))
+            seconds = sum(line.amount for line in lines if line.kind == "time")
+            machine = f"{resolve_accelerator(recipe.device)} in {resolve_precision(recipe.device)}"
+            basis = f"measured just now on this machine ({machine}); other work on it changes it"
+            lines.append(Estimate("time", "all", seconds, basis))
         stage.update(3)
     lines.sort(key=lambda line: KINDS.index(line.kind))
     return Forecast(tuple(lines), tuple(_lacking_space(lines, recipe, out)), no_memory)
 
 
-def _store_lines(recipe: Recipe, short: Recipe, source: Source) -> tuple[list[Estimate], list[Case]]:
-    """Return disk and time of what is not prepared yet, and the cases that were prepared for `short` to measure it."""
-    masks, missing = recipe.target.kind == "mask", find_missing(recipe, source)
-    coordinates = any(section(stage.augment, "spatial").foreground > 0 for stage in (recipe.pretrain, recipe.fit))
-    cases = _shuffle(source.cases.part("train", "unlabelled"))
-    pace, prepared = time_preparation(Store(short.data, short.target.values), cases, masks, coordinates)
-    written = sum(path.stat().st_size for path in Path(short.data.cache).rglob("*.npy"))
-    size = written * _stored_bytes(missing, recipe, source) / _stored_bytes(prepared, recipe, source)
-    number = f"{plural(len(missing), 'case')} of {len(source.cases.part(*TAKING_PART)):,} not prepared yet"
-    seconds = f"{plural(len(missing), 'case')}, {pace:.2g} s each with {plural(num_cores(), 'core')}"
-    lines = [
-        Estimate("disk", "prepared images", size, number),
-        Estimate("time", "preparation", pace * len(missing), seconds),
-    ]
-    return lines, prepared
-
-
 def show_forecast(found: Forecast, display: Display) -> None:
     """Print the forecast as a table, and what this machine has too little of."""
-    rows = [(f"{line.kind}, {line.name}", amount_text(line), line.basis) for line in found.lines]
+    rows = [(f"{line.kind}, {line.name}", line.text, line.basis) for line in found.lines]
     display.table(("forecast", "about", "basis"), rows)
     for problem in (*found.no_space, *found.no_memory):
         display.say(f"Warning: {problem}")
@@ -97,9 +158,114 @@ def check_space(found: Forecast) -> None:
         raise UserError(" ".join(found.no_space))
 
 
-def amount_text(line: Estimate) -> str:
-    """Return "1.2 GB" or "3 min"."""
-    return duration(line.amount) if line.kind == "time" else size_text(line.amount)
+def find_missing(recipe: Recipe, source: Source) -> list[Case]:
+    """Return the cases that are not prepared yet, as far as this can be told without reading them."""
+    store = Store(recipe.data, recipe.target.values)
+    masks = recipe.target.kind == "mask"
+    return [case for case in source.cases.part(*TAKING_PART) if not store.holds(case, masks)]
+
+
+def _store_lines(recipe: Recipe, short: Recipe, source: Source) -> tuple[list[Estimate], list[Case]]:
+    """Return disk and time of what is not prepared yet, and the cases that were prepared for `short` to measure it."""
+    masks, missing = recipe.target.kind == "mask", find_missing(recipe, source)
+    coordinates = any(section(stage.augment, "spatial").foreground > 0 for stage in (recipe.pretrain, recipe.fit))
+    cases = source.cases.part("train", "unlabelled")
+    shuffled = [cases[index] for index in generator(0, "forecast").permutation(len(cases))]  # the first ones for all
+    pace, prepared = time_preparation(Store(short.data, short.target.values), shuffled, masks, coordinates)
+    voxels, channels = _prepared_voxels(source, recipe), len(recipe.data.channels)
+
+    def stored(cases: Sequence[Case]) -> float:
+        """Return the size of these cases in a store, up to a factor that is the same for all."""
+        return sum(voxels[case.id] * (2 + isinstance(case.target, Path) / channels) for case in cases)
+
+    written = sum(path.stat().st_size for path in Path(short.data.cache).rglob("*.npy"))
+    number = f"{plural(len(missing), 'case')} of {len(source.cases.part(*TAKING_PART)):,} not prepared yet"
+    seconds = f"{plural(len(missing), 'case')}, {pace:.2g} s each with {plural(num_cores(), 'core')}"
+    lines = [
+        Estimate("disk", "prepared images", written * stored(missing) / stored(prepared), number),
+        Estimate("time", "preparation", pace * len(missing), seconds),
+    ]
+    return lines, prepared
+
+
+def _prepared_voxels(source: Source, recipe: Recipe) -> dict[str, int]:
+    """Return how many voxels the prepared image of each case has, all channels together."""
+    return {
+        fact.id: prod(prepared_shape(fact.shape, fact.spacing_mm, recipe.data)) * fact.num_channels
+        for fact in source.facts
+    }
+
+
+def _list_kinds(recipe: Recipe, source: Source, trainings: Trainings, prepared: Sequence[Case]) -> list[TrainingKind]:
+    """Return the kinds that a run has; fine-tuning is measured on the labelled case of median size."""
+    voxels, methods = _prepared_voxels(source, recipe), trainings.methods
+    labelled = sorted(source.cases.part("train"), key=lambda case: voxels[case.id])
+    middle = labelled[len(labelled) // 2 :][:1]
+    probed = labelled[max(0, (len(labelled) - PROBED) // 2) :][:PROBED] if recipe.probe.every else []
+    more = 0
+    if trainings.num_equal and middle and methods:
+        more = equal_compute(recipe, methods[0], middle[0]).steps - recipe.fit.steps
+    kinds = []
+    for method in methods:
+        name = "pre-training" if len(methods) == 1 else f"pre-training ({method})"
+        task, count = Pretraining(recipe, method), trainings.num_each
+        kinds.append(TrainingKind(name, "pretrain", task, recipe.pretrain, prepared, count, probed=probed))
+    count = trainings.num_finetunings
+    kinds.append(TrainingKind("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, count, more))
+    return [kind for kind in kinds if kind.count and kind.cases]
+
+
+def _memory_lines(kinds: Sequence[TrainingKind], recipe: Recipe, source: Source) -> list[Estimate]:
+    """Return the peak memory of each stage, on a CPU with that of the program itself."""
+    largest = max(prod(fact.shape) * fact.num_channels for fact in source.facts) * FLOAT_BYTES
+    base, workers = resident_bytes(), min(num_cores(), len(source.facts))
+    program = f"the program itself ({size_text(base)})"
+    copies = f"{IMAGES_AT_WORK} copies of the largest image ({size_text(largest)}) in each of {workers} threads"
+    lines = [Estimate("memory", "preparation", base + IMAGES_AT_WORK * workers * largest, f"{program} and {copies}")]
+    parts = "weights, gradients, AdamW and activations of a batch"
+    for kind in kinds:
+        size = step_bytes(recipe, kind.task, kind.options, kind.cases[0])
+        if resolve_accelerator(recipe.device) == "cpu":
+            lines.append(Estimate("memory", kind.name, base + size, f"{program}, {parts}"))
+        else:
+            lines.append(Estimate("memory", kind.name, size, f"{parts}, on each device"))
+    return lines
+
+
+def _time_lines(recipe: Recipe, kinds: Sequence[TrainingKind], trainings: Trainings, folder: Path) -> list[Estimate]:
+    """Return the seconds of every stage over all trainings, of the probe, and of scoring val and test cases."""
+    lines = []
+    for kind in kinds:
+        most = "at most " if kind.key == "pretrain" and recipe.probe.ends_early else ""
+        count = plural(kind.count, "training")
+        pace = time_steps(recipe, kind.task, kind.options, kind.cases, folder / kind.key)
+        basis = f"{most}{kind.options.steps:,} steps of {pace:.2g} s, {count}"
+        if kind.more_steps:
+            basis += f", {trainings.num_equal:,} of them {EQUAL} with {kind.more_steps:,} steps more"
+        num_steps = kind.count * kind.options.steps + trainings.num_equal * kind.more_steps
+        lines.append(Estimate("time", kind.name, num_steps * pace, basis))
+        if kind.probed:
+            validations = ceil(recipe.pretrain.steps / recipe.probe.every)
+            pace = time_probe(recipe, kind.probed, trainings.num_held_out, trainings.num_labelled)
+            basis = f"{most}{plural(validations, 'validation')} of {pace:.2g} s, {count}"
+            lines.append(Estimate("time", "probe", kind.count * validations * pace, basis))
+        if kind.key == "fit":
+            lines.append(_scoring_line(recipe, kind, trainings))
+    return lines
+
+
+def _scoring_line(recipe: Recipe, kind: TrainingKind, trainings: Trainings) -> Estimate:
+    """Return the seconds of scoring: val at each validation and once more at the end, test once."""
+    every, num_val, num_test = recipe.fit.validate_every, trainings.num_val, trainings.num_test
+    validations, longer = (
+        (ceil(steps / every) if every else 1) + 1 for steps in (recipe.fit.steps, recipe.fit.steps + kind.more_steps)
+    )
+    pace = time_scoring(recipe, make_task(recipe), kind.cases[0])
+    scored = f"{plural(num_val, 'val case')} {validations:,} times and {plural(num_test, 'test case')}"
+    num_scored = trainings.num_finetunings * (validations * num_val + num_test)
+    num_scored += trainings.num_equal * (longer - validations) * num_val
+    basis = f"{pace:.2g} s for a case, {scored}, {plural(kind.count, 'training')}"
+    return Estimate("time", "scoring", num_scored * pace, basis)
 
 
 def _lacking_memory(lines: Sequence[Estimate], kinds: Sequence[TrainingKind], recipe: Recipe) -> list[str]:
@@ -107,10 +273,10 @@ def _lacking_memory(lines: Sequence[Estimate], kinds: Sequence[TrainingKind], re
     memory = total_memory(resolve_accelerator(recipe.device))
     needed = {line.name: line.amount for line in lines if line.kind == "memory"}
     return [
-        f"{stage.name.capitalize()} needs about {size_text(needed[stage.name])} of memory, but this machine has "
-        f"{size_text(memory)}: lower {stage.key}.batch or raise {stage.key}.accumulate."
-        for stage in kinds
-        if memory is not None and needed[stage.name] > memory
+        f"{kind.name.capitalize()} needs about {size_text(needed[kind.name])} of memory, but this machine has "
+        f"{size_text(memory)}: lower {kind.key}.batch or raise {kind.key}.accumulate."
+        for kind in kinds
+        if memory is not None and needed[kind.name] > memory
     ]
 
 
@@ -120,9 +286,7 @@ def _lacking_space(lines: Sequence[Estimate], recipe: Recipe, out: Path | None) 
     if out is not None:
         folders["models"] = (out, "choose another --out")
     sentences = []
-    for line in lines:
-        if line.kind != "disk" or line.name not in folders:
-            continue
+    for line in (line for line in lines if line.kind == "disk" and line.name in folders):
         folder, remedy = folders[line.name]
         free = free_bytes(folder)
         if line.amount > free:
@@ -131,29 +295,3 @@ def _lacking_space(lines: Sequence[Estimate], recipe: Recipe, out: Path | None) 
                 f"free some space there, or {remedy}."
             )
     return sentences
-
-
-def find_missing(recipe: Recipe, source: Source) -> list[Case]:
-    """Return the cases that are not prepared yet, as far as this can be told without reading them."""
-    store = Store(recipe.data, recipe.target.values)
-    masks = recipe.target.kind == "mask"
-    return [case for case in source.cases.part(*TAKING_PART) if not store.holds(case, masks)]
-
-
-def _shuffle(cases: Sequence[Case]) -> list[Case]:
-    """Return the cases in an order whose first ones are like the others."""
-    return [cases[index] for index in generator(0, "forecast").permutation(len(cases))]
-
-
-def _stored_bytes(cases: Sequence[Case], recipe: Recipe, source: Source) -> float:
-    """Return the size of these cases in a store, up to a factor that is the same for all."""
-    voxels, channels = prepared_voxels(source, recipe), len(recipe.data.channels)
-    return sum(voxels[case.id] * (2 + isinstance(case.target, Path) / channels) for case in cases)
-
-
-def _total(lines: Sequence[Estimate], recipe: Recipe) -> Estimate:
-    seconds = sum(line.amount for line in lines if line.kind == "time")
-    machine = f"{resolve_accelerator(recipe.device)} in {resolve_precision(recipe.device)}"
-    return Estimate(
-        "time", "all", seconds, f"measured just now on this machine ({machine}); other work on it changes it"
-    )

@@ -1,16 +1,18 @@
-"""Short measurements on this machine: seconds of a step, of a case's preparation and scoring, memory of a step."""
+"""Short measurements on this machine: seconds of a step and of a case, memory of a step, operations of a training."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from selfmae.data.case import Case
 from selfmae.data.memory import num_cores
@@ -19,10 +21,12 @@ from selfmae.data.sampling.stream import Sample, collate, draw_at
 from selfmae.display import Display
 from selfmae.networks import network_of
 from selfmae.options import OptimOptions, Recipe
+from selfmae.results.formatting import plural
+from selfmae.tasks import make_task
 from selfmae.tasks.base import Task, Trainable, score_cases
 from selfmae.tasks.pretraining import Pretraining
 from selfmae.tasks.probe import Probe
-from selfmae.train.device import make_fabric, one_device, tune_attention
+from selfmae.train.device import make_fabric, one_device, tune_attention, unfuse_attention
 from selfmae.train.loop import Training, fit
 
 MIN_STEPS, MAX_STEPS = 3, 10  # steps that are timed, after a first one that warms up
@@ -31,12 +35,29 @@ OPTIMISER_BYTES = 16  # a parameter: value, gradient and the two moments of Adam
 BACKWARD = 1.5  # peak of a backward pass in units of the activations kept for it: 1.4 to 1.6 in six runs on a CPU
 
 
+EARLY = (
+    "; where the probe ends the pre-training of a fold and seed early (probe.patience), scratch+ of that fold and seed "
+    "has fewer, by the steps that were taken"
+)
+
+
+@dataclass(frozen=True)
+class EqualCompute:
+    """Steps of fine-tuning from scratch that cost as much as pre-training and fine-tuning together, and the reason.
+
+    Where `probe.patience` may end a pre-training early they are the most; each training run has its own (`train_one`).
+    """
+
+    steps: int
+    reason: str
+
+
 class KnownPace(Exception):  # noqa: N818 - it ends a measurement and is no error
     """Ends a training whose pace is known."""
 
 
 class Clock:
-    """Stands for the display of a training: notes when each step ends, and ends all after a few."""
+    """Takes the role of a training's display: notes when each step ends, and ends all after a few."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -55,7 +76,7 @@ class Clock:
 
     def pace(self) -> float:
         """Return the median seconds of a step."""
-        return median(end - init for init, end in zip(self.ends, self.ends[1:], strict=False))
+        return median(end - begin for begin, end in zip(self.ends, self.ends[1:], strict=False))
 
 
 def time_steps(recipe: Recipe, task: Trainable, options: OptimOptions, cases: Sequence[Case], folder: Path) -> float:
@@ -126,20 +147,15 @@ def step_bytes(recipe: Recipe, task: Trainable, options: OptimOptions, case: Cas
     """Return about how much memory one training step takes on a device: weights, gradients, AdamW and activations.
 
     The activations kept for the backward pass are counted for one sample and for two; the batch follows from these.
-    Where a single sample is too few (`min_samples`) it is two and three.
+    Where a single sample is too few it is two and three.
     """
-    fewest = min_samples(recipe)
+    fewest = network_of(recipe).MIN_SAMPLES  # batch norms take no single one
     model = build(task)
     share = options.batch // (options.accumulate * recipe.device.devices)
     samples = [task.sample(draw_at([case], recipe.seed, index)) for index in range(fewest + 1)]
     few, more = (kept_bytes(recipe, task, model, collate(samples[:count])) for count in (fewest, fewest + 1))
     weights = num_parameters(task) * OPTIMISER_BYTES
     return weights + round(BACKWARD * (few + (share - fewest) * max(0, more - few)))
-
-
-def min_samples(recipe: Recipe) -> int:
-    """Return how many samples a training step must have at least: batch norms take no single one."""
-    return int(network_of(recipe).MIN_SAMPLES)
 
 
 def kept_bytes(recipe: Recipe, task: Trainable, model: nn.Module, batch: Sample) -> int:
@@ -173,3 +189,37 @@ def num_parameters(task: Trainable) -> int:
     """Return how many numbers a task's model learns."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in task.build().parameters())
+
+
+def equal_compute(recipe: Recipe, method: str, case: Case, num_taken: int = 0) -> EqualCompute:
+    """Return the steps for scratch with the compute of a method; `case` is a labelled one to count on.
+
+    Counted are the floating-point operations of a forward and a backward pass (`torch.utils.flop_counter`), which are
+    the same on every machine, unlike seconds; validations are left out. `num_taken` are the steps that a
+    pre-training took, up to the one at which its probe ended it; 0 stands for those of the recipe.
+    """
+    num_steps = num_taken or recipe.pretrain.steps
+    pretraining, task = Pretraining(recipe, method), make_task(recipe)
+    pretraining.prepare([case])
+    task.prepare([case])
+    before = count_operations(pretraining, recipe.pretrain, case) * num_steps
+    step = count_operations(task, recipe.fit, case)
+    more = ceil(before / step)
+    return EqualCompute(
+        recipe.fit.steps + more,
+        f"scratch+ trains {recipe.fit.steps + more:,} steps: the {plural(recipe.fit.steps, 'step')} of every "
+        f"initialization and {more:,} more, since the {plural(num_steps, 'step')} of pre-training are "
+        f"{before / 1e9:,.3g} and one of fine-tuning is {step / 1e9:,.3g} billion floating-point operations"
+        f"{EARLY if recipe.probe.ends_early else ''}.",
+    )
+
+
+def count_operations(task: Trainable, options: OptimOptions, case: Case) -> int:
+    """Return the floating-point operations of one optimiser step, without those of the optimiser itself."""
+    model = build(task).train()
+    unfuse_attention(model)  # whose fused operations the counter does not know on every device
+    num_samples = network_of(task.recipe).MIN_SAMPLES
+    batch = collate([task.sample(draw_at([case], task.recipe.seed, index)) for index in range(num_samples)])
+    with FlopCounterMode(display=False) as counter:
+        task.loss(model, batch).backward()
+    return int(counter.get_total_flops()) * options.batch // num_samples

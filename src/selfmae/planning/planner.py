@@ -1,6 +1,5 @@
 """The planner: values of a recipe from the source's fingerprint and the machine's budget, each with its reason."""
 
-from collections.abc import Sequence
 from math import ceil, log2, prod
 from typing import Any
 
@@ -12,11 +11,12 @@ from selfmae.errors import UserError
 from selfmae.methods import PlanFacts
 from selfmae.networks import default_network, fit_crop
 from selfmae.options import DeviceOptions
-from selfmae.planning.budget import CPU, GPU, OFTEN, SCHEDULES, TUNED, USED, Budget, Schedule
+from selfmae.planning.budget import CPU, GPU, OFTEN, SCHEDULES, TUNED, USED, Budget
 from selfmae.recipe import Content, flat, overlay
 from selfmae.train.device import resolve_accelerator
 
 NETWORK = "the network of this target whose encoder is a Vision Transformer"
+HEAD = 64  # values of a head of attention, or the next number that divides the width
 TRAINING = ({reason for schedule in SCHEDULES for _, reason in schedule.values()} | {TUNED, USED}) - {OFTEN}
 
 
@@ -52,28 +52,28 @@ def make_plan(source: Source, device: DeviceOptions, given: Content) -> Plan:
     budget = CPU if resolve_accelerator(device) == "cpu" else GPU
     plan = Plan(given)
     _plan_source(plan, cases)
+    network = plugins.load("networks", str(plan.values["model.network"]))
+    is_vit = network.ENCODER == "vit"
     _check_axes(plan, len(fingerprint.median_shape))
     if cases.labels.kind == "mask":
-        _plan_volume(plan, fingerprint, budget)
+        _plan_crop(plan, fingerprint, budget, is_vit)
     else:
         _plan_whole(plan, fingerprint, budget)
-    _plan_model(plan, budget)
-    _plan_methods(plan, cases, budget)
-    _plan_training(plan, cases, budget)
-    if not _has_vit(plan):
-        _say_idle(plan)
-    return plan
-
-
-def _plan_methods(plan: Plan, cases: Cases, budget: Budget) -> None:
-    """Plan what each method says that can pre-train the network."""
-    network, num_axes = plugins.load("networks", network_of(plan)), len(plan.values["data.crop"])
+    size = f"affordable on {budget.name}"
+    width = int(plan.put("model.width", budget.width, size))
+    plan.put("model.depth", budget.depth, size)
+    num_heads = next(count for count in range(max(1, width // HEAD), 0, -1) if width % count == 0)
+    plan.put("model.heads", num_heads, f"{width // num_heads} values a head")
+    num_axes = len(plan.values["data.crop"])
     num_images = len(cases.part(*plan.values.get("data.pretrain_on", ("train", "unlabelled"))))
-    width = int(plan.values["model.width"])
     facts = PlanFacts(budget.name, budget is GPU, cases.labels.kind, num_axes, num_images, width)
     for method in plugins.load_all("methods").values():
         if not method.can_pretrain(network, num_axes):
             method.plan(plan, facts)
+    _plan_training(plan, cases, budget)
+    if not is_vit:
+        _say_idle(plan)
+    return plan
 
 
 def _check_axes(plan: Plan, num_axes: int) -> None:
@@ -86,22 +86,9 @@ def _check_axes(plan: Plan, num_axes: int) -> None:
             )
 
 
-def network_of(plan: Plan) -> str:
-    """Return the name of the network that is planned for."""
-    return str(plan.values["model.network"])
-
-
-def _has_vit(plan: Plan) -> bool:
-    return bool(plugins.load("networks", network_of(plan)).ENCODER == "vit")
-
-
-def _fit_crop(plan: Plan, crop: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
-    return fit_crop(network_of(plan), crop, spacing_mm)
-
-
 def _say_idle(plan: Plan) -> None:
     """Give what a network other than the ViT does not use the reason that says so."""
-    network = network_of(plan)
+    network = plan.values["model.network"]
     used = ("model.width", "model.heads") if network == "monai_unetr" else ()
     pretrained = any(key.split(".")[0] in plugins.names("methods") for key in plan.values)
     sections = ("model.", *(() if pretrained else ("pretrain.",)))
@@ -124,9 +111,9 @@ def _plan_source(plan: Plan, cases: Cases) -> None:
     plan.put("model.network", default_network(labels.kind), NETWORK)
 
 
-def _plan_volume(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
+def _plan_crop(plan: Plan, fingerprint: Fingerprint, budget: Budget, is_vit: bool) -> None:
     """Plan the grid and the crop of a segmentation."""
-    shape = fingerprint.median_shape
+    shape, network = fingerprint.median_shape, str(plan.values["model.network"])
     if fingerprint.spacing_varies:
         reason = "median spacing, since spacings differ between images"
     elif fingerprint.spacing_mm:
@@ -146,9 +133,9 @@ def _plan_volume(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
         crop[axis] -= patch[axis]
     plan.put(
         "data.crop",
-        _fit_crop(plan, crop, plan.values["data.spacing_mm"]),
+        fit_crop(network, crop, plan.values["data.spacing_mm"]),
         f"the median image {list(shape)} in whole patches, at most {round(limit):,} voxels on {budget.name}"
-        f"{'' if _has_vit(plan) else f', enlarged where {network_of(plan)} must'}",
+        f"{'' if is_vit else f', enlarged where {network} must'}",
     )
     if fingerprint.looks_like_ct:
         plan.put("data.intensity", "window", "values below -500: Hounsfield units")
@@ -168,56 +155,32 @@ def _plan_whole(plan: Plan, fingerprint: Fingerprint, budget: Budget) -> None:
     patch = plan.put("model.patch", some, f"powers of two that make about {tokens} patches along an axis")
     whole = tuple(max(step, round(extent / step) * step) for extent, step in zip(size, patch, strict=True))
     reason = f"the median image {list(shape)} with at most {limit} along an axis on {budget.name}"
-    crop = plan.put("data.crop", _fit_crop(plan, whole, ()), reason)
+    crop = plan.put("data.crop", fit_crop(str(plan.values["model.network"]), whole, ()), reason)
     plan.put("data.size", crop, "whole images are resized to the crop")
     plan.put("data.intensity", "zscore", "each image gets mean 0 and deviation 1")
 
 
-def _plan_model(plan: Plan, budget: Budget) -> None:
-    size = f"affordable on {budget.name}"
-    width = int(plan.put("model.width", budget.width, size))
-    plan.put("model.depth", budget.depth, size)
-    plan.put("model.heads", *_heads(width, 64))
-
-
-def _heads(width: int, wanted: int) -> tuple[int, str]:
-    """Return the number of heads that have `wanted` values each, or the next one that divides the width."""
-    num_heads = next(count for count in range(max(1, width // wanted), 0, -1) if width % count == 0)
-    return num_heads, f"{width // num_heads} values a head"
-
-
 def _plan_training(plan: Plan, cases: Cases, budget: Budget) -> None:
-    if cases.labels.kind == "mask":
-        _plan_segmentation(plan, budget)
-    else:
-        _plan_classification(plan, budget)
+    """Plan the length of both stages, augmentations and what else decides how well the network learns."""
+    is_mask = cases.labels.kind == "mask"
+    for key, (value, reason) in (budget.segmentation if is_mask else budget.classification).items():
+        plan.put(key, value, reason)
     for stage in ("pretrain", "fit"):
         plan.put(f"{stage}.warmup_steps", int(plan.values[f"{stage}.steps"]) // 20, "a twentieth of the steps")
+        if is_mask:
+            reason = TUNED if stage == "fit" else "as in fine-tuning"  # the three were compared together, there
+            plan.put(f"{stage}.augment.spatial.rotate_degrees", 15.0, reason)
+            plan.put(f"{stage}.augment.spatial.zoom", 0.15, reason)
+            plan.put(f"{stage}.augment.intensity.contrast", 0.2, reason)
+    if is_mask:
+        plan.put("model.out_norm", "instance", "hidden states of a pre-trained encoder are many times as large")
+        plan.put("model.decoder_features", budget.features, f"affordable on {budget.name}")
+        plan.put("fit.augment.spatial.foreground", 0.5, "half of the crops show a label for sure")
+    else:
+        plan.put("pretrain.augment.spatial.min_scale", 0.5, "random resized crops, as He et al. 2021")
+        plan.put("fit.augment.spatial.min_scale", 0.7, "random resized crops")
     plan.put("fit.drop_path", 0.1, "Zhou et al. 2023")
     plan.put("fit.clip", 1.0, "keeps single bad batches from spoiling a run")
-
-
-def _plan_segmentation(plan: Plan, budget: Budget) -> None:
-    _put_all(plan, budget.segmentation)
-    plan.put("model.out_norm", "instance", "hidden states of a pre-trained encoder are many times as large")
-    for stage in ("pretrain", "fit"):
-        reason = TUNED if stage == "fit" else "as in fine-tuning"  # the three were compared together, there
-        plan.put(f"{stage}.augment.spatial.rotate_degrees", 15.0, reason)
-        plan.put(f"{stage}.augment.spatial.zoom", 0.15, reason)
-        plan.put(f"{stage}.augment.intensity.contrast", 0.2, reason)
-    plan.put("model.decoder_features", budget.features, f"affordable on {budget.name}")
-    plan.put("fit.augment.spatial.foreground", 0.5, "half of the crops show a label for sure")
-
-
-def _plan_classification(plan: Plan, budget: Budget) -> None:
-    _put_all(plan, budget.classification)
-    plan.put("pretrain.augment.spatial.min_scale", 0.5, "random resized crops, as He et al. 2021")
-    plan.put("fit.augment.spatial.min_scale", 0.7, "random resized crops")
-
-
-def _put_all(plan: Plan, schedule: Schedule) -> None:
-    for key, (value, reason) in schedule.items():
-        plan.put(key, value, reason)
 
 
 def _power_of_two(value: float) -> int:

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from selfmae.errors import UserError
-from selfmae.train.device import load_state, whole_state
+from selfmae.train.device import WHOLE
 from selfmae.weights.file import whole_file
 
 
@@ -29,9 +29,11 @@ def save_checkpoint(
     path: Path, fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
     """Write the checkpoint at once or not at all; all processes must call it."""
+    weights, moments = get_state_dict(model, optimizer, options=WHOLE)
     scaler = getattr(fabric._precision, "scaler", None)
     state = {
-        **whole_state(model, optimizer),
+        "model": weights,
+        "optimizer": moments,
         "progress": vars(progress),
         "scaler": scaler.state_dict() if scaler else {},
     }
@@ -44,19 +46,17 @@ def load_checkpoint(path: Path, fabric: Fabric, model: nn.Module, optimizer: tor
     """Put model, optimiser and loss scaler where they were; return where that is, or a fresh start without a file."""
     if not path.exists():
         return Progress()
-    state = _read(path, fabric.device)
-    load_state(model, optimizer, state)
-    scaler = getattr(fabric._precision, "scaler", None)
-    if scaler:
-        scaler.load_state_dict(state["scaler"])
-    return Progress(**state["progress"])
-
-
-def _read(path: Path, device: torch.device) -> dict[str, Any]:
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location=fabric.device, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
         raise UserError(
             f"The checkpoint {path} could not be read ({(str(error).splitlines() or [type(error).__name__])[0]}): copy "
             "it again, or delete it to train from the start."
         ) from error
+    weights, moments = state["model"], state["optimizer"]
+    options = StateDictOptions(full_state_dict=True)
+    set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=moments, options=options)
+    scaler = getattr(fabric._precision, "scaler", None)
+    if scaler:
+        scaler.load_state_dict(state["scaler"])
+    return Progress(**state["progress"])

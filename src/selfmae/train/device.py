@@ -21,9 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
-    get_state_dict,
     set_model_state_dict,
-    set_state_dict,
 )
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
@@ -34,8 +32,6 @@ from selfmae.options import DeviceOptions
 from selfmae.weights.file import Weights
 
 LONGEST_WAIT = timedelta(days=1)  # of devices for the one that scores the validation part
-
-
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # {} on all devices but the first
 
 
@@ -77,10 +73,15 @@ def resolve_precision(options: DeviceOptions) -> str:
 
     Raises `UserError` where the devices asked for are not there.
     """
-    _check_there(resolve_accelerator(options), options.devices)
+    accelerator = resolve_accelerator(options)
+    count = count_devices(accelerator)
+    if count < options.devices:
+        raise UserError(
+            f"device.accelerator {accelerator} with device.devices {options.devices} was asked for, but this machine "
+            f"has {count} of them: lower device.devices, or set device.accelerator to cpu or auto."
+        )
     if options.precision != "auto":
         return options.precision
-    accelerator = resolve_accelerator(options)
     if accelerator == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if accelerator == "cpu" and cpu_has_bf16() else "fp32"
@@ -114,13 +115,9 @@ def make_fabric(options: DeviceOptions) -> Fabric:
     plugins: list[Any] = []
     if precision != "fp32":
         name: Any = "bf16-mixed" if precision == "bf16" else "16-mixed"
-        plugins = [FloatInputs(name, accelerator, _make_scaler(precision, accelerator))]
+        scaler = torch.amp.GradScaler(accelerator) if precision == "fp16" else None  # whose state a checkpoint holds
+        plugins = [FloatInputs(name, accelerator, scaler)]
     return Fabric(accelerator=accelerator, devices=options.devices, strategy=strategy, plugins=plugins)
-
-
-def _make_scaler(precision: str, accelerator: str) -> torch.amp.GradScaler | None:
-    """Return a scaler of our own for fp16, so that a checkpoint can hold its state."""
-    return torch.amp.GradScaler(accelerator) if precision == "fp16" else None
 
 
 def one_device(options: DeviceOptions) -> DeviceOptions:
@@ -138,16 +135,6 @@ def count_devices(accelerator: str) -> int:
     """Return how many of "cuda", "mps" or "cpu" this machine has; on a CPU each is a process, as many as one likes."""
     counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     return counts.get(accelerator, sys.maxsize)
-
-
-def _check_there(accelerator: str, devices: int) -> None:
-    """Raise if this machine lacks the devices."""
-    count = count_devices(accelerator)
-    if count < devices:
-        raise UserError(
-            f"device.accelerator {accelerator} with device.devices {devices} was asked for, but this machine has "
-            f"{count} of them: lower device.devices, or set device.accelerator to cpu or auto."
-        )
 
 
 def keep_freed_memory() -> None:
@@ -196,20 +183,3 @@ def whole_weights(model: nn.Module) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, weights: Weights) -> None:
     """Put whole weights into a model, whether it is shared out or not."""
     set_model_state_dict(model, dict(weights), options=StateDictOptions(full_state_dict=True))
-
-
-def whole_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return all weights and the optimiser's state, as `whole_weights` does."""
-    weights, moments = get_state_dict(model, optimizer, options=WHOLE)
-    return {"model": weights, "optimizer": moments}
-
-
-def load_state(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Put what `whole_state` gave back, on every device."""
-    set_state_dict(
-        model,
-        optimizer,
-        model_state_dict=state["model"],
-        optim_state_dict=state["optimizer"],
-        options=StateDictOptions(full_state_dict=True),
-    )

@@ -17,7 +17,7 @@ from selfmae.data.case import Case
 from selfmae.data.sampling.stream import Draw, draw_at, stream
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.files import read_log
+from selfmae.files import read_log, write_text
 from selfmae.options import OptimOptions
 from selfmae.seeds import derive
 from selfmae.tasks.base import Trainable
@@ -59,7 +59,8 @@ def fit(training: Training, display: Display, fabric: Fabric | None = None) -> n
     device = training.task.recipe.device
     if fabric is None and device.devices > 1:
         run_on_devices(fit, training, display, make_fabric(device))
-        return _read_model(training)
+        weights, _ = read_weights(training.folder / "model.safetensors")
+        return _rebuild(training.task, weights, make_fabric(device).device).eval()
     trainer = Trainer(fabric or make_fabric(device), training)
     shown = display.stage(training.name, training.options.steps) if trainer.fabric.is_global_zero else nullcontext()
     saved = time.monotonic()
@@ -80,13 +81,13 @@ def fit(training: Training, display: Display, fabric: Fabric | None = None) -> n
     return trainer.finish()
 
 
-def _read_model(training: Training) -> nn.Module:
-    """Return the model that processes of several devices have trained, on the first device."""
-    task, device = training.task, training.task.recipe.device
-    model = task.build()
-    model.load_state_dict(read_weights(training.folder / "model.safetensors")[0])
-    tune_attention(model, device)
-    return model.to(make_fabric(device).device).eval()
+def _rebuild(task: Trainable, weights: Weights, device: torch.device) -> nn.Module:
+    """Return a new model of a task with whole weights, on one device."""
+    with torch.random.fork_rng(devices=[]):
+        model = task.build()
+    model.load_state_dict(weights)
+    tune_attention(model, task.recipe.device)
+    return model.to(device)
 
 
 class Trainer:
@@ -137,13 +138,11 @@ class Trainer:
             return [draw_at(cases, seed, first + index, options.crops_per_case) for index in range(share)]
 
         numbers = range(self.progress.step * options.accumulate, options.steps * options.accumulate)
-        with closing(stream(self.task.sample, map(draws_of, numbers), self._num_threads())) as micro:
+        # The samples get one thread where the model needs the processor itself, else all of torch's.
+        num_threads = 1 if self.fabric.device.type == "cpu" else torch.get_num_threads()
+        with closing(stream(self.task.sample, map(draws_of, numbers), num_threads)) as micro:
             for _ in range(self.progress.step, options.steps):
                 yield [next(micro) for _ in range(options.accumulate)]
-
-    def _num_threads(self) -> int:
-        """Return how many threads make samples: where the model needs the processor itself one, else all of torch's."""
-        return 1 if self.fabric.device.type == "cpu" else torch.get_num_threads()
 
     def step(self, batches: Sequence[dict[str, Tensor]]) -> float:
         """Take one optimiser step at its learning rate, log it when due; return its loss, the mean over all devices."""
@@ -166,8 +165,7 @@ class Trainer:
         if not isfinite(value):
             raise UserError(
                 f"The loss became {value} (not a finite number) at step {progress.step}: lower the learning rate, "
-                "or set "
-                "device.precision to fp32; the last checkpoint is kept."
+                "or set device.precision to fp32; the last checkpoint is kept."
             )
         progress.losses.append(value)
         if self.log.is_due(progress.step) or progress.step == options.steps:
@@ -190,7 +188,10 @@ class Trainer:
         if validate is None or not due:
             return
         score = float("-inf")
-        model = self._whole_model()
+        model = self.model
+        if self.task.recipe.device.shard:  # scored is a copy with all weights, on the first device
+            weights = whole_weights(model)
+            model = _rebuild(self.task, weights, self.fabric.device) if self.fabric.is_global_zero else model
         if self.fabric.is_global_zero:
             model.eval()
             with torch.no_grad(), self.fabric.autocast():
@@ -207,19 +208,6 @@ class Trainer:
         else:
             progress.validations_without_gain += 1
             progress.stopped = 0 < options.patience <= progress.validations_without_gain
-
-    def _whole_model(self) -> nn.Module:
-        """Return the model or, where it is shared out over devices, a copy with all weights on the first of them."""
-        if not self.task.recipe.device.shard:
-            return self.model
-        weights = whole_weights(self.model)
-        if not self.fabric.is_global_zero:
-            return self.model
-        with torch.random.fork_rng(devices=[]):
-            model = self.task.build()
-        model.load_state_dict(weights)
-        tune_attention(model, self.task.recipe.device)
-        return model.to(self.fabric.device)
 
     def _keep_weights(self) -> None:
         weights = whole_weights(self.model)
@@ -244,8 +232,7 @@ class StepLog:
     """Lines {"step", "loss", "lr"} and {"step", "score"}; a run that continues drops those after its checkpoint."""
 
     def __init__(self, path: Path, every: int) -> None:
-        self.path = path
-        self.every = every
+        self.path, self.every = path, every
 
     def is_due(self, step: int) -> bool:
         """Return whether the losses up to this step are to be written."""
@@ -259,6 +246,4 @@ class StepLog:
     def cut(self, step: int) -> None:
         """Drop the lines after `step`, and a line that a crash left unfinished."""
         kept = [json.dumps(line) + "\n" for line in read_log(self.path) if line["step"] <= step]
-        part = self.path.with_name(f"{self.path.name}.part")
-        part.write_text("".join(kept))
-        part.replace(self.path)
+        write_text(self.path, "".join(kept))

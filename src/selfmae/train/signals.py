@@ -15,8 +15,8 @@ class Interrupted(KeyboardInterrupt):
 def catch_signals(tell: Callable[[int], None] | None = None) -> Iterator[threading.Event]:
     """Turn the first SIGINT and the first SIGTERM into a set event; a second of the same kind acts as it always does.
 
-    A system that ends a job sends SIGTERM to all of its processes; the SIGINT that `--jobs` then passes on to its cells
-    must not end them before their checkpoint. `tell` is given the number of the signal.
+    A system that ends a job sends SIGTERM to all of its processes; the SIGINT that `--jobs` then passes on to its
+    training runs must not end them before their checkpoint. `tell` is given the number of the signal.
     """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
