@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from selfmae.augment import augment_problems
 from selfmae.losses import loss_problems
 from selfmae.networks import has_vit, network_name, network_problems
-from selfmae.options import DataOptions, OptimOptions, Recipe, TargetOptions, range_problems
+from selfmae.options import OptimOptions, Recipe, TargetOptions, range_problems
 
 MAX_LABELS = 255  # of masks, which are kept as one byte a voxel
 
@@ -54,10 +54,6 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
         yield f"data.channels {list(data.channels)} must be different names"
     if data.test_fraction + data.val_fraction >= 1:
         yield "data.test_fraction and data.val_fraction must leave patients to train on: their sum must be below 1"
-    yield from _intensity_problems(data)
-
-
-def _intensity_problems(data: DataOptions) -> Iterator[str]:
     if data.intensity == "window" and (len(data.window) != 2 or not data.window[0] < data.window[1]):
         yield f"data.window {list(data.window)} must be two rising values for data.intensity window"
     if not (data.anisotropy == 0 or data.anisotropy >= 1):

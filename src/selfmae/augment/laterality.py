@@ -21,13 +21,11 @@ class Options(Section):
 
 def left_right_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
     """Return the indices of two names that differ in their sides only: "Left Kidney" and "right_kidney"."""
-    indices = {_words(name): index for index, name in enumerate(names)}
-    mirrored = {words: tuple(OTHER_SIDE.get(word, word) for word in words) for words in indices}
-    return [
-        (index, indices[mirrored[words]])
-        for words, index in indices.items()
-        if indices.get(mirrored[words], -1) > index
-    ]
+    # LeftKidney has two words.
+    parted = [re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower() for name in names]
+    indices = {tuple(re.findall(r"[a-z]+|\d+", name)): index for index, name in enumerate(parted)}
+    others = [indices.get(tuple(OTHER_SIDE.get(word, word) for word in words), -1) for words in indices]
+    return [(index, other) for index, other in zip(indices.values(), others, strict=True) if other > index]
 
 
 def mirror_table(names: Sequence[str]) -> np.ndarray | None:
@@ -39,12 +37,6 @@ def mirror_table(names: Sequence[str]) -> np.ndarray | None:
     for left, right in pairs:
         table[[left + 1, right + 1]] = right + 1, left + 1
     return table
-
-
-def _words(name: str) -> tuple[str, ...]:
-    """Return the words of a name in lower case; LeftKidney has two."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return tuple(re.findall(r"[a-z]+|\d+", parted.lower()))
 
 
 def mirrored_axis(num_axes: int) -> int:

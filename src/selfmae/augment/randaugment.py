@@ -64,9 +64,8 @@ def problems(stage: str, options: Options, recipe: Recipe) -> Iterator[str]:
         yield f"{key} is for fine-tuning on 2-D images with multilabel or multiclass targets: set it to 0"
     elif recipe.data.intensity not in SCALED:
         yield (
-            f"{key} needs data.intensity {', '.join(SCALED[:-1])} or {SCALED[-1]}, whose values lie between 0 and "
-            "1, but "
-            f"it is {recipe.data.intensity}"
+            f"{key} needs data.intensity {', '.join(SCALED[:-1])} or {SCALED[-1]}, whose values lie between 0 and 1, "
+            f"but it is {recipe.data.intensity}"
         )
 
 
@@ -82,15 +81,14 @@ def apply(image: np.ndarray, options: Options, data: DataOptions, rng: np.random
 
 def draw_changes(magnitude: float, rng: np.random.Generator) -> list[Change]:
     """Draw none to two changes of a strength around `magnitude` (0 to 10)."""
-    names = rng.choice(list(CHANGES), NUM_CHANGES)
-    return [_draw_change(str(name), magnitude, rng) for name in names if rng.random() < PROBABILITY]
-
-
-def _draw_change(name: str, magnitude: float, rng: np.random.Generator) -> Change:
-    strength = float(np.clip(rng.normal(magnitude, DEVIATION), 0, STRONGEST)) / STRONGEST
-    argument = CHANGES[name]
-    arguments = (argument(strength if rng.random() < 0.5 else -strength),) if argument else ()
-    return Change(name, arguments, RESAMPLING[int(rng.integers(len(RESAMPLING)))])
+    changes = []
+    for name in map(str, rng.choice(list(CHANGES), NUM_CHANGES)):
+        if rng.random() < PROBABILITY:
+            strength = float(np.clip(rng.normal(magnitude, DEVIATION), 0, STRONGEST)) / STRONGEST
+            argument = CHANGES[name]
+            arguments = (argument(strength if rng.random() < 0.5 else -strength),) if argument else ()
+            changes.append(Change(name, arguments, RESAMPLING[int(rng.integers(len(RESAMPLING)))]))
+    return changes
 
 
 def change_picture(image: np.ndarray, changes: list[Change], fill: float) -> np.ndarray:

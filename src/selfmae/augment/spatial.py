@@ -110,22 +110,17 @@ def draw_view(
     flips = tuple(axis in options.flip_axes and bool(rng.random() < options.flip) for axis in range(len(crop)))
     view = View(tuple(crop), tuple(corner), flips, aspect=spacing_mm[0] / spacing_mm[1] if spacing_mm else 1.0)
     if options.min_scale < 1 or options.rotate_degrees or options.zoom:
-        view = _draw_warp(view, shape, options, rng)
+        scale, centre = np.ones(len(crop)), np.add(corner, np.subtract(crop, 1) / 2)
+        if options.min_scale < 1:
+            scale, centre = _draw_part(np.maximum(shape, crop), crop, options.min_scale, rng)
+        if options.zoom:
+            scale = scale * (1 + rng.uniform(-options.zoom, options.zoom))
+        largest = options.rotate_degrees
+        angle = radians(rng.uniform(-largest, largest)) if largest else 0.0
+        view = replace(view, centre=tuple(centre), scale=tuple(scale), angle=angle)
     if options.quarter_turns and rng.random() < options.quarter_turns:
         view = replace(view, turns=int(rng.integers(1, 4)))
     return view
-
-
-def _draw_warp(view: View, shape: Sequence[int], options: Options, rng: np.random.Generator) -> View:
-    """Return the view scaled and turned."""
-    crop, corner = view.crop, view.corner
-    scale, centre = np.ones(len(crop)), np.add(corner, np.subtract(crop, 1) / 2)
-    if options.min_scale < 1:
-        scale, centre = _draw_part(np.maximum(shape, crop), crop, options.min_scale, rng)
-    if options.zoom:
-        scale = scale * (1 + rng.uniform(-options.zoom, options.zoom))
-    angle = radians(rng.uniform(-options.rotate_degrees, options.rotate_degrees)) if options.rotate_degrees else 0.0
-    return replace(view, centre=tuple(centre), scale=tuple(scale), angle=angle)
 
 
 def _draw_part(

@@ -46,21 +46,18 @@ def join_rows(tables: Mapping[tuple[int, int], Rows]) -> Runs | None:
     seeds: dict[int, list[Row]] = {}
     for (seed, fold), rows in sorted(tables.items()):
         seeds.setdefault(seed, []).extend({**row, "fold": str(fold)} for row in rows)
-    repeats = {seed: _split_repeats(rows) for seed, rows in seeds.items()}
+    repeats = {}
+    for seed, rows in seeds.items():  # fold by fold, and a repeat tests every case once
+        parts, times = defaultdict[int, list[Row]](list), Counter[str]()
+        for row in rows:
+            parts[times[row["id"]]].append(row)
+            times[row["id"]] += 1
+        repeats[seed] = [sorted(part, key=lambda row: row["id"]) for part in parts.values()]
     ids = {tuple(row["id"] for row in rows) for found in repeats.values() for rows in found}
     if len(ids) != 1 or len({len(found) for found in repeats.values()}) > 1:
         return None
     first = next(iter(repeats.values()))[0]
     return Runs(repeats, ids.pop(), tuple(row["patient"] for row in first))
-
-
-def _split_repeats(rows: Rows) -> list[Rows]:
-    """Return the rows of each repeat, ordered by id: rows come fold by fold, and a repeat tests every case once."""
-    repeats, times = defaultdict[int, list[Row]](list), Counter[str]()
-    for row in rows:
-        repeats[times[row["id"]]].append(row)
-        times[row["id"]] += 1
-    return [sorted(table, key=lambda row: row["id"]) for table in repeats.values()]
 
 
 def dice_scorer(column: str) -> Scorer:

@@ -70,7 +70,16 @@ def summarise_masks(rows: Sequence[Row], names: Sequence[str], reported: Sequenc
     """
     unit = _unit(rows)
     hd95 = f"hd95_{unit}"
-    labels = {name: _summarise_label(rows, name, hd95) for name in names}
+    labels = {}
+    for name in names:
+        presence = [(row[f"voxels_true_{name}"] > 0, row[f"voxels_predicted_{name}"] > 0) for row in rows]
+        labels[name] = {
+            "dice": _mean(row[f"dice_{name}"] for row in rows),
+            hd95: _mean(row[f"{hd95}_{name}"] for row in rows),
+            "num_present": sum(true for true, _ in presence),
+            "num_missed": presence.count((True, False)),
+            "num_false": presence.count((False, True)),
+        }
     names = reported or names
     metrics = {
         "dice_per_case": _mean(row["dice"] for row in rows),
@@ -101,18 +110,6 @@ def _unit(rows: Sequence[Row]) -> str:
             "hold no spacing and the others do: save all of them in a format with a spacing, or none."
         )
     return "voxels" if in_voxels else "mm"
-
-
-def _summarise_label(rows: Sequence[Row], name: str, hd95: str) -> dict[str, float | int | None]:
-    """Return the means over the cases whose truth has the label, and how often it was present, missed and invented."""
-    presence = [(row[f"voxels_true_{name}"] > 0, row[f"voxels_predicted_{name}"] > 0) for row in rows]
-    return {
-        "dice": _mean(row[f"dice_{name}"] for row in rows),
-        hd95: _mean(row[f"{hd95}_{name}"] for row in rows),
-        "num_present": sum(true for true, _ in presence),
-        "num_missed": presence.count((True, False)),
-        "num_false": presence.count((False, True)),
-    }
 
 
 def _pooled_dice(rows: Sequence[Row], name: str) -> float | None:

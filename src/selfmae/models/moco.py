@@ -60,8 +60,14 @@ class MomentumContrast(nn.Module):
 
         Both are views [B, C, *S] of the same pictures. The keys' embeddings then join the queue.
         """
+        from lightly.models.utils import update_momentum
+
         if self.training:
-            self._update_key_encoder()
+            # At first the copies become equal to encoder and head, wherever the encoder started from.
+            momentum = self.momentum if self.num_updates else 0.0
+            update_momentum(self.encoder, self.key_encoder, momentum)
+            update_momentum(self.head, self.key_head, momentum)
+            self.num_updates += 1
         num_groups = max(1, min(MAX_GROUPS, len(queries) // 2))
         embedded = torch.cat([self.head(self.encoder(part)) for part in queries.tensor_split(num_groups)])
         with torch.no_grad():
@@ -81,15 +87,6 @@ class MomentumContrast(nn.Module):
         for group, part in enumerate(parts):
             embedded[group::num_groups] = part
         return embedded
-
-    def _update_key_encoder(self) -> None:
-        """Move the copies towards encoder and head; at first they become equal, wherever the encoder started from."""
-        from lightly.models.utils import update_momentum
-
-        momentum = self.momentum if self.num_updates else 0.0
-        update_momentum(self.encoder, self.key_encoder, momentum)
-        update_momentum(self.head, self.key_head, momentum)
-        self.num_updates += 1
 
 
 def missing_extra() -> str:

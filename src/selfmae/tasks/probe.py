@@ -134,9 +134,8 @@ def read_features(
     Of masks there is one row for each patch of a crop on a label, and a target is the share of it that the label fills.
     Of whole images there is one row: the class token (without one, the mean patch) of the middle.
     """
-    probe_case = _probe_patches if recipe.target.kind == "mask" else _probe_whole
     store = Store(recipe.data, recipe.target.values)
-    probed = [probe_case(recipe, store, case) for case in cases]
+    probed = [_take_probed(recipe, store, case) for case in cases]
     images, device = torch.from_numpy(np.stack([image for image, _ in probed])), next(model.parameters()).device
     tokens = np.concatenate(
         [model.encoder(batch.to(device)).tokens.float().cpu().numpy() for batch in images.split(BATCH)]
@@ -149,23 +148,16 @@ def read_features(
     return features.reshape(-1, features.shape[2]), np.concatenate([target for _, target in probed]), patients
 
 
-Probed = tuple[np.ndarray, np.ndarray]  # image [C, *crop], targets [n, T]
-
-
-def _probe_whole(recipe: Recipe, store: Store, case: Case) -> Probed:
-    """Return the middle of an image, and the case's labels."""
-    assert isinstance(case.target, tuple)
-    prepared = store.image(case)
-    crop = take_crop(prepared, middle_corner(prepared.shape[1:], recipe.data.crop), recipe.data.crop)
-    return finish(crop, recipe.data), np.array([case.target], dtype=np.float64)
-
-
-def _probe_patches(recipe: Recipe, store: Store, case: Case) -> Probed:
-    """Return a crop on a label, and which share of each patch each label fills."""
-    prepared, labels, crop = store.image(case), store.mask(case), recipe.data.crop
-    rng = generator(0, "probe", case.id)
-    corner = draw_corner(labels.shape, crop, rng, store.label_coordinates(case), 1.0)
-    mask = torch.from_numpy(take_crop(labels, corner, crop).astype(np.int64))
-    inside = patchify(mask[None, None], recipe.model.patch)[0]
-    shares = [(inside == index).float().mean(1) for index in range(1, 1 + len(recipe.target.values))]
-    return finish(take_crop(prepared, corner, crop), recipe.data), torch.stack(shares, dim=1).numpy()
+def _take_probed(recipe: Recipe, store: Store, case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Return a crop [C, *crop], the middle or, of masks, one on a label, and its targets [n, T]."""
+    prepared, crop = store.image(case), recipe.data.crop
+    if isinstance(case.target, tuple):
+        corner, targets = middle_corner(prepared.shape[1:], crop), np.array([case.target], dtype=np.float64)
+    else:
+        labels = store.mask(case)
+        corner = draw_corner(labels.shape, crop, generator(0, "probe", case.id), store.label_coordinates(case), 1.0)
+        mask = torch.from_numpy(take_crop(labels, corner, crop).astype(np.int64))
+        inside = patchify(mask[None, None], recipe.model.patch)[0]
+        shares = [(inside == index).float().mean(1) for index in range(1, 1 + len(recipe.target.values))]
+        targets = torch.stack(shares, dim=1).numpy()
+    return finish(take_crop(prepared, corner, crop), recipe.data), targets

@@ -41,7 +41,19 @@ def timm_weights(name: str) -> tuple[Weights, str]:
         raise UserError(f"timm:{name} is no pre-trained ViT of timm: {hint}")
     config = timm.get_pretrained_cfg(name)
     assert config is not None
-    return read_weights(_fetch(name, str(config.hf_hub_id)))[0], config.license or "not stated"
+    repository = str(config.hf_hub_id)
+    path = try_to_load_from_cache(repository, FILE)
+    if not isinstance(path, str):
+        try:
+            # Without a network this fails at once, while the download itself would try for half a minute.
+            get_hf_file_metadata(hf_hub_url(repository, FILE), timeout=SECONDS)
+            path = hf_hub_download(repository, FILE)
+        except Exception as error:  # of the hub or of the HTTP library, whichever its version uses
+            raise UserError(
+                f"The weights {name} could not be downloaded ({' '.join(str(error).split()) or type(error).__name__}): "
+                "connect to the network once, or give a file of such weights (--init FILE, --init imagenet=FILE)."
+            ) from error
+    return read_weights(Path(path))[0], config.license or "not stated"
 
 
 def check_heads(name: str, options: ModelOptions) -> None:
@@ -55,19 +67,3 @@ def check_heads(name: str, options: ModelOptions) -> None:
             f"The weights of timm:{name} were trained with {heads} heads, but model.heads is {options.heads}: set "
             f"model.heads={heads}."
         )
-
-
-def _fetch(name: str, repository: str) -> Path:
-    """Return the file of a model in the user's cache, downloaded if it is not there yet."""
-    cached = try_to_load_from_cache(repository, FILE)
-    if isinstance(cached, str):
-        return Path(cached)
-    try:
-        # Without a network this fails at once, while the download itself would try for half a minute.
-        get_hf_file_metadata(hf_hub_url(repository, FILE), timeout=SECONDS)
-        return Path(hf_hub_download(repository, FILE))
-    except Exception as error:  # of the hub or of the HTTP library, whichever its version uses
-        raise UserError(
-            f"The weights {name} could not be downloaded ({' '.join(str(error).split()) or type(error).__name__}): "
-            "connect to the network once, or give a file of such weights (--init FILE, --init imagenet=FILE)."
-        ) from error

@@ -5,12 +5,12 @@ Image i depends only on the seed and i, so a longer set begins with the shorter 
 
 import csv
 import gzip
+import itertools
 import json
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from numpy.random import Generator
 from PIL import Image
 
 from selfmae.data.generated.radiographs import FINDINGS, Chest, draw_radiograph
@@ -39,12 +39,12 @@ def write_volumes(
     for kind, count in (("phantom", num_cases), ("unlabelled", num_unlabelled)):
         for index in range(count):
             image, mask = draw_volume(generator(seed, "volume", kind, index), size, num_channels, style)
-            affine = _affine(generator(seed, "place", kind, index), size, spacing_mm)
+            affine = np.diag((*spacing_mm, 1.0))  # from voxels to mm (RAS), the body near the scanner's centre
+            offset = generator(seed, "place", kind, index).uniform(-20, 20, 3)
+            affine[:3, 3] = np.round(-np.array(spacing_mm) * (np.array(size) - 1) / 2 + offset, 2)
             name = f"{kind}_{index:03d}.nii.gz"
-            if kind == "unlabelled":
-                _write_nifti(folder / "imagesTs" / name, image, affine)
-            else:
-                _write_nifti(folder / "imagesTr" / name, image, affine)
+            _write_nifti(folder / ("imagesTs" if kind == "unlabelled" else "imagesTr") / name, image, affine)
+            if kind == "phantom":
                 _write_nifti(folder / "labelsTr" / name, mask, affine)
     (folder / "dataset.json").write_text(json.dumps(_description(num_cases, num_channels, num_unlabelled), indent=2))
 
@@ -78,19 +78,9 @@ def write_radiographs(
 
 def _visits(seed: int, kind: str, count: int) -> list[tuple[int, int]]:
     """Return (patient, visit) of the first `count` images."""
-    visits: list[tuple[int, int]] = []
-    patient = 0
-    while len(visits) < count:
-        visits += [(patient, visit) for visit in range(generator(seed, "visits", kind, patient).integers(1, 4))]
-        patient += 1
-    return visits[:count]
-
-
-def _affine(rng: Generator, size: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """Return the map from voxels to mm (RAS) with the body lying near the scanner's centre."""
-    affine = np.diag((*spacing_mm, 1.0))
-    affine[:3, 3] = np.round(-np.array(spacing_mm) * (np.array(size) - 1) / 2 + rng.uniform(-20, 20, 3), 2)
-    return affine
+    numbers = ((patient, generator(seed, "visits", kind, patient).integers(1, 4)) for patient in itertools.count())
+    visits = ((patient, visit) for patient, number in numbers for visit in range(number))
+    return list(itertools.islice(visits, count))
 
 
 def _write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:

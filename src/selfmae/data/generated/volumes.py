@@ -81,7 +81,9 @@ def draw_volume(
     canvas = _body(rng, build, size, style)
     _bowel(rng, canvas, build)
     _organs(rng, canvas, build, style)
-    _lungs(canvas, build)
+    x, y, z = canvas.axes
+    dome = 0.86 + 0.12 * build.breath - 1.1 * ((np.abs(x) - 0.4) ** 2 + (y - 0.05) ** 2)  # of the diaphragm
+    canvas.paint((z > dome) & (np.abs(x) > 0.14), LUNG)
     clean = ndimage.gaussian_filter(canvas.hu, 0.4, mode="nearest")  # partial volume at the borders
     return np.stack([_acquire(rng, clean, channel) for channel in range(num_channels)], axis=-1), canvas.mask
 
@@ -141,7 +143,9 @@ def _organs(rng: Generator, canvas: Canvas, build: Build, style: Style) -> None:
     """Paint the organs; the later of two that overlap wins."""
     size = canvas.hu.shape
     grain = smooth_field(rng, size, 14) * (7 + 5 * build.disease)  # liver and spleen share texture and its strength
-    hu = _organ_hu(rng, build, style)
+    # The ranges of intensities overlap; their order follows disease and contrast agent.
+    hu = np.array(style.hu, np.float32) + np.array((-14, -11, 0, 0, 0, -4)) * build.disease
+    hu = hu + np.array((9, 12, 20, 20, 28, 7)) * build.contrast + rng.normal(0, 4, len(ORGANS))
     jitter = rng.normal(0, 0.02, (len(ORGANS), 3))
     large = 1 + 0.17 * build.growth + 0.03 * rng.normal()
     spleen = style.swell * (1 + 0.2 * build.growth + 0.06 * rng.normal())
@@ -166,14 +170,6 @@ def _organs(rng: Generator, canvas: Canvas, build: Build, style: Style) -> None:
     canvas.paint((x - 0.13) ** 2 + (y + 0.17) ** 2 < (1.1 * vessel) ** 2, hu[4] + style.cava)  # vena cava: a distractor
 
 
-def _organ_hu(rng: Generator, build: Build, style: Style) -> np.ndarray:
-    """Return the intensity of each organ; their ranges overlap, their order follows disease and contrast agent."""
-    base = np.array(style.hu, np.float32)
-    disease = np.array((-14, -11, 0, 0, 0, -4)) * build.disease
-    contrast = np.array((9, 12, 20, 20, 28, 7)) * build.contrast
-    return base + disease + contrast + rng.normal(0, 4, len(ORGANS))
-
-
 def _pancreas(canvas: Canvas, shift: np.ndarray, thickness: float) -> np.ndarray:
     """Return a thin arched tube from before the vena cava to the hilum of the spleen."""
     x, y, z = (axis - float(offset) for axis, offset in zip(canvas.axes, shift, strict=True))
@@ -181,13 +177,6 @@ def _pancreas(canvas: Canvas, shift: np.ndarray, thickness: float) -> np.ndarray
     gaps = x - 0.22 + 0.62 * along, y - 0.02 - 0.16 * np.sin(np.pi * along) + 0.08 * along, z + 0.02 - 0.22 * along
     radius = np.maximum(thickness - 0.03 * along, 2.2 / min(canvas.hu.shape))
     return gaps[0] ** 2 + gaps[1] ** 2 + gaps[2] ** 2 < radius**2
-
-
-def _lungs(canvas: Canvas, build: Build) -> None:
-    """Paint the lung bases above the two domes of the diaphragm."""
-    x, y, z = canvas.axes
-    dome = 0.86 + 0.12 * build.breath - 1.1 * ((np.abs(x) - 0.4) ** 2 + (y - 0.05) ** 2)
-    canvas.paint((z > dome) & (np.abs(x) > 0.14), LUNG)
 
 
 def _acquire(rng: Generator, clean: np.ndarray, channel: int) -> np.ndarray:

@@ -57,7 +57,9 @@ class _Turned:
         table, shown = region.reshape(region.shape[0] * region.shape[1], -1), out.reshape(len(self.bags), -1)
         for start in range(0, len(self.bags), ROWS):
             part = slice(start, start + ROWS)
-            plane = _weighted_rows(table, self.bags[part], self.weights[part])
+            # Weighted sums [P, Q] of four rows each, ten times faster than `grid_sample` on as many channels.
+            rows, bags, weights = map(torch.from_numpy, (table, self.bags[part], self.weights[part]))
+            plane = F.embedding_bag(bags, rows, mode="sum", per_sample_weights=weights).numpy()
             if self.behind:
                 self.behind.fill(plane, shown[part])
             else:
@@ -109,17 +111,8 @@ def take_crop(array: np.ndarray, corner: Sequence[int], crop: Sequence[int]) -> 
 
 def take_image(image: np.ndarray, view: View) -> np.ndarray:
     """Return what the view shows of an image [C, *S], [C, *crop] float32, linear between voxels."""
-    return _turn(_show_image(image, view), view.turns, 1)
-
-
-def take_mask(mask: np.ndarray, view: View) -> np.ndarray:
-    """Return what the view shows of a mask [*S], [*crop], the nearest voxel of each place."""
-    return _turn(_show_mask(mask, view), view.turns, 0)
-
-
-def _show_image(image: np.ndarray, view: View) -> np.ndarray:
     if not view.scale:
-        return _as_float(_slice(image, view))
+        return _turn(_as_float(_slice(image, view)), view.turns, 1)
     pairs = zip(_places(image.shape[1:], view), image.shape[1:], strict=True)
     axes = [_neighbours(places, extent) for places, extent in pairs]
     window = tuple(slice(int(voxels.min()), int(voxels.max()) + 1) for voxels, _ in axes)
@@ -129,12 +122,13 @@ def _show_image(image: np.ndarray, view: View) -> np.ndarray:
     out = np.empty((len(image), *view.crop), dtype=np.float32)
     for channel, shown in zip(image, out, strict=True):
         sampling.fill(_as_float(channel[window]), shown)
-    return out
+    return _turn(out, view.turns, 1)
 
 
-def _show_mask(mask: np.ndarray, view: View) -> np.ndarray:
+def take_mask(mask: np.ndarray, view: View) -> np.ndarray:
+    """Return what the view shows of a mask [*S], [*crop], the nearest voxel of each place."""
     if not view.scale:
-        return np.array(_slice(mask, view), order="C")
+        return _turn(np.array(_slice(mask, view), order="C"), view.turns, 0)
     nearest = [np.floor(places + 0.5).astype(np.int64) for places in _places(mask.shape, view)]
     inside = [(index >= 0) & (index < extent) for index, extent in zip(nearest, mask.shape, strict=True)]
     nearest = [index.clip(0, extent - 1) for index, extent in zip(nearest, mask.shape, strict=True)]
@@ -143,8 +137,7 @@ def _show_mask(mask: np.ndarray, view: View) -> np.ndarray:
     flat = region.reshape(region.shape[0] * region.shape[1], -1)
     values = flat.take((rows * region.shape[1] + columns).ravel(), axis=0)
     if mask.ndim == 3:
-        direction = _direction(nearest[2])
-        if direction:
+        if direction := _direction(nearest[2]):
             values = np.ascontiguousarray(values[:, ::direction])
         else:
             values = values.take(nearest[2] - nearest[2].min(), axis=1)
@@ -153,7 +146,7 @@ def _show_mask(mask: np.ndarray, view: View) -> np.ndarray:
         shown[~(inside[0] & inside[1])] = 0
         if mask.ndim == 3:
             shown[:, :, ~inside[2]] = 0
-    return shown
+    return _turn(shown, view.turns, 0)
 
 
 def _turn(array: np.ndarray, turns: int, first: int) -> np.ndarray:
@@ -206,15 +199,6 @@ def _neighbours(places: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray
     voxels = np.stack([low, np.ceil(places)])  # the same voxel twice where a place is one
     weights = np.stack([low + 1 - places, places - low]) * ((voxels >= 0) & (voxels < extent))
     return voxels.clip(0, extent - 1).astype(np.int64), weights.astype(np.float32)
-
-
-def _weighted_rows(rows: np.ndarray, bags: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return sums [P, Q] of the rows [R, Q] that `bags` [P, 4] name, times `weights` [P, 4].
-
-    This is what torch calls an embedding bag: ten times faster here than `grid_sample` on as many channels.
-    """
-    table, indices, factors = map(torch.from_numpy, (rows, bags, weights))
-    return F.embedding_bag(indices, table, mode="sum", per_sample_weights=factors).numpy()
 
 
 def draw_sample(
