@@ -1,5 +1,6 @@
 """What every task keeps to, whatever it learns: the training loop, the evaluation and the report rely on it."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,16 @@ def test_a_sample_is_a_pure_function_of_its_draw(trainable: tuple[Trainable, lis
     for other in (Draw(cases[0], 2), Draw(cases[1], 1)):
         pairs = zip(images_of(task, first), images_of(task, task.sample(other)), strict=True)
         assert not any(torch.equal(one, another) for one, another in pairs)
+
+
+def test_a_task_in_another_process_gives_the_same_samples(
+    trainable: tuple[Trainable, list[Case]],
+) -> None:
+    """Training on several devices does so."""
+    task, cases = trainable
+    task.prepare(cases)
+    sent = pickle.loads(pickle.dumps(task))
+    assert equal(task.sample(Draw(cases[0], 1)), sent.sample(Draw(cases[0], 1)))
 
 
 def test_samples_have_the_shapes_of_the_recipe(trainable: tuple[Trainable, list[Case]]) -> None:

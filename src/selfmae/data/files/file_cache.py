@@ -38,6 +38,10 @@ class FileCache:
         self.added: dict[str, Any] = {}
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be made anew in another process, where a lock cannot go; what is not saved stays here."""
+        return type(self), (self.path,)
+
     @cached_property
     def entries(self) -> dict[str, Any]:
         """All entries, read from disk when first asked for."""
