@@ -62,7 +62,7 @@ class DataOptions(Section):
 
     source: str
     channels: tuple[str, ...] = ()  # names of the image channels, in order
-    layout: str = ""  # a reader of data/sources; "" lets each reader look whether the source is its own
+    layout: str = ""  # a reader of data/sources; "" asks each reader whether the source is its own
     patient_pattern: str = ""  # regex that finds the patient in a case's id: its first group, or all that matches
     splits: str = ""  # a table with the columns id, patient, split that overrides the source's own
     test_fraction: float = number(0.2, at_least=0, below=1)  # of the patients, drawn where the source has no test part

@@ -1,6 +1,8 @@
 """What every folder of things that a recipe can name keeps to: a file is found, a wrong name is a sentence."""
 
+import re
 from dataclasses import MISSING, fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,14 @@ def test_a_file_says_in_its_first_line_what_it_is(folder: str, name: str) -> Non
     assert module.__name__ == f"selfmae.{folder}.{name}"
     assert module.__doc__
     assert module.__doc__.splitlines()[0].endswith(".")
+
+
+@pytest.mark.parametrize(("folder", "name"), FILES)
+def test_what_a_file_leaves_out_it_gets_from_the_defaults_of_its_folder(folder: str, name: str) -> None:
+    package, path = import_module(f"selfmae.{folder}"), SOURCE / folder / f"{name}.py"
+    for key, value in getattr(package, "DEFAULTS", {}).items():
+        is_own = re.search(rf"^(def {key}\(|[A-Z_, ]*\b{key}\b[A-Z_, ]*=)", path.read_text(), re.MULTILINE)
+        assert (getattr(plugins.load(folder, name), key) is value) == (not is_own), key
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

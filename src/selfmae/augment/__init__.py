@@ -9,8 +9,8 @@ A file defines:
   "prepared" (values as stored) or "normalised" (as the model sees them). It draws from `rng` alone, and nothing where
   its options change nothing, so that a sample is a pure function of its draw
 
-`spatial` (where to look) and `laterality` (labels of mirrored sides) act on image and mask together; they are called by
-`data.sampling`.
+`spatial` (what a sample shows) and `laterality` (labels of mirrored sides) act on image and mask together; they are
+called by `data.sampling`.
 """
 
 from collections.abc import Iterator, Mapping

@@ -93,19 +93,17 @@ def draw_changes(magnitude: float, rng: np.random.Generator) -> list[Change]:
 
 def change_picture(image: np.ndarray, changes: list[Change], fill: float) -> np.ndarray:
     """Return the picture after these changes; three channels are changed as colours, others each on its own."""
-    pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
-    pictures = [np.moveaxis(pixels, 0, -1)] if len(pixels) == 3 else list(pixels)
-    shade = min(255, round(255 * fill))
-    changed = [np.asarray(_change(Image.fromarray(picture), changes, shade)) for picture in pictures]
-    together = np.moveaxis(changed[0], -1, 0) if len(pixels) == 3 else np.stack(changed)
-    return together.astype(np.float32) / 255
-
-
-def _change(picture: Image.Image, changes: list[Change], shade: int) -> Image.Image:
     from timm.data.auto_augment import NAME_TO_OP
 
-    colour = shade if picture.mode == "L" else (shade,) * 3
-    for change in changes:
-        operation = cast(Callable[..., Image.Image], NAME_TO_OP[change.name])
-        picture = operation(picture, *change.arguments, fillcolor=colour, resample=change.resampling)
-    return picture
+    pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    pictures = [np.moveaxis(pixels, 0, -1)] if len(pixels) == 3 else list(pixels)
+    shade, changed = min(255, round(255 * fill)), []
+    for values in pictures:
+        picture = Image.fromarray(values)
+        colour = shade if picture.mode == "L" else (shade,) * 3
+        for change in changes:
+            operation = cast(Callable[..., Image.Image], NAME_TO_OP[change.name])
+            picture = operation(picture, *change.arguments, fillcolor=colour, resample=change.resampling)
+        changed.append(np.asarray(picture))
+    together = np.moveaxis(changed[0], -1, 0) if len(pixels) == 3 else np.stack(changed)
+    return together.astype(np.float32) / 255

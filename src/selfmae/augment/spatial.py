@@ -1,4 +1,4 @@
-"""Where a sample looks: a random crop, mirrored, scaled and turned.
+"""What a sample shows: a random crop, mirrored, scaled and turned.
 
 Every draw is a pure function of a NumPy generator, so that the same draw gives the same view on every machine and after
 every restart; `data.sampling.samples` takes what a view shows.
@@ -103,7 +103,7 @@ def draw_view(
     rng: np.random.Generator,
     spacing_mm: Sequence[float] = (),
 ) -> View:
-    """Draw how the crop at `corner` of an image [*S] is changed; random resized crops take the place of the corner.
+    """Draw how the crop at `corner` of an image [*S] is changed; random resized crops have a corner of their own.
 
     Without `spacing_mm` voxels are taken to be as long on the first axis as on the second.
     """

@@ -29,7 +29,7 @@ Interval = tuple[float, float] | None
 class Comparison:
     """Scores of A and B averaged over training seeds, and their difference B - A with 95 % intervals.
 
-    None stands for what the test cases do not define: a score without both outcomes, an interval from one patient, or
+    None is what the test cases do not define: a score without both outcomes, an interval from one patient, or
     from few without any spread. `effective_n` patients have cases that limit how well the score is known (`Score`).
     With `num_seeds` 1 the intervals hold for these two trained models, not for the two ways to train.
     """

@@ -61,7 +61,7 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
         """Return predictions [B, H, P] from tokens [B, 1 + V, D], patch indices [B, V] and [B, H].
 
-        The class token may be missing. Only hidden patches are projected to pixels: the loss looks at nothing else.
+        The class token may be missing. Only hidden patches are projected to pixels: the loss uses nothing else.
         """
         tokens = self.embed(tokens)
         positions = self.pos_embed.expand(len(tokens), -1, -1)

@@ -56,7 +56,7 @@ class MomentumContrast(nn.Module):
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Return the loss of finding each key's embedding [B, E] by its query's, beside those in the queue.
+        """Return the loss of finding each key's embedding [B, E] by its query's, among those in the queue.
 
         Both are views [B, C, *S] of the same pictures. The keys' embeddings then join the queue.
         """
@@ -80,7 +80,7 @@ class MomentumContrast(nn.Module):
         """Return embeddings [B, E] of keys, computed in other groups than the queries'.
 
         A batch norm would tell by its statistics which query a key belongs to (He et al. 2020, section 3.3, where
-        pictures change places between GPUs).
+        pictures are shuffled between GPUs).
         """
         parts = [self.key_head(self.key_encoder(keys[group::num_groups])) for group in range(num_groups)]
         embedded = torch.empty(len(keys), EMBEDDING, dtype=parts[0].dtype, device=keys.device)

@@ -78,7 +78,7 @@ class Encoder(nn.Module):
         out_indices: Sequence[int] = (),
         drop_path_scale: Tensor | None = None,
     ) -> Features:
-        """Encode images [B, C, *S]; `visible` [B, V] names the only patches to look at; the others are never read.
+        """Encode images [B, C, *S]; `visible` [B, V] names the only patches that are used; the others are never read.
 
         `out_indices` are the blocks, counted from 0, whose output is returned too; `drop_path_scale` see `run_blocks`.
         """
@@ -175,21 +175,21 @@ def patchify(images: Tensor, patch: Sequence[int]) -> Tensor:
     grid = grid_of(images.shape[2:], patch)
     num_axes = len(grid)
     split = [extent for pair in zip(grid, patch, strict=True) for extent in pair]
-    cells = images.reshape(*images.shape[:2], *split)
+    parts = images.reshape(*images.shape[:2], *split)
     order = [0, *range(2, 2 + 2 * num_axes, 2), 1, *range(3, 3 + 2 * num_axes, 2)]
-    return cells.permute(order).reshape(images.shape[0], prod(grid), images.shape[1] * prod(patch))
+    return parts.permute(order).reshape(images.shape[0], prod(grid), images.shape[1] * prod(patch))
 
 
 def unpatchify(patches: Tensor, grid: Sequence[int], patch: Sequence[int]) -> Tensor:
     """Put patches [B, N, P] together again: images [B, C, *S]. The inverse of `patchify`."""
     num_axes = len(grid)
     channels = patches.shape[2] // prod(patch)
-    cells = patches.reshape(patches.shape[0], *grid, channels, *patch)
+    parts = patches.reshape(patches.shape[0], *grid, channels, *patch)
     order = [0, 1 + num_axes]
     for axis in range(num_axes):
         order += [1 + axis, 2 + num_axes + axis]
     size = [extent * step for extent, step in zip(grid, patch, strict=True)]
-    return cells.permute(order).reshape(patches.shape[0], channels, *size)
+    return parts.permute(order).reshape(patches.shape[0], channels, *size)
 
 
 def sincos_positions(grid: Sequence[int], width: int) -> Tensor:

@@ -5,7 +5,6 @@ from selfmae.options import Recipe
 
 TARGETS, LIBRARY = ("mask",), "MONAI"
 FEATURES, FEATURE_STEP = 48, 12  # heads of the first stage times two halves
-HALVINGS = 5
 
 
 def build(recipe: Recipe) -> Module:

@@ -132,7 +132,7 @@ def translate(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[str
 def kernel_of(weight: Tensor, layout: str, wanted: tuple[int, ...]) -> Tensor | None:
     """Return patch weights [D, C, *S] as convolutions hold them; None for a matrix of another patch than `wanted`.
 
-    MONAI's "perceptron" embedding is a matrix whose columns go [*patch, C]. SelfMedMAE's 2-D pre-training looks at
+    MONAI's "perceptron" embedding is a matrix whose columns go [*patch, C]. SelfMedMAE's 2-D pre-training takes
     patches [C, *patch] as if they were [*patch, C], a bug of the released code: the weights are put where its pixels
     really were, so that tokens are those of its pre-training.
     """

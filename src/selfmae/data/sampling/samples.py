@@ -3,7 +3,7 @@
 A view samples the stored image directly: only the voxels it shows are read. Beyond its border an image is zero as far
 as the crop is larger than it (half on each side), then its border repeats.
 
-Shapes: C channels, S spatial axes. Places are voxel indices.
+Shapes: C channels, S spatial axes. Coordinates are voxel indices, not always whole.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ from selfmae.data.case import Case
 from selfmae.data.preparation.prepare import finish
 from selfmae.data.preparation.store import Store
 
-COLUMNS = 32  # places along the third axis that are computed together; faster than fewer or all of 96
-Axis = tuple[np.ndarray, np.ndarray]  # voxels on both sides of places on an axis, and their weights
-ROWS = 3072  # places in the plane that are computed together, which stay in the processor's cache
+COLUMNS = 32  # coordinates along the third axis that are computed together; faster than fewer or all of 96
+Axis = tuple[np.ndarray, np.ndarray]  # voxels on both sides of coordinates on an axis, and their weights
+ROWS = 3072  # coordinates in the plane that are computed together, which stay in the processor's cache
 
 
 class _Straight:
@@ -43,7 +43,7 @@ class _Straight:
 
 
 class _Turned:
-    """Sampling of a region [*S] between the four voxels around each place of the plane, then along the third axis."""
+    """Sampling of a region [*S] between the four voxels around each point of the plane, then along the third axis."""
 
     def __init__(self, axes: Sequence[Axis], shape: Sequence[int]) -> None:
         (rows, row_weights), (columns, column_weights) = axes[:2]
@@ -79,8 +79,8 @@ class _Line:
     def fill(self, plane: np.ndarray, out: np.ndarray) -> None:
         """Fill rows [P, Z] from rows [P, Q]: a product with few columns at a time.
 
-        Through torch, since NumPy's product takes all cores, however many loaders run beside it, and into a given
-        array, since autocast would round any other product to bf16.
+        Through torch, since NumPy's product takes all cores, however many loaders run, and into a given array, since
+        autocast would round any other product to bf16.
         """
         if self.direction:
             out[:] = plane[:, :: self.direction]
@@ -113,8 +113,8 @@ def take_image(image: np.ndarray, view: View) -> np.ndarray:
     """Return what the view shows of an image [C, *S], [C, *crop] float32, linear between voxels."""
     if not view.scale:
         return _turn(_as_float(_slice(image, view)), view.turns, 1)
-    pairs = zip(_places(image.shape[1:], view), image.shape[1:], strict=True)
-    axes = [_neighbours(places, extent) for places, extent in pairs]
+    pairs = zip(_coordinates(image.shape[1:], view), image.shape[1:], strict=True)
+    axes = [_neighbours(coordinates, extent) for coordinates, extent in pairs]
     window = tuple(slice(int(voxels.min()), int(voxels.max()) + 1) for voxels, _ in axes)
     shape = [part.stop - part.start for part in window]
     axes = [(voxels - part.start, weights) for (voxels, weights), part in zip(axes, window, strict=True)]
@@ -126,10 +126,10 @@ def take_image(image: np.ndarray, view: View) -> np.ndarray:
 
 
 def take_mask(mask: np.ndarray, view: View) -> np.ndarray:
-    """Return what the view shows of a mask [*S], [*crop], the nearest voxel of each place."""
+    """Return what the view shows of a mask [*S], [*crop], the nearest voxels."""
     if not view.scale:
         return _turn(np.array(_slice(mask, view), order="C"), view.turns, 0)
-    nearest = [np.floor(places + 0.5).astype(np.int64) for places in _places(mask.shape, view)]
+    nearest = [np.floor(coordinates + 0.5).astype(np.int64) for coordinates in _coordinates(mask.shape, view)]
     inside = [(index >= 0) & (index < extent) for index, extent in zip(nearest, mask.shape, strict=True)]
     nearest = [index.clip(0, extent - 1) for index, extent in zip(nearest, mask.shape, strict=True)]
     region = np.array(mask[tuple(slice(int(index.min()), int(index.max()) + 1) for index in nearest)], order="C")
@@ -165,8 +165,8 @@ def _slice(array: np.ndarray, view: View) -> np.ndarray:
     return np.flip(crop, tuple(axis - len(view.flips) for axis, flip in enumerate(view.flips) if flip))
 
 
-def _places(shape: Sequence[int], view: View) -> list[np.ndarray]:
-    """Return the places in an image [*S] that a view shows: on the first two axes [X, Y], on the third [Z].
+def _coordinates(shape: Sequence[int], view: View) -> list[np.ndarray]:
+    """Return the coordinates in an image [*S] that a view shows: on the first two axes [X, Y], on the third [Z].
 
     On those of the first two [X, 1] and [1, Y] where the view is not turned.
     """
@@ -182,8 +182,8 @@ def _places(shape: Sequence[int], view: View) -> list[np.ndarray]:
     moved = [first, second, *steps[2:]]
     padded = np.maximum(shape, view.crop)
     return [
-        np.clip(place + centre, 0, length - 1) - (length - extent) // 2
-        for place, centre, length, extent in zip(moved, view.centre, padded, shape, strict=True)
+        np.clip(coordinate + centre, 0, length - 1) - (length - extent) // 2
+        for coordinate, centre, length, extent in zip(moved, view.centre, padded, shape, strict=True)
     ]
 
 
@@ -193,11 +193,11 @@ def _direction(voxels: np.ndarray) -> int:
     return next((way for way in (1, -1) if (steps == way).all()), 0)
 
 
-def _neighbours(places: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the voxels [2, ...] on both sides of places on an axis, and their weights, 0 outside the image."""
-    low = np.floor(places)
-    voxels = np.stack([low, np.ceil(places)])  # the same voxel twice where a place is one
-    weights = np.stack([low + 1 - places, places - low]) * ((voxels >= 0) & (voxels < extent))
+def _neighbours(coordinates: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voxels [2, ...] on both sides of coordinates on an axis, and their weights, 0 outside the image."""
+    low = np.floor(coordinates)
+    voxels = np.stack([low, np.ceil(coordinates)])  # the same voxel twice where a coordinate is whole
+    weights = np.stack([low + 1 - coordinates, coordinates - low]) * ((voxels >= 0) & (voxels < extent))
     return voxels.clip(0, extent - 1).astype(np.int64), weights.astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""The stream of training samples: which case is drawn at which place of the stream, batches made ahead of time."""
+"""The stream of training samples: which case is drawn at which position, batches made ahead of time."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
