@@ -379,18 +379,21 @@ def test_the_report_names_the_network(network_report: str) -> None:
     assert "toynet" in network_report
 
 
-@pytest.mark.xfail(reason="results/formatting.py lists the words of methods (SUBJECTS, ORIGINS) beside their files")
 def test_sentences_speak_of_the_method_as_it_says(report: str) -> None:
     assert "pre-training on means" in report
 
 
-@pytest.mark.xfail(reason="report/methods.py lists the words of losses (MODELS) by the kind of target")
+@pytest.mark.xfail(
+    reason="report/templates/methods.html has the words of losses by the kind of target; WORDS of a loss is not asked"
+)
 def test_the_methods_paragraph_has_the_words_of_the_loss(report: str) -> None:
     assert "the squared error of probabilities" in report
     assert "Dice and cross-entropy loss" not in report
 
 
-@pytest.mark.xfail(reason="report/methods.py takes a network without a library for the Vision Transformer")
+@pytest.mark.xfail(
+    reason="report/context.py takes a network without a library for the Vision Transformer (LIBRARY, not ENCODER)"
+)
 def test_the_methods_paragraph_does_not_take_the_network_for_the_vit(network_report: str) -> None:
     assert "The network is toynet" in network_report
     assert "vision transformer" not in network_report
