@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from selfmae.data.source import checked_source, load_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.finetune import Validation, finetune_cell
+from selfmae.experiment.finetune import Validation, check_finetunable
 from selfmae.experiment.initialization import Initialization, find_init
 from selfmae.recipe import load_recipe
 from selfmae.results.exposure import ExposureLog
@@ -180,10 +180,9 @@ def test_a_split_without_val_is_an_error(tmp_path: Path, volume_recipe: Path) ->
     recipe, display = load_recipe(str(volume_recipe)), Display(quiet=True)
     source = checked_source(load_cases(recipe.data), masks=False, display=display)
     cases = replace(source.cases, cases=tuple(source.cases.part("train", "test")))
+    init = Initialization("scratch", "scratch")
     with pytest.raises(UserError, match="There is no val case to choose the checkpoint on: give the source"):
-        finetune_cell(
-            recipe, replace(source, cases=cases), Initialization("scratch", "scratch"), tmp_path / "out", 0, display
-        )
+        check_finetunable(recipe, replace(source, cases=cases), init, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

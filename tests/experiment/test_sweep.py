@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from selfmae.experiment import pretrain, sweep
+from selfmae.experiment import sweep, train
+from selfmae.experiment.pretrain import begin_pretraining
+from selfmae.methods import options_of
 from selfmae.weights.file import read_metadata, read_weights
 
 Call = Callable[..., int]
@@ -128,7 +130,7 @@ def test_halving_trains_only_the_better_half_to_the_end(
     assert json.loads(steps[-1])["step"] == 2
     (first,) = json.loads((out / "sweep.json").read_text())["halving"]
     assert (first["share"], first["kept"]) == (0.5, ["mae.ratio=0.5", "mae.ratio=0.75"])
-    assert "test cases were not looked at" in (out / "sweep.html").read_text()
+    assert "test cases were not used" in (out / "sweep.html").read_text()
 
 
 def test_a_failed_training_stops_no_other_and_is_named(
@@ -138,24 +140,26 @@ def test_a_failed_training_stops_no_other_and_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(recipe: Any, *rest: object) -> None:
-        if recipe.mae.ratio == 0.5:
+    def fail(recipe: Any, *rest: Any) -> object:
+        if options_of(recipe, "mae").ratio == 0.5:
             raise ZeroDivisionError("of ours")
-        pretrain.pretrain_cell(recipe, *rest)  # type: ignore[arg-type]
+        return begin_pretraining(recipe, *rest)
 
-    monkeypatch.setattr(sweep, "pretrain_cell", fail)
+    monkeypatch.setattr(train, "begin_pretraining", fail)
     out = tmp_path / "out"
     assert call("sweep", picture_recipe, "--out", out, "mae.ratio=0.5,0.75") == 2
-    assert "2 trainings of the sweep failed" in capsys.readouterr().err
+    assert "2 training runs of the sweep failed" in capsys.readouterr().err
     assert [(row["mae.ratio"], row["init"]) for row in rows_of(out)][1:] == [("0.75", "scratch"), ("0.75", "mae")]
     failed = json.loads((out / "sweep.json").read_text())["failed"]
-    assert failed["mae mae.ratio=0.5 fold0 seed0"] == "pretrain mae.ratio=0.5 fold0 seed0 failed"
+    first = "mae.ratio=0.5: pretrain-mae (fold 0, seed 0)"
+    assert failed["mae.ratio=0.5: mae (fold 0, seed 0)"] == f"{first} failed"
+    assert failed[first] == "ZeroDivisionError: of ours"
 
 
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["mae.ratio=0.5,1.5"], "mae.ratio=1.5: mae.ratio is 1.5, but must lie between 0 and 1."),
+        (["mae.ratio=0.5,1.5"], "mae.ratio=1.5: mae.ratio is 1.5, but must be above 0 and below 1."),
         (["data.fraction=0"], "data.fraction=0: data.fraction is 0.0, but must be above 0 and at most 1."),
         (["mae.ratio=0.5", "--halving"], "--halving chooses among 3 or more values of one key"),
         (["mae.ratio=0.5", "--executor", "slurm"], "--executor 'slurm' is not known."),

@@ -18,6 +18,7 @@ from selfmae.weights.file import read_metadata
 Call = Callable[..., int]
 CONTRACT = {
     "kind",
+    "method",
     "architecture",
     "crop",
     "grid",

@@ -77,7 +77,10 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
         show_forecast(expected, display)
         check_space(expected)
     with open_folder(out, recipe, reasons, "run"):
-        _check_begun(out, experiment)
+        for begun in training_runs(out):  # none may have other cases or folds, before anything is written over
+            if (begun.folder / "cases.csv").exists():
+                fold = min(begun.fold, len(experiment.folds) - 1)
+                check_cases(begun.folder / "cases.csv", experiment.folds[fold], begun.fold)
         facts = run_facts(experiment)
         facts |= {"recipe": Path(recipe_name).stem, "changed": sorted(flat(parse_sets(sets)))}
         if EQUAL in names:
@@ -94,14 +97,6 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
         )
         failures = schedule(works, grid.executor, display)
         return finish(out, failures, grid, display)
-
-
-def _check_begun(out: Path, experiment: Experiment) -> None:
-    """Raise if a training run that is there was begun with other cases or folds, before anything is written over."""
-    for run in training_runs(out):
-        path = run.folder / "cases.csv"
-        if path.exists():
-            check_cases(path, experiment.folds[min(run.fold, len(experiment.folds) - 1)], run.fold)
 
 
 def finish(out: Path, failures: Mapping[str, str], grid: Grid, display: Display) -> dict[str, Any]:

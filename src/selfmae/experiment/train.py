@@ -76,9 +76,21 @@ class Experiment:
     def works_for(
         self, run: TrainingRun, recipe: Recipe, before: tuple[Recipe, Path], label: str = ""
     ) -> list[Scheduled]:
-        """Return a fine-tuning by a recipe, and before it the pre-training that it needs (see `schedule_run`)."""
-        text = self.names[run.init]
-        return schedule_run(run, Part(recipe, self.folds[run.fold], text, self.method_of(text, recipe)), before, label)
+        """Return a fine-tuning by a recipe, and before it the pre-training that it needs.
+
+        `before` are the recipe of that pre-training and the folder that holds it (of the experiment, or of what a sweep
+        shares). `label` is put before the titles of the fine-tuning.
+        """
+        text, source, (first_recipe, folder) = self.names[run.init], self.folds[run.fold], before
+        method, title = self.method_of(text, recipe), f"{label}{run.title}"
+        if not (is_method(text) or (text == EQUAL and recipe.probe.ends_early)):
+            return [Scheduled(title, partial(train_one, run, Part(recipe, source, text, method)), run.folder)]
+        first = TrainingRun.within(folder, f"{PREFIX}{method}", run.fold, run.seed)
+        shared = label if folder == run.folder.parents[2] else f"{folder.name}: "
+        pretrain = partial(train_one, first, Part(first_recipe, source, "", method))
+        finetune = partial(train_one, run, Part(recipe, source, text, method, pretrained=first.folder))
+        pretraining = Scheduled(f"{shared}{first.title}", pretrain, first.folder)
+        return [pretraining, Scheduled(title, finetune, run.folder, after=pretraining.title)]
 
 
 @dataclass(frozen=True)
@@ -129,27 +141,6 @@ def _initialize(run: TrainingRun, recipe: Recipe, part: Part) -> tuple[Recipe, I
         recipe = replace(recipe, fit=replace(recipe.fit, steps=steps))
         text = "scratch"
     return recipe, replace(find_init(text, recipe), name=run.init)
-
-
-def schedule_run(run: TrainingRun, part: Part, before: tuple[Recipe, Path], label: str = "") -> list[Scheduled]:
-    """Return a fine-tuning, and before it the pre-training that it needs.
-
-    `before` are the recipe of that pre-training and the folder that holds it (of the experiment, or of what a sweep
-    shares). `label` is put before the titles of the fine-tuning.
-    """
-    recipe, folder = before
-    title = f"{label}{run.title}"
-    if not (is_method(part.text) or (part.text == EQUAL and part.recipe.probe.ends_early)):
-        return [Scheduled(title, partial(train_one, run, part), run.folder)]
-    first = TrainingRun.within(folder, f"{PREFIX}{part.method}", run.fold, run.seed)
-    shared = "" if folder == run.folder.parents[2] else f"{folder.name}: "
-    pretraining = Scheduled(
-        f"{shared or label}{first.title}",
-        partial(train_one, first, Part(recipe, part.source, "", part.method)),
-        first.folder,
-    )
-    tuned = replace(part, pretrained=first.folder)
-    return [pretraining, Scheduled(title, partial(train_one, run, tuned), run.folder, pretraining.title)]
 
 
 def each_once(works: Iterable[Scheduled]) -> list[Scheduled]:

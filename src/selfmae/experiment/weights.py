@@ -72,12 +72,7 @@ def _architecture(method: str, recipe: Recipe) -> dict[str, Any]:
         "encoder": "Vision Transformer",
         "axes": len(model.patch),
         "patch": list(model.patch),
-        "width": model.width,
-        "depth": model.depth,
-        "heads": model.heads,
-        "mlp_ratio": model.mlp_ratio,
-        "class_token": model.class_token,
-        "norm_eps": model.norm_eps,
+        **{name: getattr(model, name) for name in ("width", "depth", "heads", "mlp_ratio", "class_token", "norm_eps")},
         "head": method or ("unetr" if recipe.target.kind == "mask" else "linear"),
     }
 

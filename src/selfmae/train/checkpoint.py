@@ -1,7 +1,9 @@
-"""The checkpoint of an unfinished optimisation: weights, optimiser, loss scaler and where it stands."""
+"""The checkpoint of an unfinished optimisation: weights, optimiser, loss scaler, where it stands; and its log."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -9,6 +11,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from selfmae.errors import UserError
+from selfmae.files import read_log, write_text
 from selfmae.train.device import WHOLE
 from selfmae.weights.file import whole_file
 
@@ -60,3 +63,24 @@ def load_checkpoint(path: Path, fabric: Fabric, model: nn.Module, optimizer: tor
     if scaler:
         scaler.load_state_dict(state["scaler"])
     return Progress(**state["progress"])
+
+
+class StepLog:
+    """Lines {"step", "loss", "lr"} and {"step", "score"}; a run that continues drops those after its checkpoint."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+
+    def is_due(self, step: int) -> bool:
+        """Return whether the losses up to this step are to be written."""
+        return step % self.every == 0
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def cut(self, step: int) -> None:
+        """Drop the lines after `step`, and a line that a crash left unfinished."""
+        kept = [json.dumps(line) + "\n" for line in read_log(self.path) if line["step"] <= step]
+        write_text(self.path, "".join(kept))

@@ -1,6 +1,5 @@
 """The training loop: one for pre-training and fine-tuning, resumable to the bit."""
 
-import json
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -17,11 +16,10 @@ from selfmae.data.case import Case
 from selfmae.data.sampling.stream import Draw, draw_at, stream
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.files import read_log, write_text
 from selfmae.options import OptimOptions
 from selfmae.seeds import derive
 from selfmae.tasks.base import Trainable
-from selfmae.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from selfmae.train.checkpoint import Progress, StepLog, load_checkpoint, save_checkpoint
 from selfmae.train.device import load_weights, make_fabric, resolve_precision, tune_attention, whole_weights
 from selfmae.train.launch import run_on_devices
 from selfmae.train.optim import make_optimizer, set_lr
@@ -226,24 +224,3 @@ class Trainer:
         self.fabric.barrier()
         load_weights(self.model, read_weights(self.folder / "model.safetensors")[0])
         return self.model.eval()
-
-
-class StepLog:
-    """Lines {"step", "loss", "lr"} and {"step", "score"}; a run that continues drops those after its checkpoint."""
-
-    def __init__(self, path: Path, every: int) -> None:
-        self.path, self.every = path, every
-
-    def is_due(self, step: int) -> bool:
-        """Return whether the losses up to this step are to be written."""
-        return step % self.every == 0
-
-    def write(self, line: dict[str, Any]) -> None:
-        """Append one line."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def cut(self, step: int) -> None:
-        """Drop the lines after `step`, and a line that a crash left unfinished."""
-        kept = [json.dumps(line) + "\n" for line in read_log(self.path) if line["step"] <= step]
-        write_text(self.path, "".join(kept))
