@@ -97,7 +97,9 @@ def leave_out_copies(cases: Sequence[Case], hashes: Mapping[str, str]) -> list[C
         if case.split in ranks and case.id in hashes:
             kept[hashes[case.id]] = min(kept.get(hashes[case.id], 2), ranks[case.split])
     return [
-        _move(case, "unused") if case.id in hashes and ranks.get(case.split, 0) > kept.get(hashes[case.id], 2) else case
+        replace(case, split="unused")
+        if case.id in hashes and ranks.get(case.split, 0) > kept.get(hashes[case.id], 2)
+        else case
         for case in cases
     ]
 
@@ -119,8 +121,11 @@ def complete_splits(
     cases and one sentence for each such change.
     """
     held_out = set(patients_of(case for case in cases if case.split in ("val", "test")))
-    done = [case if case.target is not None or case.split == "unused" else _move(case, "unlabelled") for case in cases]
-    done = [_move(case, "train") if case.split == "" else case for case in done]
+    done = [
+        case if case.target is not None or case.split == "unused" else replace(case, split="unlabelled")
+        for case in cases
+    ]
+    done = [replace(case, split="train") if case.split == "" else case for case in done]
     check_disjoint(done)
     if done and all(case.target is None for case in done):
         return _leave_out_patients(done, held_out)
@@ -131,7 +136,9 @@ def complete_splits(
             continue
         train = [case for case in done if case.split == "train"]
         chosen = _draw_patients(train, max(1, round(num_patients * fraction)), seed, part, present)
-        done = [_move(case, part) if case.split == "train" and case.patient in chosen else case for case in done]
+        done = [
+            replace(case, split=part) if case.split == "train" and case.patient in chosen else case for case in done
+        ]
         count = sum(case.split == part for case in done)
         notes.append(
             f"The source has no {part} part: {count} cases of {len(chosen)} patients were drawn from its "
@@ -150,11 +157,7 @@ def _leave_out_patients(
     said = (
         [f"{len(known)} unlabelled cases belong to patients of the val or test part and are left out."] if known else []
     )
-    return [_move(case, "unused") if case.id in known else case for case in cases], [*notes, *said]
-
-
-def _move(case: Case, split: str) -> Case:
-    return replace(case, split=split)
+    return [replace(case, split="unused") if case.id in known else case for case in cases], [*notes, *said]
 
 
 def _draw_patients(cases: Sequence[Case], count: int, seed: int, part: str, present: Present) -> set[str]:
@@ -174,13 +177,7 @@ def _draw_patients(cases: Sequence[Case], count: int, seed: int, part: str, pres
 
 
 def rank_patients(cases: Sequence[Case], rng: np.random.Generator, present: Present) -> list[str]:
-    """Return the patients sorted by their rarest label, in random order where that is equal."""
-    patients, rarity = patients_of(cases), _rarest_label(cases, present)
-    return sorted((patients[index] for index in rng.permutation(len(patients))), key=lambda patient: rarity[patient])
-
-
-def _rarest_label(cases: Sequence[Case], present: Present) -> dict[str, int]:
-    """Return for each patient the rank of its rarest label (0 is the rarest); those without a label come last."""
+    """Return the patients, those with the rarest label first and those without any last, equal ones in random order."""
     counts: Counter[int] = Counter()
     found: dict[str, set[int]] = {case.patient: set() for case in cases}
     for case in cases:
@@ -190,4 +187,6 @@ def _rarest_label(cases: Sequence[Case], present: Present) -> dict[str, int]:
         found[case.patient].update(labels)
         counts.update(labels)
     rank = {label: index for index, (label, _) in enumerate(sorted(counts.items(), key=lambda item: item[::-1]))}
-    return {patient: min((rank[label] for label in labels), default=len(rank)) for patient, labels in found.items()}
+    rarity = {patient: min((rank[label] for label in labels), default=len(rank)) for patient, labels in found.items()}
+    patients = patients_of(cases)
+    return sorted((patients[index] for index in rng.permutation(len(patients))), key=lambda patient: rarity[patient])

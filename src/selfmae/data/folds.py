@@ -20,10 +20,7 @@ MAX_LEFT_OUT = 10
 MAX_REPEATED = 50
 NUM_PARTS, NUM_REPEATS = 5, 3
 
-
 GOLDEN = (5**0.5 - 1) / 2
-
-
 MONAI_PARTS, SEED = 5, 12345  # of the released code, which tests on part 0
 
 
@@ -65,10 +62,6 @@ def choose_folding(cases: Sequence[Case], asked: int | None) -> Folding:
             f"--folds auto needs at least {MIN_PATIENTS} labelled patients, but there are {num_patients}: "
             "one to train on, one to choose the checkpoint on and one to test; label more."
         )
-    return _suit(num_patients)
-
-
-def _suit(num_patients: int) -> Folding:
     if num_patients <= MAX_LEFT_OUT:
         return Folding(
             num_patients,

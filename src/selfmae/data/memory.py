@@ -13,8 +13,6 @@ NUM_THREADS = 4
 LARGE = 2**23  # bytes as float32
 EXPANDED = {".nii": 4, ".npy": 4, ".gz": 4}  # float32 bytes for one of a file, at most; of what is in a .gz
 PACKED = 16  # the same for formats that compress
-
-
 UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 

@@ -72,17 +72,14 @@ def name_patients(cases: Sequence[Case], pattern: str) -> list[Case]:
     except re.error as error:
         raise UserError(f"data.patient_pattern '{pattern}' is no regular expression ({error}): correct it.") from error
     found = [search(case.id) for case in cases]
-    missed = [
-        case.id for case, match in zip(cases, found, strict=True) if not (match and match[min(match.re.groups, 1)])
-    ]
+    patients = [match[min(match.re.groups, 1)] if match else "" for match in found]
+    missed = [case.id for case, patient in zip(cases, patients, strict=True) if not patient]
     if missed:
         raise UserError(
             f"data.patient_pattern '{pattern}' must find a patient in every id, but finds none in {len(missed)} of "
             f"{len(cases)} (first: {missed[0]!r}): correct it; `selfmae inspect SOURCE --json` lists the ids."
         )
-    return [
-        replace(case, patient=match[min(match.re.groups, 1)]) for case, match in zip(cases, found, strict=True) if match
-    ]
+    return [replace(case, patient=patient) for case, patient in zip(cases, patients, strict=True)]
 
 
 def examine_source(cases: Cases, masks: bool, display: Display) -> Source:
@@ -197,17 +194,9 @@ def check_cases(path: Path, source: Source, fold: int) -> None:
 
 def case_rows(source: Source, fold: int = 0) -> list[dict[str, str]]:
     """Return the rows of `cases.csv`."""
-    hashes = source.hashes
-    return [
-        {
-            "id": case.id,
-            "patient": case.patient,
-            "split": case.split,
-            "fold": str(fold),
-            "hash": hashes.get(case.id, ""),
-        }
-        for case in source.cases.cases
-    ]
+    hashes, columns = source.hashes, ("id", "patient", "split", "fold", "hash")
+    rows = [(case.id, case.patient, case.split, str(fold), hashes.get(case.id, "")) for case in source.cases.cases]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def count_splits(cases: Cases) -> dict[str, dict[str, int]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from selfmae.data.sources._files import patients_of_names, study_of
+from selfmae.data.sources._files import patients_of, study_of
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from selfmae.data.sources._files import patients_of_names, study_of
     ],
 )
 def test_unmistakable_names_tell_the_patient(names: list[str], patients: list[str]) -> None:
-    found, said = patients_of_names(names)
+    found, said = patients_of(names)
     assert found == patients
     assert said == f"Patients are taken from the names (as {patients[0]}): {len(set(patients))} in 2 images."
 
@@ -38,7 +38,7 @@ def test_unmistakable_names_tell_the_patient(names: list[str], patients: list[st
 )
 def test_all_other_names_are_patients_of_their_own(names: list[str]) -> None:
     said = "File names do not identify patients: without data.splits, each image counts as a patient of its own."
-    assert patients_of_names(names) == (names, said)
+    assert patients_of(names) == (names, said)
 
 
 @pytest.mark.parametrize(

@@ -56,17 +56,12 @@ def check_series(path: Path) -> list[tuple[str, str]]:
     if not path.exists():
         num_series = len({header.series for header in headers_in(path.parent) if len(header.slices) == 1})
         found.append(("several_series", f"the folder {path.parent} holds {num_series} series"))
-    return found + _check_privacy(headers, path)
-
-
-def _check_privacy(headers: Sequence[Header], path: Path) -> list[tuple[str, str]]:
     facts = [header.privacy for header in headers if header.privacy]
     burned_in = sorted({fact.burned_in for fact in facts} - {""})
     in_path = sorted({name for fact in facts for name in fact.in_path})
     tags = sorted({name for fact in facts for name in fact.tags})
-    found = (
-        [("burned_in_text", f"text may stand in the pixels of {path} ({', '.join(burned_in)})")] if burned_in else []
-    )
+    if burned_in:
+        found.append(("burned_in_text", f"text may stand in the pixels of {path} ({', '.join(burned_in)})"))
     if in_path:
         found.append(("identifying_path", f"the path {path} contains the file's own {', '.join(in_path)}"))
     if tags:
@@ -77,7 +72,11 @@ def _check_privacy(headers: Sequence[Header], path: Path) -> list[tuple[str, str
 def _check_slices(headers: Sequence[Header], path: Path) -> list[tuple[str, str]]:
     """Return code and cause for what keeps slices from being one even stack."""
     slices = slices_of(headers)
-    different = _differing(slices)
+    different = [
+        name
+        for name, key in (("size", "shape"), ("orientation", "orientation"), ("pixel spacing", "spacing_mm"))
+        if any(np.abs(np.subtract(getattr(item, key), getattr(slices[0], key))).max() > SAME_ANGLE for item in slices)
+    ]
     if len({header.modality for header in headers}) > 1:
         different.append("modality")
     if different:
@@ -85,22 +84,11 @@ def _check_slices(headers: Sequence[Header], path: Path) -> list[tuple[str, str]
     ordered = order_slices(slices)
     found = []
     if len(ordered) < len(slices):
-        copies = len(slices) - len(ordered)
-        found.append(
-            ("duplicate_slices", f"the series {path} holds copies of slices ({copies}, with equal SOPInstanceUID)")
-        )
+        copies = f"{len(slices) - len(ordered)}, with equal SOPInstanceUID"
+        found.append(("duplicate_slices", f"the series {path} holds copies of slices ({copies})"))
     if len(ordered) > 1:
         found += _check_steps(ordered, path)
     return found
-
-
-def _differing(slices: Sequence[Slice]) -> list[str]:
-    first = slices[0] if slices else None
-    return [
-        name
-        for name, key in (("size", "shape"), ("orientation", "orientation"), ("pixel spacing", "spacing_mm"))
-        if any(np.abs(np.subtract(getattr(item, key), getattr(first, key))).max() > SAME_ANGLE for item in slices)
-    ]
 
 
 def _check_steps(ordered: Sequence[Slice], path: Path) -> list[tuple[str, str]]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
-from selfmae.data.dicom.privacy import text_of
 from selfmae.errors import UserError
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's first two axes point the other way
@@ -48,6 +47,12 @@ class Grid:
         affine = LPS_TO_RAS @ self.affine
         voxels: np.ndarray = np.linalg.solve(affine[:3, :3], (points_mm - affine[:3, 3]).T).T
         return voxels
+
+
+def text_of(content: Dataset, name: str) -> str:
+    """Return a value as text, "" where there is none."""
+    value = content.get(name)
+    return "" if value is None else str(value).strip()
 
 
 def slices_in(content: Dataset, path: Path) -> tuple[Slice, ...]:

@@ -1,5 +1,9 @@
-"""What DICOM files say of themselves without their pixels: of which kind each is, and where its slices lie."""
+"""What DICOM files say of themselves without their pixels: of which kind each is, and where its slices lie.
 
+Values that may tell who a person is are kept only to tell patients apart.
+"""
+
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -7,9 +11,7 @@ from pathlib import Path
 from pydicom import Dataset, config, dcmread
 from pydicom.uid import UID
 
-from selfmae.data.dicom import privacy
-from selfmae.data.dicom.grid import GROUPS, Slice, slices_in
-from selfmae.data.dicom.privacy import Privacy, patient_of, privacy_of, text_of
+from selfmae.data.dicom.grid import GROUPS, Slice, slices_in, text_of
 from selfmae.errors import UserError
 
 config.settings.reading_validation_mode = config.IGNORE  # its warnings would print values, of whatever tag
@@ -18,8 +20,17 @@ RADIOGRAPHS = ("CR", "DX", "MG", "PX", "IO", "RG", "RF", "XA")  # projections, e
 RECONSTRUCTED = "1.2.840.10008.5.1.4.1.1.13.1."  # volumes of these modalities: rotational angiography, tomosynthesis
 STANDARD = "1.2.840.10008."  # how UIDs of the standard begin
 OTHERS = ("RTDOSE", "RTPLAN", "PR", "KO", "SR", "REG")  # not images, though some have pixels
+PERSONAL = (
+    *("PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate", "PatientAddress", "PatientTelephoneNumbers"),
+    *("AccessionNumber", "ReferringPhysicianName", "InstitutionName", "StudyDate"),
+)
+# Of these, what a path may well hold, since exports name their folders so.
+NAMING = ("PatientName", "PatientID", "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # also the beginning of its kinds with several frames
+NOBODY = re.compile(r"(anon|anonymous|anonymi[sz]ed|unknown|none|n/?a|0+)?", re.IGNORECASE)
+SHORTEST_NAME = 3  # letters: shorter parts of a name are in many paths
 TAGS = [
-    *privacy.TAGS,
+    *(*PERSONAL, *NAMING, "PatientIdentityRemoved", "BurnedInAnnotation", "SOPClassUID", "Modality"),
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber", "ImageType", "Rows", "Columns"),
     *("NumberOfFrames", "SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
     *("SliceThickness", "SpacingBetweenSlices", *GROUPS),
@@ -27,6 +38,15 @@ TAGS = [
     *("ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence"),
 ]
 MAX_HEADERS = 100_000  # in memory, about 1.5 kB each
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """Names of filled tags that may identify a person, of those whose value is in the path, and why text may show."""
+
+    tags: tuple[str, ...]
+    in_path: tuple[str, ...]
+    burned_in: str  # "" where no text is to be expected in the pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +79,14 @@ def header_of(path: Path) -> Header | None:
 
 @lru_cache(maxsize=MAX_HEADERS)
 def _read_header(path: Path, size: int, changed_ns: int) -> Header | None:
-    if path.suffix.lower() != ".dcm" and not _has_mark(path):
-        return None
+    if path.suffix.lower() != ".dcm":
+        try:
+            with path.open("rb") as file:
+                file.seek(128)
+                if file.read(4) != b"DICM":
+                    return None
+        except OSError:
+            return None
     try:
         return _as_header(dcmread(path, stop_before_pixels=True, specific_tags=TAGS), path)
     except Exception as error:  # pydicom raises many kinds for files that are damaged
@@ -68,16 +94,6 @@ def _read_header(path: Path, size: int, changed_ns: int) -> Header | None:
         return Header(
             path, "broken", error=f"{path} could not be read as DICOM ({reason}): copy it again or remove it."
         )
-
-
-def _has_mark(path: Path) -> bool:
-    """Return whether the file has the letters that each DICOM file has after 128 bytes."""
-    try:
-        with path.open("rb") as file:
-            file.seek(128)
-            return file.read(4) == b"DICM"
-    except OSError:
-        return False
 
 
 def _as_header(content: Dataset, path: Path) -> Header:
@@ -162,3 +178,40 @@ def _drawn_on(content: Dataset) -> tuple[str, ...]:
     return tuple(
         {text_of(item, "SeriesInstanceUID") for item in (*(content.get("ReferencedSeriesSequence") or []), *series)}
     )
+
+
+def privacy_of(content: Dataset, path: Path) -> Privacy:
+    """Return what to know of a file; `path` names its image. A file that says it is de-identified has no such tags."""
+    if text_of(content, "PatientIdentityRemoved") == "YES":
+        return Privacy((), (), _burned_in(content))
+    tags = tuple(name for name in PERSONAL if text_of(content, name).strip("^ "))
+    in_path = tuple(name for name in NAMING if _stands_in(path, content, name))
+    return Privacy(tags, in_path, _burned_in(content))
+
+
+def patient_of(content: Dataset) -> str:
+    """Return what is equal for all files of a patient (id, or else name and birth date), "" where nobody is named."""
+    patient, name = (text_of(content, tag).strip("^ _-") for tag in ("PatientID", "PatientName"))
+    if not NOBODY.fullmatch(patient):
+        return patient
+    return "" if NOBODY.fullmatch(name) else f"{name}\0{text_of(content, 'PatientBirthDate')}"
+
+
+def _burned_in(content: Dataset) -> str:
+    said = text_of(content, "BurnedInAnnotation")
+    if said == "YES":
+        return "BurnedInAnnotation YES"
+    if said != "NO" and text_of(content, "SOPClassUID").startswith(SECONDARY_CAPTURE):
+        return "a secondary capture without BurnedInAnnotation NO"
+    if said != "NO" and text_of(content, "Modality") in ("US", "IVUS"):
+        return "ultrasound without BurnedInAnnotation NO"
+    return ""
+
+
+def _stands_in(path: Path, content: Dataset, name: str) -> bool:
+    """Return whether a value, or for a name one of its parts, is a word of the path."""
+    value = text_of(content, name)
+    parts = [part for part in re.split(r"[\^=\s]+", value) if len(part) >= SHORTEST_NAME]
+    wanted = parts if name == "PatientName" else [value] * bool(value)
+    found = [part for part in wanted if part.casefold() in str(path).casefold()]  # fast, and almost always empty
+    return any(re.search(rf"(?<![^\W_]){re.escape(part)}(?![^\W_])", str(path), re.IGNORECASE) for part in found)

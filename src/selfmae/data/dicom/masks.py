@@ -8,10 +8,9 @@ from pydicom import Dataset, dcmread
 from pydicom.pixels import iter_pixels
 
 from selfmae.data.dicom.checks import OFF_GRID, SAME_ANGLE, read_grid
-from selfmae.data.dicom.grid import Grid, Slice, group_of, slices_in
+from selfmae.data.dicom.grid import Grid, Slice, group_of, slices_in, text_of
 from selfmae.data.dicom.headers import is_closed, regions_of, segments_of, structures_of
 from selfmae.data.dicom.pixels import require_decoder
-from selfmae.data.dicom.privacy import text_of
 from selfmae.data.dicom.series import split_mask_path
 from selfmae.errors import UserError
 
@@ -75,11 +74,15 @@ def _segment_frames(
         for frame, stored in enumerate(_stored_frames(content)):
             if kind == "BINARY":
                 group = group_of(content, frame, "SegmentIdentificationSequence")
-                number = int(group.ReferencedSegmentNumber) if group else 0
-                yield numbers[_name_of(number, names, file)], indices[frame], stored > 0
+                parts = [(int(group.ReferencedSegmentNumber) if group else 0, stored > 0)]
             else:
-                for number in np.unique(stored[stored > 0]).tolist():
-                    yield numbers[_name_of(number, names, file)], indices[frame], stored == number
+                parts = [(number, stored == number) for number in np.unique(stored[stored > 0]).tolist()]
+            for number, inside in parts:
+                if number not in names:
+                    raise UserError(
+                        f"The mask {file} uses the segment {number}, but names only {sorted(names)}: export it again."
+                    )
+                yield numbers[names[number]], indices[frame], inside
 
     return frames
 
@@ -98,12 +101,6 @@ def _stored_frames(content: Dataset) -> Iterator[np.ndarray]:
         first, last = frame * size, (frame + 1) * size
         bits = np.unpackbits(packed[first // 8 : -(-last // 8)], bitorder="little")
         yield bits[first % 8 : first % 8 + size].reshape(content.Rows, content.Columns)
-
-
-def _name_of(number: int, names: Mapping[int, str], file: Path) -> str:
-    if number not in names:
-        raise UserError(f"The mask {file} uses the segment {number}, but names only {sorted(names)}: export it again.")
-    return names[number]
 
 
 def _slice_index(frame: Slice, grid: Grid, file: Path) -> int:

@@ -75,7 +75,12 @@ class Slices:
             read = dcmread(item.path)
             self._file = item.path, read, _decode(read, item.path)
         _, content, pixels = self._file
-        return _rescale(pixels[item.frame] if pixels.ndim == 3 else pixels, content, item).T
+        # Each slice has its own rescaling: in PET, slices differ in it.
+        how: Any = group_of(content, item.frame, "PixelValueTransformationSequence") or content
+        slope, intercept = float(how.get("RescaleSlope") or 1), float(how.get("RescaleIntercept") or 0)
+        plane = pixels[item.frame] if pixels.ndim == 3 else pixels
+        scaled: np.ndarray = plane.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+        return scaled.T
 
 
 def load_series(path: Path) -> tuple[Slices, np.ndarray]:
@@ -103,29 +108,16 @@ def load_picture(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
         pixels = (pixels / 257 if pixels.dtype == np.uint16 else pixels).astype(np.uint8)
     elif not colour:
         pixels = apply_modality_lut(pixels, content)
-        pixels = _as_seen(pixels, content) if header.modality in RADIOGRAPHS else pixels
+        if header.modality in RADIOGRAPHS:  # the first of several windows or VOI LUTs; one without a width is none
+            widths = np.ravel(content.get("WindowWidth") or 0)
+            has_lut = content.get("VOILUTSequence")
+            if has_lut or (float(widths[0]) >= 1 and content.get("WindowCenter") is not None):
+                pixels = apply_voi_lut(pixels, content)
     if content.PhotometricInterpretation == "MONOCHROME1":
         pixels = pixels.astype(np.float32)
         pixels = pixels.max() + pixels.min() - pixels
     spacing = content.get("PixelSpacing") or content.get("ImagerPixelSpacing") or ()
     return pixels, tuple(float(step) for step in spacing)
-
-
-def _as_seen(pixels: np.ndarray, content: Dataset) -> np.ndarray:
-    """Return a picture as its window or VOI LUT, the first of several, shows it; a window without a width is none."""
-    widths = np.ravel(content.get("WindowWidth") or 0)
-    if not content.get("VOILUTSequence") and (float(widths[0]) < 1 or content.get("WindowCenter") is None):
-        return pixels
-    seen: np.ndarray = apply_voi_lut(pixels, content)
-    return seen
-
-
-def _rescale(plane: np.ndarray, content: Dataset, item: Slice) -> np.ndarray:
-    """Return the real values of one slice by its own rescaling: in PET, slices differ in it."""
-    how: Any = group_of(content, item.frame, "PixelValueTransformationSequence") or content
-    slope, intercept = float(how.get("RescaleSlope") or 1), float(how.get("RescaleIntercept") or 0)
-    scaled: np.ndarray = plane.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    return scaled
 
 
 def _decode(content: Dataset, path: Path) -> np.ndarray:

@@ -11,7 +11,7 @@ in the order of the alphabet: SEG/1.dcm/../../CT/1,3 (`mask_path` makes it, `spl
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from selfmae.data.dicom.grid import Slice
@@ -48,21 +48,19 @@ def name_images(headers: Iterable[Header]) -> dict[Path, tuple[Header, ...]]:
     folders: dict[Path, list[Header]] = defaultdict(list)
     for header in headers:
         folders[header.path.parent].append(header)
-    return {path: image for folder, inside in folders.items() for path, image in _name_images_in(folder, inside)}
-
-
-def _name_images_in(folder: Path, headers: Sequence[Header]) -> Iterator[tuple[Path, tuple[Header, ...]]]:
-    series: dict[str, list[Header]] = defaultdict(list)
-    for header in headers:
-        if len(header.slices) == 1 or (header.kind == "broken" and header.series):
-            series[header.series].append(header)
-    broken = [header for header in headers if header.kind == "broken" and not header.series]
-    ordered = sorted(series.values(), key=lambda group: (group[0].number, group[0].path))
-    for number, group in enumerate(ordered, start=1):
-        yield (folder / f"series-{number}" if len(ordered) > 1 else folder), (*group, *broken)
-    alone = [header for header in headers if header.kind == "picture" or len(header.slices) > 1]
-    for header in (*alone, *(() if series else broken)):
-        yield header.path, (header,)
+    named: dict[Path, tuple[Header, ...]] = {}
+    for folder, inside in folders.items():
+        series: dict[str, list[Header]] = defaultdict(list)
+        for header in inside:
+            if len(header.slices) == 1 or (header.kind == "broken" and header.series):
+                series[header.series].append(header)
+        broken = [header for header in inside if header.kind == "broken" and not header.series]
+        ordered = sorted(series.values(), key=lambda group: (group[0].number, group[0].path))
+        for number, group in enumerate(ordered, start=1):
+            named[folder / f"series-{number}" if len(ordered) > 1 else folder] = (*group, *broken)
+        alone = [header for header in inside if header.kind == "picture" or len(header.slices) > 1]
+        named |= {header.path: (header,) for header in (*alone, *(() if series else broken))}
+    return named
 
 
 def find_headers(path: Path) -> tuple[Header, ...]:
@@ -71,27 +69,21 @@ def find_headers(path: Path) -> tuple[Header, ...]:
         header = header_of(path)
         headers: tuple[Header, ...] = (header,) if header else ()
     elif is_series(path):
-        headers = _find_in_folder(path)
+        named = name_images(headers_in(path if path.is_dir() else path.parent))
+        if path not in named and (not named or not path.is_dir()):
+            raise UserError(f"The DICOM image {path} was expected, but no file there belongs to it: check the path.")
+        if path not in named and len(named) > 1:
+            raise UserError(
+                f"The folder {path} holds {len(named)} DICOM images ({first_of(named)}), but one was asked for: "
+                "name one of them."
+            )
+        headers = named.get(path) or next(iter(named.values()))
     else:
         raise FileNotFoundError(path)
     for header in headers:
         if header.error:
             raise UserError(header.error)
     return headers
-
-
-def _find_in_folder(path: Path) -> tuple[Header, ...]:
-    named = name_images(headers_in(path if path.is_dir() else path.parent))
-    if path in named:
-        return named[path]
-    if not named or not path.is_dir():
-        raise UserError(f"The DICOM image {path} was expected, but no file there belongs to it: check the path.")
-    if len(named) > 1:
-        raise UserError(
-            f"The folder {path} holds {len(named)} DICOM images ({first_of(named)}), but one was asked for: "
-            "name one of them."
-        )
-    return next(iter(named.values()))
 
 
 def mask_path(file: Path, image: Path, values: Sequence[int]) -> Path:

@@ -1,7 +1,7 @@
 """The data doctor on cases: images that differ from the others in channels, size, spacing or intensity, and masks."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -26,38 +26,33 @@ MIN_16_BIT = 1000.0
 SHIFT_HU = 1024.0  # of CT that is stored without a sign
 NEAR_SHIFT = 400.0  # HU that the usual intensity of two CT may lie apart
 
-
 MAX_VALUES = 256  # of a mask with 255 labels and background
 
 
 def check_images(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
     """Return what makes some images unlike the others, or unlike what is declared."""
+    found = []
+    numbers = {fact.num_channels for fact in facts}
+    if len(numbers) == 1 and numbers != {len(cases.channels)}:
+        declared = f"{len(cases.channels)} channels ({', '.join(cases.channels)})"
+        cause = f"{declared} are declared, but images have {numbers.pop()}"
+        found.append(make_finding("channels_undeclared", [fact.id for fact in facts], cause))
     return [
-        *_check_channels(cases, facts),
+        *found,
         *_check_swapped(cases, facts),
-        *_check_outliers("spacing_outlier", facts),
-        *_check_outliers("size_outlier", facts),
+        *_check_outliers("spacing_outlier", "spacings", "mm", {fact.id: fact.spacing_mm for fact in facts}),
+        *_check_outliers("size_outlier", "sizes", "voxels", {fact.id: fact.shape for fact in facts}),
         *_check_units(facts),
     ]
-
-
-def _check_channels(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
-    """Compare the files with the declared channels, where the files agree among themselves."""
-    numbers = {fact.num_channels for fact in facts}
-    if len(numbers) != 1 or numbers == {len(cases.channels)}:
-        return []
-    declared = f"{len(cases.channels)} channels ({', '.join(cases.channels)}) are declared"
-    cause = f"{declared}, but images have {numbers.pop()}"
-    return [make_finding("channels_undeclared", [fact.id for fact in facts], cause)]
 
 
 def _check_swapped(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
     """Report images that equal a mask of the set, or look like one where the others do not."""
     masks = {fact.mask_hash for fact in facts if len(fact.mask_counts) > 1}
-    alike = [fact.id for fact in facts if fact.looks_like_mask]
+    alike = {fact.id for fact in facts if fact.looks_like_mask}
     if cases.labels.kind != "mask" and 2 * len(alike) > len(facts):
-        alike = []  # a set of shapes, as AdrenalMNIST3D
-    odd = [fact.id for fact in facts if fact.pixel_hash in masks or fact.id in set(alike)]
+        alike = set()  # a set of shapes, as AdrenalMNIST3D
+    odd = [fact.id for fact in facts if fact.pixel_hash in masks or fact.id in alike]
     if not odd:
         return []
     files = {case.id: str(case.images[0]) for case in cases.cases}
@@ -65,10 +60,8 @@ def _check_swapped(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
     return [make_finding("mask_as_image", odd, cause)]
 
 
-def _check_outliers(code: str, facts: Sequence[Facts]) -> list[Finding]:
+def _check_outliers(code: str, what: str, unit: str, values: Mapping[str, tuple[float, ...]]) -> list[Finding]:
     """Report sizes or spacings that are far from the median along an axis."""
-    spacing = code == "spacing_outlier"
-    values = {fact.id: fact.spacing_mm if spacing else fact.shape for fact in facts}
     if len(values) < MIN_IMAGES or len({len(value) for value in values.values()}) != 1 or not all(values.values()):
         return []
     logs = np.log(np.array(list(values.values())))
@@ -78,9 +71,7 @@ def _check_outliers(code: str, facts: Sequence[Facts]) -> list[Finding]:
     if not odd or len(odd) > max(1, MAX_ODD * len(values)):
         return []
     usual = _round(np.exp(np.median(logs, axis=0)))
-    unit = "mm" if spacing else "voxels"
     texts = [f"{name} with {_round(values[name])}" for name in odd]
-    what = "spacings" if spacing else "sizes"
     return [make_finding(code, odd, f"{what} are usually near {usual} {unit}, but there is {first_of(texts)}")]
 
 
@@ -96,7 +87,8 @@ def _check_units(facts: Sequence[Facts]) -> list[Finding]:
         known = [unit for unit in units.values() if unit]
         usual = max(sorted(set(known)), key=known.count, default="")
         odd = [name for name, unit in units.items() if unit not in ("", usual)]
-        if not odd or not _contradict(usual, {units[name] for name in odd}):
+        # Other units may go together: MR scans reach from 100 to a million in one set.
+        if not odd or {"HU", "from 0 to 1"}.isdisjoint({usual, *(units[name] for name in odd)}):
             continue
         shifted = [fact for fact in facts if fact.id in odd and _is_shifted(fact, facts, channel)]
         said = f", {len(shifted)} of them as HU shifted by {SHIFT_HU:.0f}" if shifted else ""
@@ -120,18 +112,12 @@ def _unit(fact: Facts, channel: int) -> str:
     return "above 1000" if high >= MIN_16_BIT else ""
 
 
-def _contradict(usual: str, others: set[str]) -> bool:
-    """Return whether these units do not go together; MR scans reach from 100 to a million in one set."""
-    units = {usual, *others}
-    return "HU" in units or "from 0 to 1" in units
-
-
 def _is_shifted(fact: Facts, facts: Sequence[Facts], channel: int) -> bool:
     levels = [other.percentiles[channel] for other in facts if _unit(other, channel) == "HU"]
     if not levels or _unit(fact, channel) != "above 1000":
         return False
-    shifted = np.median(levels, axis=0) + SHIFT_HU
-    return abs(fact.percentiles[channel][2] - float(shifted[2])) < 2 * NEAR_SHIFT
+    high = float(np.median(levels, axis=0)[2]) + SHIFT_HU
+    return abs(fact.percentiles[channel][2] - high) < 2 * NEAR_SHIFT
 
 
 def check_masks(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
@@ -139,14 +125,13 @@ def check_masks(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
     if cases.labels.kind != "mask":
         return []
     masked = [fact for fact in facts if fact.mask_counts]
-    checks = (_check_undeclared(cases, masked), _check_absent(cases.labels, masked), _check_empty(cases, masked))
-    found = [finding for check in checks for finding in check] if masked else []
-    return [*found, *_check_order(cases.labels), *_check_sides(cases.labels)]
+    files = {case.id: str(case.target) for case in cases.cases}
+    return [*(_check_values(cases.labels, masked, files) if masked else []), *_check_labels(cases.labels)]
 
 
-def _check_undeclared(cases: Cases, masked: Sequence[Facts]) -> list[Finding]:
-    """Report values that are no label, and masks with so many of them that they are images."""
-    files, known = _files(cases), {0, *cases.labels.values}
+def _check_values(labels: Labels, masked: Sequence[Facts], files: Mapping[str, str]) -> list[Finding]:
+    """Report values that are no label, masks with so many of them that they are images, and what no mask holds."""
+    found, known = [], {0, *labels.values}
     holders: dict[int, list[str]] = defaultdict(list)
     texts, odd = [], []
     for fact in masked:
@@ -158,44 +143,32 @@ def _check_undeclared(cases: Cases, masked: Sequence[Facts]) -> list[Finding]:
             for value in values:
                 holders[value].append(files[fact.id])
     texts += [f"the value {value} in {first_of(holders[value])} is no label" for value in sorted(holders)]
-    return [make_finding("undeclared_label", odd, first_of(texts))] if odd else []
-
-
-def _check_absent(labels: Labels, masked: Sequence[Facts]) -> list[Finding]:
+    if odd:
+        found.append(make_finding("undeclared_label", odd, first_of(texts)))
     held = {value for fact in masked for value, _ in fact.mask_counts}
     named = zip(labels.names, labels.values, strict=True)
     absent = [f"the label {name!r} (value {value}) is in no mask" for name, value in named if value not in held]
-    return [make_finding("absent_label", (), first_of(absent, len(absent)))] if absent else []
-
-
-def _check_empty(cases: Cases, masked: Sequence[Facts]) -> list[Finding]:
-    files = _files(cases)
+    if absent:
+        found.append(make_finding("absent_label", (), first_of(absent, len(absent))))
     empty = [fact.id for fact in masked if all(value == 0 for value, _ in fact.mask_counts)]
-    if not empty:
-        return []
-    return [make_finding("empty_mask", empty, f"the masks {first_of([files[name] for name in empty])} are empty")]
+    if empty:
+        cause = f"the masks {first_of([files[name] for name in empty])} are empty"
+        found.append(make_finding("empty_mask", empty, cause))
+    return found
 
 
-def _files(cases: Cases) -> dict[str, str]:
-    return {case.id: str(case.target) for case in cases.cases}
-
-
-def _check_order(labels: Labels) -> list[Finding]:
-    """Report values that are not 1, 2, 3...: the model numbers its outputs."""
-    if labels.values == tuple(range(1, len(labels.values) + 1)):
-        return []
-    values = first_of([str(value) for value in labels.values], 8)
-    outputs = f"1 to {len(labels.values)}" if len(labels.values) > 1 else "1"
-    return [make_finding("label_values_mapped", (), f"the label values {values} are learned as {outputs}")]
-
-
-def _check_sides(labels: Labels) -> list[Finding]:
-    """Report labels that swap when an image is mirrored."""
-    names = labels.names
+def _check_labels(labels: Labels) -> list[Finding]:
+    """Report values that are not 1, 2, 3..., as the model numbers its outputs, and labels that mirroring swaps."""
+    found, names = [], labels.names
+    if labels.values != tuple(range(1, len(labels.values) + 1)):
+        outputs = f"1 to {len(labels.values)}" if len(labels.values) > 1 else "1"
+        cause = f"the label values {first_of(labels.values, 8)} are learned as {outputs}"
+        found.append(make_finding("label_values_mapped", (), cause))
     pairs = [f"{names[first]!r} and {names[second]!r}" for first, second in left_right_pairs(names)]
-    if not pairs:
-        return []
-    return [make_finding("left_right_labels", (), f"the labels {first_of(pairs)} are left and right of one structure")]
+    if pairs:
+        cause = f"the labels {first_of(pairs)} are left and right of one structure"
+        found.append(make_finding("left_right_labels", (), cause))
+    return found
 
 
 def check_pair(case: str, shape: Sequence[int], affine: np.ndarray | None, mask: Mask, file: str) -> list[Finding]:

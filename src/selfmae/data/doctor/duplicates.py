@@ -50,7 +50,9 @@ def thumbnail(array: np.ndarray) -> bytes:
 def near_copies(facts: Sequence[Facts]) -> list[list[str]]:
     """Return the ids of cases whose images are copies of each other, equal or nearly so, in order; groups of two up."""
     same: dict[str, str] = {}
-    for left, right in [*_equal_pairs(facts), *_near_pairs(facts)]:
+    of_hash: dict[str, str] = {}
+    equal = [(of_hash.setdefault(fact.pixel_hash, fact.id), fact.id) for fact in facts]
+    for left, right in [*equal, *_near_pairs(facts)]:
         first, second = sorted((_root(same, left), _root(same, right)))
         if first != second:
             same[second] = first
@@ -82,11 +84,6 @@ def _means_along(array: np.ndarray, axis: int, side: int) -> np.ndarray:
     sizes = np.diff([*edges, extent]).reshape([-1 if other == axis else 1 for other in range(array.ndim)])
     means: np.ndarray = np.add.reduceat(array, edges, axis=axis, dtype=np.float64) / sizes
     return means
-
-
-def _equal_pairs(facts: Sequence[Facts]) -> list[tuple[str, str]]:
-    first: dict[str, str] = {}
-    return [(first.setdefault(fact.pixel_hash, fact.id), fact.id) for fact in facts]
 
 
 def _near_pairs(facts: Sequence[Facts]) -> list[tuple[str, str]]:

@@ -143,13 +143,9 @@ def to_content(facts: Facts) -> dict[str, Any]:
 
 def from_content(content: Mapping[str, Any]) -> Facts:
     """Return the facts that `to_content` wrote down."""
-    return Facts(
-        **{
-            **content,
-            "shape": tuple(content["shape"]),
-            "spacing_mm": tuple(content["spacing_mm"]),
-            "percentiles": tuple(tuple(levels) for levels in content["percentiles"]),
-            "mask_counts": tuple(tuple(pair) for pair in content["mask_counts"]),
-            "thumbnail": base64.b64decode(content["thumbnail"]),
-        }
-    )
+    fields = {name: _as_tuple(value) for name, value in content.items()}
+    return Facts(**fields | {"thumbnail": base64.b64decode(content["thumbnail"])})
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

@@ -14,7 +14,6 @@ PARTS = ("train", "val", "test")
 MIN_CASES = 2  # positives and negatives of a finding in a part: AUC of a single case is a coin toss
 COPY_MARK = re.compile(r"[ _-]*(\(\d+\)|[ _-]copy([ _-]?\(?\d+\)?)?)$", re.IGNORECASE)  # of file managers
 MAX_ALIKE = 3  # names that differ in a copy's mark only; more are numbered that way
-
 SEVERITIES = ("error", "warning", "note")
 
 
@@ -26,7 +25,9 @@ def check_copies(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
     for group in near_copies(facts):
         exact = len({hashes[name] for name in group}) == 1
         found = [by_id[name] for name in group]
-        kind = "across_parts" if _leaks(found) else "image"
+        # One of them must stay unseen and another would be seen (`case.leave_out_copies`).
+        parts = {case.split for case in found if case.split != "unused"}
+        kind = "across_parts" if len(parts) > 1 and not parts.isdisjoint(("val", "test")) else "image"
         copies[f"{'' if exact else 'near_'}duplicate_{kind}"].append(found)
     return [
         make_finding(
@@ -37,12 +38,6 @@ def check_copies(cases: Cases, facts: Sequence[Facts]) -> list[Finding]:
         )
         for code, found in sorted(copies.items())
     ]
-
-
-def _leaks(group: Sequence[Case]) -> bool:
-    """Return whether one of the equal images must stay unseen and another would be seen (`case.leave_out_copies`)."""
-    parts = {case.split for case in group if case.split != "unused"}
-    return len(parts) > 1 and not parts.isdisjoint(("val", "test"))
 
 
 def check_ids(cases: Cases) -> list[Finding]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from selfmae.data.dicom.pixels import is_dicom
 from selfmae.data.doctor.case_checks import check_pair
 from selfmae.data.doctor.duplicates import thumbnail
 from selfmae.data.doctor.findings import REMEDIES, Facts, Finding, finding_of, from_content, make_finding, to_content
-from selfmae.data.files.file_cache import FileCache, identity, key_of
+from selfmae.data.files.file_cache import FileCache, key_of_files
 from selfmae.data.files.images import has_equal_channels, read_image
 from selfmae.data.files.masks import count_values, read_mask
 from selfmae.data.memory import NUM_THREADS, MemoryGate, float_bytes
@@ -27,7 +26,6 @@ SAVED_EVERY = 500  # cases that are read again if the survey is interrupted
 
 Examined = tuple[Facts | None, list[Finding]]
 Progress = Callable[[int, int], None]
-
 
 MAX_VOXELS = 1_000_000  # of one channel that percentiles are taken from; evenly spread over larger images
 PERCENTILES = (0.5, 50, 99.5)
@@ -50,11 +48,13 @@ def survey(
     used: set[str] = set()
 
     def one(case: Case) -> tuple[str, Examined]:
-        key = _key(case, masks) if file_cache else ""
+        files = [*case.images, *([case.target] if masks and isinstance(case.target, Path) else [])]
+        key = key_of_files(files, VERSION, case.id) if file_cache else ""
         known = file_cache.get(key) if file_cache and key else None
         if known is not None:
             return key, (from_content(known["facts"]), [make_finding(*finding) for finding in known["findings"]])
-        with memory_gate.take(_most_bytes(case)):
+        mask = float_bytes(case.target) if isinstance(case.target, Path) else 0
+        with memory_gate.take(max(sum(map(float_bytes, case.images)), mask)):
             return key, examine_case(case, masks)
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
@@ -74,32 +74,14 @@ def survey(
     return facts, findings + _odd_ones(facts)
 
 
-def _key(case: Case, masks: bool) -> str:
-    """Return a key that changes with each file of a case, "" where one is gone."""
-    files = [*case.images, *([case.target] if masks and isinstance(case.target, Path) else [])]
-    try:
-        return key_of(VERSION, case.id, *map(identity, files))
-    except (UserError, OSError):
-        return ""
-
-
 def _remember(file_cache: FileCache, key: str, facts: Facts | None, findings: Sequence[Finding]) -> None:
     """Cache what was found, unless something could not be read: it may be readable next time."""
     unread = facts is None or any(finding.code.startswith("unreadable") for finding in findings)
     if facts and not unread and file_cache.get(key) is None:
-        file_cache.add(key, {"facts": to_content(facts), "findings": [_as_entry(finding) for finding in findings]})
-
-
-def _as_entry(finding: Finding) -> list[Any]:
-    """Return the arguments of `make_finding`, without the fix where it is the code's own: its words may change."""
-    fix = "" if finding.fix == REMEDIES[finding.code][1] else finding.fix
-    return [finding.code, finding.cases, finding.cause, fix]
-
-
-def _most_bytes(case: Case) -> int:
-    """Return about how many bytes the image, or its mask, has as float32."""
-    mask = float_bytes(case.target) if isinstance(case.target, Path) else 0
-    return max(sum(map(float_bytes, case.images)), mask)
+        # Without the fix where it is the code's own: its words may change.
+        fixes = ["" if item.fix == REMEDIES[item.code][1] else item.fix for item in findings]
+        entries = [(item.code, item.cases, item.cause, fix) for item, fix in zip(findings, fixes, strict=True)]
+        file_cache.add(key, {"facts": to_content(facts), "findings": entries})
 
 
 def _settle_pictures(facts: Sequence[Facts]) -> list[Facts]:
@@ -110,14 +92,12 @@ def _settle_pictures(facts: Sequence[Facts]) -> list[Facts]:
     colours = Counter(fact.num_channels for fact in facts if not fact.is_gray)
     usual = colours.most_common(1)[0][0] if colours else 1
     lacks = any(len(fact.shape) == 2 and not fact.spacing_mm for fact in facts)
-    return [_settle(fact, usual, lacks) if len(fact.shape) == 2 else fact for fact in facts]
-
-
-def _settle(fact: Facts, num_channels: int, lacks_spacing: bool) -> Facts:
-    gray = fact.is_gray or (fact.num_channels == 1 and num_channels == 3)
-    if gray:
-        fact = replace(fact, num_channels=num_channels, percentiles=fact.percentiles[:1] * num_channels)
-    return replace(fact, spacing_mm=()) if lacks_spacing else fact
+    settled = []
+    for fact in facts:
+        if len(fact.shape) == 2 and (fact.is_gray or (fact.num_channels == 1 and usual == 3)):
+            fact = replace(fact, num_channels=usual, percentiles=fact.percentiles[:1] * usual)
+        settled.append(replace(fact, spacing_mm=()) if len(fact.shape) == 2 and lacks else fact)
+    return settled
 
 
 def _odd_ones(facts: Sequence[Facts]) -> list[Finding]:
@@ -142,7 +122,8 @@ def examine_case(case: Case, masks: bool) -> Examined:
     """Return facts, None where the image cannot be read, and findings; the mask is read only with `masks`."""
     findings: list[Finding] = []
     try:
-        findings += _check_dicom(case)
+        series = [path for path in case.images if is_dicom(path)]
+        findings += [make_finding(code, [case.id], cause) for path in series for code, cause in check_series(path)]
         if any(finding.severity == "error" for finding in findings):
             return None, findings
         facts, affine, found = _examine_image(case)
@@ -173,26 +154,21 @@ def hash_voxels(array: np.ndarray) -> str:
 def _examine_image(case: Case) -> tuple[Facts, np.ndarray | None, list[Finding]]:
     image = read_image(case.images)
     array = image.array
-    percentiles = tuple(_percentiles(channel) for channel in array)
     is_gray = has_equal_channels(image)
+    shown = array[:1] if is_gray else array
     facts = Facts(
-        case.id,
-        array.shape[1:],
-        array.shape[0],
-        image.spacing_mm,
-        percentiles,
-        hash_voxels(array[:1] if is_gray else array),
-        (),
-        looks_like_mask=_looks_like_mask(array[:1] if is_gray else array),
+        id=case.id,
+        shape=array.shape[1:],
+        num_channels=len(array),
+        spacing_mm=image.spacing_mm,
+        percentiles=tuple(_percentiles(channel) for channel in array),
+        pixel_hash=hash_voxels(shown),
+        mask_counts=(),
+        looks_like_mask=_looks_like_mask(shown),
         is_gray=is_gray,
         thumbnail=thumbnail(array),
     )
     return facts, image.affine, _check_voxels(case, array)
-
-
-def _check_dicom(case: Case) -> list[Finding]:
-    series = [path for path in case.images if is_dicom(path)]
-    return [make_finding(code, [case.id], cause) for path in series for code, cause in check_series(path)]
 
 
 def _check_voxels(case: Case, array: np.ndarray) -> list[Finding]:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -69,21 +69,30 @@ class FileCache:
         """
         with self._lock, suppress(OSError):
             if used and len(self.entries.keys() - used) > MAX_STALE * len(used):
-                self._replace({key: entry for key, entry in self.entries.items() if key in used})
+                part = self.path.with_name(f".part-{os.getpid()}-{self.path.name}")
+                part.write_bytes(_lines({key: entry for key, entry in self.entries.items() if key in used}))
+                part.replace(self.path)
             elif self.added:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                _append(self.path, _lines(self.added))
+                file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+                try:
+                    os.write(file, b"\n" + _lines(self.added))  # after a line that another process could not finish
+                finally:
+                    os.close(file)
         self.added = {}
-
-    def _replace(self, kept: Mapping[str, Any]) -> None:
-        part = self.path.with_name(f".part-{os.getpid()}-{self.path.name}")
-        part.write_bytes(_lines(kept))
-        part.replace(self.path)
 
 
 def key_of(*parts: str) -> str:
     """Return a key for these texts."""
     return hashlib.blake2b("\0".join(parts).encode(errors="surrogateescape"), digest_size=16).hexdigest()
+
+
+def key_of_files(sources: Iterable[Path], *parts: str) -> str:
+    """Return a key that changes with these texts and with any file of these images and masks, "" where one is gone."""
+    try:
+        return key_of(*parts, *map(identity, sources))
+    except (UserError, OSError):
+        return ""
 
 
 def identity(source: Path) -> str:
@@ -165,14 +174,6 @@ def _key(file: Path) -> str:
 def _state(file: Path) -> str:
     status = file.stat()
     return f"{status.st_size}\0{status.st_mtime_ns}\0"
-
-
-def _append(path: Path, lines: bytes) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(file, b"\n" + lines)  # after a line that another process could not finish
-    finally:
-        os.close(file)
 
 
 def _lines(entries: Mapping[str, Any]) -> bytes:

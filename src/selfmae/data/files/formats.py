@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from selfmae.data.files import arrays
-from selfmae.data.files.itk import ENDINGS
-
 NIFTI = (".nii", ".nii.gz")
-VOLUMES = (*NIFTI, *ENDINGS)
+ITK = (".nrrd", ".mha", ".mhd")
+VOLUMES = (*NIFTI, *ITK)
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-ARRAYS = arrays.ENDINGS
+ARRAYS = (".npy", ".npz")
 DICOM = (".dcm", ".dicom", ".ima")  # of files that are one image; those of a series may have any name
 
 

@@ -1,8 +1,10 @@
 """Images in memory, read from one file or from one for each channel."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +14,14 @@ from PIL import Image as Picture
 
 from selfmae.data.dicom import pixels
 from selfmae.data.dicom.masks import load_mask as load_dicom_mask
-from selfmae.data.files import arrays
-from selfmae.data.files.formats import ARRAYS, NIFTI, PICTURES, VOLUMES, suffix_of
-from selfmae.data.files.itk import ENDINGS, load_itk
-from selfmae.data.files.nifti import (
-    HALF_VOXEL,
-    canonical_affine,
-    differing_parts,
-    open_nifti,
-    read_canonical,
-    voxels_apart,
-)
-from selfmae.errors import UserError
+from selfmae.data.files.formats import ARRAYS, ITK, NIFTI, PICTURES, VOLUMES, suffix_of
+from selfmae.data.files.itk import load_itk
+from selfmae.data.files.nifti import HALF_VOXEL, canonical_affine, differing_parts, read_canonical, voxels_apart
+from selfmae.errors import UserError, first_of
 
 COLOURS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
+
+_archive_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -133,40 +129,33 @@ def _one_sentence(path: Path, mask: bool) -> Iterator[None]:
 def _read_kind(path: Path, mask: bool) -> Raw:
     suffix = suffix_of(path)
     if suffix in ARRAYS or any(parent.suffix == ".npz" for parent in path.parents):
-        return Raw(*arrays.load_array(path), (), None)
-    if suffix in VOLUMES:
-        return _read_volume(path, mask)
+        return Raw(*_load_array(path), (), None)
     if suffix in PICTURES:
         return _read_picture(path, mask)
-    if pixels.is_dicom(path):
-        return _read_dicom(path, mask)
-    raise UserError(
-        f"{path} is no image file that can be read: expected {', '.join((*VOLUMES, *PICTURES, *ARRAYS))} or "
-        "DICOM; convert it."
-    )
-
-
-def _read_dicom(path: Path, mask: bool) -> Raw:
-    if mask:
+    if suffix not in VOLUMES and not pixels.is_dicom(path):
+        raise UserError(
+            f"{path} is no image file that can be read: expected {', '.join((*VOLUMES, *PICTURES, *ARRAYS))} or "
+            "DICOM; convert it."
+        )
+    if suffix not in VOLUMES and mask:
         return _as_canonical(nib.Nifti1Image(*load_dicom_mask(path)), mask, path)
-    if pixels.is_volume(path):
-        return _read_volume(path, mask)
+    if suffix in VOLUMES or pixels.is_volume(path):
+        return _as_canonical(load_volume(path), mask, path)
     array, spacing = pixels.load_picture(path)
     return Raw(array, 2, spacing, None)
 
 
 def load_volume(path: Path) -> Any:
-    if suffix_of(path) in ENDINGS:
+    """Return a volume whose values are still on disk; a NIfTI file stays open, so that slabs follow one another."""
+    if suffix_of(path) in ITK:
         return load_itk(path)
-    return open_nifti(path) if suffix_of(path) in NIFTI else nib.Nifti1Image(*pixels.load_series(path))
+    if suffix_of(path) in NIFTI:
+        return nib.load(path, keep_file_open=True)
+    return nib.Nifti1Image(*pixels.load_series(path))
 
 
 def is_volume(path: Path) -> bool:
     return suffix_of(path) in VOLUMES or (pixels.is_dicom(path) and pixels.is_volume(path))
-
-
-def _read_volume(path: Path, mask: bool) -> Raw:
-    return _as_canonical(load_volume(path), mask, path)
 
 
 def _as_canonical(image: Any, mask: bool, path: Path) -> Raw:
@@ -192,3 +181,35 @@ def _read_picture(path: Path, mask: bool) -> Raw:
         # A palette holds colours for people: in a mask its indices are the labels.
         colours = None if mask and picture.mode == "P" else COLOURS.get(picture.mode)
         return Raw(np.asarray(picture.convert(colours) if colours else picture), 2, (), None)
+
+
+def _load_array(path: Path) -> tuple[np.ndarray, int]:
+    """Return an image, channels last if there are any, and the number of its spatial axes.
+
+    Files hold [H, W], [D, H, W] or [C, D, H, W]; a member of a MedMNIST archive (`file.npz/train_images/12`) may be a
+    colour image [H, W, 3].
+    """
+    archive = next((parent for parent in path.parents if parent.suffix == ".npz"), None)
+    if archive is not None:
+        with _archive_lock:
+            items = _load_items(archive, archive.stat().st_mtime_ns, path.parent.name)
+        item: np.ndarray = items[int(path.name)]
+        return item, 2 if item.ndim == 3 and item.shape[-1] == 3 else item.ndim
+    array = np.load(path, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        with array as members:
+            if len(members.files) != 1:
+                names = first_of(members.files)
+                raise ValueError(f"it holds {len(members.files)} arrays ({names}), but an image is an archive of one")
+            array = members[members.files[0]]
+    if array.ndim not in (2, 3, 4):
+        raise ValueError(f"it has {array.ndim} axes, not [H, W], [D, H, W] or [C, D, H, W]")
+    return np.moveaxis(array, 0, -1) if array.ndim == 4 else array, min(array.ndim, 3)
+
+
+@lru_cache(maxsize=3)
+def _load_items(archive: Path, changed_ns: int, key: str) -> np.ndarray:
+    """Return one array of an archive, kept in memory since it can only be unpacked whole."""
+    with np.load(archive, allow_pickle=False) as content:
+        array: np.ndarray = content[key]
+    return array

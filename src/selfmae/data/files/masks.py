@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,10 +13,10 @@ from nibabel import orientations
 from PIL import Image as Picture
 
 from selfmae.data.dicom.pixels import is_dicom
-from selfmae.data.files.file_cache import FileCache, default_cache, identity, key_of
-from selfmae.data.files.formats import PICTURES, suffix_of
+from selfmae.data.files.file_cache import FileCache, default_cache, key_of, key_of_files
+from selfmae.data.files.formats import ITK, PICTURES, suffix_of
 from selfmae.data.files.images import is_volume, load_volume, read_raw
-from selfmae.data.files.itk import ENDINGS, save_itk
+from selfmae.data.files.itk import save_itk
 from selfmae.data.memory import NUM_THREADS, MemoryGate, float_bytes
 from selfmae.errors import UserError
 
@@ -65,7 +64,7 @@ def _as_whole(array: np.ndarray, path: Path) -> np.ndarray:
 def mask_suffix(like: Path) -> str:
     """Return the ending of a mask file that goes with an image file."""
     suffix = suffix_of(like)
-    if suffix in ENDINGS:
+    if suffix in ITK:
         return ".mha" if suffix == ".mhd" else suffix  # one file, not two
     if is_volume(like):
         return ".nii.gz"  # also for a DICOM series
@@ -74,31 +73,26 @@ def mask_suffix(like: Path) -> str:
 
 def write_mask(array: np.ndarray, path: Path, like: Path) -> None:
     """Write a mask [*S], in the axis order of `read_image(like)`, onto the grid and in the axis order of `like`."""
-    number_type = np.uint8 if array.max(initial=0) < 256 else np.uint16
-    array = array.astype(number_type)
+    array = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
     part = path.with_name(f".part-{path.name}")
     if is_volume(like):
         reference = load_volume(like)
         own = orientations.io_orientation(reference.affine)
         back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), own)
         array = orientations.apply_orientation(array, back)
-        if suffix_of(path) in ENDINGS:
+        if suffix_of(path) in ITK:
             save_itk(array, part, like)
         else:
-            _save_nifti(array, part, reference)
+            mask = nib.Nifti1Image(array, reference.affine, reference.header)
+            mask.header.set_data_dtype(array.dtype)
+            mask.header.set_slope_inter(1, 0)
+            mask.header["cal_max"] = mask.header["cal_min"] = 0
+            nib.save(mask, part)
     elif suffix_of(path) == ".png":
         Picture.fromarray(array).save(part, format="PNG")
     else:
         np.save(part, array)
     part.replace(path)
-
-
-def _save_nifti(array: np.ndarray, path: Path, like: Any) -> None:
-    mask = nib.Nifti1Image(array, like.affine, like.header)
-    mask.header.set_data_dtype(array.dtype)
-    mask.header.set_slope_inter(1, 0)
-    mask.header["cal_max"] = mask.header["cal_min"] = 0
-    nib.save(mask, path)
 
 
 def count_values(array: np.ndarray) -> tuple[tuple[int, int], ...]:
@@ -119,7 +113,7 @@ def values_in(masks: Sequence[Path]) -> set[int]:
     if not masks:
         return set()
     file_cache = FileCache(default_cache() / "masks" / f"{key_of(str(masks[0].parent.absolute()))}.jsonl")
-    memory_gate, keys = MemoryGate(), [_key(mask) for mask in masks]
+    memory_gate, keys = MemoryGate(), [key_of_files([mask], "values") for mask in masks]
     unknown = {key: mask for key, mask in zip(keys, masks, strict=True) if file_cache.get(key) is None}
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         for key, values in zip(unknown, pool.map(partial(_values_of, memory_gate), unknown.values()), strict=True):
@@ -128,14 +122,6 @@ def values_in(masks: Sequence[Path]) -> set[int]:
     found: set[int] = set().union(*(file_cache.get(key) or () for key in keys))
     file_cache.save(frozenset(keys))
     return found
-
-
-def _key(mask: Path) -> str:
-    """Return a key that changes with the mask's file, "" where it is gone."""
-    try:
-        return key_of("values", identity(mask))
-    except (UserError, OSError):
-        return ""
 
 
 def _values_of(memory_gate: MemoryGate, mask: Path) -> list[int] | None:

@@ -12,15 +12,8 @@ from nibabel import orientations
 from selfmae.errors import UserError
 
 SLAB = 2**18  # values that are read at once, as large numbers as the file's scaling makes
-
-
 SAME_POSITION = 1e-3  # voxels that two files may lie apart: rounding of affines saved as float32
 HALF_VOXEL = 0.5  # beyond this a mask marks other voxels than its author saw
-
-
-def open_nifti(path: Path) -> Any:
-    """Return a NIfTI image whose values are still on disk; the file stays open, so that slabs follow one another."""
-    return nib.load(path, keep_file_open=True)
 
 
 def read_canonical(image: Any, mask: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -61,25 +54,19 @@ def save_volume(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
 
 def _fill(part: np.ndarray, values: Any, trailing: tuple[int, ...]) -> None:
     """Copy one channel into `part`, a view in the order of the file."""
-    depth = part.shape[2]
     step = max(1, SLAB // (part.shape[0] * part.shape[1]))
-    for start in range(0, depth, step):
-        slab = slice(start, min(start + step, depth))
+    for start in range(0, part.shape[2], step):
+        slab = slice(start, min(start + step, part.shape[2]))
         index = (slice(None), slice(None), slab, *trailing)
         read = np.asanyarray(values[index])
         if part.dtype.kind in "iu" and part.dtype.itemsize < read.dtype.itemsize:
-            _check_range(read, part.dtype)
+            limits = np.iinfo(part.dtype)
+            if read.size and (int(read.min()) < limits.min or int(read.max()) > limits.max):
+                raise UserError(
+                    f"a mask holds whole numbers from {limits.min} to {limits.max}, but it has values from "
+                    f"{read.min()} to {read.max()}: give its labels smaller numbers."
+                )
         part[:, :, slab] = read
-
-
-def _check_range(values: np.ndarray, number_type: np.dtype[Any]) -> None:
-    """Raise `UserError` where whole numbers do not fit into a smaller type."""
-    limits = np.iinfo(number_type)
-    if values.size and (int(values.min()) < limits.min or int(values.max()) > limits.max):
-        raise UserError(
-            f"a mask holds whole numbers from {limits.min} to {limits.max}, but it has values from {values.min()} to "
-            f"{values.max()}: give its labels smaller numbers."
-        )
 
 
 def _number_type(values: Any, mask: bool) -> np.dtype[Any]:

@@ -48,7 +48,10 @@ def resample(
     elif steps:
         array = _sample(array, inner, inner_steps, 1)
     elif tuple(inner) != array.shape[1:]:
-        array = _linear(array, inner)
+        flat = len(inner) == 2
+        given = torch.from_numpy(np.ascontiguousarray(array))[None]
+        mode = "bilinear" if flat else "trilinear"
+        array = F.interpolate(given, tuple(inner), mode=mode, antialias=flat)[0].numpy()
     if coarse is not None:
         step = steps[coarse] if steps else None
         array = array.take(nearest(array.shape[1 + coarse], shape[coarse], step), axis=1 + coarse)
@@ -83,15 +86,6 @@ def nearest(old: int, new: int, step: float | None = None) -> np.ndarray:
     if step is not None:
         indices = np.rint(np.arange(new) * step).astype(int).clip(0, old - 1)
     return indices
-
-
-def _linear(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    flat = len(shape) == 2
-    mode = "bilinear" if flat else "trilinear"
-    resized = F.interpolate(
-        torch.from_numpy(np.ascontiguousarray(array))[None], tuple(shape), mode=mode, antialias=flat
-    )
-    return resized[0].numpy()
 
 
 def _sample(array: np.ndarray, shape: Sequence[int], steps: Sequence[float], order: int) -> np.ndarray:

@@ -32,7 +32,6 @@ MAX_OPEN = 256  # files a process keeps open; reading the header again takes lon
 
 Progress = Callable[[int, int], None]
 
-
 # Options that change no voxel of what is stored. All others are part of the file's name, a new one too.
 NOT_PREPARATION = {
     *("source", "layout", "patient_pattern", "splits", "split", "split_seed", "test_fraction", "val_fraction"),
@@ -218,7 +217,7 @@ def label_coordinates(mask: np.ndarray) -> np.ndarray:
     voxels = voxels[np.argsort(values, kind="stable")]
     groups = np.split(voxels, np.cumsum(np.bincount(values)[1:])[:-1]) if len(voxels) else []
     rng = generator("places", "labels")
-    return _table([_some(group, rng) for group in groups if len(group)], mask.size)
+    return _coordinate_rows([group for group in groups if len(group)], rng, mask.size)
 
 
 def tissue_coordinates(image: np.ndarray) -> np.ndarray:
@@ -234,7 +233,7 @@ def tissue_coordinates(image: np.ndarray) -> np.ndarray:
     thresholds = [otsu(channel) for channel in values]
     known = [channel > limit for channel, limit in zip(values, thresholds, strict=True) if limit is not None]
     tissue = tried[np.any(known, axis=0)] if known else tried
-    return _table([_some(tissue, rng)], flat.shape[1])
+    return _coordinate_rows([tissue], rng, flat.shape[1])
 
 
 def otsu(values: np.ndarray, num_bins: int = 256) -> float | None:
@@ -253,13 +252,12 @@ def otsu(values: np.ndarray, num_bins: int = 256) -> float | None:
     return float(edges[best + 1]) if total > 0 and between[best] > SEPARATES * total else None
 
 
-def _some(voxels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if len(voxels) <= MAX_COORDINATES:
-        return voxels
-    return rng.choice(voxels, MAX_COORDINATES, replace=False, shuffle=False)
-
-
-def _table(rows: list[np.ndarray], num_voxels: int) -> np.ndarray:
+def _coordinate_rows(groups: list[np.ndarray], rng: np.random.Generator, num_voxels: int) -> np.ndarray:
+    """Return a row for each group of voxels: the count, then at most `MAX_COORDINATES` of them, then zeros."""
+    rows = [
+        group if len(group) <= MAX_COORDINATES else rng.choice(group, MAX_COORDINATES, replace=False, shuffle=False)
+        for group in groups
+    ]
     kind = np.uint32 if num_voxels <= np.iinfo(np.uint32).max else np.uint64
     table = np.zeros((len(rows), 1 + max((len(row) for row in rows), default=0)), dtype=kind)
     for line, row in zip(table, rows, strict=True):

@@ -65,10 +65,22 @@ def find_columns(rows: Sequence[Row], table: Path) -> Columns:
         notes.append(f"The channels of an image are {_quoted(images)}, in this order.")
     others = [name for name in names if name not in (*images, patient, split, fold)]
     kind, labels, ignored = _label_columns(rows, others, table)
-    notes.append(f"Labels are taken from {_quoted(labels)}." if labels else _say_unlabelled(others))
+    if labels:
+        notes.append(f"Labels are taken from {_quoted(labels)}.")
+    else:
+        left = f" ({first_of(map(repr, others), 8)}: by name and values none of them)" if others else ""
+        notes.append(
+            f"No column of labels was found{left}: call one of classes label, one of mask files mask, or write each "
+            "finding as 0 and 1 in a column of its own."
+        )
     if ignored:
         notes.append(f"Not taken as labels: {_quoted(ignored)}.")
-    ids = images[0] if named_column(images[:1], (*IMAGE_IDS, *PATIENT)) else _id_column(rows, others)
+    ids = named_column(others, IDS)
+    written = {row[ids] for row in rows} - {""} if ids else set()
+    if named_column(images[:1], (*IMAGE_IDS, *PATIENT)):
+        ids = images[0]
+    elif len(written) < len(rows) or any("/" in value for value in written):
+        ids = ""  # values that repeat name something else, as a study of several images
     return Columns(images, ids, patient, split, fold, kind, labels, tuple(notes))
 
 
@@ -85,21 +97,6 @@ def read_targets(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[La
         for text, names in zip(texts, named, strict=True)
     ]
     return Labels("multiclass" if columns.kind == "class" else "multilabel", tuple(order)), targets
-
-
-def _say_unlabelled(others: Sequence[str]) -> str:
-    left = f" ({first_of(map(repr, others), 8)}: by name and values none of them)" if others else ""
-    return (
-        f"No column of labels was found{left}: call one of classes label, one of mask files mask, or write each "
-        "finding as 0 and 1 in a column of its own."
-    )
-
-
-def _id_column(rows: Sequence[Row], names: Sequence[str]) -> str:
-    """Return the column of ids, or ""; one whose values repeat names something else, as a study of several images."""
-    name = named_column(names, IDS)
-    values = {row[name] for row in rows} - {""} if name else set()
-    return name if len(values) == len(rows) and not any("/" in value for value in values) else ""
 
 
 def _split_column(names: Sequence[str], table: Path) -> tuple[str, list[str]]:
@@ -129,9 +126,9 @@ def _label_columns(
     text = named_column(
         [name for name in names if name != mask and name not in binary and values_of(rows, name)], TEXT_LABELS
     )
-    _check_certain(rows, names, table)
-    _check_known(rows, names, table)
-    choices = {"mask": [mask], "binary": findings, _text_kind(rows, text): [text]}
+    _check_findings(rows, names, table)
+    listed = any("|" in value or value.lower() == NO_FINDING for value in (values_of(rows, text) if text else ()))
+    choices = {"mask": [mask], "binary": findings, "list" if listed else "class": [text]}
     kind = next((kind for kind, columns in choices.items() if any(columns)), "")
     labels = tuple(choices.get(kind, ()))
     counts = [name for name in names if {"0", "1"} < values_of(rows, name) and not _is_metadata(name)]
@@ -139,18 +136,16 @@ def _label_columns(
     return kind, labels, ignored
 
 
-def _text_kind(rows: Sequence[Row], name: str) -> str:
-    values = values_of(rows, name) if name else set()
-    return "list" if any("|" in value or value.lower() == NO_FINDING for value in values) else "class"
-
-
 def _is_metadata(name: str) -> bool:
     words = re.findall(r"[a-z]+", name.lower())
     return not words or not METADATA.isdisjoint(words)
 
 
-def _check_certain(rows: Sequence[Row], names: Sequence[str], table: Path) -> None:
-    """Raise on findings with -1: whether uncertain means present or absent is not ours to say."""
+def _check_findings(rows: Sequence[Row], names: Sequence[str], table: Path) -> None:
+    """Raise on findings with -1, which only the author can settle, and on other values in a few rows.
+
+    Such a column would silently be no label.
+    """
     unsure = [name for name in names if "-1" in (values := values_of(rows, name)) and values <= {"-1", "0", "1"}]
     if unsure:
         raise UserError(
@@ -158,10 +153,6 @@ def _check_certain(rows: Sequence[Row], names: Sequence[str], table: Path) -> No
             "write 0 or 1 instead.",
             "unknown_label",
         )
-
-
-def _check_known(rows: Sequence[Row], names: Sequence[str], table: Path) -> None:
-    """Raise on a finding with something else in a few rows: its column would silently be no label."""
     for name in names:
         odd = [line for line, row in enumerate(rows, start=2) if row[name] not in BINARY]
         words = all(re.search(r"[^\W\d]", rows[line - 2][name]) for line in odd)
@@ -212,15 +203,11 @@ def image_columns(rows: Sequence[Row], table: Path) -> tuple[str, ...]:
     found = tuple(name for name in others if holds_images(rows, name))
     for usual, dicom_only in ((IMAGE_IDS, False), (PATIENT, True)) if rows and not found else ():
         ids = named_column(names, usual)
-        if ids and _is_stem(rows[0][ids], table.parent, dicom_only):
+        stem = rows[0][ids] if ids else ""
+        files = table.parent.rglob(f"{glob.escape(stem)}.*") if stem and "/" not in stem else ()
+        if any(may_be_dicom(file) or (is_image(file) and not dicom_only) for file in files):
             return (ids,)
     return found
-
-
-def _is_stem(name: str, folder: Path, dicom_only: bool) -> bool:
-    """Return whether an image file of this name, without its ending, lies in the folder or below."""
-    files = folder.rglob(f"{glob.escape(name)}.*") if name and "/" not in name else ()
-    return any(may_be_dicom(file) or (is_image(file) and not dicom_only) for file in files)
 
 
 def named_column(names: Iterable[str], usual: Sequence[str]) -> str:

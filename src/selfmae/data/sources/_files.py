@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,9 @@ MAX_GRAY = 50  # pictures saved in colour without any, after which the others ar
 MAX_LABELS = 255  # a mask with more values is an image or was saved with losses
 
 SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 # Names that identify a patient beyond doubt; each is searched for in an id, and the whole match is the patient.
@@ -92,29 +87,25 @@ def study_of(paths: Sequence[Path]) -> Path:
     return paths[0].with_name(shared.rstrip("_.-") + suffix_of(paths[0])) if shared.rstrip("_.-") else paths[0]
 
 
-def patients_of_names(ids: Sequence[str], who: str = "File names do not identify patients") -> tuple[list[str], str]:
-    """Return the patient of each id and a sentence on it; unless all ids name one in one way, each is a patient."""
+def patients_of(
+    ids: Sequence[str], images: Sequence[tuple[Path, ...]] = (), who: str = "File names do not identify patients"
+) -> tuple[list[str], str]:
+    """Return the patient of each id and a sentence on it: by the DICOM headers of the images, or else by the ids.
+
+    Headers, or ids, decide where all of them name a patient in one way; else each id is a patient. By headers, a
+    patient gets the id of the first image: what they say of a person is shown nowhere.
+    """
+    named = [_named_in(paths[0]) for paths in images] if images and _named_in(images[0][0]) else []
+    if named and all(named):
+        first: dict[str, str] = {}
+        patients = [first.setdefault(patient, name) for patient, name in zip(named, ids, strict=True)]
+        return patients, f"Patients are taken from the DICOM headers: {len(first)} in {len(ids)} images."
     for pattern in PATIENT_NAMES:
         found = [match[0] for name in ids if (match := pattern.search(name))]
         if found and len(found) == len(ids):
             count = len(set(found))
             return found, f"Patients are taken from the names (as {found[0]}): {count} in {len(ids)} images."
     return list(ids), NO_PATIENTS.format(who)
-
-
-def patients_of(
-    ids: Sequence[str], images: Sequence[tuple[Path, ...]], who: str = "File names do not identify patients"
-) -> tuple[list[str], str]:
-    """Return the patient of each image and a sentence on it: by DICOM headers if all name one, or else by the ids.
-
-    A patient gets the id of the first image: what headers say of a person is shown nowhere.
-    """
-    named = [_named_in(paths[0]) for paths in images] if images and _named_in(images[0][0]) else []
-    if not named or not all(named):
-        return patients_of_names(ids, who)
-    first: dict[str, str] = {}
-    patients = [first.setdefault(patient, name) for patient, name in zip(named, ids, strict=True)]
-    return patients, f"Patients are taken from the DICOM headers: {len(first)} in {len(ids)} images."
 
 
 def _named_in(image: Path) -> str:
@@ -152,8 +143,9 @@ def channels_of(images: Iterable[tuple[Path, ...]]) -> tuple[str, ...]:
     return ("gray",)
 
 
-def number_repeats(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Return names of channels, repeated ones with their number ("MRI 0000"), and a sentence where there are such."""
+def read_channels(numbered: Mapping[str, Any]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the channels of {"0": "MRI"}, repeated names with their number ("MRI 0000"), and a sentence on these."""
+    names = [str(numbered[key]) for key in sorted(numbered, key=int)]
     channels = tuple(f"{name} {index:04d}" if names.count(name) > 1 else name for index, name in enumerate(names))
     listed = ", ".join(channels)
     said = f"Some channels have the same name; their number tells them apart: {listed}."

@@ -51,7 +51,12 @@ def read_rows(table: Path) -> list[Row]:
             "put texts that hold a separator in quotes.",
             "damaged_list",
         )
-    return _with_numbers(rows)
+    # 0 and 1 in columns that hold true and false, or yes and no, alone.
+    meanings: dict[str, dict[str, str]] = {}
+    for name in rows[0]:
+        values = {row[name].lower() for row in rows} - {""}
+        meanings[name] = next((words for words in WORDS if values and values <= set(words)), {})
+    return [{name: meanings[name].get(value.lower(), value) for name, value in row.items()} for row in rows]
 
 
 def join_rows(rows: Sequence[Row], images: Sequence[str], used: Sequence[str]) -> tuple[list[Row], str]:
@@ -86,15 +91,6 @@ def check_settled(rows: Sequence[Row], names: Sequence[str], labels: Sequence[st
             "with the findings that most of its readers marked.",
             "duplicate_row",
         )
-
-
-def _with_numbers(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows with 0 and 1 in columns that hold true and false, or yes and no, alone."""
-    meanings: dict[str, dict[str, str]] = {}
-    for name in rows[0]:
-        values = {row[name].lower() for row in rows} - {""}
-        meanings[name] = next((words for words in WORDS if values and values <= set(words)), {})
-    return [{name: meanings[name].get(value.lower(), value) for name, value in row.items()} for row in rows]
 
 
 def _delimiter(header: str) -> str:

@@ -40,8 +40,8 @@ def read(path: Path) -> Cases:
     others = sorted({suffix for images in studies.values() for suffix in images} - set(channels))
     if others:
         notes.append(f"Not every session has {', '.join(others)}: left out.")
-    first = [name for name, images in sorted(studies.items()) if name not in masks and _several(images, channels)]
-    if first:
+    several = {name for name, images in studies.items() if any(len(images[channel]) > 1 for channel in channels)}
+    if first := sorted(several - masks.keys()):
         notes.append(
             f"{len(first)} sessions without a mask have several scans of one kind ({first_of(first)}): "
             "the first is taken."
@@ -64,10 +64,6 @@ def _studies(folders: Iterable[Path]) -> dict[str, dict[str, list[Path]]]:
     return studies
 
 
-def _several(images: dict[str, list[Path]], channels: Sequence[str]) -> bool:
-    return any(len(images[channel]) > 1 for channel in channels)
-
-
 def _images(images: dict[str, list[Path]], channels: Sequence[str], mask: Path | None) -> tuple[Path, ...]:
     """Return the image of each channel: of several scans the one with the mask, without a mask the first.
 
@@ -75,15 +71,15 @@ def _images(images: dict[str, list[Path]], channels: Sequence[str], mask: Path |
     """
     if mask is None:
         return tuple(images[channel][0] for channel in channels)
-    adaptation = [_of_scan(images[channel], mask) for channel in channels]
-    if any(len(found) != 1 for found in adaptation) or not any(_agree(found[0], mask) for found in adaptation):
+    scans = [_of_scan(images[channel], mask) for channel in channels]
+    if any(len(found) != 1 for found in scans) or not any(_agree(found[0], mask) for found in scans):
         names = first_of([image.name for channel in channels for image in images[channel]])
         raise UserError(
             f"{mask} must belong to one scan of each kind by its {', '.join(part[:-1] for part in SAME_SCAN)}, but its "
             f"session has {names}: name the mask as its scan, or list image and mask in a table.",
             "unpaired",
         )
-    return tuple(found[0] for found in adaptation)
+    return tuple(found[0] for found in scans)
 
 
 def _of_scan(images: list[Path], mask: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """BTCV abdomen: imagesTr/img0001.nii.gz with labelsTr/label0001.nii.gz, 13 organs, the 18/12 split of TransUNet."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
@@ -38,7 +39,7 @@ def read(path: Path) -> Cases:
     """Return the 30 cases with the split of TransUNet; scans of other numbers and those for the test are unlabelled."""
     folders = _find_folders(path)
     assert folders is not None
-    images = {_number(file): file for file in images_in(folders[0]) if _number(file)}
+    images = _numbered(images_in(folders[0]))
     labels = {number: folders[1] / file.name.replace("img", "label") for number, file in images.items()}
     missing = [f"img{number}" for number in (*TRAIN, *TEST) if number not in images]
     if any(label.is_file() for label in labels.values()):  # pre-training does without any
@@ -67,12 +68,11 @@ def _find_folders(path: Path) -> tuple[Path, ...] | None:
     """Return the folders of images, labels and unlabelled images where images have BTCV's names; None if nowhere."""
     for names in FOLDERS:
         images, *others = (path / name for name in names)
-        if images.is_dir() and any(map(_number, images.iterdir())):
+        if images.is_dir() and _numbered(images.iterdir()):
             return images, *others
     return None
 
 
-def _number(file: Path) -> str:
-    """Return the four digits of an image's name, or ""."""
-    match = NAME.fullmatch(file.name)
-    return match[1] if match else ""
+def _numbered(files: Iterable[Path]) -> dict[str, Path]:
+    """Return the files with an image's name by its four digits."""
+    return {match[1]: file for file in files if (match := NAME.fullmatch(file.name))}

@@ -88,10 +88,9 @@ def read_entries(path: Path) -> list[Entry]:
             "damaged_list",
         )
     entries = [
-        Entry(
-            row["Image Index"], row["Patient ID"], _findings(row, tables[0]), splits.get(row["Image Index"], "unused")
-        )
+        Entry(name, row["Patient ID"], _findings(row, tables[0]), splits.get(name, "unused"))
         for row in rows
+        for name in [row["Image Index"]]
     ]
     if "test" in splits.values() and not any(entry.split == "test" for entry in entries):
         raise UserError(

@@ -1,6 +1,5 @@
 """Folders of images named by their class, on their own or below train/, val/ and test/."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
@@ -29,36 +28,25 @@ def read(path: Path) -> Cases:
     ids = ids_of([image.relative_to(path) for _, image in listed])
     patients, said = patients_of(ids, [(image,) for _, image in listed])
     cases = tuple(
-        Case(name, patient, (image,), _one_hot(image.parent.name, names), _part(split, image))
+        Case(name, patient, (image,), None, "unlabelled")
+        if image.parent.name in UNLABELLED
+        else Case(name, patient, (image,), tuple(float(image.parent.name == other) for other in names), split)
         for name, patient, (split, image) in zip(ids, patients, listed, strict=True)
     )
-    notes = (
-        f"The classes are the names of the folders: {', '.join(names)}.",
-        said,
-        *_left_out(path, {image for _, image in listed}),
-    )
+    classes = f"The classes are the names of the folders: {', '.join(names)}."
+    notes = (classes, said, *_left_out(path, {image for _, image in listed}))
     return Cases(path, "classfolders", cases, Labels("multiclass", names), channels_of(c.images for c in cases), notes)
 
 
 def _left_out(path: Path, listed: set[Path]) -> list[str]:
     """Say which images lie elsewhere than directly in the folder of a class."""
     below = sorted(folder for folder in path.rglob("*") if folder.is_dir())
-    folders = [
-        folder for folder in (path, *below) if not any(p.startswith(".") for p in folder.relative_to(path).parts)
-    ]
-    others = [image for folder in folders for image in images_in(folder) if image not in listed and is_image(image)]
+    shown = [item for item in (path, *below) if not any(p.startswith(".") for p in item.relative_to(path).parts)]
+    others = [image for folder in shown for image in images_in(folder) if image not in listed and is_image(image)]
+    if not others:
+        return []
     names = first_of(image.relative_to(path) for image in others)
-    return (
-        [f"{len(others)} images lie outside the folders of the classes and are left out ({names})."] if others else []
-    )
-
-
-def _one_hot(name: str, names: Sequence[str]) -> tuple[float, ...] | None:
-    return None if name in UNLABELLED else tuple(float(name == other) for other in names)
-
-
-def _part(split: str, image: Path) -> str:
-    return "unlabelled" if image.parent.name in UNLABELLED else split
+    return [f"{len(others)} images lie outside the folders of the classes and are left out ({names})."]
 
 
 def _class_folders(path: Path) -> list[tuple[str, Path]]:

@@ -1,21 +1,12 @@
 """MONAI datalist: a JSON file with lists training, validation, test of {"image": ..., "label": ...}."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.sources import msd, nnunet
-from selfmae.data.sources._files import (
-    channels_of,
-    ids_of,
-    labels_of,
-    patients_of_names,
-    read_json,
-    require_files,
-    study_of,
-)
+from selfmae.data.sources._files import channels_of, ids_of, labels_of, patients_of, read_json, require_files, study_of
 from selfmae.errors import UserError, first_of
 
 ORDER = 35
@@ -35,11 +26,17 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Cases:
     """Return the listed cases; where training entries have folds and no list is for validation, fold 0 is val."""
     file = _lists_in(path)[0]
-    content = _load(file)
+    content = read_json(file)
+    wrong = not isinstance(content, dict) or [key for key in LISTS if not isinstance(content.get(key, []), list)]
+    if wrong or not content.get("training"):
+        raise UserError(
+            f'{file} must hold a list of images under "training", and lists under {", ".join(LISTS)}.', "damaged_list"
+        )
     listed = [_read_entry(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
     require_files([image for _, images, _ in listed for image in images], file)
-    names = ids_of([_below(study_of(images), file.parent) for _, images, _ in listed])
-    patients, said = patients_of_names(names, "The list does not name patients")
+    studies = [study_of(images) for _, images, _ in listed]
+    names = ids_of([p.relative_to(file.parent if p.is_relative_to(file.parent) else p.anchor) for p in studies])
+    patients, said = patients_of(names, who="The list does not name patients")
     splits, notes = _splits([split for split, _, _ in listed], content["training"])
     labels, targets = _targets([label for _, _, label in listed], file)
     fields = zip(names, patients, [images for _, images, _ in listed], targets, splits, strict=True)
@@ -52,11 +49,6 @@ def _lists_in(path: Path) -> list[Path]:
     return [file for file in files if file.suffix == ".json" and '"training"' in file.read_text(errors="replace")]
 
 
-def _below(path: Path, folder: Path) -> Path:
-    """Return the path from the folder on, where it lies in it."""
-    return path.relative_to(folder) if path.is_relative_to(folder) else path.relative_to(path.anchor)
-
-
 def _splits(splits: list[str], training: list[Any]) -> tuple[list[str], list[str]]:
     """Return the part of each listed case, training first, with a sentence on folds."""
     folds = [entry.get("fold") if isinstance(entry, dict) else None for entry in training]
@@ -66,16 +58,6 @@ def _splits(splits: list[str], training: list[Any]) -> tuple[list[str], list[str
         return ["" if split == "train" else split for split in splits], []
     chosen = ["val" if fold == 0 else "train" for fold in folds]
     return chosen + splits[len(folds) :], ["Fold 0 of the list is the val part; data.splits can say otherwise."]
-
-
-def _load(path: Path) -> Mapping[str, Any]:
-    content = read_json(path)
-    wrong = not isinstance(content, dict) or [key for key in LISTS if not isinstance(content.get(key, []), list)]
-    if wrong or not content.get("training"):
-        raise UserError(
-            f'{path} must hold a list of images under "training", and lists under {", ".join(LISTS)}.', "damaged_list"
-        )
-    return dict(content)
 
 
 def _read_entry(path: Path, entry: Any, split: str) -> Listed:

@@ -27,6 +27,10 @@ EXPECTS = "a folder with DICOM series or radiographs at any depth, with or witho
 NUM_TESTED = 1000  # files that decide whether a folder holds DICOM
 MAX_CLASSES = 20  # folders of radiographs that may be classes
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+LEFT_OUT = {
+    "localiser": "{} DICOM files are localisers (scouts) and are left out.",
+    "other": "{} DICOM files are no scans (reports, doses, lists of files) and are left out.",
+}
 UID = re.compile(r"\d+(\.\d+){3,}")
 
 
@@ -76,29 +80,40 @@ def read(path: Path) -> Cases:
     """Return one case for each series or radiograph of the kind that is masked, or else of the most frequent kind."""
     folders = [path, *sorted(item for item in path.rglob("*") if item.is_dir())]
     headers = [header for folder in folders for header in headers_in(folder)]
-    found = [_Found(file, _first_readable(image)) for file, image in sorted(name_images(headers).items())]
+    found = [
+        _Found(file, next((header for header in image if header.kind != "broken"), image[0]))
+        for file, image in sorted(name_images(headers).items())
+    ]
     drawn, lonely = _list_masks(headers, found)
-    masks = {image: _preferred(own)[0] for image, own in drawn.items()}
+    masks = {image: own[0] for image, own in drawn.items()}
     images, notes = _of_one_kind(found, masks)
     labels, targets, said = _name_labels(images, masks)
     named = _name_cases(images, path)
     cases = tuple(Case(name, patient, (image.path,), targets.get(image.path), "") for name, patient, image in named)
-    alone = [
-        make_finding("lonely_mask", (), f"the mask {file} does not refer to one series of {path}") for file in lonely
-    ]
-    findings = (*_split_series(named), *_several_masks(named, drawn), *alone)
+    findings = [*_split_series(named)]
+    for name, _, image in named:
+        files = [mask.path for mask in drawn.get(image.path, [])]
+        if len(files) > 1:
+            cause = f"the series {name} has {len(files)} masks ({first_of(files)})"
+            findings.append(make_finding("several_masks", [name], cause))
+    for file in lonely:
+        findings.append(make_finding("lonely_mask", (), f"the mask {file} does not refer to one series of {path}"))
     volumes = [image for image in images if image.header.kind == "volume"]
     channels = (volumes[0].header.modality,) if volumes else channels_of(case.images for case in cases)
-    notes = [*notes, *_say_left_out(headers), *said, *_say_patients(images)]
-    return Cases(path, "dicom", cases, labels, channels, tuple(notes), findings)
-
-
-def _first_readable(image: Sequence[Header]) -> Header:
-    return next((header for header in image if header.kind != "broken"), image[0])
+    counts = Counter(header.kind for header in headers)
+    notes += [text.format(counts[kind]) for kind, text in LEFT_OUT.items() if counts[kind]]
+    num_without = sum(not image.header.patient for image in images)
+    without = f" {num_without} images name no patient: each study counts as one." if num_without else ""
+    count = len({image.patient for image in images})
+    notes += [*said, f"Patients are taken from the DICOM headers: {count} in {len(images)} images.{without}"]
+    return Cases(path, "dicom", cases, labels, channels, tuple(notes), tuple(findings))
 
 
 def _list_masks(headers: Sequence[Header], images: Sequence[_Found]) -> tuple[dict[Path, list[Header]], list[Path]]:
-    """Return the headers of the masks of each image that has some, and the masks that refer to no series or several."""
+    """Return the headers of the masks of each image that has some, and the masks that refer to no series or several.
+
+    Of an image with SEGs and RTSTRUCTs these are the SEGs; one is to be left.
+    """
     known = {image.header.series: image.path for image in images if image.header.kind == "volume"}
     drawn: dict[Path, list[Header]] = defaultdict(list)
     lonely = []
@@ -109,12 +124,7 @@ def _list_masks(headers: Sequence[Header], images: Sequence[_Found]) -> tuple[di
                 drawn[owners[0]].append(header)
             else:
                 lonely.append(header.path)
-    return drawn, lonely
-
-
-def _preferred(masks: Sequence[Header]) -> list[Header]:
-    """Return the SEGs among the masks of one series, or else its RTSTRUCTs: one is to be left."""
-    return [header for header in masks if header.kind == "seg"] or list(masks)
+    return {image: [mask for mask in own if mask.kind == "seg"] or own for image, own in drawn.items()}, lonely
 
 
 def _split_series(named: Sequence[tuple[str, str, _Found]]) -> Iterator[Finding]:
@@ -127,13 +137,6 @@ def _split_series(named: Sequence[tuple[str, str, _Found]]) -> Iterator[Finding]
         holding = sorted(folders[image.header.series])
         if image.header.kind == "volume" and len(holding) > 1:
             yield make_finding("split_series", [name], f"slices of the series of {name} lie in {first_of(holding)}")
-
-
-def _several_masks(named: Sequence[tuple[str, str, _Found]], drawn: Mapping[Path, list[Header]]) -> Iterator[Finding]:
-    for name, _, image in named:
-        files = [mask.path for mask in _preferred(drawn.get(image.path, []))]
-        if len(files) > 1:
-            yield make_finding("several_masks", [name], f"the series {name} has {len(files)} masks ({first_of(files)})")
 
 
 def _of_one_kind(found: Sequence[_Found], masks: Mapping[Path, Header]) -> tuple[list[_Found], list[str]]:
@@ -150,15 +153,6 @@ def _of_one_kind(found: Sequence[_Found], masks: Mapping[Path, Header]) -> tuple
     listed = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
     images = [image for image in found if image.kind == usual or image not in known]
     return images, [f"A run takes one kind of image, here {' '.join(usual[:2]).strip()}; left out: {listed}."]
-
-
-def _say_left_out(headers: Sequence[Header]) -> list[str]:
-    counts = Counter(header.kind for header in headers)
-    said = (
-        ("localiser", "{} DICOM files are localisers (scouts) and are left out."),
-        ("other", "{} DICOM files are no scans (reports, doses, lists of files) and are left out."),
-    )
-    return [text.format(counts[kind]) for kind, text in said if counts[kind]]
 
 
 def _name_labels(images: Sequence[_Found], masks: Mapping[Path, Header]) -> tuple[Labels, dict[Path, Path], list[str]]:
@@ -213,10 +207,3 @@ def _name_level(level: Path, siblings: set[Path]) -> str:
     if UID.fullmatch(name):
         return str(sorted({*siblings, level}).index(level) + 1)
     return UNSAFE.sub("-", name).strip("-.") or "_"
-
-
-def _say_patients(images: Sequence[_Found]) -> list[str]:
-    num_without = sum(not image.header.patient for image in images)
-    without = f" {num_without} images name no patient: each study counts as one." if num_without else ""
-    count = len({image.patient for image in images})
-    return [f"Patients are taken from the DICOM headers: {count} in {len(images)} images.{without}"]

@@ -41,20 +41,16 @@ def read(path: Path) -> Cases:
             "damaged_list",
         )
     names, kind = _names(np.concatenate(list(labels.values())), path)
-    cases = [
-        Case(f"{split}_{index:05d}", f"{split}_{index:05d}", (path / f"{split}_images" / str(index),), target, split)
-        for split, array in labels.items()
-        for index, target in enumerate(_targets(array, names, kind))
-    ]
+    cases = []
+    for split, array in labels.items():
+        numbers = array if kind == "multilabel" else array == np.array([int(name) for name in names])
+        for index, row in enumerate(numbers.astype(float).tolist()):
+            name = f"{split}_{index:05d}"
+            cases.append(Case(name, name, (path / f"{split}_images" / str(index),), tuple(row), split))
     colour = len(shapes["train"]) == 4 and shapes["train"][-1] == 3
-    return Cases(
-        path,
-        "medmnist",
-        tuple(cases),
-        Labels(kind, names),
-        ("red", "green", "blue") if colour else ("gray",),
-        (NO_PATIENTS.format("MedMNIST does not name patients"),),
-    )
+    channels = ("red", "green", "blue") if colour else ("gray",)
+    note = NO_PATIENTS.format("MedMNIST does not name patients")
+    return Cases(path, "medmnist", tuple(cases), Labels(kind, names), channels, (note,))
 
 
 def _members(path: Path) -> list[str]:
@@ -100,8 +96,3 @@ def _names(labels: np.ndarray, path: Path) -> tuple[tuple[str, ...], str]:
             "unknown_label",
         )
     return tuple(map(str, values)), "multiclass"
-
-
-def _targets(labels: np.ndarray, names: tuple[str, ...], kind: str) -> list[tuple[float, ...]]:
-    numbers = labels if kind == "multilabel" else labels == np.array([int(name) for name in names])
-    return [tuple(row) for row in numbers.astype(float).tolist()]

@@ -10,8 +10,8 @@ from selfmae.data.files.formats import stem_of
 from selfmae.data.sources import nnunet
 from selfmae.data.sources._files import (
     images_in,
-    number_repeats,
-    patients_of_names,
+    patients_of,
+    read_channels,
     read_json,
     require_files,
     say_no_masks,
@@ -40,19 +40,23 @@ def read(path: Path) -> Cases:
     listed = [_read_entry(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
     targets = [target for _, _, target in listed if target]
     ids = [stem_of(image) for _, image, _ in listed]
-    patients, said = patients_of_names(ids, "The list does not name patients")
-    channels, notes = _channels(content, file)
+    patients, said = patients_of(ids, who="The list does not name patients")
+    modality = content["modality"]
+    if not isinstance(modality, dict) or not modality or not all(str(key).isdigit() for key in modality):
+        raise UserError(
+            f'The modality of {file} must look like {{"0": "MRI"}}, but is {json.dumps(modality)}: correct it.',
+            "damaged_list",
+        )
+    channels, notes = read_channels(modality)
     bare = say_no_masks(targets)
     require_files([*(image for _, image, _ in listed), *([] if bare else targets)], file)
-    notes = [said, *notes, *bare]
-    if "validation" not in content:
-        listed = [("" if split == "train" else split, image, target) for split, image, target in listed]
-    cases = [
-        Case(name, patient, (image,), target, split)
+    drawn = "" if "validation" not in content else "train"
+    cases = tuple(
+        Case(name, patient, (image,), target, drawn if split == "train" else split)
         for name, patient, (split, image, target) in zip(ids, patients, listed, strict=True)
-    ]
-    notes += _unlisted({image for _, image, _ in listed})
-    return Cases(path, "msd", tuple(cases), _labels(content, file), channels, tuple(notes))
+    )
+    notes = [said, *notes, *bare, *_unlisted({image for _, image, _ in listed})]
+    return Cases(path, "msd", cases, _labels(content, file), channels, tuple(notes))
 
 
 def _list_file(path: Path) -> Path:
@@ -68,8 +72,7 @@ def _load(file: Path) -> Mapping[str, Any]:
             f"{file} must have the keys labels, modality and training, but lacks {', '.join(wanted)}: add them.",
             "damaged_list",
         )
-    mapping: Mapping[str, Any] = content
-    return mapping
+    return dict(content)
 
 
 def _read_entry(file: Path, entry: Any, split: str) -> Listed:
@@ -110,23 +113,9 @@ def _labels(content: Mapping[str, Any], file: Path) -> Labels:
     return Labels("mask", names, tuple(values))
 
 
-def _channels(content: Mapping[str, Any], file: Path) -> tuple[tuple[str, ...], list[str]]:
-    modality = content["modality"]
-    if not isinstance(modality, dict) or not modality or not all(str(key).isdigit() for key in modality):
-        raise UserError(
-            f'The modality of {file} must look like {{"0": "MRI"}}, but is {json.dumps(modality)}: correct it.',
-            "damaged_list",
-        )
-    return number_repeats([str(modality[key]) for key in sorted(modality, key=int)])
-
-
 def _unlisted(listed: set[Path]) -> list[str]:
     """Name the images in the folders of listed ones that are not on the list."""
     known = {path.resolve() for path in listed}
-    others = [
-        path
-        for folder in sorted({path.parent for path in listed})
-        for path in images_in(folder)
-        if path.resolve() not in known
-    ]
+    there = [path for folder in sorted({path.parent for path in listed}) for path in images_in(folder)]
+    others = [path for path in there if path.resolve() not in known]
     return [f"{len(others)} images are not on the list and left out ({first_of(others)})."] if others else []

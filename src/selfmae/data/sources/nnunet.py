@@ -11,8 +11,8 @@ from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.files.formats import stem_of, suffix_of
 from selfmae.data.sources._files import (
     images_in,
-    number_repeats,
-    patients_of_names,
+    patients_of,
+    read_channels,
     read_json,
     require_files,
     say_no_masks,
@@ -44,29 +44,33 @@ def read(path: Path) -> Cases:
     """Return the cases of imagesTr with their masks, and those of imagesTs as unlabelled ones."""
     file = path / "dataset.json"
     content = _load(file)
-    names = content["channel_names"]
-    channels, said_of_channels = number_repeats([str(names[key]) for key in sorted(names, key=int)])
+    channels, said_of_channels = read_channels(content["channel_names"])
     labels, notes = _labels(content["labels"], file)
-    notes += said_of_channels
     cases = []
     for folder, labelled in (("imagesTr", True), ("imagesTs", False)):
-        for name, images in _studies(path / folder, len(channels)).items():
+        files = images_in(path / folder) if (path / folder).is_dir() else []
+        endings = [f"{index:04d}" for index in range(len(channels))]
+        remedy = "add or rename files, or correct channel_names in dataset.json."
+        for name, images in group_channels(files, endings, remedy).items():
             target = path / "labelsTr" / f"{name}{content['file_ending']}" if labelled else None
             cases.append(Case(name, name, images, target, "" if labelled else "unlabelled"))
     targets = [case.target for case in cases if isinstance(case.target, Path)]
     bare = say_no_masks(targets)
     require_files([] if bare else targets, file)
-    notes += bare
-    patients, said = patients_of_names([case.id for case in cases], "The list does not name patients")
-    cases = [replace(case, patient=patient) for case, patient in zip(cases, patients, strict=True)]
-    notes.append(said)
-    return Cases(path, "nnunet", tuple(cases), labels, channels, tuple(notes))
+    patients, said = patients_of([case.id for case in cases], who="The list does not name patients")
+    named = tuple(replace(case, patient=patient) for case, patient in zip(cases, patients, strict=True))
+    return Cases(path, "nnunet", named, labels, channels, (*notes, *said_of_channels, *bare, said))
 
 
 def _load(file: Path) -> dict[str, Any]:
     content, text = read_json(file), file.read_text()
     if isinstance(content, dict) and "channel_names" not in content and _adds_numbers(file.parent / "imagesTr", text):
-        content = _from_version_1(content, file.parent / "imagesTr")
+        labels = content.get("labels")
+        if isinstance(labels, dict) and all(str(value).isdigit() for value in labels):
+            labels = {str(name): int(value) for value, name in labels.items()}
+        # As version 2 has it: modality is channel_names, labels are from name to value.
+        named = {key: value for key, value in (("channel_names", content.get("modality")), ("labels", labels)) if value}
+        content = named | {"file_ending": suffix_of(images_in(file.parent / "imagesTr")[0])}
     lacking = [key for key in KEYS if not isinstance(content, dict) or key not in content]
     if lacking or not isinstance(content["channel_names"], dict) or not isinstance(content["labels"], dict):
         raise UserError(
@@ -75,15 +79,6 @@ def _load(file: Path) -> dict[str, Any]:
             "damaged_list",
         )
     return dict(content)
-
-
-def _from_version_1(content: dict[str, Any], images: Path) -> dict[str, Any]:
-    """Return the content as version 2 has it: modality is channel_names, labels are from name to value."""
-    labels = content.get("labels")
-    if isinstance(labels, dict) and all(str(value).isdigit() for value in labels):
-        labels = {str(name): int(value) for value, name in labels.items()}
-    named = {key: value for key, value in (("channel_names", content.get("modality")), ("labels", labels)) if value}
-    return named | {"file_ending": suffix_of(images_in(images)[0])}
 
 
 def _labels(content: dict[str, Any], file: Path) -> tuple[Labels, list[str]]:
@@ -102,13 +97,6 @@ def _labels(content: dict[str, Any], file: Path) -> tuple[Labels, list[str]]:
         text = ", ".join(f"{name} {values}" for name, values in regions.items())
         notes.append(f"Regions are not learned by themselves ({text}): give them as target.regions.")
     return Labels("mask", tuple(ordered), tuple(single[name] for name in ordered)), notes
-
-
-def _studies(folder: Path, num_channels: int) -> dict[str, tuple[Path, ...]]:
-    """Return the files of each study in the order of their channels; raise where a channel is missing."""
-    endings = [f"{index:04d}" for index in range(num_channels)]
-    remedy = "add or rename files, or correct channel_names in dataset.json."
-    return group_channels(images_in(folder) if folder.is_dir() else [], endings, remedy)
 
 
 def group_channels(files: Sequence[Path], endings: Sequence[str], remedy: str) -> dict[str, tuple[Path, ...]]:

@@ -52,7 +52,7 @@ def are_case_folders(path: Path) -> bool:
     """
     cases = list(_list_folders(path).values())
     kinds = {kind for case in cases for kind in case}
-    begun = all(file.name.startswith(folder.name) for folder, file in _files_of(cases))
+    begun = all(file.name.startswith(file.parent.name) for case in cases for file in case.values())
     return bool(
         _shared(cases)
         and all(re.search("[A-Za-z]", kind) for kind in kinds)
@@ -70,7 +70,17 @@ def _read_folders(path: Path) -> Cases:
     cases = dict(zip(names, folders.values(), strict=True))
     channels = _shared(cases.values())
     studies = {name: tuple(case[kind] for kind in channels) for name, case in cases.items()}
-    masks = {name: mask for name, case in cases.items() if (mask := _mask_of(case))}
+    masks = {}
+    for name, case in cases.items():
+        found = [file for kind, file in sorted(case.items()) if MASK_KIND.fullmatch(kind)]
+        if len(found) > 1:
+            raise UserError(
+                f"A case must have one mask, but {found[0].parent} has {len(found)} "
+                f"({first_of([file.name for file in found])}): keep one, or list image and mask in a table.",
+                "unpaired",
+            )
+        if found:
+            masks[name] = found[0]
     notes = []
     others = {kind for case in cases.values() for kind in case if not MASK_KIND.fullmatch(kind)} - set(channels)
     if others:
@@ -98,34 +108,19 @@ def _list_folders(path: Path) -> dict[str, Kinds]:
     for pattern in ("*/", "*/*/"):
         folders = [folder for folder in sorted(path.glob(pattern)) if folder.is_dir() and images_in(folder)]
         if folders:
-            return {folder.relative_to(path).as_posix(): _kinds(folder) for folder in folders}
+            return {
+                folder.relative_to(path).as_posix(): {
+                    re.sub(rf"^{re.escape(folder.name)}[_.-]", "", stem_of(file)): file for file in images_in(folder)
+                }
+                for folder in folders
+            }
     return {}
-
-
-def _kinds(folder: Path) -> Kinds:
-    """Return the files of a folder by what their names have beyond the folder's own."""
-    return {re.sub(rf"^{re.escape(folder.name)}[_.-]", "", stem_of(file)): file for file in images_in(folder)}
-
-
-def _files_of(cases: Iterable[Kinds]) -> list[tuple[Path, Path]]:
-    return [(file.parent, file) for case in cases for file in case.values()]
 
 
 def _shared(cases: Iterable[Kinds]) -> tuple[str, ...]:
     """Return the kinds of image that every case has, sorted."""
     kinds = [{kind for kind in case if not MASK_KIND.fullmatch(kind)} for case in cases]
     return tuple(sorted(set.intersection(*kinds))) if kinds else ()
-
-
-def _mask_of(case: Kinds) -> Path | None:
-    found = [file for kind, file in sorted(case.items()) if MASK_KIND.fullmatch(kind)]
-    if len(found) > 1:
-        raise UserError(
-            f"A case must have one mask, but {found[0].parent} has {len(found)} "
-            f"({first_of([file.name for file in found])}): keep one, or list image and mask in a table.",
-            "unpaired",
-        )
-    return found[0] if found else None
 
 
 def has_masks(path: Path) -> bool:
@@ -142,10 +137,9 @@ def _as_cases(
     notes: Sequence[str],
 ) -> Cases:
     patients, said = patients_of(list(studies), list(studies.values()))
+    masks = "There are no masks: all cases are unlabelled."
     if targets:
         masks = "Nothing declares the labels: their values were read from the masks."
-    else:
-        masks = "There are no masks: all cases are unlabelled."
     apart = _subfolder(path, UNLABELLED_FOLDERS)
     bare = [name for name, files in studies.items() if name not in targets and files[0].parent != apart]
     if targets and bare:

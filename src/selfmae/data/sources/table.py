@@ -1,6 +1,6 @@
 """A CSV or TSV table with one case a row, and columns with usual names for its patient, split and labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from selfmae.data.case import SPLITS, Case, Cases, Labels
@@ -36,7 +36,11 @@ def read(path: Path) -> Cases:
     if columns.kind != "mask":
         check_settled(rows, [name for name in (*columns.images, columns.id) if name], columns.labels, table)
     rows, joined = join_rows(rows, columns.images, [name for name in columns.used if name])
-    images = _read_images(rows, columns, table)
+    for name in columns.images:
+        _check_filled([row[name] for row in rows], name, table)
+    listed = [row[name] for row in rows for name in columns.images]
+    files, width = _find_files(listed, table, ("images",), anywhere=True), len(columns.images)
+    images = [tuple(files[start : start + width]) for start in range(0, len(files), width)]
     notes = [*columns.notes, *([joined] if joined else [])]
     targets: Sequence[Target | Path]
     if columns.kind == "mask":
@@ -46,7 +50,12 @@ def read(path: Path) -> Cases:
         labels, targets = read_targets(rows, columns, table)
     written = [study_of([Path(row[name]) for name in columns.images]) for row in rows]
     ids = [row[columns.id] for row in rows] if columns.id else ids_of(written)
-    patients, said = _patients(ids, images, rows, columns, table)
+    said: list[str] = []
+    if columns.patient:
+        patients = [row[columns.patient] for row in rows]
+        _check_filled(patients, columns.patient, table)
+    else:
+        patients, *said = patients_of(ids, images, "No column names patients, and file names do not identify them")
     splits, noted = _splits(rows, columns, table)
     cases = tuple(Case(*field) for field in zip(ids, patients, images, targets, splits, strict=True))
     channels = columns.images if len(columns.images) > 1 else channels_of(images)
@@ -58,27 +67,6 @@ def _tables_in(folder: Path) -> list[Path]:
     return [table for table in tables if image_columns(first_row(table), table)]
 
 
-def _read_images(rows: Sequence[Row], columns: Columns, table: Path) -> list[tuple[Path, ...]]:
-    """Return the image files of each row, one for each column of images."""
-    for name in columns.images:
-        _check_filled([row[name] for row in rows], name, table)
-    files = _find_files([row[name] for row in rows for name in columns.images], table, ("images",), anywhere=True)
-    width = len(columns.images)
-    return [tuple(files[start : start + width]) for start in range(0, len(files), width)]
-
-
-def _patients(
-    ids: Sequence[str], images: Sequence[tuple[Path, ...]], rows: Sequence[Row], columns: Columns, table: Path
-) -> tuple[Sequence[str], tuple[str, ...]]:
-    """Return the patient of each row, and a sentence where no column names them."""
-    if not columns.patient:
-        patients, said = patients_of(ids, images, "No column names patients, and file names do not identify them")
-        return patients, (said,)
-    patients = [row[columns.patient] for row in rows]
-    _check_filled(patients, columns.patient, table)
-    return patients, ()
-
-
 def _find_files(written: Sequence[str], table: Path, folders: Sequence[str], anywhere: bool) -> list[Path]:
     """Return the file of each name: next to the table, in `folders` next to it, then by name anywhere below.
 
@@ -87,10 +75,8 @@ def _find_files(written: Sequence[str], table: Path, folders: Sequence[str], any
     parents = [table.parent, *(table.parent / folder for folder in folders)]
     found = [next((parent / name for parent in parents if _is_there(parent / name)), None) for name in written]
     if anywhere and None in found:
-        index = _index_images(table.parent)
-        found = [
-            path or _unique(index.get(Path(name).name, []), name) for path, name in zip(found, written, strict=True)
-        ]
+        others = _find_below(table.parent, [name for name, path in zip(written, found, strict=True) if not path])
+        found = [path or next(others) for path in found]
     missing = [name for name, path in zip(written, found, strict=True) if path is None]
     if missing:
         raise UserError(
@@ -105,22 +91,20 @@ def _is_there(path: Path) -> bool:
     return path.is_file() or (is_series(path) and bool(headers_in(path if path.is_dir() else path.parent)))
 
 
-def _index_images(folder: Path) -> dict[str, list[Path]]:
-    """Return all image files below a folder by name with and without ending."""
+def _find_below(folder: Path, names: Sequence[str]) -> Iterator[Path | None]:
+    """Yield the image file of each name below a folder; names may lack the ending."""
     index: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         if is_image(path) or may_be_dicom(path):
             for name in {path.name, stem_of(path)}:
                 index.setdefault(name, []).append(path)
-    return index
-
-
-def _unique(paths: Sequence[Path], name: str) -> Path | None:
-    if len(paths) > 1:
-        raise UserError(
-            f"The image {name!r} could be {first_of(paths)}: write its path relative to the table.", "missing_file"
-        )
-    return paths[0] if paths else None
+    for name in names:
+        paths = index.get(Path(name).name, [])
+        if len(paths) > 1:
+            raise UserError(
+                f"The image {name!r} could be {first_of(paths)}: write its path relative to the table.", "missing_file"
+            )
+        yield paths[0] if paths else None
 
 
 def _read_masks(written: Sequence[str], table: Path) -> tuple[Labels, list[Path | None], list[str]]:
@@ -138,7 +122,17 @@ def _read_masks(written: Sequence[str], table: Path) -> tuple[Labels, list[Path 
 def _splits(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[list[str], list[str]]:
     """Return the part of each row, and a sentence where folds decide it: the first fold is val."""
     if columns.fold:
-        return _folds([row[columns.fold] for row in rows], columns.fold, table)
+        texts, name = [row[columns.fold] for row in rows], columns.fold
+        wrong = sorted({text for text in texts if text and not text.isdigit()})
+        if wrong:
+            raise UserError(
+                f"The column {name!r} of {table} must hold the number of each row's fold, but has "
+                f"{first_of(map(repr, wrong), 5)}: correct the values, or name the column split.",
+                "unknown_split",
+            )
+        first = min((int(text) for text in texts if text), default=-1)
+        splits = ["val" if text and int(text) == first else "train" for text in texts]
+        return splits, [f"Fold {first} of the column {name!r} is the val part; data.splits can say otherwise."]
     if not columns.split:
         return [""] * len(rows), []
     known = {split: split for split in SPLITS} | SPLIT_NAMES
@@ -151,19 +145,6 @@ def _splits(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[list[st
             "unknown_split",
         )
     return [known[text] for text in texts], []
-
-
-def _folds(texts: Sequence[str], name: str, table: Path) -> tuple[list[str], list[str]]:
-    wrong = sorted({text for text in texts if text and not text.isdigit()})
-    if wrong:
-        raise UserError(
-            f"The column {name!r} of {table} must hold the number of each row's fold, but has "
-            f"{first_of(map(repr, wrong), 5)}: correct the values, or name the column split.",
-            "unknown_split",
-        )
-    first = min((int(text) for text in texts if text), default=-1)
-    splits = ["val" if text and int(text) == first else "train" for text in texts]
-    return splits, [f"Fold {first} of the column {name!r} is the val part; data.splits can say otherwise."]
 
 
 def _check_filled(values: Sequence[str], name: str, table: Path) -> None:
