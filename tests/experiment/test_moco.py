@@ -74,9 +74,9 @@ def test_a_run_pretrains_and_compares_and_its_report_says_how(moco_run: Path) ->
     assert verdict["inits"].keys() == {"scratch", "moco", "scratch+"}
     init = json.loads((cell(moco_run, "moco") / "environment.json").read_text())["init"]
     assert (init["kind"], init["layout"], init["new"]) == ("moco", "SelfMAE resnet50", ["head.weight", "head.bias"])
-    page = (moco_run / "report.html").read_text()
+    page = " ".join((moco_run / "report.html").read_text().split())
     assert "It was pre-trained with MoCo v2 (Chen et al. 2020; 8 keys in the queue) on " in page
-    assert "with SGD (learning rate 0.00046875, batch 4), and learned from no label" in page
+    assert "with SGD (learning rate 0.00046875, batch size 4), without labels and without validation or test" in page
     assert "Self pre-training cost 4 steps and " in page
     assert "masked autoencoder (He" not in page
 

@@ -67,7 +67,7 @@ def test_a_run_has_a_verdict_and_stands_beside_the_paper(finished: tuple[str, Pa
     verdict = json.loads((out / "verdict.json").read_text())
     assert set(verdict["inits"]) == {"scratch", "mae"}
     assert verdict["metric"] == ("mean_auc" if name.startswith("chest") else "dice_per_case")
-    assert "Beside the paper" in (out / "report.html").read_text()
+    assert "Comparison with the paper" in (out / "report.html").read_text()
 
 
 def test_the_test_part_is_that_of_the_paper_and_chooses_nothing(finished: tuple[str, Path]) -> None:
