@@ -213,7 +213,7 @@ def test_auto_tests_each_of_few_patients_alone_and_says_so(
     assert facts["notes"][-1].startswith("Folds: each of the 3 labelled patients is tested alone")
     tested = [table(tmp_path / f"out/scratch/fold{fold}/seed0/rows-test.csv")[0]["id"] for fold in range(3)]
     assert sorted(tested) == [f"phantom_00{number}" for number in range(3)]
-    assert "3-fold patient-wise cross-validation;" in (tmp_path / "out" / "report.html").read_text()
+    assert "3-fold patient-wise cross-validation." in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_repeated_folds_test_each_patient_once_a_repeat_and_count_it_once(

@@ -112,7 +112,7 @@ def test_masks_are_paired_with_the_first_seed_of_a_run(volume_run: Path, tmp_pat
         shutil.copy(cell / name, tool)
     (tool / "environment.json").write_text(json.dumps({"init": {"kind": "score", "name": "scratch"}}))
     verdict = compare([run, tool])
-    assert list(verdict["inits"]) == ["scratch (vit)", "scratch (masks)"]
+    assert list(verdict["inits"]) == ["scratch (unetr)", "scratch (masks)"]
     assert verdict["pairs"][0]["num_seeds"] == 1
 
 

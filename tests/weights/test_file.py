@@ -64,9 +64,7 @@ def test_a_safetensors_file_of_another_tool_has_empty_metadata(tmp_path: Path) -
 def test_a_file_of_an_older_version_is_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
     path = tmp_path / "model.safetensors"
     save_file({"a": torch.zeros(1)}, path, metadata={"contract": "{}"})
-    with pytest.raises(
-        UserError, match=r"SelfMAE 0\.1, whose files this version does not read: train again"
-    ):
+    with pytest.raises(UserError, match=r"SelfMAE 0\.1, whose files this version does not read: train again"):
         read(path)
 
 

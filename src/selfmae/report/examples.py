@@ -36,7 +36,7 @@ class _Candidate:
 
 
 def examples(run: RunFolder) -> dict[str, list[Example]]:
-    """Return for each initialization its worst, median and best test case over all trainings that saved pictures."""
+    """Return for each initialization its worst, median and best test case, over all runs that saved pictures."""
     measures = case_measures(run)
     if not measures:
         return {}
@@ -62,10 +62,10 @@ def examples(run: RunFolder) -> dict[str, list[Example]]:
 
 def _limit(shown: dict[str, list[Example]]) -> dict[str, list[Example]]:
     """Return the examples with as many volumes as the page has room for: first the worst case of every init."""
-    order = [(init, place) for place in range(len(RANKS)) for init, found in shown.items() if place < len(found)]
-    kept = dict(zip(order, within_budget([shown[init][place].volume for init, place in order]), strict=True))
+    order = [(init, index) for index in range(len(RANKS)) for init, found in shown.items() if index < len(found)]
+    kept = dict(zip(order, within_budget([shown[init][index].volume for init, index in order]), strict=True))
     return {
-        init: [replace(item, volume=kept[init, place]) for place, item in enumerate(found)]
+        init: [replace(item, volume=kept[init, index]) for index, item in enumerate(found)]
         for init, found in shown.items()
     }
 

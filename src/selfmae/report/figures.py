@@ -87,20 +87,20 @@ def difference_plot(run: RunFolder) -> Markup | None:
         return None
     with panel(4.8, 0.6 + 1.1 * len(pairs)) as (figure, axes):
         axes.axvline(0, color=INK, linewidth=0.6, linestyle=(0, (4, 3)))
-        for place, pair in enumerate(pairs):
+        for index, pair in enumerate(pairs):
             color = color_of(run, pair["b"]) if run.runs_of(pair["b"]) else INK
             dots = differences(run.runs_of(pair["a"]), run.runs_of(pair["b"]))
-            axes.scatter(dots, place - 0.12 - 0.26 * _stack(dots), s=20, color=color, alpha=0.45, linewidths=0)
+            axes.scatter(dots, index - 0.12 - 0.26 * _stack(dots), s=20, color=color, alpha=0.45, linewidths=0)
             if pair.get("ci95"):
-                axes.plot(pair["ci95"], [place + 0.18] * 2, color=color, linewidth=2.5, solid_capstyle="butt")
+                axes.plot(pair["ci95"], [index + 0.18] * 2, color=color, linewidth=2.5, solid_capstyle="butt")
             if pair.get("difference") is not None:
-                axes.plot([pair["difference"]], [place + 0.18], "D", color=color, markersize=6)
+                axes.plot([pair["difference"]], [index + 0.18], "D", color=color, markersize=6)
         axes.set_yticks(range(len(pairs)), [f"{pair['b']}\nagainst\n{pair['a']}" for pair in pairs])
         axes.set_ylim(len(pairs) - 0.5, -0.55)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_formatter(_signed)
-        axes.set_xlabel("difference (right of 0: the first one is better)")
+        axes.set_xlabel("difference (right of 0: the first initialization is better)")
         return to_svg(figure, "differences", "Paired differences of the initializations")
 
 
@@ -128,7 +128,7 @@ def _values(training: TrainingRun) -> Mapping[str, float | None]:
 def _stack(values: Sequence[float]) -> np.ndarray:
     """Return a height 0..1 for each dot so that near ones lie apart: dots of a bin are stacked."""
     bins = np.round((np.array(values) - np.min(values)) / (np.ptp(values) or 1) * 40) if len(values) else np.zeros(0)
-    heights = np.array([np.sum(bins[:place] == value) for place, value in enumerate(bins)])
+    heights = np.array([np.sum(bins[:index] == value) for index, value in enumerate(bins)])
     return heights / max(heights.max(initial=0), 5)
 
 
@@ -173,8 +173,8 @@ def _curves(name: str, title: str, lines: Sequence[tuple[Curve, str]], scale: st
 
 def _thin(curve: Sequence[Any] | np.ndarray) -> list[Any]:
     """Return at most `MAX_POINTS` points, evenly spread, first and last among them."""
-    places = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), MAX_POINTS)).round().astype(int))
-    return [curve[place] for place in places]
+    indices = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), MAX_POINTS)).round().astype(int))
+    return [curve[index] for index in indices]
 
 
 def probe_plots(run: RunFolder) -> list[ProbePlot]:
@@ -190,15 +190,15 @@ def probe_plots(run: RunFolder) -> list[ProbePlot]:
     ]
 
 
-def _plot(name: str, title: str, trainings: Sequence[TrainingRun], key: str) -> Markup:
+def _plot(name: str, title: str, runs: Sequence[TrainingRun], key: str) -> Markup:
     with panel(3.15, 2.3) as (figure, axes):
-        for training in trainings:
-            curve = training.curve(key)
+        for run in runs:
+            curve = run.curve(key)
             _line(axes, curve, color=COLORS["mae"], linewidth=1.1, alpha=0.85)
-            kept = [point for point in curve if point[0] == training.kept_step]
+            kept = [point for point in curve if point[0] == run.kept_step]
             _line(axes, kept, color=COLORS["mae"], marker="o", markersize=7, fillstyle="none")
         if key == "reconstruction":
-            _draw_guesses(axes, trainings)
+            _draw_guesses(axes, runs)
             axes.set_ylim(bottom=0)
         axes.set_xlabel("step")
         axes.grid(color=INK, alpha=0.12, linewidth=0.5)
@@ -210,11 +210,11 @@ def _line(axes: Axes, points: Sequence[tuple[int, float]], **style: Any) -> None
     axes.plot(steps, values, **style)
 
 
-def _draw_guesses(axes: Axes, trainings: Sequence[TrainingRun]) -> None:
+def _draw_guesses(axes: Axes, runs: Sequence[TrainingRun]) -> None:
     """Draw a dashed line for each guess without a model, its name at the first one."""
     for key, words in GUESSES.items():
-        curves = [curve for training in trainings if (curve := training.curve(key))]
-        for place, curve in enumerate(curves):
+        curves = [curve for run in runs if (curve := run.curve(key))]
+        for index, curve in enumerate(curves):
             _line(axes, curve, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.7)
-            if place == 0:
+            if index == 0:
                 axes.annotate(words, curve[0], (2, 2), textcoords="offset points", color=INK, fontsize=8)

@@ -66,11 +66,11 @@ def reconstructions(run: RunFolder) -> Gallery | None:
     if arrays is None:
         return None
     rows = [("Original", _row(arrays["original"]))]
-    for place, ratio in enumerate(arrays["ratios"]):
+    for index, ratio in enumerate(arrays["ratios"]):
         share = f"{100 * ratio:g} %"
         rows += [
-            (f"{share} hidden", _row(arrays["masked"][place])),
-            (f"{share} filled in", _row(arrays["reconstructed"][place])),
+            (f"{share} hidden", _row(arrays["masked"][index])),
+            (f"{share} filled in", _row(arrays["reconstructed"][index])),
         ]
     return Gallery(tuple(map(str, arrays["ids"])), tuple(rows), float(arrays["ratio"]))
 
@@ -91,7 +91,7 @@ def contour_picture(
 ) -> str:
     """Return a picture [H, W] uint8 with dashed contours of the true and solid ones of the predicted layers [K, H, W].
 
-    Layers hold 1 + the place of a label, which decides the colour; pixels are drawn as high and wide as they are.
+    Layers hold 1 + the index of a label, which decides the colour; pixels are drawn as high and wide as they are.
     """
     height, width = shades.shape
     sides = np.array([width * pixel_mm[1], height * pixel_mm[0]])
@@ -113,10 +113,10 @@ def _draw_contours(axes: Axes, layer: np.ndarray, line: str) -> None:
     """Draw the outline of every label of a layer [H, W]."""
     height, width = layer.shape
     points = 1.6 if line == "solid" else 1.4
-    for place in np.unique(layer[layer > 0]):
+    for index in np.unique(layer[layer > 0]):
         # A margin closes the contours of labels that touch the border.
-        inside = np.pad(layer == place, 1).astype(float)
-        color = LABEL_COLORS[(int(place) - 1) % len(LABEL_COLORS)] if line == "solid" else "white"
+        inside = np.pad(layer == index, 1).astype(float)
+        color = LABEL_COLORS[(int(index) - 1) % len(LABEL_COLORS)] if line == "solid" else "white"
         lines = axes.contour(
             np.arange(-1, width + 1), np.arange(-1, height + 1), inside, [0.5], colors=color, linewidths=points,
             linestyles=line,
@@ -124,9 +124,9 @@ def _draw_contours(axes: Axes, layer: np.ndarray, line: str) -> None:
         lines.set_path_effects([withStroke(linewidth=points + 1.2, foreground="black", alpha=0.6)])
 
 
-def first_arrays(trainings: Sequence[TrainingRun], name: str, keys: Sequence[str]) -> Arrays | None:
-    """Return the arrays of the first training that has this file of figures."""
-    paths = [training.folder / "figures" / name for training in trainings]
+def first_arrays(runs: Sequence[TrainingRun], name: str, keys: Sequence[str]) -> Arrays | None:
+    """Return the arrays of the first run that has this file of figures."""
+    paths = [run.folder / "figures" / name for run in runs]
     return next((read_arrays(path, keys) for path in paths if path.is_file()), None)
 
 
@@ -183,9 +183,9 @@ def viewer() -> str:
 
 def label_colors(names: Sequence[str]) -> dict[str, list[int] | list[str]]:
     """Return the viewer's colour table: the background is clear, labels have the colours of their contours."""
-    colors = [LABEL_COLORS[place % len(LABEL_COLORS)] for place in range(len(names))]
+    colors = [LABEL_COLORS[index % len(LABEL_COLORS)] for index in range(len(names))]
     channels = {
-        channel: [0, *(int(color[1 + 2 * place : 3 + 2 * place], 16) for color in colors)]
-        for place, channel in enumerate("RGB")
+        channel: [0, *(int(color[1 + 2 * index : 3 + 2 * index], 16) for color in colors)]
+        for index, channel in enumerate("RGB")
     }
     return {**channels, "A": [0, *[255] * len(names)], "labels": ["", *names]}

@@ -130,14 +130,14 @@ def _trainings(runs: Sequence[RunFolder], name: str, row: PaperRow) -> list[Trai
     return next((trainings for trainings in found if trainings), [])
 
 
-def _average(trainings: Sequence[TrainingRun], measure: str, unit: str) -> str:
+def _average(runs: Sequence[TrainingRun], measure: str, unit: str) -> str:
     name, factor = VOXELS if measure == HD95 and unit == "voxels" else METRICS[measure]
-    return _mean([training.metrics.get(name) for training in trainings], factor)
+    return _mean([run.metrics.get(name) for run in runs], factor)
 
 
-def _of_label(trainings: Sequence[TrainingRun], label: str, measure: str, unit: str) -> str:
+def _of_label(runs: Sequence[TrainingRun], label: str, measure: str, unit: str) -> str:
     name, factor = ("dice", 100) if measure == DICE else (f"hd95_{unit}", 1)
-    return _mean([training.summary.get("labels", {}).get(label, {}).get(name) for training in trainings], factor)
+    return _mean([run.summary.get("labels", {}).get(label, {}).get(name) for run in runs], factor)
 
 
 def _mean(values: Sequence[float | None], factor: float) -> str:

@@ -1,4 +1,4 @@
-"""What was run: data, plan, findings, machines and initializations, and which file each number comes from."""
+"""What was run: data, plan and recipe, findings of the data check, machines and initializations."""
 
 import hashlib
 import re
@@ -31,7 +31,7 @@ def counts_table(run: RunFolder) -> Table:
 
 
 def splits_table(run: RunFolder) -> Table:
-    """Return cases, patients and content digest of each part in each fold, as the trainings recorded them."""
+    """Return cases, patients and content digest of each part in each fold, as the training runs recorded them."""
     folds = {training.fold: training.cases for training in (*run.runs, *run.pretrainings) if training.cases}
     rows = []
     for fold, cases in sorted(folds.items()):
@@ -50,7 +50,7 @@ def digest(cases: Iterable[Row]) -> str:
 
 
 def recipe_text(run: RunFolder) -> str:
-    """Return the recipe as it stands in its file; of places on the machine only the last part."""
+    """Return the recipe as it stands in its file; of paths on the machine only the last part."""
     lines = []
     for line in run.recipe.splitlines(keepends=True):
         setting, mark, reason = line.partition("  # ")

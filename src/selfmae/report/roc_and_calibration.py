@@ -1,4 +1,4 @@
-"""ROC and calibration curves of every label, averaged over an initialization's trainings."""
+"""ROC and calibration curves of every label, averaged over the training runs of an initialization."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def outcome_plots(run: RunFolder) -> list[Plots]:
     return plots
 
 
-def _plot(run: RunFolder, name: str, found: Mapping[str, Sequence[Outcome]], place: int) -> Plots:
+def _plot(run: RunFolder, name: str, found: Mapping[str, Sequence[Outcome]], index: int) -> Plots:
     colors = {init: color_of(run, init) for init in found}
     areas = {init: np.mean([roc_auc_score(*outcome) for outcome in outcomes]) for init, outcomes in found.items()}
     rocs = {init: np.stack([[0, *GRID], [0, *mean_roc(outcomes)]]) for init, outcomes in found.items()}
@@ -60,8 +60,8 @@ def _plot(run: RunFolder, name: str, found: Mapping[str, Sequence[Outcome]], pla
 
     return Plots(
         name,
-        _square(draw_roc, f"roc{place}", f"ROC curves, {name}"),
-        _square(draw_calibration, f"calibration{place}", f"Calibration curves, {name}"),
+        _square(draw_roc, f"roc{index}", f"ROC curves, {name}"),
+        _square(draw_calibration, f"calibration{index}", f"Calibration curves, {name}"),
     )
 
 
@@ -91,7 +91,7 @@ def mean_reliability(outcomes: Sequence[Outcome]) -> np.ndarray:
     """Return mean probability and share of positives [2, groups].
 
     The cases of each training, ordered by probability, are dealt into groups of equal size; the groups of equal rank
-    are averaged over the trainings.
+    are averaged over the training runs.
     """
     fewest = min(len(truth) for truth, _ in outcomes)
     num_groups = int(np.clip(fewest // CASES_IN_GROUP, 2, MAX_GROUPS))

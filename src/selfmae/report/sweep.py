@@ -67,7 +67,7 @@ def sweep_plots(content: Mapping[str, Any], colors: Mapping[str, str]) -> list[t
     along = max(axes, key=lambda key: len(axes[key]))
     others = {key: values for key, values in axes.items() if key != along}
     plots = []
-    for place, values in enumerate(product(*others.values())):
+    for position, values in enumerate(product(*others.values())):
         fixed = dict(zip(others, values, strict=True))
         rows = [row for row in content["rows"] if fixed.items() <= row["settings"].items()]
         title = ", ".join(f"{key} = {value}" for key, value in fixed.items())
@@ -83,7 +83,7 @@ def sweep_plots(content: Mapping[str, Any], colors: Mapping[str, str]) -> list[t
             plot.set_ylabel(metric_title(content["metric"]))
             plot.grid(axis="y", color=INK, alpha=0.12, linewidth=0.5)
             label = f"{metric_title(content['metric'])} against {along}"
-            plots.append((title, to_svg(figure, f"sweep{place}", label)))
+            plots.append((title, to_svg(figure, f"sweep{position}", label)))
     return plots
 
 
@@ -98,38 +98,42 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 
 def _draw_axis(plot: Axes, values: Sequence[Any]) -> list[tuple[Any, float]]:
     """Set the axis and return where each value stands: numbers at their size, all else side by side."""
-    places = [float(value) if _are_numbers(values) else float(place) for place, value in enumerate(values)]
+    positions = [float(value) if _are_numbers(values) else float(position) for position, value in enumerate(values)]
     if is_logarithmic(values):
         plot.set_xscale("log")
         plot.minorticks_off()
-    plot.set_xticks(places, [f"{value:g}" if _are_numbers(values) else str(value) for value in values])
-    return list(zip(values, places, strict=True))
+    plot.set_xticks(positions, [f"{value:g}" if _are_numbers(values) else str(value) for value in values])
+    return list(zip(values, positions, strict=True))
 
 
 def _draw_init(
     plot: Axes, rows: Sequence[Row], axis: tuple[str, Sequence[tuple[Any, float]]], color: str, where: Transform
 ) -> None:
     """Draw the mean and interval of one initialization at each value; where the mean is undefined there is no point."""
-    along, places = axis
+    along, positions = axis
     found = [
-        (place, row)
-        for value, place in sorted(places, key=lambda item: item[1])
+        (position, row)
+        for value, position in sorted(positions, key=lambda item: item[1])
         for row in rows
         if row["settings"][along] == value and row["mean"] is not None
     ]
     plot.plot(
-        [place for place, _ in found],
+        [position for position, _ in found],
         [row["mean"] for _, row in found],
         "o-",
         color=color,
         markersize=4,
         transform=where,
     )
-    values = [(place, value) for place, row in found for value in (row["mean"], *(row["ci95"] or ()))]
-    plot.update_datalim(values or [(place, np.nan) for _, place in places])  # a shifted line has no limits of its own
-    for place, row in found:
+    values = [(position, value) for position, row in found for value in (row["mean"], *(row["ci95"] or ()))]
+    plot.update_datalim(
+        values or [(position, np.nan) for _, position in positions]
+    )  # a shifted line has no limits of its own
+    for position, row in found:
         if row["ci95"]:
-            (bar,) = plot.plot([place, place], row["ci95"], color=color, transform=where, linewidth=2.5, alpha=0.35)
+            (bar,) = plot.plot(
+                [position, position], row["ci95"], color=color, transform=where, linewidth=2.5, alpha=0.35
+            )
             bar.set_solid_capstyle("butt")
 
 

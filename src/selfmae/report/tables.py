@@ -1,4 +1,4 @@
-"""Tables of the page: initializations, pairs, labels, cases, data, findings, machines; every entry is text."""
+"""Tables of the page: initializations, pairs, labels, cases; every entry is text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Table:
 
 
 def inits_table(run: RunFolder) -> Table:
-    """Return one column an init: the deciding metric with its interval, the others over trainings, time and steps."""
+    """Return one column an init: the deciding metric with its interval, others over training runs, time, steps."""
     headline, inits = run.headline, run.inits
     trainings = [run.runs_of(init) for init in inits]
     bounds = " (95 % interval)" if run.verdict.get("inits") else ""
@@ -104,7 +104,7 @@ def conventions(run: RunFolder) -> list[tuple[str, str, str]]:
 
 
 def label_table(run: RunFolder, init: str) -> Table:
-    """Return one row a label of one initialization: every measure over its trainings."""
+    """Return one row a label of one initialization: every measure over its training runs."""
     names = run.labels
     trainings = [training for training in run.runs_of(init) if training.summary.get("labels")]
     keys = {key for training in trainings for label in training.summary["labels"].values() for key in label}
@@ -180,21 +180,21 @@ def case_measures(run: RunFolder) -> list[Measure]:
     return []
 
 
-def _values_of(trainings: Sequence[TrainingRun], names: Sequence[str]) -> dict[str, list[float | None]]:
-    """Return for each case its values, averaged over trainings."""
+def _values_of(runs: Sequence[TrainingRun], names: Sequence[str]) -> dict[str, list[float | None]]:
+    """Return for each case its values, averaged over training runs."""
     gathered: dict[str, list[list[float | None]]] = {}
-    for training in trainings:
-        for row in training.rows:
+    for run in runs:
+        for row in run.rows:
             gathered.setdefault(row["id"], []).append([case_value(row, name) for name in names])
     return {case: [mean_of(column) for column in zip(*rows, strict=True)] for case, rows in gathered.items()}
 
 
 def case_value(row: Row, name: str) -> float | None:
-    """Return one value of a row: a column, the probability of the true class, or the squared error over findings."""
+    """Return one value of a row: a column, the probability of the true class, or the squared error over labels."""
     if name not in ("brier", "true_class"):
         return mean_of([row.get(name)])
-    findings = [column.removeprefix("truth_") for column in row if column.startswith("truth_")]
-    pairs = [(defined([row[f"truth_{f}"]]), defined([row.get(f"probability_{f}")])) for f in findings]
+    labels = [column.removeprefix("truth_") for column in row if column.startswith("truth_")]
+    pairs = [(defined([row[f"truth_{label}"]]), defined([row.get(f"probability_{label}")])) for label in labels]
     known = [(truth[0], probability[0]) for truth, probability in pairs if truth and probability]
     if name == "true_class":
         return mean_of([probability for truth, probability in known if truth > 0.5])
@@ -237,9 +237,9 @@ def _pretraining_time(run: RunFolder, init: str) -> str:
     return _time(run.pretrainings) if used else DASH
 
 
-def _time(trainings: Sequence[TrainingRun]) -> str:
-    return duration(mean_of([training.environment.get("seconds") for training in trainings]))
+def _time(runs: Sequence[TrainingRun]) -> str:
+    return duration(mean_of([run.environment.get("seconds") for run in runs]))
 
 
-def _steps(trainings: Sequence[TrainingRun]) -> str:
-    return span([training.num_steps for training in trainings if training.num_steps])
+def _steps(runs: Sequence[TrainingRun]) -> str:
+    return span([run.num_steps for run in runs if run.num_steps])

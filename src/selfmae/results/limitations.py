@@ -47,7 +47,7 @@ def _of_interval(pair: Fact) -> Iterator[dict[str, Any]]:
 
 
 def _of_training(pair: Fact, verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what the trainings of a pair leave open."""
+    """Yield what the training runs of a pair leave open."""
     if {pair["a"], pair["b"]} & {*verdict.get("scored", [])}:
         yield {"code": "scored_masks"}
     elif pair["num_seeds"] == 1:

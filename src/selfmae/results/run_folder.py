@@ -80,7 +80,7 @@ def check_place(folder: Path, kind: str) -> None:
 
 
 def _check_same(path: Path, recipe: Recipe) -> list[str]:
-    """Return the keys in which the recipe of the folder differs; raise if one is more than a place of files."""
+    """Return the keys in which the recipe of the folder differs; raise if one is more than a path."""
     changed = differences(recipe, read_recipe(path))
     if not {text.split()[0] for text in changed} <= PLACES:
         raise UserError(
@@ -129,7 +129,7 @@ def timed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
 def models_below(folder: Path) -> list[TrainingRun]:
     """Return the training runs with weights in a run folder or a part of it, pre-trainings last."""
     around = (folder, *list(folder.parents)[:2])
-    below = ([run for run in training_runs(place) if folder in run.folder.parents] for place in around)
+    below = ([run for run in training_runs(path) if folder in run.folder.parents] for path in around)
     models = [run for run in next(filter(None, below), []) if (run.folder / "model.safetensors").is_file()]
     return sorted(models, key=lambda run: is_pretraining(run.init))
 
@@ -176,7 +176,7 @@ class RunFolder:
         if not runs:
             raise UserError(f"{folder} holds no results of SelfMAE: {what_instead(folder)}.")
         first = min(run.seed for run in runs)  # masks have no seed: they are compared with the first one
-        runs += [replace(TrainingRun.alone(place), seed=first) for place in scored]
+        runs += [replace(TrainingRun.alone(path), seed=first) for path in scored]
         recipe, facts, verdict = (folder / name for name in ("recipe.yaml", "run.json", verdict_file))
         return cls(
             folder,

@@ -44,9 +44,9 @@ def size_groups(runs: Runs, target: TargetOptions) -> list[Subgroup]:
         present = sorted((size, case) for case, size in sizes.items() if size)
         if len(present) < MIN_CASES * len(SIZES):
             continue
-        for word, places in zip(SIZES, np.array_split(np.arange(len(present)), len(SIZES)), strict=True):
-            least, most = present[places[0]][0], present[places[-1]][0]
-            ids = frozenset(present[place][1] for place in places)
+        for word, indices in zip(SIZES, np.array_split(np.arange(len(present)), len(SIZES)), strict=True):
+            least, most = present[indices[0]][0], present[indices[-1]][0]
+            ids = frozenset(present[index][1] for index in indices)
             groups.append(Subgroup(f"{word} {label} ({least:,} to {most:,} voxels)", label, ids))
     return groups
 
