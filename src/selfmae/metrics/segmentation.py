@@ -23,7 +23,7 @@ CONVENTIONS = {
     "per_case": "95th percentile of surface distances in {unit}, larger of the two directions (as MONAI): averaged "
     "over labels the case's truth has, then over cases; a miss is the image's diagonal.",
     "per_label": "As HD95 per case, but averaged over the cases whose truth has a label, then over labels.",
-    "found_only": "As HD95 per case, but misses are dropped (as the code of Zhou et al. 2023), which flatters.",
+    "found_only": "As HD95 per case, but misses are dropped (as Zhou et al. 2023 do for BTCV), which flatters.",
 }
 
 Box = tuple[slice, ...]
