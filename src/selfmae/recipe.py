@@ -154,6 +154,9 @@ def _build(content: Mapping[str, Any], origin: str) -> Recipe:
         recipe: Recipe = _adapter(Recipe).validate_python(plain)
     except ValidationError as error:
         problems = [*(_sentence(item, _known_keys(item["loc"])) for item in error.errors()), *problems]
+    if not problems and recipe.model.network not in ("", *plugins.names("networks")):
+        hint = did_you_mean(recipe.model.network, plugins.names("networks"))
+        problems = [f"key 'model.network' has the value {recipe.model.network!r}.{hint}".rstrip(".")]
     if problems:
         raise UserError(f"{origin}: {_joined(problems)}")
     stages = {stage: replace(getattr(recipe, stage), augment=found) for stage, found in augment.items()}

@@ -280,7 +280,7 @@ def test_a_plan_for_the_network_names_it(shared: Path, volumes: Path) -> None:
         ("fit.augment.toynoise.strength=-1", "fit.augment.toynoise.strength is -1.0, but must be at least 0"),
         ("fit.augment.toynoise.strength=6", "fit.augment.toynoise.strength 6.0 drowns the image"),
         ("fit.loss=toylos", "fit.loss is 'toylos', but must be one of binary_cross_entropy"),
-        ("model.network=toynett", "'toynett' is none of the networks of SelfMAE. Did you mean 'toynet'?"),
+        ("model.network=toynett", "key 'model.network' has the value 'toynett'. Did you mean 'toynet'?"),
     ],
 )
 def test_a_wrong_value_of_a_toy_is_a_sentence(
@@ -383,17 +383,11 @@ def test_sentences_speak_of_the_method_as_it_says(report: str) -> None:
     assert "pre-training on means" in report
 
 
-@pytest.mark.xfail(
-    reason="report/templates/methods.html has the words of losses by the kind of target; WORDS of a loss is not asked"
-)
 def test_the_methods_paragraph_has_the_words_of_the_loss(report: str) -> None:
     assert "the squared error of probabilities" in report
     assert "Dice and cross-entropy loss" not in report
 
 
-@pytest.mark.xfail(
-    reason="report/context.py takes a network without a library for the Vision Transformer (LIBRARY, not ENCODER)"
-)
 def test_the_methods_paragraph_does_not_take_the_network_for_the_vit(network_report: str) -> None:
     assert "The network is toynet" in network_report
     assert "vision transformer" not in network_report

@@ -28,7 +28,7 @@ def test_a_training_run_has_its_folder_and_title(tmp_path: Path) -> None:
 
 
 def test_pretrainings_are_known_by_their_folder() -> None:
-    assert is_pretraining("pretrain")
+    assert is_pretraining("pretrain-mae")
     assert is_pretraining("pretrain-moco")
     assert not is_pretraining("pretrained")
 

@@ -23,8 +23,6 @@ from selfmae.weights.convolutional import fit_own_weights, fit_weights, imagenet
 from selfmae.weights.file import Weights, load_encoder, read_metadata, read_weights
 from selfmae.weights.imagenet import check_heads, imagenet_name, timm_weights
 
-KINDS = "scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an existing file of weights"
-
 
 @dataclass(frozen=True)
 class Initialization:
@@ -74,10 +72,12 @@ def find_init(text: str, recipe: Recipe, flag: str = "--init") -> Initialization
     elif takes_files and Path(text).is_file():
         kind, path = "file", Path(text)
     elif is_vit:
-        raise UserError(f"{flag} {text!r} must be {KINDS}.")
+        own = ", ".join(f"{name}:DIR" for name in method_names())
+        raise UserError(f"{flag} {text!r} must be scratch, imagenet, timm:NAME, {own} or an existing file of weights.")
     else:
         network = network_name(recipe)
-        own = f"scratch, imagenet, moco:DIR or an existing file of timm's {network}" if takes_files else "scratch"
+        able = ", ".join(f"{name}:DIR" for name in methods_for(recipe))
+        own = f"scratch, imagenet, {able} or an existing file of timm's {network}" if takes_files else "scratch"
         raise UserError(f"{flag} {text!r} is no initialization of model.network {network}: give {own}.")
     weights, metadata = read_weights(path)
     if is_vit:
@@ -115,7 +115,7 @@ def check_pretrainable(recipe: Recipe, flag: str, method: str = "") -> str:
         )
     method = method or able[0]
     if reason := why_not(recipe, method):
-        others = "" if method in able else f", but model.network is {network_name(recipe)}"
+        others = "" if method in able or " but " in reason else f", but model.network is {network_name(recipe)}"
         remedy = "" if method in able else f": give --init {','.join(['scratch', *able])}"
         raise UserError(f"{flag}: {method} {reason}{others}{remedy}.")
     return method

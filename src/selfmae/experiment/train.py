@@ -168,7 +168,8 @@ def name_inits(grid: Grid) -> dict[str, str]:
     own = ("scratch", EQUAL, *method_names())  # which no file can be
     if not grid.inits:
         raise UserError(
-            f"--init names no initialization: give {', '.join(own[::2])}, imagenet or files of weights, between commas."
+            f"--init names no initialization: give scratch, {', '.join(method_names())}, imagenet or files of weights, "
+            "between commas."
         )
     names: dict[str, str] = {}
     for text in grid.inits:

@@ -1,9 +1,9 @@
 """Losses of fine-tuning: each file is one loss, and its name is its name in recipes (`fit.loss`).
 
-A file defines `TARGETS`, the kinds of target that it is for (mask, regions, multilabel, multiclass), and
-`make(recipe)`, which returns a function of logits [B, K, *S] and targets that gives a scalar; only there torch and
-MONAI are imported. Targets are class indices [B, 1, *S] of masks, regions [B, R, *S] of 0 and 1, and numbers [B, F] of
-whole images.
+A file defines `TARGETS`, the kinds of target that it is for (mask, regions, multilabel, multiclass), `WORDS`, how the
+report names it ("trained with ..."), and `make(recipe)`, which returns a function of logits [B, K, *S] and targets that
+gives a scalar; only there torch and MONAI are imported. Targets are class indices [B, 1, *S] of masks, regions
+[B, R, *S] of 0 and 1, and numbers [B, F] of whole images.
 """
 
 from collections.abc import Callable, Iterator

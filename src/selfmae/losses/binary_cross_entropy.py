@@ -4,7 +4,7 @@ from selfmae.losses import Loss
 from selfmae.options import Recipe
 
 TARGETS = ("multilabel",)
-WORDS = "binary cross-entropy, since findings may occur together"
+WORDS = "binary cross-entropy, since labels may occur together"
 
 
 def make(recipe: Recipe) -> Loss:

@@ -4,7 +4,7 @@ from selfmae.losses import Loss
 from selfmae.options import Recipe
 
 TARGETS = ("multiclass",)
-WORDS = "cross-entropy over exclusive classes"
+WORDS = "cross-entropy over mutually exclusive classes"
 
 
 def make(recipe: Recipe) -> Loss:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfmae import plugins
+from selfmae.losses import USUAL
 from selfmae.methods import EQUAL, is_method
 from selfmae.report.examples import examples
 from selfmae.report.figures import color_of, curve_plots, difference_plot, probe_plots
@@ -183,6 +184,7 @@ def _methods(run: RunFolder) -> dict[str, Any]:
         "software": _software([*run.trained, *run.pretrainings]),
         "parts": _count_parts(run, PARTS),
         "baseline": _baseline(run),
+        "loss": _loss(run),
         "encoder": _encoder(run),
         "pretraining": _pretraining(run),
         "finetuning": _finetuning(run),
@@ -213,10 +215,19 @@ def _count_parts(run: RunFolder, words: Mapping[str, str]) -> list[str]:
 def _baseline(run: RunFolder) -> str:
     """Return the network that stands in the place of the Vision Transformer and where it is from, "" if none does."""
     name = str(run.settings.get("model.network") or "")
-    library = plugins.load("networks", name).LIBRARY if name in plugins.names("networks") else ""
+    network = plugins.load("networks", name) if name in plugins.names("networks") else None
+    if network is None or network.ENCODER == "vit":
+        return ""
+    library = network.LIBRARY
     if library == "timm" and len(run.settings.get("data.crop", ())) == 3:
         library = "MONAI"
-    return f"{name} of {library}" if library else ""
+    return f"{name} of {library}" if library else name
+
+
+def _loss(run: RunFolder) -> str:
+    """Return how a sentence names the loss of fine-tuning, "" where the recipe does not tell it."""
+    name = run.settings.get("fit.loss") or USUAL.get(run.kind, "")
+    return str(plugins.load("losses", name).WORDS) if name in plugins.names("losses") else ""
 
 
 def _encoder(run: RunFolder) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from selfmae.files import read_json, read_log, read_table
 from selfmae.methods import PREFIX, is_method
+from selfmae.networks import default_network
 from selfmae.recipe import flat, read_content
 
 OF_ONE_TRAINING = ("environment.json", "summary-test.json", "steps.jsonl")
@@ -19,8 +20,8 @@ Curve = tuple[tuple[int, float], ...]  # steps and values
 
 
 def is_pretraining(init: str) -> bool:
-    """Return whether a folder of this name holds pre-trainings: "pretrain-" and a method, in old runs "pretrain"."""
-    return init.startswith(PREFIX) or init == "pretrain"
+    """Return whether a folder of this name holds pre-trainings: "pretrain-" and a method."""
+    return init.startswith(PREFIX)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class TrainingRun:
     @property
     def network(self) -> str:
         """Return the recipe's `model.network`."""
-        return str(self.settings.get("model.network", "vit"))
+        kind = str(self.settings.get("target.kind", ""))
+        return str(self.settings.get("model.network") or default_network(kind))
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:

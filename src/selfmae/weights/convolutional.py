@@ -54,7 +54,7 @@ def fit_weights(weights: Weights, recipe: Recipe, source: str) -> Transfer:
 def fit_own_weights(weights: Weights, metadata: Mapping[str, Any], recipe: Recipe, source: str) -> Transfer:
     """Return the encoder tensors of a file that SelfMAE wrote; raise if it is of another network or other channels."""
     network, channels = network_name(recipe), list(recipe.data.channels)
-    theirs = metadata["recipe"]["model"].get("network", "vit")
+    theirs = metadata["recipe"]["model"]["network"] or "vit"
     if theirs != network:
         raise UserError(
             f"The weights of {source} are of model.network {theirs}, but the recipe's is {network}: set "
