@@ -31,7 +31,7 @@ def test_differences_come_with_both_values_and_reasons(call: Call, capsys: pytes
     place = lines.index("fit.lr")
     assert lines[place + 1] == "    btcv:paper: 0.0008  # section 3.1"
     assert lines[place + 2].startswith("    btcv:released: 0.00080625  # released script 3.44e-2 * 6 / 256")
-    assert lines[0].startswith('Sections and tables are those of Zhou et al. 2023, "released" is their repository')
+    assert lines[0].startswith('Sections and tables are of Zhou et al. 2023; "released" is their repository')
     assert lines[-1] == f"{sum(not line.startswith(' ') for line in lines) - 2} keys differ."
     assert not any(line.startswith("data.window") for line in lines)
 
