@@ -30,7 +30,8 @@ def test_a_plan_without_any_setting_is_valid_and_has_a_reason_for_what_it_sets(
     request: pytest.FixtureRequest, source: str
 ) -> None:
     path = request.getfixturevalue(source)
-    recipe, reasons, _ = resolve(str(path), "", (), Display(quiet=True))
+    recipe, reasons, _ = resolve(str(path), "", ["device.accelerator=cpu"], Display(quiet=True))
+    assert (recipe.model.width, recipe.model.depth, recipe.model.heads) == (192, 6, 3)
     assert all(crop % patch == 0 for crop, patch in zip(recipe.data.crop, recipe.model.patch, strict=True))
     assert {"model.patch", "data.crop", "pretrain.steps", "fit.steps", "mae.ratio"} <= set(reasons)
     assert all(reasons.values())

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import add_task as fake
@@ -14,6 +15,7 @@ from add_task import OPTIONS, Score, assert_equal, interrupt_at, outcome
 from selfmae.errors import UserError
 from selfmae.files import read_log
 from selfmae.train import loop
+from selfmae.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from selfmae.train.loop import StepLog
 from selfmae.train.signals import Interrupted
 
@@ -118,3 +120,15 @@ def test_a_full_disk_is_a_sentence_and_the_checkpoint_before_stays(
         fake.train(tmp_path)
     assert (tmp_path / "last.ckpt").read_bytes() == before
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_scale_of_the_loss_in_half_precision_continues(tmp_path: Path) -> None:
+    def fabric(scaler: torch.amp.GradScaler) -> Any:
+        return SimpleNamespace(_precision=SimpleNamespace(scaler=scaler), is_global_zero=True, device="cpu")
+
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    before, after = torch.amp.GradScaler("cpu", init_scale=8.0), torch.amp.GradScaler("cpu", init_scale=2.0)
+    save_checkpoint(tmp_path / "last.ckpt", fabric(before), model, optimizer, Progress(step=3))
+    assert load_checkpoint(tmp_path / "last.ckpt", fabric(after), model, optimizer).step == 3
+    assert after.state_dict() == before.state_dict()
