@@ -118,9 +118,10 @@ def test_a_network_of_another_kind_of_target_is_a_sentence() -> None:
     assert "model.network dynunet segments, but the target is multiclass: choose another network" in wrong
 
 
-def test_an_unknown_network_is_a_sentence_that_lists_the_known_ones() -> None:
-    text = error_of("model.network=unet")
-    assert f"model.network is 'unet', but must be one of {', '.join(plugins.names('networks'))}." in text
+def test_an_unknown_network_is_a_sentence_with_the_nearest_or_all_known_ones() -> None:
+    known = ", ".join(plugins.names("networks"))
+    assert error_of("model.network=x").endswith(f"key 'model.network' has the value 'x'. Known: {known}.")
+    assert error_of("model.network=unet").endswith("key 'model.network' has the value 'unet'. Did you mean 'unetr'?")
 
 
 @pytest.mark.parametrize(
