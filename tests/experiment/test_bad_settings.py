@@ -170,7 +170,7 @@ def test_what_cannot_be_run_is_said_before_any_training(
     assert not list((tmp_path / "out").rglob("model.safetensors"))
 
 
-def test_no_start_at_all_is_an_error(
+def test_no_initialization_at_all_is_an_error(
     tmp_path: Path, volumes: Path, call: Call, small_volumes: list[str], error_line: Line
 ) -> None:
     assert call("run", volumes, "--out", tmp_path / "out", "--init", " , ", *small_volumes) == 2

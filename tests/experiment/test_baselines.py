@@ -89,7 +89,7 @@ def test_a_baseline_is_not_pre_trained(
 
 
 @pytest.mark.parametrize("init", ["imagenet", "mae:somewhere", "timm:vit_base_patch16_224.mae"])
-def test_other_starts_of_the_vit_are_refused_too(volume_recipe: Path, init: str) -> None:
+def test_other_initializations_of_the_vit_are_refused_too(volume_recipe: Path, init: str) -> None:
     recipe = load_recipe(str(volume_recipe), ["model.network=dynunet"])
     with pytest.raises(
         UserError, match=f"--init '{init}' is no initialization of model.network dynunet: give scratch."
@@ -97,7 +97,7 @@ def test_other_starts_of_the_vit_are_refused_too(volume_recipe: Path, init: str)
         find_init(init, recipe)
 
 
-def test_a_misspelt_file_is_no_start(picture_recipe: Path) -> None:
+def test_a_misspelt_file_is_no_initialization(picture_recipe: Path) -> None:
     recipe = load_recipe(str(picture_recipe), ["model.network=resnet50"])
     with pytest.raises(UserError) as error:
         find_init("resnet50.pht", recipe)
@@ -164,7 +164,7 @@ def test_imagenet_fills_the_encoder_of_a_classifier(
     assert metadata["licence"].endswith("initialization: apache-2.0 (resnet50.a1_in1k)")
 
 
-def test_a_file_of_timm_is_a_start_too(picture_recipe: Path, tmp_path: Path) -> None:
+def test_a_file_of_timm_is_an_initialization_too(picture_recipe: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file(timm.create_model("resnet50", pretrained=False).state_dict(), tmp_path / "own.safetensors")

@@ -85,7 +85,7 @@ def test_a_seed_without_some_test_cases_is_refused(run: Path) -> None:
         compare([run])
 
 
-def test_starts_without_a_common_seed_are_refused(run: Path) -> None:
+def test_initializations_without_a_common_seed_are_refused(run: Path) -> None:
     (run / "mae" / "fold0" / "seed0").rename(run / "mae" / "fold0" / "seed3")
     with pytest.raises(UserError, match="scratch and mae have no seed in common: train both with the same seeds"):
         compare([run])
@@ -240,7 +240,7 @@ def test_the_dice_of_a_label_differs_by_the_mean_over_cases_that_have_it(run: Pa
     assert {row["label"]: row["difference"] for row in compare([run])["labels"]}["liver"] == pytest.approx(expected)
 
 
-def test_several_starts_are_corrected_for_their_number(run: Path) -> None:
+def test_several_initializations_are_corrected_for_their_number(run: Path) -> None:
     for init, step in (("better", 0.002), ("third", 0.0)):
         shutil.copytree(run / "mae", run / init)
         copy_fold(run, init, 1, lambda dice, step=step: dice + step * (1 + dice))  # type: ignore[misc]

@@ -111,7 +111,7 @@ def test_a_training_that_has_not_ended_is_no_model(
     assert f"The training in {cell} has not ended: give the command that began it again." in error_line()
 
 
-def test_a_pretraining_that_has_not_ended_is_no_start(
+def test_a_pretraining_that_has_not_ended_is_no_initialization(
     volume_run: Path, volume_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
     folder = Path(shutil.copytree(volume_run / "pretrain-mae" / "fold0" / "seed0", tmp_path / "pretrain"))

@@ -46,7 +46,7 @@ def test_the_command_makes_what_a_run_makes(
     assert bytes_of(tmp_path / "out", *names) == bytes_of(volume_run / "scratch/fold0/seed0", *names)
 
 
-def test_a_start_from_mae_scores_as_it_does_in_a_run(
+def test_an_initialization_from_mae_scores_as_it_does_in_a_run(
     tmp_path: Path, volume_recipe: Path, volume_run: Path, pretrained: Path, call: Call
 ) -> None:
     assert call("finetune", volume_recipe, "--out", tmp_path / "out", "--init", f"mae:{pretrained}") == 0
@@ -54,7 +54,7 @@ def test_a_start_from_mae_scores_as_it_does_in_a_run(
     assert (ours / "rows-test.csv").read_bytes() == (theirs / "rows-test.csv").read_bytes()
 
 
-def test_the_report_of_a_start_lists_every_tensor_of_the_model_and_the_file_once(
+def test_the_report_of_an_initialization_lists_every_tensor_of_the_model_and_the_file_once(
     volume_run: Path, pretrained: Path
 ) -> None:
     cell = volume_run / "mae" / "fold0" / "seed0"
@@ -67,7 +67,7 @@ def test_the_report_of_a_start_lists_every_tensor_of_the_model_and_the_file_once
     assert not any(name.startswith("encoder.blocks") for name in report["new"])
 
 
-def test_training_starts_from_the_weights_of_the_start(
+def test_training_starts_from_the_weights_of_the_initialization(
     tmp_path: Path, volume_recipe: Path, pretrained: Path, call: Call
 ) -> None:
     words = ("--init", f"mae:{pretrained}", "--set", "fit.lr=1e-12", "--set", "fit.weight_decay=0")
@@ -121,7 +121,7 @@ def test_weights_that_saw_a_test_image_are_refused(
         ("mae:{tmp}/none", "{tmp}/none holds no finished pre-training"),
     ],
 )
-def test_a_start_that_is_not_there_is_an_error(
+def test_an_initialization_that_is_not_there_is_an_error(
     tmp_path: Path, volume_recipe: Path, call: Call, capsys: pytest.CaptureFixture[str], init: str, text: str
 ) -> None:
     words = ("--init", init.format(tmp=tmp_path))
@@ -155,7 +155,7 @@ def test_weights_that_do_not_fit_are_told_before_the_folder_is_made(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_began_from_another_start_is_refused(
+def test_a_folder_that_began_from_another_initialization_is_refused(
     volume_recipe: Path, volume_run: Path, pretrained: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cell = volume_run / "scratch" / "fold0" / "seed0"

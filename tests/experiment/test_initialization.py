@@ -70,7 +70,7 @@ def test_what_a_file_of_another_tool_has_seen_stays_unknown_for_all_that_begins_
     assert "began from files that list no images" in capsys.readouterr().out
 
 
-def test_the_start_of_a_pretraining_belongs_to_its_recipe(
+def test_the_initialization_of_a_pretraining_belongs_to_its_recipe(
     tmp_path: Path, vit: Path, picture_recipe: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
     assert call("pretrain", picture_recipe, "--out", tmp_path / "out", "--init", vit) == 0
@@ -100,7 +100,7 @@ def test_less_than_the_encoder_needs_partial(
 
 
 @pytest.mark.parametrize("command", ["pretrain", "finetune"])
-def test_an_unknown_start_is_one_sentence(
+def test_an_unknown_initialization_is_one_sentence(
     tmp_path: Path, picture_recipe: Path, call: Call, error_line: Callable[[], str], command: str
 ) -> None:
     assert call(command, picture_recipe, "--out", tmp_path / "out", "--init", "imagnet") == 2
@@ -126,7 +126,7 @@ def test_pretraining_refuses_weights_that_saw_a_test_image(
     assert "were trained on 1 image of this split's val or test part" in error_line()
 
 
-def test_a_run_finds_a_wrong_start_of_pretraining_before_it_trains(
+def test_a_run_finds_a_wrong_initialization_of_pretraining_before_it_trains(
     tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, error_line: Callable[[], str]
 ) -> None:
     words = (*small_pictures, "--set", "init.pretrain=none.pth")

@@ -207,7 +207,7 @@ def test_a_missing_lightly_is_said_before_any_training(
         ("data.channels=[film]", "are for the channels"),
     ],
 )
-def test_a_pretraining_of_another_network_or_channels_is_no_start(
+def test_a_pretraining_of_another_network_or_channels_is_no_initialization(
     moco_run: Path, moco_recipe: Path, setting: str, text: str
 ) -> None:
     with pytest.raises(UserError, match=text):

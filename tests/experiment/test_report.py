@@ -43,7 +43,7 @@ def tool(volume_run: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_scored_masks_stand_beside_the_starts_of_a_run(
+def test_scored_masks_stand_beside_the_initializations_of_a_run(
     volume_run: Path, tool: Path, tmp_path: Path, call: Call
 ) -> None:
     run = Path(shutil.copytree(volume_run, tmp_path / "run"))
@@ -68,7 +68,7 @@ def test_scored_masks_alone_are_called_no_model(tool: Path, call: Call) -> None:
         assert words not in text
 
 
-def test_scored_masks_with_the_name_of_a_start_are_refused(
+def test_scored_masks_with_the_name_of_an_initialization_are_refused(
     volume_run: Path, tool: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
     (tool / "environment.json").write_text(json.dumps({"init": {"kind": "score", "name": "mae"}}))

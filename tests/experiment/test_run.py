@@ -245,7 +245,7 @@ def test_another_number_of_folds_in_the_same_folder_is_an_error(
     assert "was begun with other images, another split or another --folds" in capsys.readouterr().err
 
 
-def test_a_file_of_weights_is_a_start_named_by_its_stem(
+def test_a_file_of_weights_is_an_initialization_named_by_its_stem(
     tmp_path: Path, volumes: Path, volume_run: Path, call: Call, small_volumes: list[str]
 ) -> None:
     weights = tmp_path / "ours.safetensors"

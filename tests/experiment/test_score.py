@@ -84,7 +84,7 @@ def test_predictions_of_our_own_model_get_the_scores_of_its_evaluation(
     assert pair["num_cases"] == len(tests)
 
 
-def test_masks_scored_under_the_name_of_a_start_are_told_apart(
+def test_masks_scored_under_the_name_of_an_initialization_are_told_apart(
     volume_run: Path, masks: tuple[Path, Path], tmp_path: Path
 ) -> None:
     score(*masks, None, tmp_path / "scratch", QUIET)

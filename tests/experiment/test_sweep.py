@@ -36,7 +36,7 @@ def tensors(folder: Path) -> dict[str, Any]:
     return {name: value.tolist() for name, value in read_weights(folder / "model.safetensors")[0].items()}
 
 
-def test_a_sweep_has_a_line_for_every_combination_and_start(swept: Path) -> None:
+def test_a_sweep_has_a_line_for_every_combination_and_initialization(swept: Path) -> None:
     rows = rows_of(swept)
     assert [(row["mae.ratio"], row["init"]) for row in rows] == [
         *(("0.5", "scratch"), ("0.5", "mae")),

@@ -51,7 +51,7 @@ def test_training_runs_are_ordered_by_seed_then_fold_then_initialization(tmp_pat
     assert (len(runs), runs[1].init, runs[-1].seed) == (8, "ours", 1)
 
 
-def test_a_file_may_be_given_the_name_of_a_start(tmp_path: Path) -> None:
+def test_a_file_may_be_given_the_name_of_an_initialization(tmp_path: Path) -> None:
     (tmp_path / "vit.pth").touch()
     texts = ("scratch", f"imagenet={tmp_path / 'vit.pth'}", str(tmp_path / "vit.pth"), "timm:x")
     assert name_inits(Grid(texts)) == {
@@ -63,7 +63,7 @@ def test_a_file_may_be_given_the_name_of_a_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{}/scratch.pth", "{}/mae.safetensors", "mae={}/scratch.pth"])
-def test_a_file_cannot_pass_for_a_start_of_our_own(tmp_path: Path, text: str) -> None:
+def test_a_file_cannot_pass_for_an_initialization_of_our_own(tmp_path: Path, text: str) -> None:
     for name in ("scratch.pth", "mae.safetensors"):
         (tmp_path / name).touch()
     with pytest.raises(
@@ -110,7 +110,7 @@ def test_a_failed_training_stops_no_other_and_the_next_command_trains_only_it(
     assert verdict_of(out)["pairs"][0]["num_seeds"] == 2  # type: ignore[index]
 
 
-def test_a_fold_that_a_start_lacks_is_left_out_for_all(
+def test_a_fold_that_an_initialization_lacks_is_left_out_for_all(
     tmp_path: Path,
     radiographs: Path,
     small_pictures: list[str],

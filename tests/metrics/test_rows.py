@@ -31,7 +31,7 @@ def test_seeds_and_repeats_of_other_cases_are_not_joined(tables: dict[tuple[int,
     assert join_rows(tables) is None
 
 
-def test_starts_are_compared_by_the_seeds_that_both_have() -> None:
+def test_initializations_are_compared_by_the_seeds_that_both_have() -> None:
     cases = [str(number) for number in range(10)]
     a = join_rows({(seed, 0): rows_of(*cases, dice=0.5) for seed in (0, 1)})
     b = join_rows({(seed, 0): rows_of(*cases, dice=dice) for seed, dice in ((1, 0.6), (2, 0.9))})

@@ -157,7 +157,7 @@ def test_a_score_that_the_cases_do_not_define_is_none() -> None:
     )
 
 
-def test_limits_bound_the_intervals_of_the_starts_only() -> None:
+def test_limits_bound_the_intervals_of_the_initializations_only() -> None:
     a, b = mean_score(np.array([0.98, 0.7, 1.0])), mean_score(np.array([0.99, 0.8, 1.0]))
     free, bounded = (compare_paired([a], [b], names(3), 0, 500, limits) for limits in ((-9.0, 9.0), (0.0, 1.0)))
     assert free.ci95_a is not None

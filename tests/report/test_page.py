@@ -93,7 +93,7 @@ def test_names_are_shown_as_text_and_never_as_markup(make_run: Make) -> None:
     assert "a CPU affords &lt;small&gt; models" in page
 
 
-def test_names_of_starts_are_escaped_inside_plots(make_run: Make) -> None:
+def test_names_of_initializations_are_escaped_inside_plots(make_run: Make) -> None:
     folder = make_run("multilabel")
     (folder / "mae").rename(folder / "<i>$a$")
     content = json.loads((folder / "verdict.json").read_text())

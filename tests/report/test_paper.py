@@ -37,7 +37,7 @@ def test_averages_of_regions_are_the_columns_but_of_distances() -> None:
     assert [row.scores[HD95] for row in BRATS[:3]] == [7.78, 7.38, 7.22]
 
 
-def test_the_rows_that_the_paper_trained_stand_for_starts() -> None:
+def test_the_rows_that_the_paper_trained_stand_for_initializations() -> None:
     trained = {row.name: (row.init, dict(row.needs)) for row in (*BTCV, *CHESTXRAY14) if row.init}
     assert trained["UNETR"] == ("scratch", {})
     assert trained["UNETR + MAE, 87.5 % hidden"] == ("mae", {"mae.ratio": 0.875, "pretrain.steps": 10_000 * 3})

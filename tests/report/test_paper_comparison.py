@@ -54,7 +54,7 @@ def test_own_results_stand_beside_those_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("mode", ["paper", "released", "fixed"])
-def test_volumes_fill_the_rows_of_their_starts(mode: str) -> None:
+def test_volumes_fill_the_rows_of_their_initializations(mode: str) -> None:
     results = make_results(f"btcv:{mode}", ("scratch", "imagenet", "mae"))
     assert list(filled(results)) == ["UNETR", "UNETR + ImageNet", "UNETR + MAE, 12.5 % hidden"]
     fixed = mode == "fixed"

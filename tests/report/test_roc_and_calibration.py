@@ -52,7 +52,7 @@ def test_a_finding_without_both_outcomes_has_no_curve(make_run: Make) -> None:
     assert [plot.name for plot in outcome_plots(RunFolder.read(make_run("multilabel")))] == ["nodule", "<i>mass</i>"]
 
 
-def test_a_plot_tells_the_mean_area_of_every_start(make_run: Make) -> None:
+def test_a_plot_tells_the_mean_area_of_every_initialization(make_run: Make) -> None:
     results = RunFolder.read(make_run("multilabel"))
     plot = outcome_plots(results)[0]
     for init in ("scratch", "mae"):

@@ -49,7 +49,7 @@ def test_an_axis_is_logarithmic_where_values_span_a_decade(values: list[Any], ex
     assert is_logarithmic(values) == expected
 
 
-def test_the_page_shows_every_start_and_value_and_needs_no_network() -> None:
+def test_the_page_shows_every_initialization_and_value_and_needs_no_network() -> None:
     page = build_sweep_page(make_content({"mae.ratio": [0.25, 0.5, 0.75]}))
     assert page.count("<svg") == 1
     for text in ("mean AUC against mae.ratio", "scratch", "mae", "0.400 to 0.620", "<td>17</td>", "#2a7de1"):
@@ -109,7 +109,7 @@ def test_what_is_missing_chosen_or_leaked_is_said() -> None:
 
 
 @pytest.mark.parametrize("values", [[0.25, 0.5, 0.75], [10, 100, 1000], ["raw", "patch"]])
-def test_starts_stand_side_by_side_within_the_axes(values: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_initializations_stand_side_by_side_within_the_axes(values: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selfmae.report.sweep.to_svg", lambda figure, *_: figure)
     ((_, figure),) = sweep_plots(make_content({"key": values}), {"scratch": "gray", "mae": "blue"})
     plot = figure.axes[0]

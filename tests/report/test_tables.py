@@ -23,7 +23,7 @@ from selfmae.results.run_folder import RunFolder
 Make = Callable[..., Path]
 
 
-def test_starts_have_the_interval_of_the_verdict_and_the_spread_over_seeds(make_run: Make) -> None:
+def test_initializations_have_the_interval_of_the_verdict_and_the_spread_over_seeds(make_run: Make) -> None:
     results = RunFolder.read(make_run())
     table = inits_table(results)
     rows = {row[0]: row[1:] for row in table.rows}
@@ -33,7 +33,7 @@ def test_starts_have_the_interval_of_the_verdict_and_the_spread_over_seeds(make_
     assert rows["Dice pooled"][1] == f"{np.mean(pooled):.3f} \u00b1 {np.std(pooled, ddof=1):.3f}"
 
 
-def test_only_the_start_that_used_it_pays_for_pretraining(make_run: Make) -> None:
+def test_only_the_initialization_that_used_it_pays_for_pretraining(make_run: Make) -> None:
     rows = {row[0]: row[1:] for row in inits_table(RunFolder.read(make_run())).rows}
     assert rows["Time of pre-training"] == (DASH, "5 min")
     assert rows["Steps of fine-tuning"] == ("400", "400")
@@ -108,7 +108,7 @@ def test_pairs_show_signs_and_counts(make_run: Make) -> None:
     assert row == expected
 
 
-def test_every_training_says_what_became_of_its_start(make_run: Make) -> None:
+def test_every_training_says_what_became_of_its_initialization(make_run: Make) -> None:
     rows = {row[0]: row[1] for row in machines_table(RunFolder.read(make_run(num_seeds=1))).rows}
     assert rows["scratch (fold 0, seed 0)"] == "random weights"
     assert rows["mae (fold 0, seed 0)"] == "74 tensors loaded, 2 new, 1 unused"
@@ -145,7 +145,7 @@ def test_numbers_read_well(text: str, expected: str) -> None:
     assert text == expected
 
 
-def test_a_subgroup_has_its_scores_in_the_order_in_which_the_pair_names_the_starts(make_run: Make) -> None:
+def test_a_subgroup_has_its_scores_in_the_order_in_which_the_pair_names_the_initializations(make_run: Make) -> None:
     folder = make_run()
     verdict = json.loads((folder / "verdict.json").read_text())
     row = {"subgroup": "sex: F", "label": "", "a": "scratch", "b": "mae", "mean_a": 0.5, "mean_b": 0.7, "ci95": None}

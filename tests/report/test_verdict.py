@@ -74,7 +74,7 @@ def test_a_bound_just_above_zero_is_not_shown_as_zero(make_run: Make, sentences:
     assert "(95 % interval 0.0004 to 0.0600;" in sentences(folder)[0]
 
 
-def test_a_comparison_without_scratch_names_both_starts(make_run: Make, sentences: Sentences) -> None:
+def test_a_comparison_without_scratch_names_both_initializations(make_run: Make, sentences: Sentences) -> None:
     folder = change_pair(make_run(), a="imagenet")
     assert sentences(folder)[0].startswith(
         "Self pre-training helps on this data compared with initialization with ImageNet weights:"
@@ -108,7 +108,7 @@ def test_trainings_that_lack_are_named(make_run: Make, sentences: Sentences) -> 
     )
 
 
-def test_a_start_alone_counts_seeds_and_cases_of_all_folds_and_has_its_interval(
+def test_an_initialization_alone_counts_seeds_and_cases_of_all_folds_and_has_its_interval(
     make_run: Make, sentences: Sentences
 ) -> None:
     folder = make_run(num_seeds=1)

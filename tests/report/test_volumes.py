@@ -38,7 +38,9 @@ def test_volumes_beyond_the_budget_are_left_out(monkeypatch: pytest.MonkeyPatch)
     assert within_budget([small, None, small, small]) == [small, None, small, None]
 
 
-def test_the_worst_case_of_every_start_has_the_first_claim(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worst_case_of_every_initialization_has_the_first_claim(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = RunFolder.read(make_run(num_seeds=1))
     size = max(item.volume.num_bytes for found in examples(results).values() for item in found if item.volume)
     monkeypatch.setattr(volumes, "MAX_BYTES", 2 * size)

@@ -422,7 +422,7 @@ def test_partial_needs_one_block_at_least(make_recipe: Make) -> None:
     )
 
 
-def test_pretraining_keeps_the_positions_of_its_start(make_recipe: Make, randomise: Fill) -> None:
+def test_pretraining_keeps_the_positions_of_its_initialization(make_recipe: Make, randomise: Fill) -> None:
     theirs, images = randomise(timm_model()), torch.randn(2, 1, 16, 16)
     recipe = make_recipe((16, 16), (4, 4))
     model = own(recipe)[0]
