@@ -20,7 +20,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw, draw_at, stream
+from selfmae.data.sampling import Draw, draw_at, stream
 from selfmae.recipe import load_recipe
 from selfmae.tasks.pretraining import Pretraining
 

@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, Dataset
 from selfmae.augment import intensity, spatial
 from selfmae.data.case import Case
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.stream import Sample, draw_at
+from selfmae.data.sampling import Sample, draw_at
 from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.segment import Segment
 from selfmae.train.device import keep_freed_memory

@@ -18,7 +18,7 @@ from selfmae.data.sources import layouts
 from selfmae.errors import UserError
 from selfmae.experiment import report as report_module
 from selfmae.experiment import run as run_module
-from selfmae.train.signals import Interrupted
+from selfmae.train.launch import Interrupted
 
 FROZEN = {
     "demo": ["--kind", "--out"],
@@ -228,7 +228,7 @@ def test_equal_compute_adds_an_initialization(monkeypatch: pytest.MonkeyPatch) -
 def test_a_method_of_pretraining_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
     monkeypatch.setattr("selfmae.recipe.load_recipe", lambda *words: words)
-    monkeypatch.setattr("selfmae.experiment.pretrain.pretrain", lambda *words: given.extend(words))
+    monkeypatch.setattr("selfmae.experiment.stages.pretrain", lambda *words: given.extend(words))
     words = ("pretrain", "recipe.yaml", "--out", "x", "--method", "moco", "--init", "imagenet", "--partial")
     assert call(*words) == 0
     assert given[0] == ("recipe.yaml", ['init.pretrain="imagenet"', "init.partial=true"])

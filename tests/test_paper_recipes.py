@@ -14,7 +14,7 @@ from selfmae.models.vit import grid_of, num_visible
 from selfmae.options import Recipe
 from selfmae.recipe import find_recipe, flat, make_recipe, overlay, read_content, read_reasons
 from selfmae.tasks import make_task
-from selfmae.train.optim import layer_of, lr_factor, make_optimizer, parameter_groups
+from selfmae.train.optimisation import layer_of, lr_factor, make_optimizer, parameter_groups
 
 SETS = ("btcv", "brats", "chestxray14")
 MODES = ("paper", "released", "fixed")

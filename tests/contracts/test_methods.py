@@ -14,7 +14,7 @@ import torch
 
 from selfmae import plugins
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw, collate
+from selfmae.data.sampling import Draw, collate
 from selfmae.methods import PlanFacts, methods_for, options_of, why_not
 from selfmae.options import Recipe
 from selfmae.recipe import as_content, flat, make_recipe, overlay, parse_sets

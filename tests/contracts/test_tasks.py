@@ -12,7 +12,7 @@ from selfmae import plugins
 from selfmae.augment import intensity, spatial
 from selfmae.data.case import Case, Cases
 from selfmae.data.generated.sets import write_radiographs, write_volumes
-from selfmae.data.sampling.stream import Draw, collate
+from selfmae.data.sampling import Draw, collate
 from selfmae.data.sources import read_source
 from selfmae.errors import UserError
 from selfmae.methods import mae, methods_for, why_not

@@ -55,7 +55,7 @@ TOYS = {
         def objective(recipe, store):
             from torch import nn
 
-            from selfmae.data.sampling.samples import draw_unlabelled
+            from selfmae.data.sampling import draw_unlabelled
             from selfmae.models.vit import Encoder
 
             class Means(nn.Module):

@@ -16,7 +16,7 @@ from selfmae.cli import main
 from selfmae.data.case import Case
 from selfmae.data.generated.sets import write_radiographs, write_volumes
 from selfmae.display import Display
-from selfmae.experiment import finetune, pretrain, train
+from selfmae.experiment import stages, train
 from selfmae.options import OptimOptions
 from selfmae.tasks.base import Trainable
 from selfmae.train.loop import Training, fit
@@ -156,7 +156,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         folders.append(training.folder)
         return fit(training, display)  # type: ignore[arg-type]
 
-    for module in (finetune, pretrain, train):
+    for module in (stages, train):
         monkeypatch.setattr(module, "fit", note)
     return folders
 

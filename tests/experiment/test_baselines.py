@@ -18,8 +18,8 @@ from selfmae.experiment.initialization import find_init
 from selfmae.recipe import load_recipe
 from selfmae.results.verdict import compare
 from selfmae.tasks import make_task
-from selfmae.train.signals import Interrupted
-from selfmae.weights import convolutional
+from selfmae.train.launch import Interrupted
+from selfmae.weights import imagenet
 from selfmae.weights.file import read_metadata
 
 Call = Callable[..., int]
@@ -154,7 +154,7 @@ def test_imagenet_fills_the_encoder_of_a_classifier(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     weights = timm.create_model("resnet50", pretrained=False).state_dict()
-    monkeypatch.setattr(convolutional, "timm_weights", lambda name: (weights, "apache-2.0"))
+    monkeypatch.setattr(imagenet, "timm_weights", lambda name: (weights, "apache-2.0"))
     words = ("--init", "imagenet", "--set", "model.network=resnet50", "--set", "fit.steps=1")
     assert call("finetune", picture_recipe, "--out", tmp_path / "tuned", *words) == 0
     assert "317 tensors of the encoder loaded as they are, 1 adapted" in capsys.readouterr().err

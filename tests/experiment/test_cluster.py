@@ -58,7 +58,7 @@ def test_a_killed_worker_is_tried_again_and_goes_on_from_its_checkpoint(
     notes, stopped = tmp_path / "notes", tmp_path / "stopped"
 
     def train(folder: Path, display: Display) -> None:  # nested, so that Ray sends the code itself
-        from selfmae.experiment.finetune import finetune
+        from selfmae.experiment.stages import finetune
         from selfmae.recipe import load_recipe
         from selfmae.train import loop
 

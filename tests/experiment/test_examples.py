@@ -10,8 +10,7 @@ import pytest
 from PIL import Image as Picture
 
 from selfmae.data.case import Case
-from selfmae.experiment.evaluate import load_model
-from selfmae.experiment.examples import choose_examples, save_examples, score_of, shade, shrink, thin
+from selfmae.experiment.evaluate import choose_examples, load_model, save_examples, score_of, shade, shrink, thin
 from selfmae.options import DataOptions, Recipe
 from selfmae.recipe import make_recipe
 from selfmae.tasks import make_task

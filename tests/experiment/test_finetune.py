@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from selfmae.data.source import checked_source, load_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.finetune import Validation, check_finetunable
 from selfmae.experiment.initialization import Initialization, find_init
+from selfmae.experiment.stages import check_finetunable, validate
 from selfmae.recipe import load_recipe
 from selfmae.results.exposure import ExposureLog
 from selfmae.tasks.classify import Classify
@@ -219,7 +219,7 @@ def test_a_foreign_file_of_weights_lists_nothing(tmp_path: Path, volume_recipe: 
 def test_an_undefined_validation_score_is_the_worst(picture_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = Classify(load_recipe(str(picture_recipe)))
     monkeypatch.setattr(task, "summary", lambda rows: {"metrics": {"mean_auc": None}})
-    assert Validation(task, [])(torch.nn.Identity()) == {"score": float("-inf")}
+    assert validate(task, [], torch.nn.Identity()) == {"score": float("-inf")}
 
 
 def test_other_images_and_masks_of_the_test_part_change_no_weight(

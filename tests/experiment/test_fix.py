@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from selfmae.data.case import Cases
-from selfmae.data.doctor.case_checks import resample_onto
+from selfmae.data.doctor.checks import resample_onto
 from selfmae.data.files.images import Image as Scan
 from selfmae.data.files.images import read_image
 from selfmae.data.files.masks import Mask, read_mask

@@ -15,10 +15,10 @@ from selfmae.data.source import load_cases
 from selfmae.errors import UserError
 from selfmae.experiment.combinations import settings_of_init
 from selfmae.experiment.initialization import check_pretrainable, find_init
-from selfmae.experiment.pretrain import is_finished
+from selfmae.experiment.stages import is_finished
 from selfmae.recipe import load_recipe
 from selfmae.tasks.pretraining import Pretraining
-from selfmae.train.signals import Interrupted
+from selfmae.train.launch import Interrupted
 from selfmae.weights.file import read_metadata, read_weights, save_weights
 
 pytest.importorskip("lightly", reason='lightly is not installed: pip install "selfmae[moco]"')

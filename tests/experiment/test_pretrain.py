@@ -18,7 +18,7 @@ from selfmae.data.files import masks
 from selfmae.data.preparation import store
 from selfmae.data.source import load_cases
 from selfmae.errors import UserError
-from selfmae.experiment.pretrain import probe_notes
+from selfmae.experiment.stages import probe_notes
 from selfmae.recipe import load_recipe
 from selfmae.tasks.probe import make_probe
 

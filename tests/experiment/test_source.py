@@ -10,7 +10,7 @@ import pytest
 
 from selfmae.data.case import Case
 from selfmae.data.files.images import read_image
-from selfmae.data.files.nifti import save_volume
+from selfmae.data.files.volumes import save_volume
 from selfmae.data.folds import Folding
 from selfmae.data.source import (
     Source,

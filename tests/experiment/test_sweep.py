@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from selfmae.experiment import sweep, train
-from selfmae.experiment.pretrain import begin_pretraining
+from selfmae.experiment.stages import begin_pretraining
 from selfmae.methods import options_of
 from selfmae.weights.file import read_metadata, read_weights
 

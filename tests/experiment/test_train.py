@@ -11,8 +11,7 @@ from selfmae.data.folds import Folding
 from selfmae.data.source import load_cases
 from selfmae.errors import UserError
 from selfmae.experiment import train
-from selfmae.experiment.finetune import begin_finetuning
-from selfmae.experiment.pretrain import steps_taken
+from selfmae.experiment.stages import begin_finetuning
 from selfmae.experiment.train import Experiment, Grid, name_inits
 from selfmae.planning.measure import count_operations, equal_compute
 from selfmae.recipe import load_recipe
@@ -41,7 +40,7 @@ def verdict_of(out: Path) -> dict[str, object]:
 
 def test_training_runs_are_ordered_by_seed_then_fold_then_initialization(tmp_path: Path) -> None:
     names = {"scratch": "scratch", "ours": "x/ours.pth"}
-    experiment = Experiment(None, None, Folding(2), (), names, num_seeds=2)  # type: ignore[arg-type]
+    experiment = Experiment(None, None, Folding(2), (), names, Grid(num_seeds=2))  # type: ignore[arg-type]
     runs = experiment.runs(tmp_path)
     assert [str(run.folder.relative_to(tmp_path)) for run in runs[:3]] == [
         "scratch/fold0/seed0",
@@ -172,9 +171,9 @@ def test_scratch_with_equal_compute_waits_for_the_steps_that_pretraining_took(
     given = [*small_pictures, *(word for value in words for word in ("--set", value))]
     assert call("run", radiographs, "--out", out, "--init", "scratch+,scratch,mae", *given) == 0
     recipe = load_recipe(str(out / "recipe.yaml"))
-    taken = steps_taken(out / "pretrain-mae/fold0/seed0")
+    taken = TrainingRun.within(out, "pretrain-mae", 0, 0).num_steps
     steps = equal_compute(recipe, "mae", load_cases(recipe.data).part("train")[0], taken).steps
-    assert steps_taken(out / "scratch+/fold0/seed0") == steps
+    assert TrainingRun.within(out, "scratch+", 0, 0).num_steps == steps
     assert steps < json.loads((out / "run.json").read_text())["equal_compute"]["steps"]
     told = f"pre-training took {taken} of 40 steps, where it ended early: 1 validation without a better score."
     assert told in capsys.readouterr().err
@@ -200,7 +199,7 @@ def test_only_an_early_end_makes_equal_compute_wait(picture_recipe: Path, tmp_pa
 
     def titles(recipe: Any, init: str) -> list[tuple[str, str]]:
         run = TrainingRun.within(tmp_path, init, 2, 1)
-        experiment = Experiment(recipe, source, Folding(3), [source] * 3, {init: init}, num_seeds=2)
+        experiment = Experiment(recipe, source, Folding(3), [source] * 3, {init: init}, Grid(num_seeds=2))
         works = experiment.works_for(run, recipe, (recipe, tmp_path))
         return [(work.title, work.after) for work in works]
 

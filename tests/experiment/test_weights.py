@@ -103,10 +103,10 @@ def test_a_pretrained_encoder_holds_its_last_loss_and_no_label(volume_run: Path)
 def test_scores_that_an_interruption_kept_out_are_added(
     tmp_path: Path, picture_recipe: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from selfmae.experiment import finetune
+    from selfmae.experiment import stages
 
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "record_metrics", lambda folder: None)
+        patch.setattr(stages, "record_metrics", lambda folder: None)
         assert call("finetune", picture_recipe, "--out", tmp_path / "out") == 0
     path = tmp_path / "out" / "model.safetensors"
     assert read_metadata(path)["metrics"] == {}

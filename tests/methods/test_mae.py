@@ -9,7 +9,7 @@ import torch
 
 from selfmae.augment import spatial
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw, collate
+from selfmae.data.sampling import Draw, collate
 from selfmae.methods import mae
 from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.pretraining import Pretraining

@@ -9,7 +9,7 @@ import torch
 
 from selfmae.augment import intensity, spatial
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw
+from selfmae.data.sampling import Draw
 from selfmae.methods import moco
 from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.seeds import generator

@@ -14,8 +14,8 @@ from selfmae.errors import UserError
 from selfmae.methods import moco
 from selfmae.networks import network_of
 from selfmae.options import Recipe, TargetOptions
-from selfmae.weights.convolutional import fit_own_weights
 from selfmae.weights.file import load_encoder
+from selfmae.weights.imagenet import fit_own_weights
 
 pytest.importorskip("lightly", reason='lightly is not installed: pip install "selfmae[moco]"')
 

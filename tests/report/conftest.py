@@ -13,8 +13,7 @@ import pytest
 
 from selfmae.metrics.classification import score_multilabel, summarise_multilabel
 from selfmae.metrics.segmentation import summarise_masks
-from selfmae.report.context import page_facts
-from selfmae.report.page import render
+from selfmae.report.page import page_facts, render
 from selfmae.results.run_folder import RunFolder
 from selfmae.seeds import generator
 

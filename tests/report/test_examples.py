@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfmae.report.examples import examples
+from selfmae.report.images import examples
 from selfmae.results.run_folder import RunFolder
 
 Make = Callable[..., Path]

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfmae.report.figures import curve_plots, difference_plot, differences
+from selfmae.report.figures import curve_plots, difference_plot
+from selfmae.report.tables import differences
 from selfmae.results.run_folder import RunFolder
 
 Make = Callable[..., Path]

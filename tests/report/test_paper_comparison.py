@@ -9,7 +9,7 @@ import pytest
 
 from selfmae.recipe import as_content, check_partial, find_recipe, flat, read_content
 from selfmae.report.page import build_page, render
-from selfmae.report.paper_comparison import paper_labels, paper_table, recipe_name
+from selfmae.report.paper import paper_labels, paper_table, recipe_name
 from selfmae.results.run_folder import RunFolder
 from selfmae.results.training_run import TrainingRun
 

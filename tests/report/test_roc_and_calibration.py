@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from selfmae.report import roc_and_calibration as outcomes
-from selfmae.report.roc_and_calibration import GRID, mean_reliability, mean_roc, outcome_plots
+from selfmae.report import figures
+from selfmae.report.figures import GRID, mean_reliability, mean_roc, outcome_plots
 from selfmae.results.run_folder import RunFolder
 from selfmae.seeds import generator
 
@@ -62,7 +62,7 @@ def test_a_plot_tells_the_mean_area_of_every_initialization(make_run: Make) -> N
 
 
 def test_many_findings_are_cut(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes, "MAX_LABELS", 1)
+    monkeypatch.setattr(figures, "MAX_LABELS", 1)
     assert [plot.name for plot in outcome_plots(RunFolder.read(make_run("multilabel", num_seeds=1)))] == ["nodule"]
 
 

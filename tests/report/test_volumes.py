@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from selfmae.report import images as volumes
-from selfmae.report.examples import examples
-from selfmae.report.images import Volume, label_colors, viewer, volume_of, within_budget
+from selfmae.report.images import Volume, examples, label_colors, viewer, volume_of, within_budget
 from selfmae.report.page import build_page
 from selfmae.results.run_folder import RunFolder
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from selfmae.augment import randaugment, spatial
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw
+from selfmae.data.sampling import Draw
 from selfmae.errors import UserError
 from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.classify import Classify

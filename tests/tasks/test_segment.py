@@ -12,7 +12,7 @@ from torch import nn
 
 from selfmae.augment import laterality, spatial
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw
+from selfmae.data.sampling import Draw
 from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.tasks.base import score_cases
 from selfmae.tasks.segment import Segment

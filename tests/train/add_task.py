@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw, Sample
+from selfmae.data.sampling import Draw, Sample
 from selfmae.errors import UserError
 from selfmae.options import DataOptions, DeviceOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
 from selfmae.seeds import generator

@@ -27,8 +27,8 @@ from selfmae.files import read_log
 from selfmae.models.vit import Encoder
 from selfmae.options import ModelOptions
 from selfmae.train import loop
+from selfmae.train.launch import Interrupted
 from selfmae.train.loop import Training, fit
-from selfmae.train.signals import Interrupted
 
 
 def training_in(folder: Path, task: AddTask, **change: Any) -> Training:

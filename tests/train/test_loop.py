@@ -7,11 +7,11 @@ import pytest
 import torch
 from add_task import CASES, OPTIONS, Score, interrupt_at, outcome
 
-from selfmae.data.sampling.stream import collate, draw_at
+from selfmae.data.sampling import collate, draw_at
 from selfmae.errors import UserError
 from selfmae.files import read_log
-from selfmae.train.optim import make_optimizer, set_lr
-from selfmae.train.signals import Interrupted
+from selfmae.train.launch import Interrupted
+from selfmae.train.optimisation import make_optimizer, set_lr
 from selfmae.weights.file import read_weights
 
 

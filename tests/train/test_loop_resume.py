@@ -15,9 +15,9 @@ from add_task import OPTIONS, Score, assert_equal, interrupt_at, outcome
 from selfmae.errors import UserError
 from selfmae.files import read_log
 from selfmae.train import loop
-from selfmae.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from selfmae.train.launch import Interrupted
 from selfmae.train.loop import StepLog
-from selfmae.train.signals import Interrupted
+from selfmae.train.optimisation import Progress, load_checkpoint, save_checkpoint
 
 
 @pytest.mark.parametrize("stop", [1, 5, 6, 11])

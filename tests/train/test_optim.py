@@ -6,7 +6,7 @@ import torch
 
 from selfmae.models.vit import Classifier
 from selfmae.options import ModelOptions, OptimOptions
-from selfmae.train.optim import layer_of, lr_factor, make_optimizer, set_lr
+from selfmae.train.optimisation import layer_of, lr_factor, make_optimizer, set_lr
 
 OPTIONS = OptimOptions(steps=100, batch=1, lr=1e-3, warmup_steps=10, weight_decay=0.05, layer_decay=0.75)
 

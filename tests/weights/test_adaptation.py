@@ -17,10 +17,9 @@ from selfmae.models.mae import MaskedAutoencoder
 from selfmae.models.vit import Classifier, Encoder, sincos_positions
 from selfmae.options import Recipe
 from selfmae.recipe import as_content
-from selfmae.weights.adaptation import Transfer, transfer
+from selfmae.weights.adaptation import Transfer, resize_positions, transfer
 from selfmae.weights.checkpoint_formats import LAYOUTS
 from selfmae.weights.file import load_encoder
-from selfmae.weights.resize import resize_positions
 
 Fill = Callable[[nn.Module], nn.Module]
 Make = Callable[..., Recipe]

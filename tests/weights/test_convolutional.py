@@ -12,7 +12,7 @@ from selfmae import plugins
 from selfmae.errors import UserError
 from selfmae.networks import network_of
 from selfmae.options import Recipe, TargetOptions
-from selfmae.weights import convolutional
+from selfmae.weights import imagenet
 from selfmae.weights.file import load_encoder
 
 MakeRecipe = Callable[..., Recipe]
@@ -44,7 +44,7 @@ def test_rgb_weights_see_a_grey_image_as_its_three_equal_channels(
 ) -> None:
     name, model = trained
     recipe = recipe_of(name, 2)
-    fitted = convolutional.fit_weights(model.state_dict(), recipe, "timm")
+    fitted = imagenet.fit_weights(model.state_dict(), recipe, "timm")
     ours = network_of(recipe).build(recipe).eval()
     new = load_encoder(ours, fitted.weights)
     assert new == ("head.weight", "head.bias")
@@ -61,20 +61,20 @@ def test_weights_of_another_network_are_refused_with_what_lacks(recipe_of: MakeR
     with pytest.raises(
         UserError, match=r"my\.pth do not fit model.network resnet50: \d+ of its 318 tensors are missing"
     ):
-        convolutional.fit_weights(other, recipe_of("resnet50", 2), "my.pth")
+        imagenet.fit_weights(other, recipe_of("resnet50", 2), "my.pth")
 
 
 def test_volumes_have_no_imagenet_weights(recipe_of: MakeRecipe) -> None:
     with pytest.raises(UserError, match=r"imagenet has weights of model\.network resnet50 for 2-D images only"):
-        convolutional.imagenet_weights(recipe_of("resnet50", 3))
+        imagenet.imagenet_weights(recipe_of("resnet50", 3))
 
 
 def test_imagenet_weights_are_those_of_timm_with_their_licence(
     trained: tuple[str, nn.Module], recipe_of: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, model = trained
-    monkeypatch.setattr(convolutional, "timm_weights", lambda wanted: (model.state_dict(), "apache-2.0"))
-    fitted, licence = convolutional.imagenet_weights(recipe_of(name, 2))
+    monkeypatch.setattr(imagenet, "timm_weights", lambda wanted: (model.state_dict(), "apache-2.0"))
+    fitted, licence = imagenet.imagenet_weights(recipe_of(name, 2))
     assert fitted.layout == f"timm {name}"
     assert licence == f"apache-2.0 ({plugins.load('networks', name).IMAGENET})"
     assert timm.models.is_model_pretrained(plugins.load("networks", name).IMAGENET)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 
 from selfmae.models.vit import sincos_positions
-from selfmae.weights.resize import factorise, fold_channels, inflate, resize_kernel, resize_positions
+from selfmae.weights.adaptation import factorise, fold_channels, inflate, resize_kernel, resize_positions
 
 
 @pytest.mark.parametrize(("old", "new"), [((4, 4), (7, 7)), ((14, 14), (6, 9)), ((3, 5), (5, 3))])

@@ -3,8 +3,7 @@
 import errno
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,12 +17,19 @@ CONTINUED = {"demo", "run", "sweep", "pretrain", "finetune"}  # commands that ca
 # Errors of the file system that a user can fix; any other is a bug of ours.
 FIXABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR}
 FIXABLE |= {errno.EEXIST, errno.ENAMETOOLONG, errno.EIO}
-AGAIN = " The same command continues where it stopped."
+WORK: list[Callable[[], object]] = []  # what a command that trains has left for `main`
+
+
+def leave_work(work: Callable[[], object] | None, **_: bool) -> None:
+    """Leave what a command returns for `main` to do, so that no frame of typer lies between `main` and a training."""
+    WORK.extend([work] if work else [])
+
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    result_callback=leave_work,
     help="Does self pre-training with a masked autoencoder help on my medical images? Start with: selfmae demo",
 )
 
@@ -49,25 +55,8 @@ def options(
 # In the order of the help.
 TRAINING = (demo, inspect, run, sweep, plan, pretrain, finetune)
 RESULTS = (evaluate, predict, score, compare, report, weights, export)
-WORK: list[Callable[[], object]] = []  # what a command that trains has left for `main`
-
-
-def deferred(command: Callable[..., Any]) -> Callable[..., None]:
-    """Return a command that reads its flags and leaves what it returns for `main` to do.
-
-    So no frame of the command line lies between `main` and a training.
-    """
-
-    @wraps(command)
-    def read_flags(**flags: Any) -> None:
-        work = command(**flags)
-        WORK.extend([work] if work else [])
-
-    return read_flags
-
-
 for command in (*TRAINING, *RESULTS):
-    app.command()(deferred(command))
+    app.command()(command)
 app.add_typer(recipes, name="recipes")
 
 
@@ -90,14 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if debug or error.errno not in FIXABLE:
             raise
-        path = error.filename or "A file"
-        print(
-            f"Error: {path} could not be read or written ({error.strerror}): check path, permissions and free space.",
-            file=sys.stderr,
-        )
+        problem = f"{error.filename or 'A file'} could not be read or written ({error.strerror})"
+        print(f"Error: {problem}: check path, permissions and free space.", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        print(f"Interrupted.{AGAIN if CONTINUED & {*given} else ''}", file=sys.stderr)
+        again = " The same command continues where it stopped." if CONTINUED & {*given} else ""
+        print(f"Interrupted.{again}", file=sys.stderr)
         sys.exit(130)
 
 

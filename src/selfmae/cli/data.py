@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from selfmae.cli.flags import As, AsJson, Name, Patients, Sets, Source, argument, option, with_source
+from selfmae.cli.flags import As, AsJson, Name, Patients, Sets, Source, argument, option, settings
 from selfmae.display import Display
 
 recipes = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
@@ -28,20 +28,16 @@ def inspect(
 
     Example: selfmae inspect scans
     """
-    from selfmae.experiment.inspect import as_content, inspect, is_sound, show_source
+    from selfmae.experiment.inspect import as_content, fix, has_errors, inspect, show_source
 
-    surveyed = inspect(source, with_source(sets, patients, layout), Display())
+    surveyed = inspect(source, settings(sets, patients, layout), Display())
     if as_json:
         print(json.dumps(as_content(surveyed), indent=2))
     else:
         show_source(surveyed, Display(stdout=True))
     if repaired is not None:
-        from selfmae.experiment.fix import fix, is_mended
-
         fix(surveyed, repaired, Display())
-        if is_mended(surveyed):
-            return
-    if not is_sound(surveyed):
+    if has_errors(surveyed, mended=repaired is not None):
         raise typer.Exit(1)
 
 
@@ -61,7 +57,7 @@ def plan(
     """
     from selfmae.experiment.plan import save_plan
 
-    save_plan(source, recipe, with_source(sets, patients, layout), out, Display(stdout=True))
+    save_plan(source, recipe, settings(sets, patients, layout), out, Display(stdout=True))
 
 
 @recipes.callback()

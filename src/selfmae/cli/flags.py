@@ -19,11 +19,6 @@ def option(name: str, metavar: str, text: str, default: str | None = None, panel
     return typer.Option(name, metavar=metavar, help=text, show_default=default or True, rich_help_panel=panel)
 
 
-def switch(name: str, text: str) -> Any:
-    """Return an option without a value, with its help."""
-    return typer.Option(name, help=text)
-
-
 def _parse_folds(text: str) -> int | None:
     """Return the number of folds, None for "auto"."""
     if text == "auto":
@@ -38,107 +33,57 @@ PARALLEL = "Training runs in parallel"  # the panel of the help that shows their
 # By the names of the files: the readers themselves take seconds to import.
 LAYOUTS = ", ".join(sorted(path.stem for path in (Path(__file__).parents[1] / "data" / "sources").glob("[a-z]*.py")))
 INITS = "scratch, imagenet, timm:NAME, mae:DIR or moco:DIR (a folder of `pretrain`), or a weight file"
-FOLDS = (
-    "1: the test set of the source, or one drawn from it. K: K-fold cross-validation, which tests each patient once. "
-    "auto: chosen by the number of patients."
-)
+HELP = {  # of the flags with much to say
+    "source": "Your images: a folder, a table or an archive. `selfmae inspect` shows how it is read.",
+    "recipe": "Recipe whose values override the planned ones; `selfmae recipes` lists the built-in ones.",
+    "set": "Override one value of the recipe, e.g. --set fit.steps=500; can be repeated. `selfmae plan SOURCE --out "
+    "FILE` writes a file with every key.",
+    "patients": "Regular expression that finds the patient in the name of a case (its first group, or the whole "
+    "match), e.g. '(p[0-9]+)_'.",
+    "inits": "Initializations to compare: scratch (random weights), mae or moco (pre-trained on your images), "
+    "imagenet, timm:NAME, or a weight file.",
+    "equal": "Add the initialization scratch+: from scratch, with the compute of pre-training spent on more steps.",
+    "folds": "1: the test set of the source, or one drawn from it. K: K-fold cross-validation, which tests each "
+    "patient once. auto: chosen by the number of patients.",
+    "seeds": "Training runs per initialization and fold, each with its own random seed; use 3 or more to estimate "
+    "training variance.",
+    "partial": "Load weights even if some encoder tensors are missing or have another shape.",
+    "transductive": "Allow weights that have seen test images. This inflates the scores; all results are stamped "
+    "TRANSDUCTIVE.",
+    "halving": "Start with short training runs, then train the better half (by validation score) for longer, until two "
+    "values remain.",
+    "jobs": "Number of training runs in parallel. 0: one at a time on this machine, as many as fit on Ray.",
+    "executor": "This machine, or a Ray cluster (selected by RAY_ADDRESS).",
+}
 
-Source = Annotated[
-    str, argument("SOURCE", "Your images: a folder, a table or an archive. `selfmae inspect` shows how it is read.")
-]
+Source = Annotated[str, argument("SOURCE", HELP["source"])]
 RecipeFile = Annotated[str, argument("RECIPE", "Recipe file, as written by `selfmae plan SOURCE --out FILE`.")]
 Folders = Annotated[list[Path], argument("DIR...", "Folders of `run`, of single training runs, or of `score --out`.")]
 Out = Annotated[Path, option("--out", "DIR", "Output folder. Run the same command again to resume there.")]
-Name = Annotated[
-    str,
-    option(
-        "--recipe",
-        "NAME|FILE",
-        "Recipe whose values override the planned ones; `selfmae recipes` lists the built-in ones.",
-        default="planned values only",
-    ),
-]
-Sets = Annotated[
-    list[str] | None,
-    option(
-        "--set",
-        "KEY=VALUE",
-        "Override one value of the recipe, e.g. --set fit.steps=500; can be repeated. "
-        "`selfmae plan SOURCE --out FILE` writes a file with every key.",
-    ),
-]
+Name = Annotated[str, option("--recipe", "NAME|FILE", HELP["recipe"], default="planned values only")]
+Sets = Annotated[list[str] | None, option("--set", "KEY=VALUE", HELP["set"])]
 As = Annotated[str, option("--as", "LAYOUT", f"Layout of the source: {LAYOUTS}.", default="detected")]
-Patients = Annotated[
-    str,
-    option(
-        "--patient-pattern",
-        "REGEX",
-        "Regular expression that finds the patient in the name of a case (its first group, or the whole match), e.g. "
-        "'(p[0-9]+)_'.",
-    ),
-]
-Inits = Annotated[
-    str,
-    option(
-        "--init",
-        "INIT,...",
-        "Initializations to compare: scratch (random weights), mae or moco (pre-trained on your images), imagenet, "
-        "timm:NAME, or a weight file.",
-    ),
-]
-EqualCompute = Annotated[
-    bool,
-    switch(
-        "--equal-compute",
-        "Add the initialization scratch+: from scratch, with the compute of pre-training spent on more steps.",
-    ),
-]
-Folds = Annotated[Any, typer.Option("--folds", parser=_parse_folds, metavar="K|auto", help=FOLDS)]
-Seeds = Annotated[
-    int,
-    option(
-        "--seeds",
-        "N",
-        "Training runs per initialization and fold, each with its own random seed; use 3 or more to estimate training "
-        "variance.",
-    ),
-]
+Patients = Annotated[str, option("--patient-pattern", "REGEX", HELP["patients"])]
+Inits = Annotated[str, option("--init", "INIT,...", HELP["inits"])]
+EqualCompute = Annotated[bool, typer.Option("--equal-compute", help=HELP["equal"])]
+Folds = Annotated[Any, typer.Option("--folds", parser=_parse_folds, metavar="K|auto", help=HELP["folds"])]
+Seeds = Annotated[int, option("--seeds", "N", HELP["seeds"])]
 Init = Annotated[str, option("--init", "INIT", f"Initial weights for fine-tuning: {INITS}.")]
 PretrainingInit = Annotated[
-    str,
-    option("--init", "INIT", f"Initial weights for pre-training: {INITS}.", default="init.pretrain of the recipe"),
+    str, option("--init", "INIT", f"Initial weights for pre-training: {INITS}.", default="init.pretrain of the recipe")
 ]
 Method = Annotated[
     str,
-    option(
-        "--method", "NAME", "Method of pre-training, such as mae or moco.", default="the first that suits the network"
-    ),
+    option("--method", "NAME", "Method of pre-training, such as mae or moco.", "the first that suits the network"),
 ]
-Partial = Annotated[
-    bool, switch("--partial", "Load weights even if some encoder tensors are missing or have another shape.")
-]
-Transductive = Annotated[
-    bool,
-    switch(
-        "--allow-transductive",
-        "Allow weights that have seen test images. This inflates the scores; all results are stamped TRANSDUCTIVE.",
-    ),
-]
-Jobs = Annotated[
-    int,
-    option(
-        "--jobs",
-        "N",
-        "Number of training runs in parallel. 0: one at a time on this machine, as many as fit on Ray.",
-        panel=PARALLEL,
-    ),
-]
-ExecutorKind = Annotated[
-    str, option("--executor", "local|ray", "This machine, or a Ray cluster (selected by RAY_ADDRESS).", panel=PARALLEL)
-]
+Partial = Annotated[bool, typer.Option("--partial", help=HELP["partial"])]
+Transductive = Annotated[bool, typer.Option("--allow-transductive", help=HELP["transductive"])]
+Halving = Annotated[bool, typer.Option("--halving", help=HELP["halving"])]
+Jobs = Annotated[int, option("--jobs", "N", HELP["jobs"], panel=PARALLEL)]
+ExecutorKind = Annotated[str, option("--executor", "local|ray", HELP["executor"], panel=PARALLEL)]
 CpusPerRun = Annotated[float, option("--cpus-per-run", "N", "CPU cores per training run on Ray.", panel=PARALLEL)]
 GpusPerRun = Annotated[float, option("--gpus-per-run", "N", "GPUs per training run on Ray.", panel=PARALLEL)]
-AsJson = Annotated[bool, switch("--json", "Print JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def split_words(text: str) -> list[str]:
@@ -152,13 +97,9 @@ def split_inits(inits: str, equal_compute: bool) -> tuple[str, ...]:
     return (*named, EQUAL) if equal_compute and EQUAL not in named else named
 
 
-def with_source(sets: list[str] | None, pattern: str, layout: str = "") -> list[str]:
-    """Return the settings, with those of `--patient-pattern` and `--as` added."""
-    given = {"data.patient_pattern": pattern, "data.layout": layout}
-    return [*(sets or []), *(f"{key}={json.dumps(value)}" for key, value in given.items() if value)]
-
-
-def with_init(sets: list[str] | None, init: str, partial: bool) -> list[str]:
-    """Return the settings, with those of `--init` (of pre-training) and `--partial` added."""
-    given = [f"init.pretrain={json.dumps(init)}"] if init else []
-    return [*(sets or []), *given, *(["init.partial=true"] if partial else [])]
+def settings(
+    sets: list[str] | None, patients: str = "", layout: str = "", init: str = "", partial: bool = False
+) -> list[str]:
+    """Return `--set` with what other flags set: `--patient-pattern`, `--as`, `--init` of pre-training, `--partial`."""
+    keys = {"data.patient_pattern": patients, "data.layout": layout, "init.pretrain": init, "init.partial": partial}
+    return [*(sets or []), *(f"{key}={json.dumps(value)}" for key, value in keys.items() if value)]

@@ -51,8 +51,7 @@ def score(
         ),
     ] = None,
     out: Annotated[
-        Path | None,
-        option("--out", "DIR", "Write the scores to this new folder, for `compare` and `report`."),
+        Path | None, option("--out", "DIR", "Write the scores to this new folder, for `compare` and `report`.")
     ] = None,
 ) -> None:
     """Score masks from any tool with SelfMAE's metrics and file formats.
@@ -67,17 +66,11 @@ def score(
 def compare(
     folders: Folders,
     subgroups: Annotated[
-        str,
-        option("--subgroups", "COLUMN,...", "Also compare within each value of these columns, e.g. sex,view."),
+        str, option("--subgroups", "COLUMN,...", "Also compare within each value of these columns, e.g. sex,view.")
     ] = "",
     table: Annotated[
         Path | None,
-        option(
-            "--table",
-            "FILE",
-            "CSV file with the columns named in --subgroups.",
-            default="the table of the source",
-        ),
+        option("--table", "FILE", "CSV file with the columns named in --subgroups.", default="the table of the source"),
     ] = None,
     transductive: Transductive = False,
 ) -> None:

@@ -54,7 +54,7 @@ def run(
 
     executor = Executor(kind, jobs, cpus_per_run, gpus_per_run)
     grid = Grid(flags.split_inits(inits, equal_compute), folds, seeds, transductive, executor)
-    settings = flags.with_init(flags.with_source(sets, patients, layout), "", partial)
+    settings = flags.settings(sets, patients, layout, partial=partial)
     return bound(run, source, out, grid, recipe, settings, Display())
 
 
@@ -68,14 +68,7 @@ def sweep(
     folds: flags.Folds = "1",
     seeds: flags.Seeds = 1,
     equal_compute: flags.EqualCompute = False,
-    halving: Annotated[
-        bool,
-        flags.switch(
-            "--halving",
-            "Start with short training runs, then train the better half (by validation score) for longer, until two "
-            "values remain.",
-        ),
-    ] = False,
+    halving: flags.Halving = False,
     transductive: flags.Transductive = False,
     jobs: flags.Jobs = 0,
     kind: flags.ExecutorKind = "local",
@@ -90,7 +83,7 @@ def sweep(
     from selfmae.experiment.combinations import parse_axes
     from selfmae.recipe import load_recipe
 
-    values, checked = parse_axes(axes), load_recipe(recipe, sets or [])  # before the imports that take seconds
+    values, checked = parse_axes(axes), load_recipe(recipe, sets or [])  # before imports that take seconds
     from selfmae.experiment.schedule import Executor
     from selfmae.experiment.sweep import sweep
     from selfmae.experiment.train import Grid
@@ -114,8 +107,8 @@ def pretrain(
     """
     from selfmae.recipe import load_recipe
 
-    checked = load_recipe(recipe, flags.with_init(sets, init, partial))  # before the imports that take seconds
-    from selfmae.experiment.pretrain import pretrain
+    checked = load_recipe(recipe, flags.settings(sets, init=init, partial=partial))  # before imports that take seconds
+    from selfmae.experiment.stages import pretrain
 
     return bound(pretrain, checked, out, Display(), method)
 
@@ -134,7 +127,7 @@ def finetune(
     """
     from selfmae.recipe import load_recipe
 
-    checked = load_recipe(recipe, flags.with_init(sets, "", partial))
-    from selfmae.experiment.finetune import finetune
+    checked = load_recipe(recipe, flags.settings(sets, partial=partial))
+    from selfmae.experiment.stages import finetune
 
     return bound(finetune, checked, init, out, Display(), transductive)

@@ -11,7 +11,8 @@ from selfmae.data.doctor.findings import Finding
 from selfmae.errors import UserError, first_of
 from selfmae.seeds import generator
 
-SPLITS = ("train", "val", "test", "unlabelled", "unused", "")
+LABELLED = ("train", "val", "test")
+SPLITS = (*LABELLED, "unlabelled", "unused", "")
 
 Present = Mapping[str, Collection[int]]  # case id -> the label values that its mask holds
 NOTHING_KNOWN: Present = {}
@@ -19,39 +20,27 @@ NOTHING_KNOWN: Present = {}
 
 @dataclass(frozen=True)
 class Case:
-    """One study.
-
-    `images` holds one path per channel group (a file with several channels is one path).
-    `target` is the path of a mask, one number per label name (findings 0 or 1, classes one-hot), or None.
-    `split` is one of `SPLITS`; "" means that the source does not say, "unused" is left out of a run.
-    """
+    """One study."""
 
     id: str
     patient: str
-    images: tuple[Path, ...]
-    target: Path | tuple[float, ...] | None
-    split: str
+    images: tuple[Path, ...]  # one for each group of channels: a file with several is one path
+    target: Path | tuple[float, ...] | None  # a mask, or a number per label name (findings 0 or 1, classes one-hot)
+    split: str  # one of `SPLITS`: "" means that the source does not say, "unused" is left out of a run
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What is to be learned.
+    """What is to be learned."""
 
-    `kind` is "mask" (segmentation), "multilabel" (several may be present) or "multiclass" (exactly one is).
-    `names` leaves out the background; `values` are the numbers of these names in the mask files (masks only).
-    """
-
-    kind: str
-    names: tuple[str, ...]
-    values: tuple[int, ...] = ()
+    kind: str  # "mask" (segmentation), "multilabel" (several may be present) or "multiclass" (exactly one is)
+    names: tuple[str, ...]  # without the background
+    values: tuple[int, ...] = ()  # of these names in the mask files
 
 
 @dataclass(frozen=True)
 class Cases:
-    """All cases of a source as a reader understood them; `notes` are sentences worth telling the user.
-
-    `findings` are what the reader found wrong with single cases; the data doctor reports them with all others.
-    """
+    """All cases of a source, and what its reader tells the user (`notes`) and found wrong with single cases."""
 
     source: Path
     layout: str
@@ -75,7 +64,7 @@ def check_disjoint(cases: Iterable[Case]) -> None:
     """Raise if a patient stands in two parts of the split: its images would leak."""
     parts: dict[str, set[str]] = {}
     for case in cases:
-        if case.split in ("train", "val", "test"):
+        if case.split in LABELLED:
             parts.setdefault(case.patient, set()).add(case.split)
     shared = sorted(patient for patient, splits in parts.items() if len(splits) > 1)
     if shared:
@@ -87,10 +76,7 @@ def check_disjoint(cases: Iterable[Case]) -> None:
 
 
 def leave_out_copies(cases: Sequence[Case], hashes: Mapping[str, str]) -> list[Case]:
-    """Return the cases, "unused" where an equal image stands in a part that must stay unseen (test, then val).
-
-    `hashes` holds the content hash of each image by case id; cases without one stay as they are.
-    """
+    """Return the cases, "unused" where an image of the same hash (by id) is in a part kept unseen: test, then val."""
     ranks = {"test": 0, "val": 1, "train": 2, "unlabelled": 2}
     kept: dict[str, int] = {}  # content hash -> rank of the part that keeps the image
     for case in cases:
@@ -120,60 +106,50 @@ def complete_splits(
     since even without its label an image would give its patient away. Without any target nothing is drawn. Returns the
     cases and one sentence for each such change.
     """
-    held_out = set(patients_of(case for case in cases if case.split in ("val", "test")))
     done = [
         case if case.target is not None or case.split == "unused" else replace(case, split="unlabelled")
         for case in cases
     ]
     done = [replace(case, split="train") if case.split == "" else case for case in done]
     check_disjoint(done)
-    if done and all(case.target is None for case in done):
-        return _leave_out_patients(done, held_out)
-    num_patients = len(patients_of(case for case in done if case.split in ("train", "val", "test")))
-    notes = []
-    for part, fraction in (("test", test_fraction), ("val", val_fraction)):
-        if any(case.split == part for case in done) or (part == "val" and not fraction):
-            continue
-        train = [case for case in done if case.split == "train"]
-        chosen = _draw_patients(train, max(1, round(num_patients * fraction)), seed, part, present)
-        done = [
-            replace(case, split=part) if case.split == "train" and case.patient in chosen else case for case in done
-        ]
-        count = sum(case.split == part for case in done)
-        notes.append(
-            f"The source has no {part} part: {count} cases of {len(chosen)} patients were drawn from its "
-            f"training patients (seed {seed})."
-        )
-    if not any(case.split == "train" for case in done):
-        raise UserError("No training case is left: label at least 3 patients, one for each part.", "too_few_patients")
-    return _leave_out_patients(done, held_out | set(patients_of(c for c in done if c.split in ("val", "test"))), notes)
+    notes: list[str] = []
+    if not done or any(case.target is not None for case in done):
+        for part, fraction in (("test", test_fraction), ("val", val_fraction)):
+            if not any(case.split == part for case in done) and (fraction or part == "test"):
+                done, note = _draw_part(done, part, fraction, seed, present)
+                notes.append(note)
+        if not any(case.split == "train" for case in done):
+            text = "No training case is left: label at least 3 patients, one for each part."
+            raise UserError(text, "too_few_patients")
+    held_out = {case.patient for case in (*cases, *done) if case.split in ("val", "test")}
+    known = {case.id for case in done if case.split == "unlabelled" and case.patient in held_out}
+    if known:
+        notes.append(f"{len(known)} unlabelled cases belong to patients of the val or test part and are left out.")
+    return [replace(case, split="unused") if case.id in known else case for case in done], notes
 
 
-def _leave_out_patients(
-    cases: Sequence[Case], held_out: set[str], notes: Sequence[str] = ()
-) -> tuple[list[Case], list[str]]:
-    """Return the cases without the unlabelled ones of these patients, and the notes with a sentence on them."""
-    known = {case.id for case in cases if case.split == "unlabelled" and case.patient in held_out}
-    said = (
-        [f"{len(known)} unlabelled cases belong to patients of the val or test part and are left out."] if known else []
-    )
-    return [replace(case, split="unused") if case.id in known else case for case in cases], [*notes, *said]
-
-
-def _draw_patients(cases: Sequence[Case], count: int, seed: int, part: str, present: Present) -> set[str]:
-    """Choose `count` patients, spread over the label patterns so that rare labels reach every part."""
-    num_patients = len(patients_of(cases))
-    if num_patients < 2:
+def _draw_part(
+    cases: Sequence[Case], part: str, fraction: float, seed: int, present: Present
+) -> tuple[list[Case], str]:
+    """Return the cases with a part of this share of the labelled patients, drawn from train, and a sentence on it."""
+    num_patients = len(patients_of(case for case in cases if case.split in LABELLED))
+    train = [case for case in cases if case.split == "train"]
+    ranked = rank_patients(train, generator(seed, "split", part), present)
+    if len(ranked) < 2:
         raise UserError(
-            f"A {part} part must be drawn, but the training patients ({num_patients}) are too few: "
-            "label at least 3 patients, one for each part.",
+            f"A {part} part must be drawn, but the training patients ({len(ranked)}) are too few: label at least 3 "
+            "patients, one for each part.",
             "too_few_patients",
         )
-    count = min(count, num_patients - 1)
-    ranked = rank_patients(cases, generator(seed, "split", part), present)
-    # Every (n / count)-th of them is a stratified draw.
+    # Every (n / count)-th of them is a stratified draw: rare labels reach every part.
+    count = min(max(1, round(num_patients * fraction)), len(ranked) - 1)
     positions = (np.arange(count) * len(ranked) / count + len(ranked) / count / 2).astype(int)
-    return {ranked[position] for position in positions}
+    chosen = {ranked[position] for position in positions}
+    drawn = [replace(case, split=part) if case.split == "train" and case.patient in chosen else case for case in cases]
+    return drawn, (
+        f"The source has no {part} part: {sum(case.split == part for case in drawn)} cases of {len(chosen)} patients "
+        f"were drawn from its training patients (seed {seed})."
+    )
 
 
 def rank_patients(cases: Sequence[Case], rng: np.random.Generator, present: Present) -> list[str]:

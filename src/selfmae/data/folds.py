@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from selfmae.data.case import NOTHING_KNOWN, Case, Present, complete_splits, patients_of, rank_patients
+from selfmae.data.case import LABELLED, NOTHING_KNOWN, Case, Present, complete_splits, patients_of, rank_patients
 from selfmae.errors import UserError
 from selfmae.seeds import generator
 
-LABELLED = ("train", "val", "test")
 MIN_PATIENTS = 3  # one to train on, one to choose the checkpoint on, one to test
 
 # Up to this many patients each is tested alone: a fifth of them would be one or two patients more to learn from, and
@@ -26,14 +25,11 @@ MONAI_PARTS, SEED = 5, 12345  # of the released code, which tests on part 0
 
 @dataclass(frozen=True)
 class Folding:
-    """How the labelled patients are dealt out: into `num_parts` test parts, anew in each of `num_repeats`.
+    """How the labelled patients are dealt out, anew in each repeat."""
 
-    One part keeps the split that the source has. `reason` says why, as a sentence; "" where the user asked for it.
-    """
-
-    num_parts: int = 1
+    num_parts: int = 1  # test parts; a single one keeps the split that the source has
     num_repeats: int = 1
-    reason: str = ""
+    reason: str = ""  # a sentence, "" where the user asked for it
 
     @property
     def num_folds(self) -> int:
@@ -42,15 +38,10 @@ class Folding:
 
 
 def choose_folding(cases: Sequence[Case], asked: int | None) -> Folding:
-    """Return the folding asked for, or for None the one that suits the number of labelled patients.
-
-    Raises `UserError` where there are too few patients.
-    """
+    """Return the folding asked for, or for None the one that suits the number of labelled patients."""
     num_patients = len(patients_of(case for case in cases if case.split in LABELLED))
-    if asked == 1:
-        return Folding()
     if asked is not None:
-        fewest = 4 if asked == 2 else asked  # half of three patients would not leave two, for train and val
+        fewest = {1: 0, 2: 4}.get(asked, asked)  # half of three patients would not leave two, for train and val
         if num_patients < fewest:
             raise UserError(
                 f"--folds {asked} needs at least {fewest} labelled patients, but there are {num_patients}: "
@@ -63,24 +54,22 @@ def choose_folding(cases: Sequence[Case], asked: int | None) -> Folding:
             "one to train on, one to choose the checkpoint on and one to test; label more."
         )
     if num_patients <= MAX_LEFT_OUT:
-        return Folding(
-            num_patients,
-            reason=f"Folds: each of the {num_patients} labelled patients is tested alone (leave-one-out), since "
-            f"with at most {MAX_LEFT_OUT} patients training needs all the others.",
+        reason = (
+            f"Folds: each of the {num_patients} labelled patients is tested alone (leave-one-out), since with at most "
+            f"{MAX_LEFT_OUT} patients training needs all the others."
         )
+        return Folding(num_patients, 1, reason)
     if num_patients <= MAX_REPEATED:
-        return Folding(
-            NUM_PARTS,
-            NUM_REPEATS,
-            reason=f"Folds: {NUM_PARTS} folds are dealt {NUM_REPEATS} times from the {num_patients} labelled patients, "
-            f"since with at most {MAX_REPEATED} patients the result depends on how they are dealt, which repeats "
-            "average out.",
+        reason = (
+            f"Folds: {NUM_PARTS} folds are dealt {NUM_REPEATS} times from the {num_patients} labelled patients, since "
+            f"with at most {MAX_REPEATED} patients the result depends on how they are dealt, which repeats average out."
         )
-    return Folding(
-        NUM_PARTS,
-        reason=f"Folds: {NUM_PARTS} folds are dealt once from the {num_patients} labelled patients; with more than "
-        f"{MAX_REPEATED} patients repeats cost more than they add.",
+        return Folding(NUM_PARTS, NUM_REPEATS, reason)
+    reason = (
+        f"Folds: {NUM_PARTS} folds are dealt once from the {num_patients} labelled patients; with more than "
+        f"{MAX_REPEATED} patients repeats cost more than they add."
     )
+    return Folding(NUM_PARTS, 1, reason)
 
 
 def make_fold(
@@ -93,9 +82,9 @@ def make_fold(
 ) -> list[Case]:
     """Return the cases with one fold's patients as test part and a val part drawn anew.
 
-    Fold f is part f % num_parts of repeat f // num_parts. The given split is set aside: all labelled cases take part,
-    each patient is tested exactly once in a repeat, and patients with rare labels are dealt out evenly; `present` tells
-    the labels of masks. Unlabelled images of val and test patients become "unused".
+    Fold f is part f % num_parts of repeat f // num_parts. The given split is set aside: each labelled patient is tested
+    exactly once in a repeat, and those with rare labels are dealt out evenly; `present` tells the labels of masks.
+    Unlabelled images of val and test patients become "unused".
     """
     repeat, part = divmod(fold, folding.num_parts)
     labelled = [case for case in cases if case.split in LABELLED]
@@ -127,11 +116,10 @@ def labelled_part(cases: Sequence[Case], fraction: float, seed: int) -> list[Cas
 def split_like_monai(cases: Sequence[Case]) -> list[Case]:
     """Return the cases with the labelled ones in train and test as `CrossValidation(nfolds=5, seed=12345)` deals them.
 
-    The order of the cases decides, which is the order of the source's list. Cases are dealt, not patients: for sources
-    with one case per patient.
+    The order of the source's list decides. Cases are dealt, not patients: for sources with one case per patient.
     """
     labelled = [index for index, case in enumerate(cases) if case.target is not None]
-    divided = next((case.split for case in cases if case.split in ("train", "val", "test")), "")
+    divided = next((case.split for case in cases if case.split in LABELLED), "")
     if divided:
         raise UserError(
             f"data.split monai draws train and test itself, but the source has a {divided} part already: set "

@@ -11,8 +11,7 @@ from pathlib import Path
 
 NUM_THREADS = 4
 LARGE = 2**23  # bytes as float32
-EXPANDED = {".nii": 4, ".npy": 4, ".gz": 4}  # float32 bytes for one of a file, at most; of what is in a .gz
-PACKED = 16  # the same for formats that compress
+PLAIN = (".nii", ".npy", ".gz")  # at most 4 float32 bytes for one of a file (of what is in a .gz), else 16 if packed
 UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -47,7 +46,7 @@ def float_bytes(file: Path) -> int:
         with file.open("rb") as content:
             content.seek(-4, 2)  # where gzip writes the length of what it packed
             size = int.from_bytes(content.read(4), "little")
-    return size * EXPANDED.get(suffix, PACKED)
+    return size * (4 if suffix in PLAIN else 16)
 
 
 def num_cores() -> int:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from selfmae.data.case import SPLITS, Case, Cases, check_disjoint, complete_splits, leave_out_copies, patients_of
+from selfmae.data.case import SPLITS, Case, Cases, complete_splits, leave_out_copies, patients_of
+from selfmae.data.doctor.checks import examine
 from selfmae.data.doctor.duplicates import copy_keys
 from selfmae.data.doctor.findings import Facts, Finding, raise_on_errors
-from selfmae.data.doctor.set_checks import examine
 from selfmae.data.doctor.survey import survey
 from selfmae.data.files.file_cache import default_cache, key_of
 from selfmae.data.folds import Folding, make_fold, split_like_monai
@@ -22,15 +22,12 @@ from selfmae.options import DataOptions, Recipe
 
 @dataclass(frozen=True)
 class Source:
-    """Cases whose files were read and checked.
-
-    `copies` holds a key for each case by id, equal for images that are copies of each other (`duplicates.copy_keys`).
-    """
+    """Cases whose files were read and checked."""
 
     cases: Cases
     facts: tuple[Facts, ...]
     findings: tuple[Finding, ...]
-    copies: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)  # a key by case id, equal for copies of one image
     transductive: bool = False  # weights that saw val or test cases are let in; results are stamped
 
     @property
@@ -43,14 +40,12 @@ def load_cases(options: DataOptions, splits: Path | None = None) -> Cases:
     """Read a source, apply the split table if there is one, and draw the missing parts."""
     found = assign_parts(read_source(options.source, options.layout), options, splits)
     cases, drawn = complete_splits(found.cases, options.split_seed, options.test_fraction, options.val_fraction)
-    check_disjoint(cases)
     return replace(found, cases=tuple(cases), notes=(*found.notes, *drawn))
 
 
 def assign_parts(found: Cases, options: DataOptions, splits: Path | None = None) -> Cases:
     """Return the cases with patients named by the pattern and parts given by the split table, if there are such."""
-    notes = list(found.notes)
-    cases: Sequence[Case] = found.cases
+    notes, cases = list(found.notes), list(found.cases)
     if options.patient_pattern:
         cases = name_patients(cases, options.patient_pattern)
         notes.append(f"Patients are named by data.patient_pattern: {len(patients_of(cases))} of {len(cases)} cases.")
@@ -104,19 +99,18 @@ def checked_source(cases: Cases, masks: bool, display: Display) -> Source:
 def check_fits(recipe: Recipe, cases: Cases) -> None:
     """Raise if the recipe was made for other labels or channels than the source has."""
     target, labels = recipe.target, cases.labels
-    if (target.kind, target.names, target.values) != (labels.kind, labels.names, labels.values):
-        alike = (target.kind, target.names) == (labels.kind, labels.names)
-        made = f"the mask values {list(target.values)}" if alike else f"{target.kind} {list(target.names)}"
-        found = f"the mask values {list(labels.values)}" if alike else f"{labels.kind} {list(labels.names)}"
-        raise UserError(
-            f"The recipe was made for {made}, but {recipe.data.source} has {found}: make a recipe for this source with "
-            "`selfmae plan`."
-        )
-    if recipe.data.channels != cases.channels:
-        raise UserError(
-            f"The recipe was made for the channels {list(recipe.data.channels)}, but {recipe.data.source} has "
-            f"{list(cases.channels)}: make a recipe for this source with `selfmae plan`."
-        )
+    if (target.kind, target.names) != (labels.kind, labels.names):
+        made, found = f"{target.kind} {list(target.names)}", f"{labels.kind} {list(labels.names)}"
+    elif target.values != labels.values:
+        made, found = f"the mask values {list(target.values)}", f"the mask values {list(labels.values)}"
+    elif recipe.data.channels != cases.channels:
+        made, found = f"the channels {list(recipe.data.channels)}", f"{list(cases.channels)}"
+    else:
+        return
+    raise UserError(
+        f"The recipe was made for {made}, but {recipe.data.source} has {found}: make a recipe for this source with "
+        "`selfmae plan`."
+    )
 
 
 def check_crop(recipe: Recipe, source: Source) -> None:
@@ -125,11 +119,10 @@ def check_crop(recipe: Recipe, source: Source) -> None:
 
     data, training = recipe.data, {case.id for case in source.cases.part("train", "unlabelled")}
     shapes = [prepared_shape(fact.shape, fact.spacing_mm, data) for fact in source.facts if fact.id in training]
-    largest = [max(extents) for extents in zip(*shapes, strict=True)]
-    network = network_name(recipe)
+    largest, network = [max(extents) for extents in zip(*shapes, strict=True)], network_name(recipe)
     steps = crop_steps(network, recipe.model.patch)
-    remedy = "" if has_vit(recipe) else f", or choose another network where {network} takes no smaller one"
     if any(crop > extent + step for crop, step, extent in zip(data.crop, steps, largest, strict=False)):
+        remedy = "" if has_vit(recipe) else f", or choose another network where {network} takes no smaller one"
         raise UserError(
             f"data.crop {list(data.crop)} is more than a patch larger than the largest training image {largest} "
             f"(voxels after preparation): make data.crop smaller{remedy}."
@@ -156,12 +149,10 @@ def apply_splits(cases: Sequence[Case], table: Path) -> tuple[list[Case], int]:
             "correct the ids; `selfmae inspect SOURCE --json` lists them."
         )
     done = [
-        replace(case, patient=rows[case.id]["patient"], split=rows[case.id]["split"])
-        if case.id in rows
-        else replace(case, split="unused")
-        for case in cases
+        replace(case, patient=row["patient"], split=row["split"]) if row else replace(case, split="unused")
+        for case, row in ((case, rows.get(case.id)) for case in cases)
     ]
-    return done, sum(case.id not in rows for case in cases)
+    return done, len(cases) - len(rows)
 
 
 def fold_of(source: Source, fold: int, folding: Folding, options: DataOptions) -> Source:
@@ -194,9 +185,11 @@ def check_cases(path: Path, source: Source, fold: int) -> None:
 
 def case_rows(source: Source, fold: int = 0) -> list[dict[str, str]]:
     """Return the rows of `cases.csv`."""
-    hashes, columns = source.hashes, ("id", "patient", "split", "fold", "hash")
-    rows = [(case.id, case.patient, case.split, str(fold), hashes.get(case.id, "")) for case in source.cases.cases]
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    found, cases = source.hashes, source.cases.cases
+    return [
+        {"id": case.id, "patient": case.patient, "split": case.split, "fold": str(fold), "hash": found.get(case.id, "")}
+        for case in cases
+    ]
 
 
 def count_splits(cases: Cases) -> dict[str, dict[str, int]]:

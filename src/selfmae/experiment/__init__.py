@@ -1,1 +1,1 @@
-"""Experiments: a file per command, and the training runs that `run` and `sweep` consist of."""
+"""Experiments: what the commands do, and the training runs that `run` and `sweep` consist of."""

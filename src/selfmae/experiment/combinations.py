@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import ceil
+from math import ceil, log2
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,6 @@ def recipe_of(base: Recipe, settings: Settings, share: float = 1.0) -> Recipe:
             value = {part: value}
         content = overlay(content, value)
     recipe = make_recipe(content, name_of(settings))
-    if share == 1:
-        return recipe
 
     def shorter(steps: int) -> int:
         return max(1, round(steps * share)) if steps else 0
@@ -150,10 +148,7 @@ def halve(combinations: Sequence[Settings], score: Score, display: Display) -> t
 
 def count_rounds(count: int) -> int:
     """Return how many halvings leave at most `FINALISTS` of `count`."""
-    rounds = 0
-    while count > FINALISTS:
-        count, rounds = (count + 1) // 2, rounds + 1
-    return rounds
+    return ceil(log2(count / FINALISTS))
 
 
 def val_score(folder: Path, metric: str) -> float | None:

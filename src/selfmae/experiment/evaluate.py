@@ -1,25 +1,41 @@
-"""Evaluation of one part of the split: rows for every case and label, and their summary."""
+"""Evaluation of one part of the split: rows for every case and label, their summary, and pictures of example cases.
 
+Shapes: S spatial axes of a file, K layers (overlapping regions, or one layer of exclusive labels), H, W of a plane.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
+from selfmae.data.case import Case
+from selfmae.data.files.images import Image, read_image
+from selfmae.data.files.masks import read_mask
 from selfmae.data.source import Source, checked_source, load_cases
 from selfmae.display import Display, number
 from selfmae.errors import UserError
-from selfmae.experiment.examples import save_examples
-from selfmae.files import read_json, write_json, write_table
-from selfmae.options import Recipe
+from selfmae.files import read_json, write_arrays, write_json, write_table
+from selfmae.options import DataOptions, Recipe, TargetOptions
 from selfmae.results.exposure import check_models, check_unseen, exposure_in, read_header, say_leakage
 from selfmae.results.formatting import metric_title
 from selfmae.results.run_folder import no_model, open_folder, read_recipe
 from selfmae.results.training_run import training_runs
 from selfmae.tasks import make_task
-from selfmae.tasks.base import score_cases
+from selfmae.tasks.base import Row, Task, score_cases
 from selfmae.train.device import device_here, make_fabric, tune_attention
 from selfmae.weights.file import load_whole, read_weights
+
+FIGURE = Path("figures") / "examples.npz"
+PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that each plane cuts, in RAS order
+LARGEST_PICTURE = 512  # pixels of the longer side
+LARGEST_VOLUME = 128  # voxels of the longest side of a volume that the page turns
+PERCENTILES = (0.5, 99.5)  # of the image that are shown black and white, where the recipe has no window
+
+Arrays = dict[str, np.ndarray]
 
 
 def evaluate(folder: Path, split: str, display: Display, transductive: bool = False) -> dict[str, Any]:
@@ -87,8 +103,7 @@ def evaluate_one(
     metadata = read_header(folder / "model.safetensors")
     leakage = check_unseen(source, exposure_in(metadata), str(metadata["init"]))
     task = make_task(recipe)
-    fabric = make_fabric(device_here(recipe.device))
-    with display.stage(f"scoring {split}", len(cases)) as stage, fabric.autocast():
+    with display.stage(f"scoring {split}", len(cases)) as stage, make_fabric(device_here(recipe.device)).autocast():
         rows = score_cases(task, model, cases, lambda done, total: stage.update(done))
         if split == "test":
             save_examples(folder, task, model, cases, rows)
@@ -96,3 +111,128 @@ def evaluate_one(
     write_table(folder / f"rows-{split}.csv", rows)
     write_json(folder / f"summary-{split}.json", summary)
     return summary
+
+
+@torch.no_grad()
+def save_examples(folder: Path, task: Task, model: nn.Module, cases: Sequence[Case], rows: Sequence[Row]) -> None:
+    """Save pictures of the best, the median and the worst of these cases; masks are predicted once more for it."""
+    arrays: Arrays = {}
+    for name, index in choose_examples(rows, task.recipe.target.kind).items():
+        found = _example(task, model, cases[index]) | {"id": np.array(cases[index].id)}
+        arrays |= {f"{name}_{key}": array for key, array in found.items()}
+    write_arrays(folder / FIGURE, arrays)
+
+
+def choose_examples(rows: Sequence[Row], kind: str) -> dict[str, int]:
+    """Return the indices of the "best", "median" and "worst" row by `score_of`; two rows have no median, one is best.
+
+    Of equal rows the earlier one counts as better; rows without a score are never chosen.
+    """
+    scores = {index: score for index, row in enumerate(rows) if (score := score_of(row, kind)) is not None}
+    ranked = sorted(scores, key=lambda index: -scores[index])
+    names = {0: (), 1: ("best",), 2: ("best", "worst")}.get(len(ranked), ("best", "median", "worst"))
+    indices = {"best": 0, "median": len(ranked) // 2, "worst": -1}
+    return {name: ranked[indices[name]] for name in names}
+
+
+def score_of(row: Row, kind: str) -> float | None:
+    """Return how well a case was predicted: Dice, the true class's probability, or minus the mean squared error."""
+    if kind == "mask":
+        return row["dice"]
+    names = [column.removeprefix("truth_") for column in row if column.startswith("truth_")]
+    truth, probability = (np.array([row[f"{what}_{name}"] for name in names]) for what in ("truth", "probability"))
+    return float(probability[truth.argmax()]) if kind == "multiclass" else -float(np.mean((truth - probability) ** 2))
+
+
+def _example(task: Task, model: nn.Module, case: Case) -> Arrays:
+    """Return a picture, or the planes of a volume with the largest true sections (else the middle) and it in small."""
+    image = read_image(case.images)
+    shades, layers, marked = shade(image.array[0], task.recipe.data), dict[str, np.ndarray](), None
+    if isinstance(case.target, Path):
+        mask = read_mask(case.target).array
+        predicted = task.predict(model, task.store.image(case), mask.shape, task.store.box(case))
+        layers = {"truth": _true_layers(mask, task.recipe.target), "predicted": _predicted_layers(predicted, mask.ndim)}
+        marked = next((np.any(part, axis=0) for part in layers.values() if part.any()), None)
+    if shades.ndim == 2:
+        return _plane("picture", shades, layers, image.spacing_mm)
+    planes = _planes(shades, layers, image, marked)
+    return planes | _small_volume(shades, layers, image) if layers else planes
+
+
+def shade(values: np.ndarray, data: DataOptions) -> np.ndarray:
+    """Return an image [*S] as uint8 between the ends of the recipe's window, or else low and high percentiles."""
+    finite = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    some = finite.ravel()[:: finite.size // 2**20 + 1]
+    low, high = data.window if data.intensity == "window" else (float(end) for end in np.percentile(some, PERCENTILES))
+    return ((finite - low) / max(high - low, 1e-9) * 255).clip(0, 255).round().astype(np.uint8)
+
+
+def _true_layers(mask: np.ndarray, target: TargetOptions) -> np.ndarray:
+    """Return the layers [K, *S] uint8 of a mask of file values: 1 + the index of the label or region, 0 elsewhere."""
+    if target.regions:
+        regions = enumerate(target.regions.values(), start=1)
+        return np.stack([np.isin(mask, values) * np.uint8(index) for index, values in regions])
+    layer = np.zeros((1, *mask.shape), dtype=np.uint8)
+    for index, value in enumerate(target.values, start=1):
+        layer[0][mask == value] = index
+    return layer
+
+
+def _predicted_layers(prediction: np.ndarray, num_axes: int) -> np.ndarray:
+    """Return the same layers of a task's prediction: class indices [*S], or bool regions [K, *S]."""
+    if prediction.ndim == num_axes:
+        return prediction[None]
+    return np.stack([region * np.uint8(index) for index, region in enumerate(prediction, 1)])
+
+
+def _planes(shades: np.ndarray, layers: Mapping[str, np.ndarray], image: Image, marked: np.ndarray | None) -> Arrays:
+    """Return the three planes that hold most of the marked voxels, without any the middle ones; front or head up."""
+    arrays: Arrays = {}
+    for name, axis in PLANES.items():
+        others = tuple(other for other in range(3) if other != axis)
+        index = shades.shape[axis] // 2 if marked is None else int(marked.sum(axis=others).argmax())
+        cut = {what: part.take(index, axis=axis + 1).swapaxes(1, 2)[:, ::-1] for what, part in layers.items()}
+        spacing = (image.spacing_mm[others[1]], image.spacing_mm[others[0]]) if image.spacing_mm else ()
+        arrays |= _plane(name, shades.take(index, axis=axis).T[::-1], cut, spacing)
+    return arrays
+
+
+def _plane(name: str, picture: np.ndarray, layers: Mapping[str, np.ndarray], spacing_mm: Sequence[float]) -> Arrays:
+    """Return a picture [H, W], its layers [K, H, W] and the size of a pixel, all made smaller if need be."""
+    step = -(-max(picture.shape) // LARGEST_PICTURE)
+    arrays = {f"{name}_image": shrink(picture, (step, step))}
+    arrays |= {f"{name}_{what}": thin(part, (step, step)) for what, part in layers.items()}
+    return arrays | {f"{name}_mm": np.array(spacing_mm or (1.0, 1.0))}
+
+
+def _small_volume(shades: np.ndarray, layers: Mapping[str, np.ndarray], image: Image) -> Arrays:
+    """Return a volume of at most `LARGEST_VOLUME` voxels a side, its label maps, and its affine.
+
+    Where regions overlap, the smaller ones lie on top.
+    """
+    steps = [-(-extent // LARGEST_VOLUME) for extent in shades.shape]
+    arrays = {"volume_image": shrink(shades, steps)}
+    for what, part in layers.items():
+        small = thin(part, steps)
+        order = np.argsort([-np.count_nonzero(layer) for layer in small], kind="stable")
+        merged = np.zeros(small.shape[1:], dtype=np.uint8)
+        for layer in small[order]:
+            merged[layer > 0] = layer[layer > 0]
+        arrays[f"volume_{what}"] = merged
+    scale = np.diag([*steps, 1.0])
+    scale[:3, 3] = (np.array(steps) - 1) / 2
+    return arrays | {"volume_affine": (np.eye(4) if image.affine is None else image.affine) @ scale}
+
+
+def shrink(picture: np.ndarray, steps: Sequence[int]) -> np.ndarray:
+    """Return the means [*S] uint8 of blocks of `steps` voxels; blocks at the far end may be smaller."""
+    pool = torch.nn.functional.avg_pool2d if picture.ndim == 2 else torch.nn.functional.avg_pool3d
+    values = torch.from_numpy(picture.astype(np.float32))[None, None]
+    return pool(values, tuple(steps), ceil_mode=True)[0, 0].round().byte().numpy()
+
+
+def thin(layers: np.ndarray, steps: Sequence[int]) -> np.ndarray:
+    """Return the middle voxels of the same blocks of layers [K, *S]."""
+    extents = zip(layers.shape[1:], steps, strict=True)
+    indices = [np.minimum(np.arange(-(-extent // step)) * step + step // 2, extent - 1) for extent, step in extents]
+    return layers[np.ix_(np.arange(len(layers)), *indices)]

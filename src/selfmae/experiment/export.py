@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from selfmae.display import Display
 from selfmae.errors import UserError, did_you_mean
@@ -32,8 +31,8 @@ INTENSITIES = {
 }
 
 
-def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
-    """Write the model of a run folder for another tool, and `<out>.json` beside it; return both paths."""
+def export(folder: Path, to: str, out: Path, display: Display) -> None:
+    """Write the model of a run folder for another tool, and `<out>.json` beside it."""
     if to not in ENDINGS:
         raise UserError(f"--to {to!r} is no format that models are exported to.{did_you_mean(to, ENDINGS)}")
     if out.suffix not in ENDINGS[to]:
@@ -71,7 +70,6 @@ def export(folder: Path, to: str, out: Path, display: Display) -> list[Path]:
     described = {"input": input_of(recipe)} | described | {"metadata": metadata}
     write_text(side, json.dumps(described, indent=2) + "\n")
     display.say(f"Written: {out} and {side.name} beside it, which says how to build, feed and read it.")
-    return [out, side]
 
 
 def _write_onnx(folder: Path, out: Path, recipe: Recipe, kind: str) -> dict[str, Any]:
@@ -87,29 +85,23 @@ def _write_onnx(folder: Path, out: Path, recipe: Recipe, kind: str) -> dict[str,
 
     model = load_model(folder)[1].cpu().float()
     described = {"input": input_of(recipe), "output": output_of(recipe)}
-    program = trace(model, recipe)
+    images = torch.zeros(2, len(recipe.data.channels), *recipe.data.crop)
+    with torch.no_grad():
+        program: Any = torch.onnx.export(
+            model,
+            (images,),
+            input_names=["images"],
+            output_names=["logits"],
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            verbose=False,
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     program.save(str(out), external_data=False)
     graph = onnx.load(str(out))
     onnx.helper.set_model_props(graph, {key: json.dumps(value, sort_keys=True) for key, value in described.items()})
     onnx.save(graph, str(out))
     return described
-
-
-def trace(model: nn.Module, recipe: Recipe) -> Any:
-    """Return the ONNX program of a model: "images" [batch, C, *crop] to "logits"."""
-    images = torch.zeros(2, len(recipe.data.channels), *recipe.data.crop)
-    batch = torch.export.Dim("batch", min=1)
-    with torch.no_grad():
-        return torch.onnx.export(
-            model.eval(),
-            (images,),
-            input_names=["images"],
-            output_names=["logits"],
-            dynamo=True,
-            dynamic_shapes=({0: batch},),
-            verbose=False,
-        )
 
 
 def input_of(recipe: Recipe) -> dict[str, Any]:
@@ -127,27 +119,24 @@ def input_of(recipe: Recipe) -> dict[str, Any]:
 
 def _preparation(recipe: Recipe) -> list[str]:
     """Return in words what becomes of an image: `prepare_image`, `find_box`, `finish`, and the size of the crop."""
-    data, is_volume, is_mask = recipe.data, len(recipe.data.crop) == 3, recipe.target.kind == "mask"
+    data, is_mask = recipe.data, recipe.target.kind == "mask"
+    axes = "take the values as they are in the file, axes channel, row, column"
+    if len(data.crop) == 3:
+        axes = (
+            "bring the axes into the order and directions nearest to RAS (nibabel.as_closest_canonical), channel first"
+        )
     nonzero = data.intensity == "zscore_nonzero"
-    late = (
-        data.normalise_crops
-    )  # intensities are scaled in the crop, of which zscore_nonzero needs a rough scale before
+    late = data.normalise_crops  # scaled in the crop, before which zscore_nonzero needs a rough scale
     scaled = INTENSITIES[data.intensity].format(window=list(data.window))
     extent = "(size - 1) * old / new spacing + 1" if data.align == "origin" else "size * old spacing / new spacing"
+    spacing = f"resample to a spacing of {list(data.spacing_mm)} mm"
     shown = "not 0" if nonzero else "above the lowest value of their channel"
     pad = "pad with zeros where smaller than the crop (missing // 2 before, the rest behind)"
     steps = (
-        (
-            is_volume,
-            "bring the axes into the order and directions nearest to RAS (nibabel.as_closest_canonical), channel first",
-        ),
-        (not is_volume, "take the values as they are in the file, axes channel, row, column"),
+        (True, axes),
         (data.equalise, "equalise each channel: its cumulated histogram (256 bins, linear in a bin)"),
         (data.size, f"resample to {list(data.size)}"),
-        (
-            data.spacing_mm and not data.size,
-            f"resample to a spacing of {list(data.spacing_mm)} mm: round({extent}) voxels",
-        ),
+        (data.spacing_mm and not data.size, f"{spacing}: round({extent}) voxels"),
         (late and nonzero, "divide each channel by the mean of its absolute values"),
         (not (late and nonzero), scaled),
         (True, "round to float16, as in training, and go on in float32"),
@@ -163,12 +152,13 @@ def _preparation(recipe: Recipe) -> list[str]:
 
 def _interpolation(data: DataOptions) -> str:
     """Return how images are resampled, in words that another tool's user can follow."""
+    from_origin = data.align == "origin" and data.spacing_mm
     how, aligned, coarse = "linear", "edges aligned (align_corners=False)", ""
     if data.interpolation == "spline":
         how = "cubic spline"
-    elif len(data.crop) == 2 and not (data.align == "origin" and data.spacing_mm):
+    elif len(data.crop) == 2 and not from_origin:
         how = "linear, anti-aliased"
-    if data.align == "origin" and data.spacing_mm:
+    if from_origin:
         aligned = "the centre of the first voxel and the spacing kept, as in monai.transforms.Spacing"
     if data.spacing_mm and not data.size and data.anisotropy:
         coarse = (

@@ -19,9 +19,15 @@ from selfmae.results.training_run import is_pretraining
 from selfmae.tasks.base import Trainable
 from selfmae.weights.adaptation import Transfer, transfer
 from selfmae.weights.checkpoint_formats import licence_of
-from selfmae.weights.convolutional import fit_own_weights, fit_weights, imagenet_weights
 from selfmae.weights.file import Weights, load_encoder, read_metadata, read_weights
-from selfmae.weights.imagenet import check_heads, imagenet_name, timm_weights
+from selfmae.weights.imagenet import (
+    check_heads,
+    fit_own_weights,
+    fit_weights,
+    imagenet_name,
+    imagenet_weights,
+    timm_weights,
+)
 
 
 @dataclass(frozen=True)

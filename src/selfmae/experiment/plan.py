@@ -59,7 +59,7 @@ def show_plan(recipe: Recipe, reasons: Mapping[str, str], display: Display) -> N
     display.table(("plan", "value", "reason"), rows)
 
 
-def save_plan(source: str, name: str, sets: Sequence[str], out: Path | None, display: Display) -> Recipe:
+def save_plan(source: str, name: str, sets: Sequence[str], out: Path | None, display: Display) -> None:
     """Print the recipe for a source and what a run will take; with `out`, write the recipe there, over no file."""
     if out is not None and out.exists():
         raise UserError(f"--out {out} exists already, and a plan overwrites nothing: choose another file.")
@@ -76,7 +76,6 @@ def save_plan(source: str, name: str, sets: Sequence[str], out: Path | None, dis
         out.parent.mkdir(parents=True, exist_ok=True)
         write_recipe(out, recipe, reasons)
         display.say(f"The recipe is in {out}.")
-    return recipe
 
 
 def list_recipes(display: Display) -> None:

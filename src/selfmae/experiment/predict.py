@@ -11,7 +11,7 @@ from torch import nn
 
 from selfmae.data.dicom.pixels import is_dicom
 from selfmae.data.dicom.series import headers_in, is_series, name_images, stem_of_image
-from selfmae.data.files.formats import is_image, stem_of
+from selfmae.data.files import is_image, stem_of
 from selfmae.data.files.images import read_image, with_channels
 from selfmae.data.files.masks import mask_suffix, write_mask
 from selfmae.data.preparation.prepare import find_box, prepare_image
@@ -44,27 +44,24 @@ class Input:
         return self.files[0] if len(self.files) == 1 else self.files[0].with_name(self.name)
 
 
-def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -> list[Path]:
-    """Predict every input (see `list_inputs`) with a fine-tuned model; return the files written.
+def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -> None:
+    """Predict every input (see `list_inputs`) with a fine-tuned model; existing files are never overwritten.
 
     Segmentation writes `<name>.nii.gz` (NRRD and MHA keep their format; `.png` for pictures, `.npy` for arrays) with
     the label values of the training masks; regions one file each, `<name>_<region>`. Classification writes
-    `predictions.csv`: image, then one column of probabilities for every finding. Existing files are never overwritten.
+    `predictions.csv`: image, then one column of probabilities for every finding.
     """
     if (out / "recipe.yaml").exists():
         raise UserError(f"--out {out} is a folder of trained models: choose another for the predictions.")
     recipe, model = load_model(folder)
     images = list_inputs(inputs, recipe.data.channels)
-    task = make_task(recipe)
-    names = _output_names(images, recipe)
+    task, names = make_task(recipe), _output_names(images, recipe)
     taken = [path for paths in names.values() for path in paths if (out / path).exists()]
     if taken:
         raise UserError(f"{out / taken[0]} exists already, and predictions overwrite nothing: choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
     rows = []
-    fabric = make_fabric(device_here(recipe.device))
-    with display.stage("predicting", len(images)) as stage, fabric.autocast():
+    with display.stage("predicting", len(images)) as stage, make_fabric(device_here(recipe.device)).autocast():
         for done, image in enumerate(images, start=1):
             prediction = predict_one(task, model, image.files)
             if recipe.target.kind == "mask":
@@ -72,17 +69,14 @@ def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -
                 masks = prediction if recipe.target.regions else [np.array([0, *recipe.target.values])[prediction]]
                 for mask, name in zip(masks, names[image], strict=True):
                     write_mask(mask.astype(np.uint8) if recipe.target.regions else mask, out / name, image.files[0])
-                    written.append(out / name)
             else:
                 scores = zip(recipe.target.names, prediction, strict=True)
                 rows.append({"image": str(image.path)} | {name: f"{score:.6f}" for name, score in scores})
             stage.update(done)
     if rows:
         write_table(out / "predictions.csv", rows)
-        written.append(out / "predictions.csv")
-    told = f"The predictions of {plural(len(images), 'image')} are in"
-    display.say(f"{told} {out / 'predictions.csv' if rows else out}.")
-    return written
+    place = out / "predictions.csv" if rows else out
+    display.say(f"The predictions of {plural(len(images), 'image')} are in {place}.")
 
 
 @torch.no_grad()

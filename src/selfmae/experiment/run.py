@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from selfmae.data.case import patients_of
+from selfmae.data.folds import LABELLED
 from selfmae.data.generated.sets import write_radiographs, write_volumes
 from selfmae.data.generated.volumes import PLAIN
 from selfmae.data.source import check_cases, count_splits
 from selfmae.display import Display
 from selfmae.errors import UserError, did_you_mean
 from selfmae.experiment.plan import resolve, show_plan
-from selfmae.experiment.pretrain import probe_notes
 from selfmae.experiment.report import report
 from selfmae.experiment.schedule import check_executor, first_of, schedule
-from selfmae.experiment.train import Experiment, Grid, check_inits, each_once, name_inits, prepare_all
+from selfmae.experiment.stages import probe_notes
+from selfmae.experiment.train import Experiment, Grid, check_inits, name_inits, prepare_all
 from selfmae.files import write_json
 from selfmae.methods import EQUAL, is_method
 from selfmae.planning.forecast import check_space, count_trainings, forecast, show_forecast
@@ -27,7 +28,6 @@ from selfmae.results.subgroups import note_columns
 from selfmae.results.training_run import evaluated_runs, training_runs
 from selfmae.results.verdict import compare, show_verdict
 
-LABELLED = ("train", "val", "test")
 FOLDS_NOTE = (
     "Folds deal the labelled patients anew, so that each is tested once in a repeat: train, val and test parts that "
     "the source has, or that were drawn for it, play no part."
@@ -47,8 +47,8 @@ DEMOS: dict[str, tuple[Callable[[Path], None], str]] = {
 FINISHED = "made"  # written last: a set that an interruption left half made is made again
 
 
-def demo(kind: str, out: Path, display: Display) -> dict[str, Any]:
-    """Generate scans in `out`/<kind>-data, do the whole experiment on them in `out`/<kind>-run, return the verdict."""
+def demo(kind: str, out: Path, display: Display) -> None:
+    """Generate scans in `out`/<kind>-data and do the whole experiment on them in `out`/<kind>-run."""
     if kind not in DEMOS:
         raise UserError(f"--kind {kind!r} is not known.{did_you_mean(kind, DEMOS)}")
     generate, name = DEMOS[kind]
@@ -57,11 +57,11 @@ def demo(kind: str, out: Path, display: Display) -> dict[str, Any]:
         display.say(f"Generating {kind} in {data}.")
         generate(data)
         (data / FINISHED).touch()
-    return run(str(data / name), out / f"{kind}-run", Grid(), f"demo-{kind}", (), display)
+    run(str(data / name), out / f"{kind}-run", Grid(), f"demo-{kind}", (), display)
 
 
-def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str], display: Display) -> dict[str, Any]:
-    """Do the whole experiment in `out` and return the verdict; what is finished there is not done again."""
+def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str], display: Display) -> None:
+    """Do the whole experiment in `out`; what is finished there is not done again."""
     check_executor(grid.executor)
     check_place(out, "run")
     names = name_inits(grid)
@@ -81,8 +81,7 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
             if (begun.folder / "cases.csv").exists():
                 fold = min(begun.fold, len(experiment.folds) - 1)
                 check_cases(begun.folder / "cases.csv", experiment.folds[fold], begun.fold)
-        facts = run_facts(experiment)
-        facts |= {"recipe": Path(recipe_name).stem, "changed": sorted(flat(parse_sets(sets)))}
+        facts = run_facts(experiment) | {"recipe": Path(recipe_name).stem, "changed": sorted(flat(parse_sets(sets)))}
         if EQUAL in names:
             case = experiment.folds[0].cases.part("train")[0]
             equal = equal_compute(recipe, experiment.method_of(EQUAL, recipe), case)
@@ -92,19 +91,17 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
         note_columns(out, experiment.source.cases)
         if grid.executor.is_beside:
             prepare_all(recipe, experiment.source, display)
-        works = each_once(
-            work for item in experiment.runs(out) for work in experiment.works_for(item, recipe, (recipe, out))
-        )
-        failures = schedule(works, grid.executor, display)
-        return finish(out, failures, grid, display)
+        found = [experiment.works_for(item, recipe, (recipe, out)) for item in experiment.runs(out)]
+        works = {work.title: work for item in found for work in item}  # several may need the same pre-training
+        failures = schedule(list(works.values()), grid.executor, display)
+        finish(out, failures, grid, display)
 
 
-def finish(out: Path, failures: Mapping[str, str], grid: Grid, display: Display) -> dict[str, Any]:
+def finish(out: Path, failures: Mapping[str, str], grid: Grid, display: Display) -> None:
     """Compare and report what is finished in `out`; raise `UserError` if training runs failed, after the report."""
     if failures and not evaluated_runs(out):
         raise UserError(next(iter(failures.values())))
-    verdict = compare([out], grid.transductive)
-    show_verdict(verdict, display)
+    show_verdict(compare([out], grid.transductive), display)
     report([out], display, grid.transductive)
     if failures:
         without = "it" if len(failures) == 1 else "them"
@@ -112,7 +109,6 @@ def finish(out: Path, failures: Mapping[str, str], grid: Grid, display: Display)
             f"{plural(len(failures), 'training run')} failed, so the verdict does without {without} (first: "
             f"{first_of(failures)}): fix the cause and run the same command again."
         )
-    return verdict
 
 
 def run_facts(experiment: Experiment) -> dict[str, Any]:
@@ -132,7 +128,7 @@ def run_facts(experiment: Experiment) -> dict[str, Any]:
         "inits": list(experiment.names),
         "num_folds": folding.num_parts,
         "num_repeats": folding.num_repeats,
-        "num_seeds": experiment.num_seeds,
+        "num_seeds": experiment.grid.num_seeds,
         "notes": [*source.cases.notes, *_notes_of(experiment)],
         "counts": counts,
         "findings": [asdict(finding) for finding in source.findings],

@@ -21,7 +21,7 @@ from selfmae.data.memory import num_cores
 from selfmae.display import Display
 from selfmae.errors import UserError, did_you_mean
 from selfmae.files import write_text
-from selfmae.train.signals import term_interrupts
+from selfmae.train.launch import term_interrupts
 
 KINDS = ("local", "ray")
 # A fork of this process would copy the locks of torch's threads; one of a server that only imports is clean, and spares
@@ -35,34 +35,22 @@ FAILURES = "failures"  # folder of an experiment with the tracebacks of runs tha
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A training run that is to be done: `do` can be sent to another process, and may be done again.
-
-    Its results are in `folder`, which is <init>/fold<k>/seed<n> of an experiment. `after` is the title of what must
-    be done before it.
-    """
+    """A training run that is to be done."""
 
     title: str
-    do: Callable[[Display], None]
-    folder: Path
-    after: str = ""
+    do: Callable[[Display], None]  # can be sent to another process, and may be done again
+    folder: Path  # of the results: <init>/fold<k>/seed<n> of an experiment
+    after: str = ""  # title of what must be done before it
 
 
 @dataclass(frozen=True)
 class Executor:
-    """Where training runs are done, and how many at a time; `num_jobs` 0 is one on this machine, no limit on a cluster.
-
-    `num_cpus` and `num_gpus` are what Ray sets apart for one training run.
-    """
+    """Where training runs are done, and how many at a time."""
 
     kind: str = "local"
-    num_jobs: int = 0
-    num_cpus: float = 1.0
+    num_jobs: int = 0  # 0: one at a time on this machine, no limit on a cluster
+    num_cpus: float = 1.0  # that Ray sets apart for one training run
     num_gpus: float = 0.0
-
-    @property
-    def is_apart(self) -> bool:
-        """Return whether training runs are done in other processes than this one."""
-        return self.kind != "local" or self.num_jobs > 1
 
     @property
     def is_beside(self) -> bool:
@@ -131,19 +119,18 @@ class Cluster:
     def __init__(self, executor: Executor) -> None:
         self.ray = load_ray()
         self.ray.init(ignore_reinit_error=True, log_to_driver=True, logging_level="WARNING")
-        resources = {"num_cpus": executor.num_cpus, "num_gpus": executor.num_gpus}
-        self.task = self.ray.remote(**resources, max_retries=RETRIES)(do_on_node)
-        self.threads = max(1, int(executor.num_cpus))
+        cpus, gpus = executor.num_cpus, executor.num_gpus
+        self.task = self.ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(do_on_node)
+        self.threads = max(1, int(cpus))
         self.running: dict[Any, str] = {}
         # Raise if no machine has what one training run takes: Ray would wait for one for ever.
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        wanted = {"CPU": executor.num_cpus, "GPU": executor.num_gpus}
+        wanted = {"CPU": cpus, "GPU": gpus}
         if not any(all(node.get(name, 0) >= number for name, number in wanted.items()) for node in nodes):
             most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in wanted}
             raise UserError(
-                f"One training run needs --cpus-per-run {executor.num_cpus:g} and --gpus-per-run "
-                f"{executor.num_gpus:g}, but no machine of the Ray cluster has both (most: {most['CPU']:g} CPUs, "
-                f"{most['GPU']:g} GPUs): ask for less."
+                f"One training run needs --cpus-per-run {cpus:g} and --gpus-per-run {gpus:g}, but no machine of the "
+                f"Ray cluster has both (most: {most['CPU']:g} CPUs, {most['GPU']:g} GPUs): ask for less."
             )
 
     def start(self, work: Scheduled, display: Display) -> None:
@@ -191,7 +178,7 @@ def schedule(works: Sequence[Scheduled], executor: Executor, display: Display) -
 
     An interruption, SIGTERM too, stops all; nothing is lost, since the same runs go on where they stopped.
     """
-    if executor.is_apart:
+    if executor.kind == "ray" or executor.is_beside:
         with term_interrupts():
             pool = _make_pool(executor)
             try:

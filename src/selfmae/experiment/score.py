@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from selfmae.data.files.formats import is_image, stem_of
+from selfmae.data.files import is_image, stem_of
 from selfmae.data.files.masks import Mask, read_mask
 from selfmae.display import Display
 from selfmae.errors import UserError, first_of

@@ -1,7 +1,7 @@
 """A sweep: an experiment for every combination of settings, which share the training runs that none of them changes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from selfmae.experiment.combinations import (
     val_score,
 )
 from selfmae.experiment.run import run_facts
-from selfmae.experiment.schedule import Executor, Scheduled, check_executor, first_of, schedule
-from selfmae.experiment.train import Experiment, Grid, check_inits, each_once, name_inits, prepare_all
+from selfmae.experiment.schedule import Scheduled, check_executor, first_of, schedule
+from selfmae.experiment.train import Experiment, Grid, check_inits, name_inits, prepare_all
 from selfmae.files import write_text
 from selfmae.methods import PREFIX, is_method
 from selfmae.metrics.rows import HEADLINES
@@ -36,40 +36,27 @@ from selfmae.results.training_run import TrainingRun
 RUNS = "runs"  # the folder of all training runs; those of the combinations point into it
 
 
-@dataclass(frozen=True)
-class SweepContext:
-    """What all training runs of a sweep, or of a round of its halving, share; `share` is that of the recipe's steps."""
-
-    experiment: Experiment
-    executor: Executor
-    share: float = 1.0
-
-    def recipe(self, settings: Settings) -> Recipe:
-        """Return the recipe of a combination."""
-        return recipe_of(self.experiment.recipe, settings, self.share)
-
-
 def sweep(
     base: Recipe, axes: Mapping[str, Sequence[Any]], grid: Grid, halving: bool, out: Path, display: Display
-) -> dict[str, Any]:
-    """Train every combination of the axes in `out`; return what `sweep.json` holds, also in `sweep.csv` and a page."""
+) -> None:
+    """Train every combination of the axes in `out`, and write `sweep.json`, `sweep.csv` and a page."""
     check_executor(grid.executor)
     if halving:
         check_halving(axes)
     check_place(out, "sweep")
     combinations = combine(axes)
-    context = SweepContext(_set_up(base, combinations, grid, display), grid.executor)
-    if halving and not context.experiment.folds[0].cases.part("val"):
+    experiment = _set_up(base, combinations, grid, display)
+    if halving and not experiment.folds[0].cases.part("val"):
         raise UserError("--halving chooses by val scores, but the split has no val case: set data.val_fraction.")
     with open_folder(out, base, kind="sweep"):
         rounds: list[Round] = []
         if halving:
-            combinations, rounds = halve(combinations, partial(_score_round, context, out, display), display)
+            combinations, rounds = halve(combinations, partial(_score_round, experiment, out, display), display)
         failures = {name: error for item in rounds for name, error in item.failed.items()}
-        failures |= train(context, combinations, out, display)
+        failures |= train(experiment, combinations, out, display)
         for settings in combinations:
-            link_runs(context, settings, out)
-        content = gather(combinations, run_facts(context.experiment), out, grid.transductive)
+            link_runs(experiment, settings, out)
+        content = gather(combinations, run_facts(experiment), out, grid.transductive)
         content |= {
             "paper": sweep_paper(content, out),
             "axes": {key: list(values) for key, values in axes.items()},
@@ -85,7 +72,6 @@ def sweep(
             f"{plural(len(failures), 'training run')} of the sweep failed, and the results lack them (first: "
             f"{first_of(failures)}): fix the cause and run the same command again."
         )
-    return content
 
 
 def _set_up(base: Recipe, combinations: Sequence[Settings], grid: Grid, display: Display) -> Experiment:
@@ -100,23 +86,22 @@ def _set_up(base: Recipe, combinations: Sequence[Settings], grid: Grid, display:
     return experiment
 
 
-def train(context: SweepContext, combinations: Sequence[Settings], out: Path, display: Display) -> dict[str, str]:
+def train(experiment: Experiment, combinations: Sequence[Settings], out: Path, display: Display) -> dict[str, str]:
     """Train what is missing of all combinations; return what failed, raise if all did."""
-    runs = context.experiment.runs(out)
-    works = each_once(
-        work for run in runs for settings in combinations for work in _works_of(context, settings, run, out / RUNS)
-    )
+    runs = experiment.runs(out)
+    found = [_works_of(experiment, settings, run, out / RUNS) for run in runs for settings in combinations]
+    works = list({work.title: work for item in found for work in item}.values())
     num_pretrainings = sum(work.folder.parents[1].name.startswith(PREFIX) for work in works)
     display.say(
         f"{plural(len(combinations), 'combination')}, {plural(len(combinations) * len(runs), 'training run')}: "
         f"{plural(num_pretrainings, 'pre-training')} and {plural(len(works) - num_pretrainings, 'fine-tuning')}, the "
         "others are shared."
     )
-    if context.executor.is_beside:
-        recipes = map(context.recipe, combinations)
+    if experiment.grid.executor.is_beside:
+        recipes = [_recipe_of(experiment, settings) for settings in combinations]
         for recipe in {recipe.data: recipe for recipe in recipes}.values():
-            prepare_all(recipe, context.experiment.source, display)
-    failures = schedule(works, context.executor, display)
+            prepare_all(recipe, experiment.source, display)
+    failures = schedule(works, experiment.grid.executor, display)
     if len(failures) == len(works):
         raise UserError(
             f"Every training run of the sweep failed (first: {first_of(failures)}): fix the cause and run the same "
@@ -125,21 +110,25 @@ def train(context: SweepContext, combinations: Sequence[Settings], out: Path, di
     return failures
 
 
-def _works_of(context: SweepContext, settings: Settings, run: TrainingRun, shared: Path) -> list[Scheduled]:
+def _recipe_of(experiment: Experiment, settings: Settings) -> Recipe:
+    return recipe_of(experiment.recipe, settings, experiment.share)
+
+
+def _works_of(experiment: Experiment, settings: Settings, run: TrainingRun, shared: Path) -> list[Scheduled]:
     """Return the training run of one combination, and before it the pre-training that it needs."""
-    own = settings_of_init(settings, context.experiment.names[run.init])
-    recipe = context.recipe(own)
+    own = settings_of_init(settings, experiment.names[run.init])
+    recipe = _recipe_of(experiment, own)
     before = settings_of_pretraining(settings, recipe)
     own_run = TrainingRun.within(shared / name_of(own), run.init, run.fold, run.seed)
-    first = context.recipe(before), shared / name_of(before)
-    return context.experiment.works_for(own_run, recipe, first, f"{name_of(own)}: ")
+    first = _recipe_of(experiment, before), shared / name_of(before)
+    return experiment.works_for(own_run, recipe, first, f"{name_of(own)}: ")
 
 
-def link_runs(context: SweepContext, settings: Settings, out: Path) -> None:
+def link_runs(experiment: Experiment, settings: Settings, out: Path) -> None:
     """Make the folder of a combination look like that of a run: its inits are links to where they were trained."""
-    folder, recipe = out / name_of(settings), context.recipe(settings)
+    folder, recipe = out / name_of(settings), _recipe_of(experiment, settings)
     with open_folder(folder, recipe, kind="run"):
-        for name, text in context.experiment.names.items():
+        for name, text in experiment.names.items():
             link(folder / name, out / RUNS / name_of(settings_of_init(settings, text)) / name)
             if is_method(text):
                 before = out / RUNS / name_of(settings_of_pretraining(settings, recipe))
@@ -159,14 +148,14 @@ def link(path: Path, target: Path) -> None:
 
 
 def _score_round(
-    context: SweepContext, out: Path, display: Display, combinations: Sequence[Settings], share: float, number: int
+    experiment: Experiment, out: Path, display: Display, combinations: Sequence[Settings], share: float, number: int
 ) -> tuple[Scores, dict[str, str]]:
     """Train the combinations with a share of the steps and one seed; return their val scores by name, what failed."""
     folder = out / "halving" / f"round{number}"
-    short = replace(context, experiment=replace(context.experiment, num_seeds=1), share=share)
+    short = replace(experiment, grid=replace(experiment.grid, num_seeds=1), share=share)
     failures = train(short, combinations, folder, display)
     for settings in combinations:
         link_runs(short, settings, folder)
-    metric = HEADLINES[context.experiment.recipe.target.kind]
+    metric = HEADLINES[experiment.recipe.target.kind]
     scores = {name_of(settings): val_score(folder / name_of(settings), metric) for settings in combinations}
     return scores, {f"round {number} of halving, {name}": error for name, error in failures.items()}

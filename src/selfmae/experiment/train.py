@@ -1,19 +1,18 @@
 """One training run of an experiment, and which of them an experiment consists of."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from selfmae.data.folds import Folding, choose_folding
+from selfmae.data.folds import LABELLED, Folding, choose_folding
 from selfmae.data.source import Source, fold_of
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.finetune import begin_finetuning, check_finetunable
 from selfmae.experiment.initialization import Initialization, check_pretrainable, find_init, init_report
-from selfmae.experiment.pretrain import begin_pretraining, steps_taken
 from selfmae.experiment.schedule import HERE, Executor, Scheduled
+from selfmae.experiment.stages import begin_finetuning, begin_pretraining, check_finetunable
 from selfmae.methods import EQUAL, PREFIX, is_method, method_names, methods_for
 from selfmae.options import Recipe
 from selfmae.planning.measure import equal_compute
@@ -44,7 +43,8 @@ class Experiment:
     folding: Folding
     folds: Sequence[Source]  # the source with the split of each fold
     names: Mapping[str, str]  # folder name and text of each initialization
-    num_seeds: int
+    grid: Grid
+    share: float = 1.0  # of the recipe's steps: less in a round of a sweep's halving
 
     @classmethod
     def of(cls, recipe: Recipe, source: Source, names: Mapping[str, str], grid: Grid) -> "Experiment":
@@ -52,23 +52,19 @@ class Experiment:
         source = replace(source, transductive=grid.transductive)
         folding = choose_folding(source.cases.cases, grid.num_folds)
         folds = [fold_of(source, fold, folding, recipe.data) for fold in range(folding.num_folds)]
-        return cls(recipe, source, folding, folds, names, grid.num_seeds)
+        return cls(recipe, source, folding, folds, names, grid)
 
     def runs(self, out: Path) -> list[TrainingRun]:
         """Return all fine-tunings: all initializations of a fold, all folds of a seed, then the next."""
         return [
             TrainingRun.within(out, name, fold, seed)
-            for seed in range(self.num_seeds)
+            for seed in range(self.grid.num_seeds)
             for fold in range(self.folding.num_folds)
             for name in self.names
         ]
 
     def method_of(self, init: str, recipe: Recipe) -> str:
-        """Return the method that pre-trains for an initialization, given by its text; "" if none does.
-
-        For `scratch+` it is the one whose compute it has: the first of the experiment, or else the first that can
-        pre-train the recipe's network.
-        """
+        """Return the method that pre-trains for an initialization, or whose compute `scratch+` has; "" if none does."""
         if init == EQUAL:
             return next(filter(is_method, self.names), "") or methods_for(recipe)[0]
         return init if is_method(init) else ""
@@ -88,24 +84,20 @@ class Experiment:
         first = TrainingRun.within(folder, f"{PREFIX}{method}", run.fold, run.seed)
         shared = label if folder == run.folder.parents[2] else f"{folder.name}: "
         pretrain = partial(train_one, first, Part(first_recipe, source, "", method))
-        finetune = partial(train_one, run, Part(recipe, source, text, method, pretrained=first.folder))
+        finetune = partial(train_one, run, Part(recipe, source, text, method, pretrained=first))
         pretraining = Scheduled(f"{shared}{first.title}", pretrain, first.folder)
         return [pretraining, Scheduled(title, finetune, run.folder, after=pretraining.title)]
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a training run is of: the recipe of its experiment, the source with the split of its fold.
+    """What a training run is of."""
 
-    `method` pre-trains, or has pre-trained, the encoder; `pretrained` is the folder of that pre-training. `text` is the
-    initialization as it was typed.
-    """
-
-    recipe: Recipe
-    source: Source
-    text: str
-    method: str = ""
-    pretrained: Path | None = None
+    recipe: Recipe  # of its experiment
+    source: Source  # with the split of its fold
+    text: str  # the initialization as it was typed
+    method: str = ""  # that pre-trains, or has pre-trained, the encoder
+    pretrained: TrainingRun | None = None  # the pre-training that it begins from
 
 
 def train_one(run: TrainingRun, part: Part, display: Display) -> None:
@@ -120,10 +112,10 @@ def train_one(run: TrainingRun, part: Part, display: Display) -> None:
         recipe, init = _initialize(run, recipe, part)
         check_finetunable(recipe, source, init, run.folder)
     with open_folder(run.folder, recipe):
-        if init is None:
-            begun = begin_pretraining(recipe, part.method, source, run.folder, run.fold, display)
-        else:
+        if init:
             begun = begin_finetuning(recipe, source, init, run.folder, run.fold, display)
+        else:
+            begun = begin_pretraining(recipe, part.method, source, run.folder, run.fold, display)
         if begun:
             with timed(run.folder, begun.facts):
                 model = fit(begun.training, display)
@@ -134,27 +126,20 @@ def _initialize(run: TrainingRun, recipe: Recipe, part: Part) -> tuple[Recipe, I
     """Return recipe and initialization of a fine-tuning; with equal compute, scratch has the steps that it costs."""
     text = part.text
     if is_method(text):
-        text = f"{text}:{part.pretrained}"
+        assert part.pretrained
+        text = f"{text}:{part.pretrained.folder}"
     elif text == EQUAL:
-        num_taken = steps_taken(part.pretrained) if part.pretrained else 0
-        steps = equal_compute(recipe, part.method, part.source.cases.part("train")[0], num_taken).steps
+        num_taken = part.pretrained.num_steps if part.pretrained else None
+        steps = equal_compute(recipe, part.method, part.source.cases.part("train")[0], num_taken or 0).steps
         recipe = replace(recipe, fit=replace(recipe.fit, steps=steps))
         text = "scratch"
     return recipe, replace(find_init(text, recipe), name=run.init)
 
 
-def each_once(works: Iterable[Scheduled]) -> list[Scheduled]:
-    """Return training runs without those that were named before."""
-    found: dict[str, Scheduled] = {}
-    for work in works:
-        found.setdefault(work.title, work)
-    return list(found.values())
-
-
 def prepare_all(recipe: Recipe, source: Source, display: Display) -> None:
     """Prepare every image that takes part, before several processes would each begin with the same ones."""
     task = make_task(recipe)
-    labelled, others = source.cases.part("train", "val", "test"), source.cases.part("unlabelled")
+    labelled, others = source.cases.part(*LABELLED), source.cases.part("unlabelled")
     with display.stage("preparing images", len(labelled) + len(others)) as stage:
         task.prepare(labelled, lambda done, _: stage.update(done))
         task.store.prepare(others, False, lambda done, _: stage.update(len(labelled) + done))

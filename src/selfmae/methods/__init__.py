@@ -37,7 +37,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 class Objective(NamedTuple):
-    """How a method trains: a new model, a sample of a draw (`data.sampling.stream`), the loss of a batch of samples."""
+    """How a method trains: a new model, a sample of a draw (`data.sampling`), the loss of a batch of samples."""
 
     build: "Callable[[], nn.Module]"  # the model has an `encoder`, which fine-tuning keeps
     sample: "Callable[[Any], dict[str, Tensor]]"

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from selfmae.data.case import Case
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.samples import draw_unlabelled
-from selfmae.data.sampling.stream import draw_at
+from selfmae.data.sampling import draw_at, draw_unlabelled
 from selfmae.files import write_arrays
 from selfmae.methods import options_of
 from selfmae.models.mae import MaskedAutoencoder

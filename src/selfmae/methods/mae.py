@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from selfmae.data.case import Case
     from selfmae.data.preparation.store import Store
-    from selfmae.data.sampling.stream import Draw, Sample
+    from selfmae.data.sampling import Draw, Sample
 
 YIELDS = "weights"
 SUBJECT, ORIGIN = "self pre-training", "with self pre-training"
@@ -62,7 +62,7 @@ def objective(recipe: Recipe, store: "Store") -> Objective:
     """Return how to train: samples are {"image": [C, *crop], "order": [N]}, the visible patches first in the order."""
     import torch
 
-    from selfmae.data.sampling.samples import draw_unlabelled
+    from selfmae.data.sampling import draw_unlabelled
     from selfmae.models.mae import MaskedAutoencoder, masked_loss
     from selfmae.models.vit import draw_visible, grid_of
 

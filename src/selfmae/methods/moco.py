@@ -14,7 +14,7 @@ from selfmae.seeds import generator
 
 if TYPE_CHECKING:
     from selfmae.data.preparation.store import Store
-    from selfmae.data.sampling.stream import Draw, Sample
+    from selfmae.data.sampling import Draw, Sample
 
 YIELDS = "weights"
 SUBJECT, ORIGIN = "self pre-training with MoCo v2", "with self pre-training by MoCo v2"
@@ -74,7 +74,7 @@ def plan(plan: Plan, facts: PlanFacts) -> None:
 
 def objective(recipe: Recipe, store: "Store") -> Objective:
     """Return how to train: samples are {"query": [C, *crop], "key": [C, *crop]}, drawn apart from each other."""
-    from selfmae.data.sampling.samples import draw_unlabelled
+    from selfmae.data.sampling import draw_unlabelled
     from selfmae.models.moco import MomentumContrast
 
     options = options_of(recipe, "moco")

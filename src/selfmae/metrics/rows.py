@@ -1,8 +1,7 @@
 """Test rows of an initialization as scores: the folds of a repeat joined, and the repeats of a seed averaged."""
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,31 +32,27 @@ class Runs:
         """Return the runs with the rows of these cases only."""
         kept = [index for index, case in enumerate(self.ids) if case in ids]
         repeats = {seed: [[rows[index] for index in kept] for rows in found] for seed, found in self.repeats.items()}
-        return replace(
-            self,
-            repeats=repeats,
-            ids=tuple(self.ids[index] for index in kept),
-            patients=tuple(self.patients[index] for index in kept),
-        )
+        return Runs(repeats, tuple(self.ids[index] for index in kept), tuple(self.patients[index] for index in kept))
 
 
 def join_rows(tables: Mapping[tuple[int, int], Rows]) -> Runs | None:
     """Return the rows by seed and fold as one; None where seeds or repeats were not tested on the same cases."""
-    seeds: dict[int, list[Row]] = {}
+    seeds: dict[int, dict[str, list[Row]]] = {}  # the rows of each case, fold by fold: a repeat tests every case once
     for (seed, fold), rows in sorted(tables.items()):
-        seeds.setdefault(seed, []).extend({**row, "fold": str(fold)} for row in rows)
-    repeats = {}
-    for seed, rows in seeds.items():  # fold by fold, and a repeat tests every case once
-        parts, times = defaultdict[int, list[Row]](list), Counter[str]()
+        cases = seeds.setdefault(seed, {})
         for row in rows:
-            parts[times[row["id"]]].append(row)
-            times[row["id"]] += 1
-        repeats[seed] = [sorted(part, key=lambda row: row["id"]) for part in parts.values()]
-    ids = {tuple(row["id"] for row in rows) for found in repeats.values() for rows in found}
-    if len(ids) != 1 or len({len(found) for found in repeats.values()}) > 1:
+            cases.setdefault(row["id"], []).append({**row, "fold": str(fold)})
+    ids = {tuple(sorted(cases)) for cases in seeds.values()}
+    num_repeats = {len(rows) for cases in seeds.values() for rows in cases.values()}
+    if len(ids) != 1 or len(num_repeats) != 1:
         return None
+    (order,) = ids
+    repeats = {
+        seed: [list(part) for part in zip(*(cases[case] for case in order), strict=True)]
+        for seed, cases in seeds.items()
+    }
     first = next(iter(repeats.values()))[0]
-    return Runs(repeats, ids.pop(), tuple(row["patient"] for row in first))
+    return Runs(repeats, order, tuple(row["patient"] for row in first))
 
 
 def dice_scorer(column: str) -> Scorer:
@@ -68,12 +63,14 @@ def dice_scorer(column: str) -> Scorer:
 def auc_scorer(names: Sequence[str]) -> Scorer:
     """Return the mean AUC of these findings, over pairs of cases that one fold's model scored (`mean_auc_score`)."""
 
-    def columns(rows: Rows, prefix: str) -> np.ndarray:
-        return np.array([[float(row[f"{prefix}_{name}"]) for name in names] for row in rows])
+    def score(rows: Rows) -> Score:
+        truth, probability = (
+            np.array([[float(row[f"{column}_{name}"]) for name in names] for row in rows])
+            for column in ("truth", "probability")
+        )
+        return mean_auc_score(truth, probability, [int(row["fold"]) for row in rows])
 
-    return lambda rows: mean_auc_score(
-        columns(rows, "truth"), columns(rows, "probability"), [int(row["fold"]) for row in rows]
-    )
+    return score
 
 
 def compare_runs(a: Runs, b: Runs, scorer: Scorer, num_resamples: int) -> Comparison:

@@ -66,6 +66,7 @@ def compare_paired(
     seed: int,
     num_resamples: int = VERDICT_RESAMPLES,
     limits: tuple[float, float] = (-np.inf, np.inf),
+    level: float = LEVEL,
 ) -> Comparison:
     """Compare B with A, where a[s] and b[s] score training seed s on the same cases; `patients` has one name a case.
 
@@ -76,10 +77,12 @@ def compare_paired(
     mean over seeds is moved by t[S - 1] standard errors (posterior of a normal mean, Gelman et al. 2013, BDA3, 3.2).
     Here n are the patients that decide: 2 positive cases among 30 are no better known than 2 alone, and 30 for n would
     call one AUC in seven better that is not. The verdict says whether the 95 % interval of the difference leaves out 0.
-    `limits` are those of a score: they bound all intervals.
+    `limits` are those of a score: they bound all intervals. A stricter `level` is for one of several looks
+    (`decisions.look_level`): with it, intervals are repeated ones that hold together with 95 %; more are resampled if
+    that many are not enough for it.
     """
     assert len(a) == len(b) > 0, "A and B need one score for each training seed, the same seeds for both"
-    rng = generator(seed, "bootstrap")
+    rng, num_resamples = generator(seed, "bootstrap"), max(num_resamples, ceil(2 / level))
     deciding = np.all([score.deciding for score in (*a, *b)], axis=0)
     effective_n = len(set(np.asarray(patients)[deciding]))
     points_a, points_b, resampled_a, resampled_b = _score_resamples(a, b, patients, num_resamples, rng)
@@ -89,12 +92,12 @@ def compare_paired(
     differences = _draws(points_b - points_a, changes, *chances).clip(low - high, high - low)
     if _is_chance(changes, effective_n):
         differences[:] = np.nan
-    ci95 = _interval(differences)
+    ci95 = _interval(differences, level)
     return Comparison(
         mean_a=_defined(points_a.mean()),
         mean_b=_defined(points_b.mean()),
-        ci95_a=_interval(_draws(points_a, resampled_a, *chances).clip(*limits)),
-        ci95_b=_interval(_draws(points_b, resampled_b, *chances).clip(*limits)),
+        ci95_a=_interval(_draws(points_a, resampled_a, *chances).clip(*limits), level),
+        ci95_b=_interval(_draws(points_b, resampled_b, *chances).clip(*limits), level),
         difference=_defined((points_b - points_a).mean()),
         ci95=ci95,
         p=_p_value(differences),
@@ -166,15 +169,15 @@ def _is_chance(changes: np.ndarray, num_patients: int) -> bool:
     return num_patients < MIN_ALIKE and len(finite) > 0 and bool(np.ptp(finite) < ROUNDING)
 
 
-def _interval(draws: np.ndarray) -> Interval:
-    """Return the central 95 % of the draws, None if none is defined.
+def _interval(draws: np.ndarray, level: float = LEVEL) -> Interval:
+    """Return the draws but for a share `level` of the outermost (the central 95 %), None if none is defined.
 
-    Its ends are the outermost draws that leave 0 out exactly where the p value of 0 is below 0.05.
+    Its ends are the outermost draws that leave 0 out exactly where the p value of 0 is below the level.
     """
     finite = np.sort(draws[np.isfinite(draws)])
     if not len(finite):
         return None
-    beyond = max(0, ceil(LEVEL / 2 * (len(finite) + 1)) - 2)
+    beyond = max(0, ceil(level / 2 * (len(finite) + 1)) - 2)
     return float(finite[beyond]), float(finite[-1 - beyond])
 
 

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from selfmae.data.case import Case
 from selfmae.data.memory import num_cores
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.stream import Sample, collate, draw_at
+from selfmae.data.sampling import Sample, collate, draw_at
 from selfmae.display import Display
 from selfmae.networks import network_of
 from selfmae.options import OptimOptions, Recipe

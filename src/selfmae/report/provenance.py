@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from selfmae.report.tables import Table
 from selfmae.results.formatting import DASH, duration, size
@@ -17,6 +18,22 @@ PARTS = {
     "unlabelled": "unlabelled",
     "unused": "unused",
 }
+
+
+def provenance(run: RunFolder) -> dict[str, Any]:
+    """Return what was run, for the page."""
+    equal = run.facts.get("equal_compute")
+    return {
+        "counts": counts_table(run),
+        "splits": splits_table(run),
+        "plan": plan_table(run),
+        "notes": [*map(str, run.facts.get("notes", [])), *([f"Equal compute: {equal['reason']}"] if equal else [])],
+        "findings": findings_table(run),
+        "machines": machines_table(run),
+        "versions": versions(run),
+        "tensors": tensor_lists(run),
+        "recipe": recipe_text(run),
+    }
 
 
 def counts_table(run: RunFolder) -> Table:
@@ -83,20 +100,15 @@ def findings_table(run: RunFolder) -> Table:
 
 def machines_table(run: RunFolder) -> Table:
     """Return device, precision, parameters, time, memory and initialization report of every training."""
-    rows = tuple(
-        (
-            training.title,
-            _loaded(training),
-            _device(training),
-            str(training.environment.get("precision", DASH)),
-            _count(training.environment.get("num_parameters")),
-            duration(training.environment.get("seconds")),
-            size(training.environment.get("peak_bytes")),
-        )
-        for training in (*run.pretrainings, *run.trained)
-    )
+    rows = []
+    for training in (*run.pretrainings, *run.trained):
+        facts = training.environment
+        num_parameters = facts.get("num_parameters")
+        words = (training.title, _loaded(training), _device(training), str(facts.get("precision", DASH)))
+        parameters = DASH if num_parameters is None else f"{num_parameters:,}"
+        rows.append((*words, parameters, duration(facts.get("seconds")), size(facts.get("peak_bytes"))))
     columns = ("Training run", "Initialization", "Device", "Precision", "Parameters", "Time", "Peak memory")
-    return Table(columns, rows, num_words=4)
+    return Table(columns, tuple(rows), num_words=4)
 
 
 def versions(run: RunFolder) -> list[tuple[str, str]]:
@@ -112,21 +124,20 @@ def versions(run: RunFolder) -> list[tuple[str, str]]:
 def tensor_lists(run: RunFolder) -> list[tuple[str, list[str], list[str]]]:
     """Return for each initialization, from its first training, the names of new and of unused tensors."""
     firsts = [run.runs_of(init)[0] for init in run.inits if init not in run.scored]
-    lists = [
-        (training.init, list(report.get("new", [])), list(report.get("unused", [])))
-        for training in firsts
-        for report in [training.environment.get("init", {})]
-    ]
-    return [entry for entry in lists if entry[1] or entry[2]]
+    lists = []
+    for training in firsts:
+        report = training.environment.get("init", {})
+        if report.get("new") or report.get("unused"):
+            lists.append((training.init, list(report.get("new", [])), list(report.get("unused", []))))
+    return lists
 
 
 def _loaded(training: TrainingRun) -> str:
     report = training.environment.get("init", {})
     if "loaded" not in report:
         return "random weights"
-    return (
-        f"{report['loaded']} tensors loaded, {len(report.get('new', []))} new, {len(report.get('unused', []))} unused"
-    )
+    new, unused = len(report.get("new", [])), len(report.get("unused", []))
+    return f"{report['loaded']} tensors loaded, {new} new, {unused} unused"
 
 
 def _device(training: TrainingRun) -> str:
@@ -140,7 +151,3 @@ def _cases(cases: object) -> str:
         return str(cases) if cases else DASH
     more = f" and {len(cases) - 3} more" if len(cases) > 3 else ""
     return ", ".join(map(str, cases[:3])) + more
-
-
-def _count(value: int | None) -> str:
-    return DASH if value is None else f"{value:,}"

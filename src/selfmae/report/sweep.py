@@ -11,9 +11,9 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.transforms import Affine2D, Transform
 
-from selfmae.report.figures import COLORS, INK, OTHER_COLORS, panel, to_svg
+from selfmae.report.figures import INK, init_colors, panel, to_svg
 from selfmae.report.page import render, stamp
-from selfmae.report.paper_comparison import paper_table
+from selfmae.report.paper import paper_table
 from selfmae.report.tables import Table
 from selfmae.results.formatting import interval, metric_title, number
 from selfmae.results.limitations import sentence
@@ -28,7 +28,8 @@ Row = Mapping[str, Any]
 
 def build_sweep_page(content: Mapping[str, Any]) -> str:
     """Return the page as HTML from what `sweep.json` holds; equal content gives equal bytes."""
-    colors, keys, metric = _colors(content["rows"]), tuple(content["axes"]), metric_title(content["metric"])
+    colors = init_colors(list(dict.fromkeys(row["init"] for row in content["rows"])))
+    keys, metric = tuple(content["axes"]), metric_title(content["metric"])
     results = (*keys, "initialization", metric, "95 % interval", "cases", "seeds")
     pairs = (*keys, "pair", "difference", "95 % interval", "verdict")
     facts = {
@@ -53,12 +54,6 @@ def sweep_paper(content: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Return the table that sets the runs of a sweep in `out` beside the paper, as `sweep.json` holds it."""
     names = dict.fromkeys(name_of(row["settings"]) for row in content["rows"])
     return asdict(paper_table(*(RunFolder.read(out / name) for name in names)))
-
-
-def _colors(rows: Sequence[Row]) -> dict[str, str]:
-    names = list(dict.fromkeys(row["init"] for row in rows))
-    others = [name for name in names if name not in COLORS]
-    return {name: COLORS.get(name) or OTHER_COLORS[others.index(name) % len(OTHER_COLORS)] for name in names}
 
 
 def sweep_plots(content: Mapping[str, Any], colors: Mapping[str, str]) -> list[tuple[str, Markup]]:
@@ -98,11 +93,12 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 
 def _draw_axis(plot: Axes, values: Sequence[Any]) -> list[tuple[Any, float]]:
     """Set the axis and return where each value stands: numbers at their size, all else side by side."""
-    positions = [float(value) if _are_numbers(values) else float(position) for position, value in enumerate(values)]
+    are_numbers = _are_numbers(values)
+    positions = [float(value if are_numbers else position) for position, value in enumerate(values)]
     if is_logarithmic(values):
         plot.set_xscale("log")
         plot.minorticks_off()
-    plot.set_xticks(positions, [f"{value:g}" if _are_numbers(values) else str(value) for value in values])
+    plot.set_xticks(positions, [f"{value:g}" if are_numbers else str(value) for value in values])
     return list(zip(values, positions, strict=True))
 
 
@@ -117,24 +113,15 @@ def _draw_init(
         for row in rows
         if row["settings"][along] == value and row["mean"] is not None
     ]
-    plot.plot(
-        [position for position, _ in found],
-        [row["mean"] for _, row in found],
-        "o-",
-        color=color,
-        markersize=4,
-        transform=where,
-    )
+    means = [row["mean"] for _, row in found]
+    plot.plot([position for position, _ in found], means, "o-", color=color, markersize=4, transform=where)
     values = [(position, value) for position, row in found for value in (row["mean"], *(row["ci95"] or ()))]
-    plot.update_datalim(
-        values or [(position, np.nan) for _, position in positions]
-    )  # a shifted line has no limits of its own
+    # A shifted line has no limits of its own.
+    plot.update_datalim(values or [(position, np.nan) for _, position in positions])
     for position, row in found:
         if row["ci95"]:
-            (bar,) = plot.plot(
-                [position, position], row["ci95"], color=color, transform=where, linewidth=2.5, alpha=0.35
-            )
-            bar.set_solid_capstyle("butt")
+            style: dict[str, Any] = {"color": color, "linewidth": 2.5, "alpha": 0.35, "solid_capstyle": "butt"}
+            plot.plot([position, position], row["ci95"], transform=where, **style)
 
 
 def _texts(row: Row, keys: Sequence[str]) -> tuple[str, ...]:

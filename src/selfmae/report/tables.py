@@ -1,7 +1,11 @@
-"""Tables of the page: initializations, pairs, labels, cases; every entry is text."""
+"""Tables of the page (initializations, pairs, labels, cases), whose entries are texts, and the values of a case."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
 
 from selfmae.methods import is_method
 from selfmae.metrics.rows import HEADLINES
@@ -40,41 +44,61 @@ def inits_table(run: RunFolder) -> Table:
     headline, inits = run.headline, run.inits
     trainings = [run.runs_of(init) for init in inits]
     bounds = " (95 % interval)" if run.verdict.get("inits") else ""
-    rows = [(metric_title(headline) + bounds, *(_headline(run, init) for init in inits))]
-    for name in _metrics(run):
+    rows = [(metric_title(headline) + bounds, *(_headline(run, init) for init in inits))] if headline else []
+    for name in dict.fromkeys(name for training in run.runs for name in training.metrics if headline):
         if name != headline:
             columns = [[training.metrics.get(name) for training in group] for group in trainings]
-            texts = (with_spread(values, digits_of(name)) for values in columns)
-            rows.append((metric_title(name), *texts))
-    rows = [
-        *(rows if headline else []),
-        ("Time of pre-training", *(_pretraining_time(run, init) for init in inits)),
+            rows.append((metric_title(name), *(with_spread(values, digits_of(name)) for values in columns)))
+    steps = ([training.num_steps for training in group if training.num_steps] for group in trainings)
+    rows += [
+        ("Time of pre-training", *(_pretraining_time(run, group) for group in trainings)),
         ("Time of fine-tuning", *map(_time, trainings)),
-        ("Steps of fine-tuning", *map(_steps, trainings)),
+        ("Steps of fine-tuning", *map(span, steps)),
     ]
     return Table(("", *inits), tuple(rows) if inits else ())
 
 
+def _headline(run: RunFolder, init: str) -> str:
+    """Return the deciding metric of an initialization with its interval, from the verdict or else from its runs."""
+    known = run.verdict.get("inits", {}).get(init)
+    if known:
+        return _with_interval(known.get("mean"), known.get("ci95"))
+    return with_spread([training.metrics.get(run.headline) for training in run.runs_of(init)])
+
+
+def _with_interval(value: float | None, bounds: Sequence[float] | None, sign: bool = False) -> str:
+    return number(value, sign=sign) + (f" ({interval(bounds, sign=sign)})" if bounds else "")
+
+
+def _pretraining_time(run: RunFolder, trainings: Sequence[TrainingRun]) -> str:
+    """Return the time of self pre-training where training runs used it."""
+    used = any(is_method(training.environment.get("init", {}).get("kind", training.init)) for training in trainings)
+    return _time(run.pretrainings) if used else DASH
+
+
+def _time(runs: Sequence[TrainingRun]) -> str:
+    return duration(mean_of([run.environment.get("seconds") for run in runs]))
+
+
 def pairs_table(run: RunFolder) -> Table:
     """Return one row a pair of inits: difference, interval, p (of several pairs corrected too), counts and verdict."""
-    several = len(run.verdict.get("pairs", [])) > 1
-    rows = tuple(
-        (
-            f"{pair['b']} against {pair['a']}",
-            str(pair["verdict"]),
-            number(pair["difference"], max(3, difference_digits(pair)), sign=True),
-            interval(pair.get("ci95"), max(3, difference_digits(pair)), sign=True),
-            p_value(pair.get("p")),
-            *([p_value(pair.get("p_holm"))] if several else []),
-            f"{pair['num_cases']:,}",
-            f"{pair['num_patients']:,}",
-            str(pair["num_seeds"]),
-        )
-        for pair in run.verdict.get("pairs", [])
-    )
+    pairs = run.verdict.get("pairs", [])
+    several = len(pairs) > 1
+    rows = []
+    for pair in pairs:
+        digits = max(3, difference_digits(pair))
+        names = (f"{pair['b']} against {pair['a']}", str(pair["verdict"]))
+        change = (number(pair["difference"], digits, sign=True), interval(pair.get("ci95"), digits, sign=True))
+        chances = [p_value(pair.get(key)) for key in (("p", "p_holm") if several else ("p",))]
+        rows.append((*names, *change, *chances, *_counts(pair), str(pair["num_seeds"])))
     p_columns = ("p", "p (Holm)") if several else ("p",)
     columns = ("Pair", "Verdict", "Difference", "95 % interval", *p_columns, "Cases", "Patients", "Seeds")
-    return Table(columns, rows, num_words=2)
+    return Table(columns, tuple(rows), num_words=2)
+
+
+def _counts(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the numbers of cases and patients; older verdicts do not tell the patients of a subgroup."""
+    return f"{row['num_cases']:,}", f"{row['num_patients']:,}" if "num_patients" in row else DASH
 
 
 def subgroups_table(run: RunFolder) -> Table:
@@ -87,8 +111,7 @@ def subgroups_table(run: RunFolder) -> Table:
             number(row["mean_a"]),
             number(row["difference"], sign=True),
             interval(row.get("ci95"), sign=True),
-            f"{row['num_cases']:,}",
-            f"{row['num_patients']:,}" if "num_patients" in row else DASH,
+            *_counts(row),
         )
         for row in run.verdict.get("subgroups", [])
     )
@@ -105,12 +128,11 @@ def conventions(run: RunFolder) -> list[tuple[str, str, str]]:
 
 def label_table(run: RunFolder, init: str) -> Table:
     """Return one row a label of one initialization: every measure over its training runs."""
-    names = run.labels
     trainings = [training for training in run.runs_of(init) if training.summary.get("labels")]
     keys = {key for training in trainings for label in training.summary["labels"].values() for key in label}
     measures = sorted(keys, key=lambda key: (key.startswith("num_"), list(_ORDER).index(key) if key in _ORDER else 99))
     rows = []
-    for name in names:
+    for name in run.labels:
         row = [name]
         for measure in measures:
             values = [training.summary["labels"].get(name, {}).get(measure) for training in trainings]
@@ -141,26 +163,30 @@ def effects_table(run: RunFolder) -> Table:
     return Table(columns, tuple(rows))
 
 
-def _with_interval(value: float | None, bounds: Sequence[float] | None, sign: bool = False) -> str:
-    return number(value, sign=sign) + (f" ({interval(bounds, sign=sign)})" if bounds else "")
-
-
 def case_table(run: RunFolder) -> Table:
     """Return one row a test case, worst first, at most `MAX_CASES`; values are means over training runs."""
     measures = case_measures(run)
+    names = [name for name, _, _ in measures]
     known = sorted(run.runs, key=lambda training: not training.is_scored)  # scored masks do not tell whose they are
     cases = {row["id"]: row.get("patient", "") for training in known for row in training.rows}
-    values = {init: _values_of(run.runs_of(init), [name for name, _, _ in measures]) for init in run.inits}
-    _, _, larger_is_worse = measures[0] if measures else ("", "", False)
-    ranked = sorted(
-        cases, key=lambda case: _badness([values[init].get(case, [None])[0] for init in values], larger_is_worse)
-    )
-    columns = [f"{title}, {init}" for init in values for _, title, _ in measures]
-    rows = tuple(
-        (case, cases[case], *_entries([values[init].get(case) for init in values], measures))
-        for case in ranked[:MAX_CASES]
-    )
-    return Table(("Case", "Patient", *columns), rows, num_words=2)
+    means = [_values_of(run.runs_of(init), names) for init in run.inits]
+    values = {case: [found.get(case, [None] * len(names)) for found in means] for case in cases}
+    larger_is_worse = any(worse for _, _, worse in measures[:1])
+    ranked = sorted(cases, key=lambda case: _badness([found[0] for found in values[case]], larger_is_worse))
+    rows = []
+    for case in ranked[:MAX_CASES]:
+        pairs = [pair for found in values[case] for pair in zip(names, found, strict=True)]
+        rows.append((case, cases[case], *(number(value, digits_of(name)) for name, value in pairs)))
+    columns = [f"{title}, {init}" for init in run.inits for _, title, _ in measures]
+    return Table(("Case", "Patient", *columns), tuple(rows), num_words=2)
+
+
+def _badness(values: Sequence[float | None], larger_is_worse: bool) -> tuple[bool, float]:
+    """Return a sort key: worst first, undefined last."""
+    value = mean_of(values)
+    if value is None:
+        return True, 0.0
+    return False, -value if larger_is_worse else value
 
 
 Measure = tuple[str, str, bool]  # key, title, whether larger is worse
@@ -194,52 +220,29 @@ def case_value(row: Row, name: str) -> float | None:
     if name not in ("brier", "true_class"):
         return mean_of([row.get(name)])
     labels = [column.removeprefix("truth_") for column in row if column.startswith("truth_")]
-    pairs = [(defined([row[f"truth_{label}"]]), defined([row.get(f"probability_{label}")])) for label in labels]
-    known = [(truth[0], probability[0]) for truth, probability in pairs if truth and probability]
+    pairs = [defined([row[f"truth_{label}"], row.get(f"probability_{label}")]) for label in labels]
+    known = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
     if name == "true_class":
         return mean_of([probability for truth, probability in known if truth > 0.5])
     return mean_of([(truth - probability) ** 2 for truth, probability in known])
 
 
-def _badness(values: Sequence[float | None], larger_is_worse: bool) -> tuple[bool, float]:
-    """Return a sort key: worst first, undefined last."""
-    value = mean_of(values)
-    if value is None:
-        return True, 0.0
-    return False, -value if larger_is_worse else value
+def differences(a: Sequence[TrainingRun], b: Sequence[TrainingRun]) -> list[float]:
+    """Return B - A of the same folds and seeds, averaged over them: Dice of each case, or AUC of each label."""
+    gathered: dict[str, list[float]] = {}
+    for before, training in product(a, b):
+        # Masks of another tool have no folds.
+        if training.seed != before.seed or (training.fold != before.fold and not training.is_scored):
+            continue
+        values = _values(before)
+        for name, value in _values(training).items():
+            earlier = values.get(name)
+            if value is not None and earlier is not None:
+                gathered.setdefault(name, []).append(value - earlier)
+    return [float(np.mean(values)) for values in gathered.values()]
 
 
-def _entries(inits: Sequence[list[float | None] | None], measures: Sequence[Measure]) -> list[str]:
-    return [
-        number(value, digits_of(name))
-        for values in inits
-        for (name, _, _), value in zip(measures, values or [None] * len(measures), strict=True)
-    ]
-
-
-def _metrics(run: RunFolder) -> list[str]:
-    return list(dict.fromkeys(name for training in run.runs for name in training.metrics))
-
-
-def _headline(run: RunFolder, init: str) -> str:
-    """Return the deciding metric of an initialization with its interval, from the verdict or else from its runs."""
-    known = run.verdict.get("inits", {}).get(init)
-    if known:
-        text = number(known.get("mean"))
-        return f"{text} ({interval(known['ci95'])})" if known.get("ci95") else text
-    values = [training.metrics.get(run.headline) for training in run.runs_of(init)]
-    return with_spread(values)
-
-
-def _pretraining_time(run: RunFolder, init: str) -> str:
-    """Return the time of self pre-training for the initializations that used it."""
-    used = any(is_method(training.environment.get("init", {}).get("kind", init)) for training in run.runs_of(init))
-    return _time(run.pretrainings) if used else DASH
-
-
-def _time(runs: Sequence[TrainingRun]) -> str:
-    return duration(mean_of([run.environment.get("seconds") for run in runs]))
-
-
-def _steps(runs: Sequence[TrainingRun]) -> str:
-    return span([run.num_steps for run in runs if run.num_steps])
+def _values(training: TrainingRun) -> Mapping[str, float | None]:
+    if training.rows and "dice" in training.rows[0]:
+        return {row["id"]: case_value(row, "dice") for row in training.rows}
+    return {name: label.get("auc") for name, label in training.summary.get("labels", {}).items()}

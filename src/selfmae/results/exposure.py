@@ -18,7 +18,7 @@ from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.files import parse_metadata, read_table
 from selfmae.results.formatting import plural
-from selfmae.results.training_run import TrainingRun
+from selfmae.results.training_run import TrainingRun, by_init
 
 STAMP = "TRANSDUCTIVE"
 NUM_KEPT = 64  # hashes of images by which a data set is known again
@@ -84,12 +84,13 @@ class ExposureLog:
 
 def exposure_in(metadata: Mapping[str, Any]) -> ExposureLog:
     """Return what a metadata lists; files of other tools and of older versions list less, or nothing."""
-    sets = {
-        name: SetExposure(*(frozenset(found.get(key, ())) for key in SET_KEYS))
-        for name, found in metadata.get("seen_sets", {}).items()
-    }
-    images, choice_images, unlisted = (frozenset(metadata.get(key, ())) for key in ("seen", "chosen_on", "unlisted"))
+    sets = {name: SetExposure(*_values_of(found, SET_KEYS)) for name, found in metadata.get("seen_sets", {}).items()}
+    images, choice_images, unlisted = _values_of(metadata, ("seen", "chosen_on", "unlisted"))
     return ExposureLog(images, choice_images, sets, unlisted)
+
+
+def _values_of(metadata: Mapping[str, Any], keys: Sequence[str]) -> list[frozenset[str]]:
+    return [frozenset(metadata.get(key, ())) for key in keys]
 
 
 def exposure_in_file(path: Path, metadata: Mapping[str, Any]) -> ExposureLog:
@@ -129,17 +130,17 @@ def find_leaks(seen: ExposureLog, rows: Sequence[Row], name: str) -> Leaks:
     patients = frozenset[str]().union(*(found.patients for found in related))
     choice_patients = frozenset[str]().union(*(found.choice_patients for found in related))
     found: Leaks = {}
-    for row in rows:
-        if row["split"] in ("val", "test"):
-            ways = {
-                "image": row["hash"] in seen.images,
-                "patient": digest(row["patient"]) in patients,
-                "choice": row["split"] == "test" and row["hash"] in seen.choice_images,
-                "choice_patient": row["split"] == "test" and digest(row["patient"]) in choice_patients,
-            }
-            way = next((way for way in WAYS if ways[way]), "")
-            if way:
-                found.setdefault(way, []).append(row["id"])
+    for row in (row for row in rows if row["split"] in ("val", "test")):
+        is_test = row["split"] == "test"
+        ways = {
+            "image": row["hash"] in seen.images,
+            "patient": digest(row["patient"]) in patients,
+            "choice": is_test and row["hash"] in seen.choice_images,
+            "choice_patient": is_test and digest(row["patient"]) in choice_patients,
+        }
+        first = next((way for way in WAYS if ways[way]), None)
+        if first:
+            found.setdefault(first, []).append(row["id"])
     return found
 
 
@@ -167,12 +168,12 @@ def check_models(runs: Sequence[TrainingRun], allowed: bool) -> list[str]:
     seen is not known.
     """
     sentences: list[str] = []
-    for init, folders in _model_folders(runs).items():
+    for init, models in by_init(run for run in runs if not run.is_scored).items():
         known: Leaks = {}
-        for folder in folders:
-            metadata = read_header(folder / "model.safetensors")
+        for run in models:
+            metadata = read_header(run.folder / "model.safetensors")
             source = Path(metadata.get("recipe", {}).get("data", {}).get("source", ""))
-            leaks = find_leaks(exposure_in(metadata), read_table(folder / "cases.csv"), set_name(source))
+            leaks = find_leaks(exposure_in(metadata), read_table(run.folder / "cases.csv"), set_name(source))
             for way, ids in leaks.items():
                 known.setdefault(way, []).extend(ids)
         sentences += tell_leaks(known, init)
@@ -181,19 +182,11 @@ def check_models(runs: Sequence[TrainingRun], allowed: bool) -> list[str]:
 
 def unlisted_in(runs: Sequence[TrainingRun]) -> dict[str, list[str]]:
     """Return the files that the models of each initialization began from and that do not list what they have seen."""
-    found = {
-        init: sorted({name for path in paths for name in exposure_in(read_header(path / "model.safetensors")).unlisted})
-        for init, paths in _model_folders(runs).items()
-    }
-    return {init: names for init, names in found.items() if names}
-
-
-def _model_folders(runs: Sequence[TrainingRun]) -> dict[str, list[Path]]:
-    folders: dict[str, list[Path]] = {}
-    for run in runs:
-        if not run.is_scored:
-            folders.setdefault(run.init, []).append(run.folder)
-    return folders
+    found: dict[str, set[str]] = {}
+    for run in (run for run in runs if not run.is_scored):
+        seen = exposure_in(read_header(run.folder / "model.safetensors"))
+        found.setdefault(run.init, set()).update(seen.unlisted)
+    return {init: sorted(names) for init, names in found.items() if names}
 
 
 def allow(sentences: Sequence[str], allowed: bool) -> list[str]:

@@ -11,35 +11,20 @@ from selfmae.methods import EQUAL, is_method
 MINUS, DASH = "\u2212", "\u2013"
 
 METRICS = {
-    "dice_per_case": "Dice per case",
-    "dice_per_label": "Dice per label",
-    "dice_pooled": "Dice pooled",
     "dice_absent_counts": "Dice, absent labels count",
-    "mean_auc": "mean AUC",
-    "macro_auc": "macro AUC",
-    "mean_average_precision": "mean average precision",
     "brier": "Brier score",
-    "dice": "Dice",
-    "auc": "AUC",
-    "average_precision": "average precision",
-    "hd95_mm": "HD95 (mm)",
-    "hd95_voxels": "HD95 (voxels)",
     "num_present": "present in",
     "num_missed": "missed in",
     "num_false": "false positives in",
     "num_positive": "positive",
     "num_negative": "negative",
 }
+ABBREVIATIONS = {"dice": "Dice", "auc": "AUC", "hd95": "HD95", "mm": "(mm)", "voxels": "(voxels)"}
 SPOKEN = {"dice_per_case": "mean Dice", "mean_auc": "mean AUC", "macro_auc": "mean AUC over the classes"}
-SUBJECTS = {
-    "imagenet": "initialization with ImageNet weights",
-    "scratch": "training from scratch",
-    EQUAL: "training from scratch with equal compute",
-}
-ORIGINS = {
-    "imagenet": "from ImageNet weights",
-    "scratch": "from scratch",
-    EQUAL: "from scratch with equal compute",
+INITS = {  # how sentences name an initialization: as their subject, and as the origin of a result
+    "imagenet": ("initialization with ImageNet weights", "from ImageNet weights"),
+    "scratch": ("training from scratch", "from scratch"),
+    EQUAL: ("training from scratch with equal compute", "from scratch with equal compute"),
 }
 
 
@@ -47,10 +32,8 @@ def metric_title(name: str) -> str:
     """Return the words for a metric, "HD95 per case (mm)" for "hd95_mm_per_case"."""
     if name in METRICS:
         return METRICS[name]
-    for unit in ("mm", "voxels"):
-        if name.startswith(f"hd95_{unit}_"):
-            return f"HD95 {name.removeprefix(f'hd95_{unit}_').replace('_', ' ')} ({unit})"
-    return name.replace("_", " ")
+    words = [ABBREVIATIONS.get(word, word) for word in name.split("_")]
+    return " ".join(sorted(words, key=lambda word: word.startswith("(")))  # the unit stands last
 
 
 def spoken(metric: str) -> str:
@@ -60,16 +43,19 @@ def spoken(metric: str) -> str:
 
 def subject(init: str) -> str:
     """Return an initialization as the subject of a sentence: "self pre-training"."""
-    if is_method(init):
-        return str(plugins.load("methods", init).SUBJECT)
-    return SUBJECTS.get(init, f"initialization from {init}")
+    return _named(init)[0]
 
 
 def origin(init: str) -> str:
     """Return an initialization as the origin of a result: "with self pre-training"."""
+    return _named(init)[1]
+
+
+def _named(init: str) -> tuple[str, str]:
     if is_method(init):
-        return str(plugins.load("methods", init).ORIGIN)
-    return ORIGINS.get(init, f"from {init}")
+        method = plugins.load("methods", init)
+        return method.SUBJECT, method.ORIGIN
+    return INITS.get(init, (f"initialization from {init}", f"from {init}"))
 
 
 def digits_of(metric: str) -> int:
@@ -81,8 +67,7 @@ def digits_of(metric: str) -> int:
 
 def difference_digits(pair: Mapping[str, Any]) -> int:
     """Return two decimals, or as many (at most four) as keep a difference and its bounds from rounding to zero."""
-    values = [abs(value) for value in (pair.get("difference"), *(pair.get("ci95") or ())) if value]
-    smallest = min(values, default=1.0)
+    smallest = min((abs(value) for value in (pair.get("difference"), *(pair.get("ci95") or ())) if value), default=1.0)
     return 2 if smallest >= 0.01 else 3 if smallest >= 0.001 else 4
 
 
@@ -142,12 +127,6 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p is not None and p < 0.001 else number(p)
 
 
-def rounded(count: int) -> str:
-    """Return a whole number rounded up to two digits: "25", "1,300"."""
-    step = 10 ** max(0, len(str(count)) - 2)
-    return f"{-(-count // step) * step:,}"
-
-
 def span(counts: Collection[int]) -> str:
     """Return "400", or "61 to 73" where counts differ; a dash without any."""
     ends = dict.fromkeys((min(counts), max(counts))) if counts else ()
@@ -170,8 +149,9 @@ def spanned(counts: Sequence[int], word: str) -> str:
 
 
 def about(count: int, words: str) -> str:
-    """Return "25 more patients" for a number that is an estimate: rounded up to two digits."""
-    return f"{rounded(count)} {words}{'' if count == 1 else 's'}"
+    """Return "25 more patients" or "1,300 more patients" for an estimate: rounded up to two digits."""
+    step = 10 ** max(0, len(str(count)) - 2)
+    return plural(-(-count // step) * step, words)
 
 
 def sizes(values: Sequence[float]) -> str:
@@ -191,10 +171,8 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-FILTERS = {  # of the templates
-    function.__name__: function
-    for function in (
-        *(about, capital, difference_digits, duration, interval, listed, metric_title, number, origin, p_value),
-        *(plural, relation, sizes, spanned, spoken, subject),
-    )
-}
+_OF_TEMPLATES = (
+    *(about, capital, difference_digits, duration, interval, listed, metric_title, number, origin, p_value),
+    *(plural, relation, sizes, spanned, spoken, subject),
+)
+FILTERS = {function.__name__: function for function in _OF_TEMPLATES}

@@ -1,6 +1,6 @@
 """What limits a verdict: facts in `verdict.json`, and the sentences that the terminal and the report make of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -19,35 +19,30 @@ def find_limitations(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     scored = verdict.get("scored", [])
     found: list[dict[str, Any]] = []
     for pair in verdict["pairs"]:
-        for fact in (*_of_interval(pair), *_of_training(pair, verdict)):
-            found.append({"a": pair["a"], "b": pair["b"], **fact})
+        found += [{"a": pair["a"], "b": pair["b"], **fact} for fact in _of_pair(pair, verdict)]
     if scored and len(scored) == len(verdict["inits"]):
         found.append({"code": "unknown_patients"})
     found += [{"code": "unknown_exposure", "init": init} for init in scored]
-    found += [{"code": "unlisted_exposure", "init": init, "files": files} for init, files in _unlisted(verdict)]
+    unlisted = sorted(verdict.get("unlisted", {}).items())
+    found += [{"code": "unlisted_exposure", "init": init, "files": files} for init, files in unlisted]
     if verdict.get("missing"):
         found.append({"code": "missing_runs", "runs": verdict["missing"]})
     return found
 
 
-def _of_interval(pair: Fact) -> Iterator[dict[str, Any]]:
-    """Yield what the interval of a pair leaves open, and what it would take to tell."""
+def _of_pair(pair: Fact, verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what the interval and the training runs of a pair leave open, and what it would take to tell."""
     ci95, p_holm, needed = pair.get("ci95"), pair.get("p_holm"), pair.get("to_tell")
     if not ci95:
         yield {"code": "no_interval", "effective_n": pair.get("effective_n", 0)}
-    if pair["verdict"] in ("helps", "hurts") or not ci95:
-        return
-    yield {"code": "open_interval", "difference": pair["difference"], "ci95": ci95}
-    if p_holm is not None and not ci95[0] <= 0 <= ci95[1]:
-        yield {"code": "many_pairs", "p_holm": p_holm}
-    if pair["num_seeds"] == MIN_SEEDS:
-        yield {"code": "two_seeds"}
-    if needed is not None:
-        yield {"code": "low_power", **needed, "num_seeds": pair["num_seeds"]}
-
-
-def _of_training(pair: Fact, verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what the training runs of a pair leave open."""
+    elif pair["verdict"] not in ("helps", "hurts"):
+        yield {"code": "open_interval", "difference": pair["difference"], "ci95": ci95}
+        if p_holm is not None and not ci95[0] <= 0 <= ci95[1]:
+            yield {"code": "many_pairs", "p_holm": p_holm}
+        if pair["num_seeds"] == MIN_SEEDS:
+            yield {"code": "two_seeds"}
+        if needed is not None:
+            yield {"code": "low_power", **needed, "num_seeds": pair["num_seeds"]}
     if {pair["a"], pair["b"]} & {*verdict.get("scored", [])}:
         yield {"code": "scored_masks"}
     elif pair["num_seeds"] == 1:
@@ -57,10 +52,6 @@ def _of_training(pair: Fact, verdict: Mapping[str, Any]) -> Iterator[dict[str, A
         yield {"code": "unequal_compute"}
 
 
-def _unlisted(verdict: Mapping[str, Any]) -> Sequence[tuple[str, list[str]]]:
-    return sorted(verdict.get("unlisted", {}).items())
-
-
 def concerns(fact: Fact, pair: Fact) -> bool:
     """Return whether a limitation is one of a pair."""
     return (fact.get("a"), fact.get("b")) == (pair["a"], pair["b"])
@@ -68,14 +59,21 @@ def concerns(fact: Fact, pair: Fact) -> bool:
 
 def sentence(code: str, fact: Fact | None = None) -> str:
     """Return the sentence of a fact as plain text, by the macro of this name in `templates/sentences.txt`."""
-    text: str = getattr(_sentences(), code)(fact or {})
+    sentences = templates("selfmae.results").get_template("sentences.txt").module
+    text: str = getattr(sentences, code)(fact or {})
     return " ".join(text.split())
 
 
 @lru_cache
-def _sentences() -> Any:
+def templates(package: str, autoescape: bool = False) -> Environment:
+    """Return the templates of a package, which may use the filters of `formatting`."""
     environment = Environment(
-        loader=PackageLoader("selfmae.results"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader(package),
+        extensions=["jinja2.ext.do"],
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= FILTERS
-    return environment.get_template("sentences.txt").module
+    return environment

@@ -45,10 +45,7 @@ def open_folder(
             f"The folder {folder} could not be made or written to ({error.strerror}): choose another --out."
         ) from error
     try:
-        changed: list[str] = []
-        if path.exists():
-            changed = _check_same(path, recipe)
-        if not path.exists() or changed:
+        if not path.exists() or _check_same(path, recipe):
             write_recipe(path, recipe, reasons)
         yield
     finally:
@@ -68,14 +65,12 @@ def check_place(folder: Path, kind: str) -> None:
         if kinds:
             raise UserError(f"{folder} is the folder of a {kinds[0]}, not of a {kind}: choose another --out.")
         return
-    if not folder.exists():
-        return
-    others = sorted(item.name for item in folder.iterdir() if item.name not in (".lock", "recipe.yaml.part"))
+    names = sorted(item.name for item in folder.iterdir()) if folder.exists() else []
+    others = [name for name in names if name not in (".lock", "recipe.yaml.part")]
     if others:
         raise UserError(
             f"{folder} is no run folder of SelfMAE but holds other things ({', '.join(others[:3])}"
-            f"{', ...' if len(others) > 3 else ''}): "
-            "choose a new or empty folder for --out."
+            f"{', ...' if len(others) > 3 else ''}): choose a new or empty folder for --out."
         )
 
 

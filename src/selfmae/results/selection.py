@@ -11,7 +11,7 @@ from selfmae.files import read_json
 from selfmae.metrics.rows import Runs, join_rows
 from selfmae.options import TargetOptions
 from selfmae.results.run_folder import read_recipe, what_instead
-from selfmae.results.training_run import TrainingRun, evaluated_runs
+from selfmae.results.training_run import TrainingRun, by_init, evaluated_runs
 
 
 def find_runs(folders: Sequence[Path]) -> list[TrainingRun]:
@@ -40,17 +40,18 @@ def name_apart(runs: Sequence[TrainingRun]) -> list[TrainingRun]:
     they were typed. Masks of another tool have no seed: they are paired with the first one of the models.
     """
     first = min((run.seed for run in runs if not run.is_scored), default=0)
-    networks, typed = dict[str, set[str]](), dict[str, set[str]]()
+    alike, named = by_init(runs), []
     for run in runs:
-        networks.setdefault(run.init, set()).add("masks" if run.is_scored else run.network)
-        typed.setdefault(run.init, set()).add(run.given_init)
-    named = []
-    for run in runs:
-        init = run.given_init if len(typed[run.init]) > 1 else run.init
-        network = "masks" if run.is_scored else run.network
-        init = f"{init} ({network})" if len(networks[run.init]) > 1 else init
+        typed = {other.given_init for other in alike[run.init]}
+        networks = {_network_of(other) for other in alike[run.init]}
+        init = run.given_init if len(typed) > 1 else run.init
+        init = f"{init} ({_network_of(run)})" if len(networks) > 1 else init
         named.append(replace(run, init=init, seed=first if run.is_scored else run.seed))
     return sorted(named, key=lambda run: run.is_scored)
+
+
+def _network_of(run: TrainingRun) -> str:
+    return "masks" if run.is_scored else run.network
 
 
 def target_of(runs: Sequence[TrainingRun]) -> TargetOptions:

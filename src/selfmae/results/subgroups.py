@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from selfmae.data.case import Cases
-from selfmae.data.files.formats import stem_of
+from selfmae.data.files import stem_of
 from selfmae.errors import UserError, did_you_mean
 from selfmae.files import read_table, write_table
 from selfmae.metrics.rows import Runs
@@ -64,7 +64,13 @@ def column_groups(runs: Runs, columns: Sequence[str], table: Path) -> list[Subgr
             f"--subgroups {unknown[0]}: {table} has no such column, but {', '.join(rows[0])}."
             f"{did_you_mean(unknown[0], rows[0])}"
         )
-    found, groups = _rows_of(runs.ids, rows, table), []
+    found, groups = _match(runs.ids, rows), []
+    lacking = [case for case in runs.ids if case not in found]
+    if lacking:
+        raise UserError(
+            f"--subgroups: {table} names {len(found)} of the {len(runs.ids)} test cases in one column, not "
+            f"{lacking[0]!r}: add a column with the ids that `selfmae inspect SOURCE --json` lists."
+        )
     for column in columns:
         values: dict[str, set[str]] = {}
         for case, row in found.items():
@@ -140,18 +146,6 @@ def _rows_in(table: Path) -> list[dict[str, str]]:
 def _words(name: str | None) -> list[str]:
     """Return the words of a column's name: "ViewPosition" and "view_position" have the same."""
     return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name or "")]
-
-
-def _rows_of(ids: Sequence[str], rows: Sequence[Mapping[str, str]], table: Path) -> dict[str, Mapping[str, str]]:
-    """Return the row of each case; raise `UserError` if one has none."""
-    found = _match(ids, rows)
-    lacking = [case for case in ids if case not in found]
-    if lacking:
-        raise UserError(
-            f"--subgroups: {table} names {len(found)} of the {len(ids)} test cases in one column, not {lacking[0]!r}: "
-            "add a column with the ids that `selfmae inspect SOURCE --json` lists."
-        )
-    return found
 
 
 def _match(ids: Sequence[str], rows: Sequence[Mapping[str, str]]) -> dict[str, Mapping[str, str]]:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,8 +78,7 @@ class TrainingRun:
     @property
     def network(self) -> str:
         """Return the recipe's `model.network`."""
-        kind = str(self.settings.get("target.kind", ""))
-        return str(self.settings.get("model.network") or default_network(kind))
+        return str(self.settings.get("model.network") or default_network(self.settings.get("target.kind", "")))
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
@@ -162,12 +161,10 @@ class TrainingRun:
         return max((int(line["step"]) for line in self.log), default=None)
 
     def _json(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        return read_json(path) if path.is_file() else {}
+        return read_json(self.folder / name) if (self.folder / name).is_file() else {}
 
     def _table(self, name: str) -> list[dict[str, str]]:
-        path = self.folder / name
-        return read_table(path) if path.is_file() else []
+        return read_table(self.folder / name) if (self.folder / name).is_file() else []
 
 
 def training_runs(folder: Path) -> list[TrainingRun]:
@@ -188,3 +185,11 @@ def training_runs(folder: Path) -> list[TrainingRun]:
 def evaluated_runs(folder: Path) -> list[TrainingRun]:
     """Return the training runs of a folder that scored its test cases."""
     return [run for run in training_runs(folder) if run.is_evaluated and not is_pretraining(run.init)]
+
+
+def by_init(runs: Iterable[TrainingRun]) -> dict[str, list[TrainingRun]]:
+    """Return the training runs of each initialization, in their order."""
+    found: dict[str, list[TrainingRun]] = {}
+    for run in runs:
+        found.setdefault(run.init, []).append(run)
+    return found

@@ -25,8 +25,11 @@ from selfmae.results.exposure import check_models, say_leakage, unlisted_in
 from selfmae.results.formatting import MINUS, metric_title, plural
 from selfmae.results.limitations import concerns, find_limitations, sentence
 from selfmae.results.selection import find_runs, join_runs, keep_complete, missing_runs, target_of
-from selfmae.results.subgroups import Subgroup, column_groups, keep_columns, kept_columns, size_groups, table_of
-from selfmae.results.training_run import TrainingRun
+from selfmae.results.subgroups import column_groups, keep_columns, kept_columns, size_groups, table_of
+from selfmae.results.training_run import by_init
+
+PAIR_FACTS = ("mean_a", "mean_b", "difference", "ci95", "p", "num_cases", "num_patients", "effective_n", "num_seeds")
+LABEL_FACTS = ("mean_a", "mean_b", "difference", "ci95", "p", "num_patients")
 
 
 def compare(
@@ -50,68 +53,70 @@ def compare(
         facts["unlisted"] = unlisted
     if scored := list(dict.fromkeys(run.init for run in runs if run.is_scored)):
         facts["scored"] = scored
-    tested: dict[str, list[TrainingRun]] = {}
-    for run in keep_complete(runs, folders):
-        tested.setdefault(run.init, []).append(run)
-    joined = {init: join_runs(found) for init, found in tested.items()}
+    joined = {init: join_runs(found) for init, found in by_init(keep_complete(runs, folders)).items()}
     is_run = len(folders) == 1 and (folders[0] / "run.json").exists()
-    columns, table = _columns(folders[0], subgroups, table, runs[0])
+    if not subgroups:
+        subgroups, table = kept_columns(folders[0])
+    elif table is None:
+        table = table_of(Path(runs[0].settings.get("data.source", "")))
     groups = size_groups(next(iter(joined.values())), target)
-    groups += column_groups(next(iter(joined.values())), columns, table) if table else []
+    groups += column_groups(next(iter(joined.values())), subgroups, table) if table else []
     verdict = _verdict(joined, target) | facts
-    verdict["subgroups"] = [row for group in groups for row in _group_rows(joined, target, group)]
+    verdict["subgroups"] = []
+    for group in groups:
+        parts = {init: run.part(group.ids) for init, run in joined.items()}
+        about = {"subgroup": group.name, "num_cases": len(group.ids)}
+        verdict["subgroups"] += [row | about for row in _label_rows(parts, target, group.label)]
     verdict["limitations"] = find_limitations(verdict)
     if is_run and table:
-        keep_columns(folders[0], [row["id"] for row in runs[0].cases], columns, table)
+        keep_columns(folders[0], [row["id"] for row in runs[0].cases], subgroups, table)
     if is_run:
         write_json(folders[0] / "verdict.json", verdict)
     return verdict
 
 
-def _columns(
-    folder: Path, subgroups: Sequence[str], table: Path | None, run: TrainingRun
-) -> tuple[Sequence[str], Path | None]:
-    """Return the columns that make subgroups and their table: those asked for, or those that the folder keeps."""
-    if not subgroups:
-        return kept_columns(folder)
-    return subgroups, table or table_of(Path(run.settings.get("data.source", "")))
-
-
 def _verdict(runs: Mapping[str, Runs], target: TargetOptions) -> dict[str, Any]:
+    _check_pairs(runs)
     scorer, names = _make_scorer(target), list(combinations(runs, 2))
-    alone = {init: _compare((init, run), (init, run), scorer) for init, run in runs.items()}
-    pairs = {(a, b): _compare((a, runs[a]), (b, runs[b]), scorer) for a, b in names}
-    corrected = holm([pair.p for pair in pairs.values()])
+    pairs = [compare_runs(runs[a], runs[b], scorer, VERDICT_RESAMPLES) for a, b in names]
+    corrected = holm([pair.p for pair in pairs])
     return {
         "metric": HEADLINES[target.kind],
-        "inits": {init: {"mean": result.mean_a, "ci95": result.ci95_a} for init, result in alone.items()},
+        "inits": _scores(runs, scorer, VERDICT_RESAMPLES),
         "pairs": [
-            _pair_row(a, b, result, p_holm, len(names))
-            for ((a, b), result), p_holm in zip(pairs.items(), corrected, strict=True)
+            {"a": a, "b": b} | _pair_row(result, p_holm, len(names))
+            for (a, b), result, p_holm in zip(names, pairs, corrected, strict=True)
         ],
         "labels": [row for label in target.reported_names for row in _label_rows(runs, target, label)],
-        "label_inits": {label: _label_inits(runs, target, label) for label in target.reported_names},
+        "label_inits": {
+            label: _scores(runs, _make_scorer(target, label), LABEL_RESAMPLES) for label in target.reported_names
+        },
     }
 
 
-def _pair_row(a: str, b: str, result: Comparison, p_holm: float | None, num_pairs: int) -> dict[str, Any]:
+def _check_pairs(runs: Mapping[str, Runs]) -> None:
+    """Raise if two initializations were not evaluated on the same test cases, or have no seed in common."""
+    for a, b in combinations(runs, 2):
+        if runs[a].ids != runs[b].ids:
+            raise UserError(
+                f"{a} and {b} were not evaluated on the same test cases: give runs with one and the same split."
+            )
+        if not runs[a].repeats.keys() & runs[b].repeats.keys():
+            raise UserError(f"{a} and {b} have no seed in common: train both with the same seeds.")
+
+
+def _scores(runs: Mapping[str, Runs], scorer: Scorer, num_resamples: int) -> dict[str, dict[str, Any]]:
+    """Return the score of each initialization with its interval."""
+    found = {init: compare_runs(run, run, scorer, num_resamples) for init, run in runs.items()}
+    return {init: {"mean": result.mean_a, "ci95": result.ci95_a} for init, result in found.items()}
+
+
+def _pair_row(result: Comparison, p_holm: float | None, num_pairs: int) -> dict[str, Any]:
+    """Return what `Comparison` tells of a pair, by the seeds that both have, with the verdict."""
     verdict = judge(result.ci95, p_holm, num_pairs)
-    return {
-        "a": a,
-        "b": b,
-        "mean_a": result.mean_a,  # over the seeds that both have
-        "mean_b": result.mean_b,
-        "difference": result.difference,  # b - a
-        "ci95": result.ci95,
-        "p": result.p,
-        "p_holm": p_holm,
-        "num_cases": result.num_cases,
-        "num_patients": result.num_patients,
-        "effective_n": result.effective_n,  # of these patients; they limit how well the score is known
-        "num_seeds": result.num_seeds,
-        "verdict": verdict,
-        "to_tell": _to_tell(result, num_pairs) if verdict == "cannot tell" else None,
-    }
+    to_tell = _to_tell(result, num_pairs) if verdict == "cannot tell" else None
+    facts = {key: getattr(result, key) for key in PAIR_FACTS}
+    return facts | {"p_holm": p_holm, "verdict": verdict, "to_tell": to_tell}
 
 
 def _to_tell(result: Comparison, num_pairs: int) -> dict[str, int | None] | None:
@@ -127,22 +132,13 @@ def _to_tell(result: Comparison, num_pairs: int) -> dict[str, int | None] | None
 def _label_rows(runs: Mapping[str, Runs], target: TargetOptions, label: str) -> list[dict[str, Any]]:
     """Return the effect of each pair of initializations on one label, "" is the headline.
 
-    Not corrected for their number.
+    Not corrected for their number, nor for that of labels or subgroups.
     """
     rows = []
     for a, b in combinations(runs, 2):
-        result = _compare((a, runs[a]), (b, runs[b]), _make_scorer(target, label), LABEL_RESAMPLES)
-        means: dict[str, Any] = {"mean_a": result.mean_a, "mean_b": result.mean_b}
-        effect = {"difference": result.difference, "ci95": result.ci95, "p": result.p}
-        rows.append({"label": label, "a": a, "b": b} | means | effect | {"num_patients": result.num_patients})
+        result = compare_runs(runs[a], runs[b], _make_scorer(target, label), LABEL_RESAMPLES)
+        rows.append({"label": label, "a": a, "b": b} | {key: getattr(result, key) for key in LABEL_FACTS})
     return rows
-
-
-def _label_inits(runs: Mapping[str, Runs], target: TargetOptions, label: str) -> dict[str, dict[str, Any]]:
-    """Return the score of each initialization on one label with its interval."""
-    scorer = _make_scorer(target, label)
-    found = {init: compare_runs(run, run, scorer, LABEL_RESAMPLES) for init, run in runs.items()}
-    return {init: {"mean": result.mean_a, "ci95": result.ci95_a} for init, result in found.items()}
 
 
 def _make_scorer(target: TargetOptions, label: str = "") -> Scorer:
@@ -150,27 +146,6 @@ def _make_scorer(target: TargetOptions, label: str = "") -> Scorer:
     if target.kind == "mask":
         return dice_scorer(f"dice_{label}" if label else "dice")
     return auc_scorer((label,) if label else target.output_names)
-
-
-def _group_rows(runs: Mapping[str, Runs], target: TargetOptions, group: Subgroup) -> list[dict[str, Any]]:
-    """Return the effect of each pair of initializations in a subgroup; not corrected for looking at several."""
-    parts = {init: run.part(group.ids) for init, run in runs.items()}
-    rows = _label_rows(parts, target, group.label)
-    return [{**row, "subgroup": group.name, "num_cases": len(group.ids)} for row in rows]
-
-
-def _compare(
-    a: tuple[str, Runs], b: tuple[str, Runs], scorer: Scorer, num_resamples: int = VERDICT_RESAMPLES
-) -> Comparison:
-    """Compare two initializations, each with its name, by the seeds that both have."""
-    (name_a, runs_a), (name_b, runs_b) = a, b
-    if runs_a.ids != runs_b.ids:
-        raise UserError(
-            f"{name_a} and {name_b} were not evaluated on the same test cases: give runs with one and the same split."
-        )
-    if not runs_a.repeats.keys() & runs_b.repeats.keys():
-        raise UserError(f"{name_a} and {name_b} have no seed in common: train both with the same seeds.")
-    return compare_runs(runs_a, runs_b, scorer, num_resamples)
 
 
 def show_verdict(verdict: Mapping[str, Any], display: Display) -> None:

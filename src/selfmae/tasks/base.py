@@ -13,7 +13,7 @@ from selfmae.data.case import Case
 from selfmae.data.files.masks import read_mask
 from selfmae.data.preparation.prepare import Box
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.stream import Draw, Sample
+from selfmae.data.sampling import Draw, Sample
 from selfmae.losses import Loss, loss_of
 from selfmae.metrics.rows import HEADLINES
 from selfmae.networks import network_of

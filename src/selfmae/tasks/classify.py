@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from selfmae.augment.spatial import middle_corner
 from selfmae.data.case import Case
 from selfmae.data.preparation.prepare import Box, finish
-from selfmae.data.sampling.samples import draw_sample, take_crop
-from selfmae.data.sampling.stream import Draw, Sample
+from selfmae.data.sampling import Draw, Sample, draw_sample, take_crop
 from selfmae.errors import UserError
 from selfmae.metrics.classification import score_multilabel, summarise_multiclass, summarise_multilabel
 from selfmae.options import Recipe

@@ -9,7 +9,7 @@ from selfmae import plugins
 from selfmae.augment import section
 from selfmae.data.case import Case
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.stream import Draw, Sample
+from selfmae.data.sampling import Draw, Sample
 from selfmae.methods import Objective
 from selfmae.options import Recipe
 from selfmae.tasks.base import Progress

@@ -20,8 +20,7 @@ from selfmae.data.case import Case, Cases
 from selfmae.data.folds import labelled_part
 from selfmae.data.preparation.prepare import finish
 from selfmae.data.preparation.store import Store
-from selfmae.data.sampling.samples import take_crop
-from selfmae.data.sampling.stream import collate, draw_at
+from selfmae.data.sampling import collate, draw_at, take_crop
 from selfmae.errors import UserError
 from selfmae.models.mae import MaskedAutoencoder, trivial_losses
 from selfmae.models.vit import patchify

@@ -14,8 +14,7 @@ from selfmae.augment.laterality import mirror_table, mirrored_axis
 from selfmae.data.case import Case
 from selfmae.data.files.masks import read_mask
 from selfmae.data.preparation.prepare import Box
-from selfmae.data.sampling.samples import draw_sample, take_mask
-from selfmae.data.sampling.stream import Draw, Sample
+from selfmae.data.sampling import Draw, Sample, draw_sample, take_mask
 from selfmae.losses import Loss
 from selfmae.metrics.segmentation import score_masks, summarise_masks
 from selfmae.options import Recipe

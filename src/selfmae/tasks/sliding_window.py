@@ -16,7 +16,7 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
 from selfmae.data.preparation.prepare import Box, finish
-from selfmae.data.sampling.samples import pad_to
+from selfmae.data.sampling import pad_to
 from selfmae.options import DataOptions, PredictOptions
 
 GAUSSIAN_SIGMA = 0.125  # of the crop, as in MONAI and nnU-Net

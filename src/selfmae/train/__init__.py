@@ -1,1 +1,1 @@
-"""Training: the training loop, optimiser and schedule, checkpoints, devices, signals."""
+"""Training: the training loop, optimiser and schedule, checkpoints, devices, processes, signals."""

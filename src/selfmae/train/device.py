@@ -18,11 +18,7 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from lightning_fabric.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    set_model_state_dict,
-)
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 
@@ -38,8 +34,8 @@ WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # {} on all de
 class FloatInputs(MixedPrecision):
     """Autocast that leaves inputs float32 until the network's own operations cast them.
 
-    Fabric's casts them first, so that targets made of them (normalised patches of an autoencoder) would be rounded to
-    half precision: an error of 0.05 to 0.5 on a CT whose patches vary by 10 to 1.5 HU.
+    Fabric's casts them first, which would round targets made of them (normalised patches of an autoencoder) to half
+    precision: an error of 0.05 to 0.5 on a CT whose patches vary by 10 to 1.5 HU.
     """
 
     def convert_input(self, data: Any) -> Any:
@@ -54,8 +50,7 @@ class ShardedStrategy(ModelParallelStrategy):
         self._launcher = _MultiProcessingLauncher(self, start_method="spawn")
 
 
-# It says at every call what environment.json says once. Set here, as it speaks in a new process before any of our
-# functions.
+# It repeats at every call what environment.json says, in a new process before any of our functions is called.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
@@ -63,19 +58,13 @@ def resolve_accelerator(options: DeviceOptions) -> str:
     """Return "cuda", "mps" or "cpu": what was asked for, or for "auto" the fastest there is."""
     if options.accelerator != "auto":
         return options.accelerator
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def resolve_precision(options: DeviceOptions) -> str:
-    """Return "fp32", "bf16" or "fp16": what was asked for, or for "auto" the fastest native one.
-
-    Raises `UserError` where the devices asked for are not there.
-    """
+    """Return "fp32", "bf16" or "fp16": as asked for, or the fastest native one; raise if the devices are not there."""
     accelerator = resolve_accelerator(options)
-    count = count_devices(accelerator)
-    if count < options.devices:
+    if (count := count_devices(accelerator)) < options.devices:
         raise UserError(
             f"device.accelerator {accelerator} with device.devices {options.devices} was asked for, but this machine "
             f"has {count} of them: lower device.devices, or set device.accelerator to cpu or auto."
@@ -102,21 +91,20 @@ def make_fabric(options: DeviceOptions) -> Fabric:
     accelerator, precision = resolve_accelerator(options), resolve_precision(options)
     if accelerator == "cpu":
         keep_freed_memory()
-    if precision == "fp16" and options.shard:
+    if options.shard and precision == "fp16":
         raise UserError(
             "device.shard was asked for in fp16, but takes fp32 or bf16 only: set device.precision to one of them, or "
             "device.shard to false."
         )
     strategy: str | Strategy = "auto"
-    if options.devices > 1:
-        strategy = DDPStrategy(timeout=LONGEST_WAIT, start_method="spawn")
     if options.shard:
         strategy = ShardedStrategy(shard, options.devices, 1, timeout=LONGEST_WAIT)
+    elif options.devices > 1:
+        strategy = DDPStrategy(timeout=LONGEST_WAIT, start_method="spawn")
     plugins: list[Any] = []
     if precision != "fp32":
-        name: Any = "bf16-mixed" if precision == "bf16" else "16-mixed"
         scaler = torch.amp.GradScaler(accelerator) if precision == "fp16" else None  # whose state a checkpoint holds
-        plugins = [FloatInputs(name, accelerator, scaler)]
+        plugins = [FloatInputs("16-mixed" if scaler else "bf16-mixed", accelerator, scaler)]
     return Fabric(accelerator=accelerator, devices=options.devices, strategy=strategy, plugins=plugins)
 
 
@@ -127,8 +115,7 @@ def one_device(options: DeviceOptions) -> DeviceOptions:
 
 def device_here(options: DeviceOptions) -> DeviceOptions:
     """Return options to predict with a trained model: one device of its kind or, if there is none, the fastest here."""
-    there = count_devices(resolve_accelerator(options)) > 0
-    return one_device(options) if there else DeviceOptions()
+    return one_device(options) if count_devices(resolve_accelerator(options)) else DeviceOptions()
 
 
 def count_devices(accelerator: str) -> int:
@@ -138,16 +125,11 @@ def count_devices(accelerator: str) -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep large freed blocks instead of returning them after each operation.
-
-    Without this every large temporary costs page faults: steps on the CPU were up to a fifth slower.
-    """
-    if platform.libc_ver()[0] != "glibc" or "MALLOC_TRIM_THRESHOLD_" in os.environ:
-        return
-    libc = ctypes.CDLL(None)
-    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
-    libc.mallopt(mmap_max, 0)
-    libc.mallopt(trim_threshold, 2**31 - 1)
+    """Let glibc keep large freed blocks: page faults for every large temporary make CPU steps up to a fifth slower."""
+    if platform.libc_ver()[0] == "glibc" and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-4, 0)  # M_MMAP_MAX of malloc.h
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def tune_attention(model: nn.Module, options: DeviceOptions) -> None:

@@ -1,12 +1,15 @@
-"""Several devices: a process for each, and what ends one of them early."""
+"""Processes: one for each of several devices, and the signals that end them between two optimiser steps."""
 
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.queues import SimpleQueue
+from types import FrameType
 from typing import Any, NoReturn
 
 from lightning_fabric import Fabric
@@ -14,12 +17,52 @@ from torch import distributed
 from torch.multiprocessing.spawn import ProcessException
 
 from selfmae.errors import UserError
-from selfmae.train.signals import Interrupted, catch_signals
-
-Fit = Callable[..., Any]  # of a training, a display and a fabric
 
 
-def run_on_devices(fit: Fit, training: Any, display: Any, fabric: Fabric) -> None:
+class Interrupted(KeyboardInterrupt):
+    """The user or the system asked for an end; the checkpoint is written, the same command continues."""
+
+
+@contextmanager
+def catch_signals(tell: Callable[[int], None] | None = None) -> Iterator[threading.Event]:
+    """Turn the first SIGINT and the first SIGTERM into a set event; a second of the same kind acts as it always does.
+
+    A system that ends a job sends SIGTERM to all of its processes; the SIGINT that `--jobs` then passes on to its
+    training runs must not end them before their checkpoint. `tell` is given the number of the signal.
+    """
+    event = threading.Event()
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        event.set()
+        signal.signal(number, before[signal.Signals(number)])
+        if tell:
+            tell(number)
+
+    with _handled(note, *before):
+        yield event
+
+
+def term_interrupts() -> AbstractContextManager[None]:
+    """Let SIGTERM act as Ctrl-C does, for work that has to be stopped in other processes."""
+    return _handled(signal.default_int_handler, signal.SIGTERM)
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], Any], *numbers: signal.Signals) -> Iterator[None]:
+    """Let a function handle these signals, which only the main thread receives."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def run_on_devices(fit: Callable[..., Any], training: Any, display: Any, fabric: Fabric) -> None:
     """Run `fit` in a process for each device of a fabric; raise what ended it early in any of them."""
     problems: SimpleQueue[BaseException] = get_context("spawn").SimpleQueue()
     crash: ProcessException | None = None
@@ -44,11 +87,10 @@ def _pass_on(number: int) -> None:
             os.kill(process.pid, other)
 
 
-def _fit_apart(fabric: Fabric, fit: Fit, training: Any, display: Any, problems: "SimpleQueue[BaseException]") -> None:
-    """Optimise in a process of its own; what ends it early goes into `problems`, to be raised where the command runs.
-
-    The model does not come back as a value: it is in the folder, and its memory goes with the process.
-    """
+def _fit_apart(
+    fabric: Fabric, fit: Callable[..., Any], training: Any, display: Any, problems: "SimpleQueue[BaseException]"
+) -> None:
+    """Optimise in a process of its own; what ends it early goes to where the command runs, through `problems`."""
     spawned = parent_process() is not None  # processes of torchrun have more to do, and raise themselves
     try:
         fit(training, display, fabric)

@@ -13,17 +13,15 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import Draw, draw_at, stream
+from selfmae.data.sampling import Draw, draw_at, stream
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.options import OptimOptions
 from selfmae.seeds import derive
 from selfmae.tasks.base import Trainable
-from selfmae.train.checkpoint import Progress, StepLog, load_checkpoint, save_checkpoint
 from selfmae.train.device import load_weights, make_fabric, resolve_precision, tune_attention, whole_weights
-from selfmae.train.launch import run_on_devices
-from selfmae.train.optim import make_optimizer, set_lr
-from selfmae.train.signals import Interrupted, catch_signals
+from selfmae.train.launch import Interrupted, catch_signals, run_on_devices
+from selfmae.train.optimisation import Progress, StepLog, load_checkpoint, make_optimizer, save_checkpoint, set_lr
 from selfmae.weights.file import Weights, load_encoder, read_weights, save_weights
 
 CHECKPOINT_SECONDS = 60.0
@@ -156,9 +154,7 @@ class Trainer:
             self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=options.clip, error_if_nonfinite=False)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        mean = self.fabric.all_reduce(total, reduce_op="mean")
-        assert isinstance(mean, Tensor)
-        value = float(mean)
+        value = float(self.fabric.all_reduce(total, reduce_op="mean"))  # type: ignore[arg-type]
         progress.step += 1
         if not isfinite(value):
             raise UserError(
@@ -185,8 +181,7 @@ class Trainer:
         due = progress.step == options.steps or (options.validate_every and progress.step % options.validate_every == 0)
         if validate is None or not due:
             return
-        score = float("-inf")
-        model = self.model
+        score, model = float("-inf"), self.model
         if self.task.recipe.device.shard:  # scored is a copy with all weights, on the first device
             weights = whole_weights(model)
             model = _rebuild(self.task, weights, self.fabric.device) if self.fabric.is_global_zero else model

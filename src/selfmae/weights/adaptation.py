@@ -1,16 +1,20 @@
-"""The fitting of a file's tensors to a recipe's encoder: channels, patch, positions, biases; a misfit stops."""
+"""The fitting of a file's tensors to a recipe's encoder: channels, patch, positions, biases; a misfit stops.
 
-from collections.abc import Mapping, Sequence
+Shapes: D width, C channels, N patches, S spatial axes of a kernel.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from selfmae.errors import UserError
 from selfmae.models.vit import Encoder, grid_of, sincos_positions
-from selfmae.options import Recipe
+from selfmae.options import ModelOptions, Recipe
 from selfmae.weights.checkpoint_formats import (
     EMBED,
     MONAI_EPS,
@@ -21,7 +25,6 @@ from selfmae.weights.checkpoint_formats import (
     strip_wrapper,
     translate,
 )
-from selfmae.weights.resize import factorise, fold_channels, inflate, resize_kernel, resize_positions
 
 POSITIONS, CLASS = "pos_embed", "cls_token"
 
@@ -42,30 +45,18 @@ class WeightAdaptation:
         self.fresh: dict[str, str] = {}
         self.excused: set[str] = set()  # tensors that may be fresh: the values of a new encoder are as good
 
-    def check_heads(self) -> None:
-        """Raise if the weights are known to be of another number of heads, which no shape tells."""
-        heads = self.before.get("model", {}).get("heads")
-        if heads is not None and heads != self.recipe.model.heads:
-            raise UserError(
-                f"The weights of {self.source} were trained with {heads} heads, but model.heads is "
-                f"{self.recipe.model.heads}: set model.heads={heads}."
-            )
-
     def fit_embedding(self, layout: str) -> int:
         """Fit the patch embedding to the recipe's channels and patch; return for how many axes it was made."""
         wanted = self.shapes[EMBED]
         weight = kernel_of(self.given[EMBED], layout, wanted)
         if weight is None:
-            self.fresh[EMBED] = (
-                f"its shape {list(self.given.pop(EMBED).shape)} does not match patches of {list(wanted[1:])}"
-            )
+            shape = list(self.given.pop(EMBED).shape)
+            self.fresh[EMBED] = f"its shape {shape} does not match patches of {list(wanted[1:])}"
             return len(wanted) - 2
         num_axes = weight.ndim - 2
         if num_axes > len(wanted) - 2:
-            raise UserError(
-                f"The weights of {self.source} are for volumes, but the recipe's images are 2-D: give weights of "
-                "images."
-            )
+            problem = "are for volumes, but the recipe's images are 2-D: give weights of images."
+            raise UserError(f"The weights of {self.source} {problem}")
         steps = ["pixels in the order of its pre-training"] if layout == SCRAMBLED and weight.shape[1] > 1 else []
         if self.given[EMBED].ndim == 2:
             steps.append(f"a matrix taken as patches of {_by(wanted[2:])}, as the file does not say")
@@ -99,36 +90,35 @@ class WeightAdaptation:
     def fit_positions(self, num_axes: int, layout: str) -> None:
         """Fit the positions to the recipe's grid; the class token takes what was added to it."""
         positions = self.given.pop(POSITIONS, None)
+        if positions is None:
+            self.fresh[POSITIONS] = "none in the file"
+            return
         target = grid_of(self.recipe.data.crop, self.recipe.model.patch)
-        grid = None if positions is None else self._grid_of(positions, num_axes, layout)
-        if positions is None or grid is None:
-            reason = "none in the file" if positions is None else f"the grid of its {positions.shape[1]} is not known"
-            self.fresh[POSITIONS] = reason
+        grid = self._grid_of(positions, num_axes, layout)
+        if grid is None:
+            self.fresh[POSITIONS] = f"the grid of its {positions.shape[1]} is not known"
             return
         num_slots = positions.shape[1] - prod(grid)
         if num_slots and CLASS in self.given:
             self.given[CLASS] = self.given[CLASS] + positions[:, :1]
         positions = positions[:, num_slots:]
-        if num_axes < len(target):
-            if self.recipe.init.positions == "fresh":
-                self._leave_fresh(f"sine-cosine values of {_by(target)} patches, as those of the file are 2-D")
-            else:
-                self.given[POSITIONS] = factorise(positions, grid, target)
-                how = f"{_by(grid)} to {_by(target)} patches: in-plane by interpolation, axial sine-cosine"
-                self.adapted[POSITIONS] = how
+        if num_axes < len(target) and self.recipe.init.positions == "fresh":
+            self.fresh[POSITIONS] = f"sine-cosine values of {_by(target)} patches, as those of the file are 2-D"
+            self.excused.add(POSITIONS)
+        elif num_axes < len(target):
+            self.given[POSITIONS] = factorise(positions, grid, target)
+            how = f"{_by(grid)} to {_by(target)} patches: in-plane by interpolation, axial sine-cosine"
+            self.adapted[POSITIONS] = how
         elif grid == target:
             self.given[POSITIONS] = positions
             if len(set(grid)) > 1 and layout != OWN and not _is_sincos(positions, grid):
                 self.adapted[POSITIONS] = f"taken as those of {_by(grid)} patches, as the file does not say"
         elif layout == OWN and not num_slots and _is_sincos(positions, grid):
-            self._leave_fresh(f"sine-cosine values of {_by(target)} patches instead of {_by(grid)}")
+            self.fresh[POSITIONS] = f"sine-cosine values of {_by(target)} patches instead of {_by(grid)}"
+            self.excused.add(POSITIONS)
         else:
             self.given[POSITIONS] = resize_positions(positions, grid, target)
             self.adapted[POSITIONS] = f"{_by(grid)} to {_by(target)} patches by interpolation"
-
-    def _leave_fresh(self, reason: str) -> None:
-        self.fresh[POSITIONS] = reason
-        self.excused.add(POSITIONS)
 
     def _grid_of(self, positions: Tensor, num_axes: int, layout: str) -> tuple[int, ...] | None:
         """Return the grid of positions [1, (1 +) N, D]: known, the recipe's, or with equal sides; None if none fits."""
@@ -194,16 +184,22 @@ class WeightAdaptation:
 
 @dataclass(frozen=True)
 class Transfer:
-    """The encoder's tensors that a file gives, and what was done to them; names are the encoder's, without prefix.
-
-    Positions are [1, N, D]: what a file adds to its class token is in the class token.
-    """
+    """The encoder's tensors that a file gives, and what was done to them; names are the encoder's, without prefix."""
 
     layout: str
-    weights: dict[str, Tensor]
+    weights: dict[str, Tensor]  # positions [1, N, D] of the patches: the class token has its own added
     adapted: dict[str, str]  # tensor: what was done to it
     fresh: dict[str, str]  # tensor of the encoder that the file does not give: why
     unused: tuple[str, ...]  # names in the file
+
+
+def require_heads(heads: int | None, options: ModelOptions, source: str) -> None:
+    """Raise if weights are known to be of another number of heads, which no shape tells."""
+    if heads not in (None, options.heads):
+        raise UserError(
+            f"The weights of {source} were trained with {heads} heads, but model.heads is {options.heads}: set "
+            f"model.heads={heads}."
+        )
 
 
 def _is_sincos(positions: Tensor, grid: Sequence[int]) -> bool:
@@ -223,7 +219,7 @@ def transfer(weights: Mapping[str, Tensor], metadata: Mapping[str, Any], recipe:
     layout, names = translate(weights, source)
     before = metadata.get("recipe", {}) if layout == OWN else {}
     adaptation = WeightAdaptation({ours: weights[theirs] for ours, theirs in names.items()}, before, recipe, source)
-    adaptation.check_heads()
+    require_heads(before.get("model", {}).get("heads"), recipe.model, source)
     num_axes = adaptation.fit_embedding(layout)
     adaptation.fit_positions(num_axes, layout)
     adaptation.fill_biases()
@@ -238,3 +234,63 @@ def transfer(weights: Mapping[str, Tensor], metadata: Mapping[str, Any], recipe:
     used = {names[name] for name in adaptation.given if name in names}
     unused = tuple(sorted(name for name in weights if name not in used))
     return Transfer(layout, adaptation.given, adaptation.adapted, adaptation.fresh, unused)
+
+
+def resize_matrix(old: int, new: int) -> Tensor:
+    """Return the matrix [new, old] of a bicubic, anti-aliased resampling, edges aligned; float64."""
+    # Not a batch of columns one value wide: torch 2.14 repeats the first value of those.
+    unit = torch.eye(old, dtype=torch.float64)[None, None]
+    return F.interpolate(unit, (new, old), mode="bicubic", antialias=True)[0, 0]
+
+
+def resize_positions(positions: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+    """Return positions [1, prod(new), D] of [1, prod(old), D], interpolated along each axis (bicubic)."""
+    grid = _resample(positions[0].double().reshape(*old, -1), new, 0, resize_matrix)
+    return grid.reshape(1, prod(new), -1).float()
+
+
+def resize_kernel(weight: Tensor, patch: Sequence[int]) -> Tensor:
+    """Return patch weights [D, C, *patch] of [D, C, *S]: an image enlarged with its patch keeps its tokens.
+
+    The pseudo-inverse of the resampling (Beyer et al. 2023, FlexiViT, section 3.4), axis by axis.
+    """
+    return _resample(weight.double(), patch, 2, lambda old, new: torch.linalg.pinv(resize_matrix(old, new).T)).float()
+
+
+def fold_channels(weight: Tensor, channels: int) -> Tensor:
+    """Return patch weights [D, channels, *S] of [D, C, *S], their sum divided evenly: gray images keep their tokens."""
+    return weight.sum(dim=1, keepdim=True).expand(-1, channels, *weight.shape[2:]).contiguous() / channels
+
+
+def inflate(weight: Tensor, depth: int, how: str) -> Tensor:
+    """Return patch weights [D, C, *S, depth] of volumes from those of images [D, C, *S].
+
+    "mean" spreads them evenly over the depth, "centre" puts them into its middle slice (Carreira & Zisserman 2017):
+    a volume of equal slices gives the tokens of one slice either way.
+    """
+    if how == "mean":
+        return weight[..., None].expand(*weight.shape, depth).contiguous() / depth
+    volume = weight.new_zeros(*weight.shape, depth)
+    volume[..., depth // 2] = weight
+    return volume
+
+
+def factorise(positions: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+    """Return positions [1, prod(new), D] of volumes from those of images [1, prod(old), D].
+
+    Each is the in-plane position plus sine-cosine values of its slice, of zero mean and the in-plane positions' spread.
+    """
+    plane = resize_positions(positions, old, new[:2])[0]
+    axial = sincos_positions(new[2:], positions.shape[2])
+    axial = axial - axial.mean(dim=0)
+    axial = axial * plane.std() / axial.std().clamp(min=1e-6) if new[2] > 1 else axial
+    return (plane[:, None] + axial).reshape(1, prod(new), -1)
+
+
+def _resample(values: Tensor, sizes: Sequence[int], first: int, matrix: Callable[[int, int], Tensor]) -> Tensor:
+    """Return values with the axes from `first` on of these sizes, through a matrix [new, old] where one differs."""
+    for axis, size in enumerate(sizes, start=first):
+        if values.shape[axis] != size:
+            product = torch.tensordot(matrix(values.shape[axis], size), values, dims=([1], [axis]))
+            values = product.movedim(0, axis)
+    return values

@@ -39,14 +39,12 @@ def to_timm(weights: Mapping[str, Tensor], recipe: Recipe, kind: str) -> Export:
     """Return timm's `VisionTransformer`: a classifier whole, of other models the encoder (`num_classes` 0)."""
     data, model = recipe.data, recipe.model
     if len(data.crop) != 2:
-        raise UserError(
-            "--to timm is for 2-D images, which all of timm's ViTs are for, but these are volumes: use monai."
-        )
-    state, whole = _encoder(weights), is_classifier(recipe, kind)
+        text = "--to timm is for 2-D images, which all of timm's ViTs are for, but these are volumes: use monai."
+        raise UserError(text)
+    whole = is_classifier(recipe, kind)
+    state = _encoder(weights) | (_head(weights) if whole else {})
     if model.class_token:
         state["pos_embed"] = F.pad(state["pos_embed"], (0, 0, 1 - _num_slots(state, recipe), 0))
-    if whole:
-        state |= _head(weights)
     arguments = {
         "img_size": list(data.crop),
         "patch_size": list(model.patch),
@@ -159,10 +157,9 @@ def monai_decoder_name(name: str) -> str:
     part, _, rest = name.partition(".")
     if part == "input_skip":
         return f"encoder1.{rest}"
-    if part not in ("skip_connections", "ups"):
-        return name
+    theirs = {"skip_connections": "encoder", "ups": "decoder"}.get(part)
     level, _, rest = rest.partition(".")
-    return f"{'encoder' if part == 'skip_connections' else 'decoder'}{int(level) + 2}.{rest}"
+    return f"{theirs}{int(level) + 2}.{rest}" if theirs else name
 
 
 def is_classifier(recipe: Recipe, kind: str) -> bool:

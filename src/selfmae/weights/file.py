@@ -21,6 +21,7 @@ from selfmae.files import parse_metadata
 
 Weights = Mapping[str, Tensor]
 _make_number = np.float64(0).__reduce__()[0]  # private in NumPy, under another name in each of its versions
+# Besides tensors and plain values, weights come with the arguments of a script (facebook) and scores (SelfMedMAE).
 HARMLESS: list[Any] = [
     *(argparse.Namespace, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))),
     *((_make_number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
@@ -88,11 +89,7 @@ def _open(path: Path) -> Iterator[Any]:
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
-    """Read a `torch.save` file without running code from it; a checkpoint's weights may lie under a common key.
-
-    Besides tensors and plain values only the arguments of a script (`Namespace`, as in facebook's files) and single
-    numbers of NumPy (scores, as in SelfMedMAE's best models) may be in it.
-    """
+    """Read a `torch.save` file of harmless content without running code; its weights may lie under a common key."""
     try:
         with safe_globals(HARMLESS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, about other kinds of pickle: the error below says what is wrong
@@ -113,17 +110,15 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 
 
 def load_encoder(model: nn.Module, weights: Weights) -> tuple[str, ...]:
-    """Copy what `models.transfer` gives into `model.encoder`; return the names of the model's tensors that stay new.
+    """Copy what `adaptation.transfer` gives into `model.encoder`; return the names of the tensors that stay new.
 
     Positions [1, N, D] become those of the patches; learned ones of the class token start at zero.
     """
-    encoder = model.encoder
-    assert isinstance(encoder, nn.Module)
+    encoder: Any = model.encoder
     given = dict(weights)
     if "pos_embed" in given:
-        positions, own = given["pos_embed"], encoder.pos_embed
-        assert isinstance(own, Tensor)
-        given["pos_embed"] = F.pad(positions, (0, 0, own.shape[1] - positions.shape[1], 0))
+        missing = encoder.pos_embed.shape[1] - given["pos_embed"].shape[1]
+        given["pos_embed"] = F.pad(given["pos_embed"], (0, 0, missing, 0))
     left = encoder.load_state_dict(given, strict=False)
     assert not left.unexpected_keys
     return tuple(name for name in model.state_dict() if name.removeprefix("encoder.") not in given)

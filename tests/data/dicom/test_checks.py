@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from selfmae.data.dicom.checks import REMEDIES, check_series
+from selfmae.data.dicom.series import REMEDIES, check_series
 from selfmae.data.files.images import read_image
 from selfmae.errors import UserError
 

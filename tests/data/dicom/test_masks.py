@@ -9,7 +9,7 @@ import pytest
 from matplotlib.path import Path as Outline
 
 from selfmae.data.dicom.headers import Header, header_of
-from selfmae.data.dicom.masks import fill_contour
+from selfmae.data.dicom.pixels import fill_contour
 from selfmae.data.dicom.series import mask_path, split_mask_path
 from selfmae.data.files.images import read_image
 from selfmae.data.files.masks import read_mask

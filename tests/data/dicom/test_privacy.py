@@ -6,8 +6,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from selfmae.data.dicom.checks import REMEDIES, check_series
 from selfmae.data.dicom.headers import header_of
+from selfmae.data.dicom.series import REMEDIES, check_series
 
 KNOWN = {"PatientIdentityRemoved": "NO", "PatientID": ""}
 SECONDARY = "1.2.840.10008.5.1.4.1.1.7"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.doctor.case_checks import MIN_IMAGES, check_images
+from selfmae.data.doctor.checks import MIN_IMAGES, check_images
 from selfmae.data.doctor.findings import Facts, Finding
 from selfmae.data.doctor.survey import survey
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.doctor.checks import examine
 from selfmae.data.doctor.findings import REMEDIES, Facts, Finding, make_finding, raise_on_errors
-from selfmae.data.doctor.set_checks import examine
 from selfmae.data.doctor.survey import survey
 from selfmae.data.sources import read_source
 from selfmae.errors import UserError

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from selfmae.data.case import Cases, Labels
-from selfmae.data.doctor.case_checks import check_masks
+from selfmae.data.doctor.checks import check_masks
 from selfmae.data.doctor.findings import Finding
 
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from selfmae.data.case import Case, Cases, Labels
+from selfmae.data.doctor.checks import check_ids, examine, patients_across_parts
 from selfmae.data.doctor.findings import Facts, make_finding
-from selfmae.data.doctor.set_checks import check_ids, examine, patients_across_parts
 from selfmae.data.doctor.survey import survey
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfmae.data.files.formats import is_image
+from selfmae.data.files import is_image
 from selfmae.data.files.images import read_image
 from selfmae.data.files.masks import mask_suffix, read_mask, write_mask
 from selfmae.errors import UserError

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from selfmae.data.files.formats import is_image, stem_of, suffix_of
+from selfmae.data.files import is_image, stem_of, suffix_of
 from selfmae.data.files.images import read_image, read_spacing, with_channels
 from selfmae.data.files.masks import mask_suffix, read_mask, write_mask
 from selfmae.errors import UserError

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK
 
 from selfmae.data.files.images import read_image
-from selfmae.data.files.itk import find_voxels, load_itk
+from selfmae.data.files.volumes import find_voxels, load_itk
 from selfmae.errors import UserError
 
 FILES = list(product((".nrrd", ".mha", ".mhd"), (False, True)))

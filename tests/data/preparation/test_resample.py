@@ -13,8 +13,16 @@ from scipy import ndimage
 
 from selfmae.data.files.images import Image
 from selfmae.data.files.masks import Mask
-from selfmae.data.preparation.prepare import find_box, prepare_image, prepare_mask, prepared_shape
-from selfmae.data.preparation.resample import coarse_axis, nearest, resample, resample_mask
+from selfmae.data.preparation.prepare import (
+    coarse_axis,
+    find_box,
+    nearest,
+    prepare_image,
+    prepare_mask,
+    prepared_shape,
+    resample,
+    resample_mask,
+)
 from selfmae.options import DataOptions
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from selfmae.augment.spatial import Options, View, draw_corner, draw_view
-from selfmae.data.preparation.resample import resample
-from selfmae.data.sampling.samples import pad_to, take_crop, take_image, take_mask
+from selfmae.data.preparation.prepare import resample
+from selfmae.data.sampling import pad_to, take_crop, take_image, take_mask
 
 EVERYTHING = Options(flip_axes=(0, 1), rotate_degrees=20, zoom=0.1, min_scale=0.6)
 WARP = Options(flip_axes=(0, 1), rotate_degrees=20, zoom=0.15)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from selfmae.data.case import Case
-from selfmae.data.sampling.stream import AHEAD, Draw, collate, draw_at, stream
+from selfmae.data.sampling import AHEAD, Draw, collate, draw_at, stream
 
 CASES = [Case(f"c{number}", f"p{number}", (), None, "train") for number in range(7)]
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from selfmae.data.case import Cases, Labels
 from selfmae.data.sources import read_source
-from selfmae.data.sources._tables import read_rows
+from selfmae.data.sources.table import read_rows
 from selfmae.errors import UserError
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydicom import Dataset
@@ -39,14 +38,12 @@ class Grid:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Return the numbers of columns, rows and slices."""
-        rows, columns = self.slices[0].shape
-        return columns, rows, len(self.slices)
+        return *self.slices[0].shape[::-1], len(self.slices)
 
     def to_voxels(self, points_mm: np.ndarray) -> np.ndarray:
         """Return points [N, 3] in DICOM's mm (LPS) as voxels (column, row, slice), which may lie between centres."""
         affine = LPS_TO_RAS @ self.affine
-        voxels: np.ndarray = np.linalg.solve(affine[:3, :3], (points_mm - affine[:3, 3]).T).T
-        return voxels
+        return np.linalg.solve(affine[:3, :3], (points_mm - affine[:3, 3]).T).T
 
 
 def text_of(content: Dataset, name: str) -> str:
@@ -57,10 +54,11 @@ def text_of(content: Dataset, name: str) -> str:
 
 def slices_in(content: Dataset, path: Path) -> tuple[Slice, ...]:
     """Return where the frames of a file lie: by the file itself, or by functional groups (DICOM PS3.3, C.7.6.16)."""
-    if int(content.get("NumberOfFrames") or 1) == 1 and content.get("ImagePositionPatient"):
+    num_frames = int(content.get("NumberOfFrames") or 1)
+    if num_frames == 1 and content.get("ImagePositionPatient"):
         return (_slice_of(content, content, path, 0),)
     frames = []
-    for frame in range(int(content.get("NumberOfFrames") or 1)):
+    for frame in range(num_frames):
         merged = Dataset()
         for name in POSITION_GROUPS:
             group = group_of(content, frame, name)
@@ -79,8 +77,7 @@ def group_of(content: Dataset, frame: int, name: str) -> Dataset | None:
     shared, own = (content.get(groups) or [] for groups in GROUPS)
     for groups in (*own[frame : frame + 1], *shared[:1]):
         if groups.get(name):
-            found: Dataset = groups.get(name)[0]
-            return found
+            return groups.get(name)[0]
     return None
 
 
@@ -99,7 +96,7 @@ def _slice_of(content: Dataset, position: Dataset, path: Path, frame: int) -> Sl
 
 
 def _numbers(content: Dataset, name: str, count: int, path: Path) -> tuple[float, ...]:
-    value: Any = content.get(name)
+    value = content.get(name)
     numbers = () if value is None else tuple(np.ravel(np.asarray(value, dtype=float)).tolist())  # one is no list
     if len(numbers) != count or (name == "PixelSpacing" and min(numbers) <= 0):
         raise UserError(
@@ -129,9 +126,8 @@ def grid_of(ordered: Sequence[Slice]) -> Grid:
         step = normal_of(first) * first.thickness_mm
     else:
         raise UserError(f"{first.path} is the only slice of its series and says not how thick it is: remove it.")
+    across = np.multiply(first.orientation[:3], first.spacing_mm[1])
+    down = np.multiply(first.orientation[3:], first.spacing_mm[0])
     affine = np.eye(4)
-    affine[:3, 0] = np.multiply(first.orientation[:3], first.spacing_mm[1])
-    affine[:3, 1] = np.multiply(first.orientation[3:], first.spacing_mm[0])
-    affine[:3, 2] = step
-    affine[:3, 3] = first.position
+    affine[:3] = np.column_stack((across, down, step, first.position))
     return Grid(tuple(ordered), LPS_TO_RAS @ affine)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pydicom import Dataset, config, dcmread
+from pydicom.misc import is_dicom
 from pydicom.uid import UID
 
 from selfmae.data.dicom.grid import GROUPS, Slice, slices_in, text_of
@@ -30,34 +31,21 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # also the beginning of its kin
 NOBODY = re.compile(r"(anon|anonymous|anonymi[sz]ed|unknown|none|n/?a|0+)?", re.IGNORECASE)
 SHORTEST_NAME = 3  # letters: shorter parts of a name are in many paths
 TAGS = [
-    *(*PERSONAL, *NAMING, "PatientIdentityRemoved", "BurnedInAnnotation", "SOPClassUID", "Modality"),
-    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber", "ImageType", "Rows", "Columns"),
-    *("NumberOfFrames", "SamplesPerPixel", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
-    *("SliceThickness", "SpacingBetweenSlices", *GROUPS),
-    *("SegmentSequence", "StructureSetROISequence", "ROIContourSequence"),
+    *(*PERSONAL, *NAMING, *GROUPS, "PatientIdentityRemoved", "BurnedInAnnotation", "SOPClassUID", "Modality"),
+    *("SeriesNumber", "ImageType", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "ImagePositionPatient"),
+    *("ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "SegmentSequence"),
+    *("StructureSetROISequence", "ROIContourSequence"),
     *("ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence"),
 ]
 MAX_HEADERS = 100_000  # in memory, about 1.5 kB each
 
 
 @dataclass(frozen=True, slots=True)
-class Privacy:
-    """Names of filled tags that may identify a person, of those whose value is in the path, and why text may show."""
-
-    tags: tuple[str, ...]
-    in_path: tuple[str, ...]
-    burned_in: str  # "" where no text is to be expected in the pixels
-
-
-@dataclass(frozen=True, slots=True)
 class Header:
-    """What one file says of itself; `patient`, `study` and `series` tell files apart and are shown nowhere.
-
-    `kind` is "volume" (slices that lie in a body), "picture", "seg", "rtstruct", "localiser", "other" or "broken".
-    """
+    """What one file says of itself; `patient`, `study` and `series` tell files apart and are shown nowhere."""
 
     path: Path
-    kind: str
+    kind: str  # "volume" (slices that lie in a body), "picture", "seg", "rtstruct", "localiser", "other" or "broken"
     patient: str = field(default="", repr=False)
     study: str = field(default="", repr=False)
     series: str = field(default="", repr=False)
@@ -67,7 +55,9 @@ class Header:
     slices: tuple[Slice, ...] = ()  # of a volume
     structures: tuple[str, ...] = ()  # of a mask: the names of what is marked, sorted
     drawn_on: tuple[str, ...] = field(default=(), repr=False)  # of a mask: the series that it refers to
-    privacy: Privacy | None = None
+    identifying: tuple[str, ...] = ()  # the filled tags that may identify a person
+    in_path: tuple[str, ...] = ()  # the tags whose value stands in the path of the image
+    burned_in: str = ""  # why text may stand in the pixels
     error: str = ""  # why a file is broken, as a sentence
 
 
@@ -79,44 +69,44 @@ def header_of(path: Path) -> Header | None:
 
 @lru_cache(maxsize=MAX_HEADERS)
 def _read_header(path: Path, size: int, changed_ns: int) -> Header | None:
-    if path.suffix.lower() != ".dcm":
-        try:
-            with path.open("rb") as file:
-                file.seek(128)
-                if file.read(4) != b"DICM":
-                    return None
-        except OSError:
+    try:
+        if path.suffix.lower() != ".dcm" and not is_dicom(path):
             return None
+    except OSError:
+        return None
     try:
         return _as_header(dcmread(path, stop_before_pixels=True, specific_tags=TAGS), path)
     except Exception as error:  # pydicom raises many kinds for files that are damaged
-        reason = " ".join(str(error).split())
-        return Header(
-            path, "broken", error=f"{path} could not be read as DICOM ({reason}): copy it again or remove it."
-        )
+        said = f"{path} could not be read as DICOM ({' '.join(str(error).split())}): copy it again or remove it."
+        return Header(path, "broken", error=said)
 
 
 def _as_header(content: Dataset, path: Path) -> Header:
     kind = _kind_of(content)
     if kind == "other" and _is_cut_off(content):
         return Header(path, "broken", error=f"{path} ends within its DICOM header: copy it again or remove it.")
+    series = text_of(content, "SeriesInstanceUID")
     try:
         slices = slices_in(content, path) if kind == "volume" else ()
     except UserError as error:
-        return Header(path, "broken", series=text_of(content, "SeriesInstanceUID"), error=str(error))
+        return Header(path, "broken", series=series, error=str(error))
+    image = path.parent if len(slices) == 1 else path
+    removed = text_of(content, "PatientIdentityRemoved") == "YES"  # then none of these tags tells who it is
     return Header(
-        path=path,
-        kind=kind,
-        patient=patient_of(content),
-        study=text_of(content, "StudyInstanceUID"),
-        series=text_of(content, "SeriesInstanceUID"),
+        path,
+        kind,
+        _patient_of(content),
+        text_of(content, "StudyInstanceUID"),
+        series,
         number=int(content.get("SeriesNumber") or 0),
         modality=text_of(content, "Modality"),
         num_colours=int(content.get("SamplesPerPixel") or 1),
         slices=slices,
         structures=structures_of(content),
         drawn_on=_drawn_on(content) if kind in ("seg", "rtstruct") else (),
-        privacy=privacy_of(content, path.parent if len(slices) == 1 else path),
+        identifying=tuple(name for name in PERSONAL if not removed and text_of(content, name).strip("^ ")),
+        in_path=tuple(name for name in NAMING if not removed and _stands_in(image, content, name)),
+        burned_in=_burned_in(content),
     )
 
 
@@ -175,21 +165,11 @@ def _drawn_on(content: Dataset) -> tuple[str, ...]:
     frames = content.get("ReferencedFrameOfReferenceSequence") or []
     studies = [study for frame in frames for study in frame.get("RTReferencedStudySequence") or []]
     series = [item for study in studies for item in study.get("RTReferencedSeriesSequence") or []]
-    return tuple(
-        {text_of(item, "SeriesInstanceUID") for item in (*(content.get("ReferencedSeriesSequence") or []), *series)}
-    )
+    series += content.get("ReferencedSeriesSequence") or []
+    return tuple({text_of(item, "SeriesInstanceUID") for item in series})
 
 
-def privacy_of(content: Dataset, path: Path) -> Privacy:
-    """Return what to know of a file; `path` names its image. A file that says it is de-identified has no such tags."""
-    if text_of(content, "PatientIdentityRemoved") == "YES":
-        return Privacy((), (), _burned_in(content))
-    tags = tuple(name for name in PERSONAL if text_of(content, name).strip("^ "))
-    in_path = tuple(name for name in NAMING if _stands_in(path, content, name))
-    return Privacy(tags, in_path, _burned_in(content))
-
-
-def patient_of(content: Dataset) -> str:
+def _patient_of(content: Dataset) -> str:
     """Return what is equal for all files of a patient (id, or else name and birth date), "" where nobody is named."""
     patient, name = (text_of(content, tag).strip("^ _-") for tag in ("PatientID", "PatientName"))
     if not NOBODY.fullmatch(patient):
@@ -199,13 +179,11 @@ def patient_of(content: Dataset) -> str:
 
 def _burned_in(content: Dataset) -> str:
     said = text_of(content, "BurnedInAnnotation")
-    if said == "YES":
-        return "BurnedInAnnotation YES"
-    if said != "NO" and text_of(content, "SOPClassUID").startswith(SECONDARY_CAPTURE):
+    if said in ("YES", "NO"):
+        return "BurnedInAnnotation YES" if said == "YES" else ""
+    if text_of(content, "SOPClassUID").startswith(SECONDARY_CAPTURE):
         return "a secondary capture without BurnedInAnnotation NO"
-    if said != "NO" and text_of(content, "Modality") in ("US", "IVUS"):
-        return "ultrasound without BurnedInAnnotation NO"
-    return ""
+    return "ultrasound without BurnedInAnnotation NO" if text_of(content, "Modality") in ("US", "IVUS") else ""
 
 
 def _stands_in(path: Path, content: Dataset, name: str) -> bool:

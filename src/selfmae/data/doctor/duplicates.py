@@ -37,8 +37,8 @@ class Fingerprint:
 
 def thumbnail(array: np.ndarray) -> bytes:
     """Return the block means of an image [C, *S], all channels together, from 0 to 255; b"" where that says little."""
-    side = SIDES.get(array.ndim - 1, 0)
-    if not side or min(array.shape[1:]) < side:
+    side = SIDES.get(array.ndim - 1)
+    if side is None or min(array.shape[1:]) < side:
         return b""
     means = sum(_block_means(channel, side) for channel in array)
     low, high = np.min(means), np.max(means)

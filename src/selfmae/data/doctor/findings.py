@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from selfmae.data.dicom import checks
+from selfmae.data.dicom import series
 from selfmae.errors import UserError, first_of
 
-IMAGE_REMEDIES = {
+# code: severity, what to do
+REMEDIES = {
     "unreadable_image": ("error", "replace the file or remove the case"),
     "not_finite": ("error", "replace these values, for example by 0; `selfmae inspect --fix DIR` does it in a copy"),
     "constant_image": ("warning", "check the file; it may be empty"),
@@ -24,8 +25,7 @@ IMAGE_REMEDIES = {
         "warning",
         "rescale these images to the unit of the others, or leave them out; data.intensity=window would clip them",
     ),
-}
-MASK_REMEDIES = {
+    # of masks
     "unreadable_mask": ("error", "replace the file or remove the case"),
     "fractional_label": ("error", "resample the mask again with nearest neighbour, or round its values"),
     "size_differs": (
@@ -46,8 +46,7 @@ MASK_REMEDIES = {
         "note",
         "nothing: where training mirrors an image from left to right, it swaps these labels (augment.laterality.swap)",
     ),
-}
-SET_REMEDIES = {
+    # of the set as a whole
     "same_patient_across_parts": ("error", "give each patient one split"),
     "too_few_patients": ("error", "label at least 3 patients, one for each part"),
     "duplicate_across_parts": ("warning", "nothing: the copy that training or model choice would see is left out"),
@@ -56,8 +55,7 @@ SET_REMEDIES = {
     "near_duplicate_image": ("warning", "compare them, and remove one if they show the same image"),
     "near_duplicate_ids": ("warning", "compare the files: if they are one case, remove one; if not, rename one"),
     "rare_finding": ("warning", "its score will be undefined or mean little: collect more, or leave it out"),
-}
-LIST_REMEDIES = {  # errors of readers, whose own sentences say what to do
+    # of readers, whose own sentences say what to do
     "unusable_source": ("error", "correct what the sentence names"),
     "damaged_list": ("error", "mend the file"),
     "missing_file": ("error", "put the files there or take them off the list"),
@@ -67,22 +65,17 @@ LIST_REMEDIES = {  # errors of readers, whose own sentences say what to do
     "empty_value": ("error", "fill the empty values"),
     "duplicate_row": ("error", "list each image once"),
     "duplicate_id": ("error", "remove the repeats or rename the files"),
+    **series.REMEDIES,
 }
-
-# code: severity, what to do
-REMEDIES = {**IMAGE_REMEDIES, **MASK_REMEDIES, **SET_REMEDIES, **LIST_REMEDIES, **checks.REMEDIES}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a user should know: `severity` is "error", "warning" or "note"; `cases` holds all ids.
-
-    Readers and the survey make one for each case and code, `join_alike` one for all cases of a code.
-    """
+    """One thing that a user should know: first of one case, then of all cases of a code (`join_alike`)."""
 
     code: str
-    severity: str
-    cases: tuple[str, ...]
+    severity: str  # "error", "warning" or "note"
+    cases: tuple[str, ...]  # ids
     cause: str
     fix: str
 

@@ -1,18 +1,18 @@
 """The survey: reads every image of a source once, and every mask if asked, for the plan and the data doctor."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from statistics import mode
 
 import numpy as np
 
 from selfmae.data.case import Case
-from selfmae.data.dicom.checks import check_series
 from selfmae.data.dicom.pixels import is_dicom
-from selfmae.data.doctor.case_checks import check_pair
+from selfmae.data.dicom.series import check_series
+from selfmae.data.doctor.checks import check_pair
 from selfmae.data.doctor.duplicates import thumbnail
 from selfmae.data.doctor.findings import REMEDIES, Facts, Finding, finding_of, from_content, make_finding, to_content
 from selfmae.data.files.file_cache import FileCache, key_of_files
@@ -71,12 +71,12 @@ def survey(
     if file_cache:
         file_cache.save(frozenset(used))
     facts = _settle_pictures(facts)
-    return facts, findings + _odd_ones(facts)
+    return facts, [*findings, *_odd_ones(facts)]
 
 
 def _remember(file_cache: FileCache, key: str, facts: Facts | None, findings: Sequence[Finding]) -> None:
     """Cache what was found, unless something could not be read: it may be readable next time."""
-    unread = facts is None or any(finding.code.startswith("unreadable") for finding in findings)
+    unread = any(finding.code.startswith("unreadable") for finding in findings)
     if facts and not unread and file_cache.get(key) is None:
         # Without the fix where it is the code's own: its words may change.
         fixes = ["" if item.fix == REMEDIES[item.code][1] else item.fix for item in findings]
@@ -85,12 +85,9 @@ def _remember(file_cache: FileCache, key: str, facts: Facts | None, findings: Se
 
 
 def _settle_pictures(facts: Sequence[Facts]) -> list[Facts]:
-    """Return the facts with gray pictures that have as many channels as the others, one or three (`with_channels`).
-
-    Where a picture has no spacing, none has one: pictures are compared by their pixels.
-    """
-    colours = Counter(fact.num_channels for fact in facts if not fact.is_gray)
-    usual = colours.most_common(1)[0][0] if colours else 1
+    """Return the facts, gray pictures with as many channels as the others, and no spacings where a picture has none."""
+    colours = [fact.num_channels for fact in facts if not fact.is_gray]
+    usual = mode(colours) if colours else 1
     lacks = any(len(fact.shape) == 2 and not fact.spacing_mm for fact in facts)
     settled = []
     for fact in facts:
@@ -100,46 +97,40 @@ def _settle_pictures(facts: Sequence[Facts]) -> list[Facts]:
     return settled
 
 
-def _odd_ones(facts: Sequence[Facts]) -> list[Finding]:
-    """Return a finding for each image that is of another kind than most: a run needs one kind."""
+def _odd_ones(facts: Sequence[Facts]) -> Iterator[Finding]:
+    """Yield a finding for each image that is of another kind than most: a run needs one kind."""
     kinds: dict[str, Callable[[Facts], str]] = {
         "channels_differ": lambda fact: f"{fact.num_channels} channels",
         "axes_differ": lambda fact: f"{len(fact.shape)} axes",
         "missing_spacing": lambda fact: "a spacing" if fact.spacing_mm else "no spacing",
     }
-    findings = []
-    for code, kind in kinds.items():
-        usual = Counter(kind(fact) for fact in facts).most_common(1)
-        findings += [
-            make_finding(code, [fact.id], f"the image of {fact.id} has {kind(fact)}, most have {usual[0][0]}")
-            for fact in facts
-            if kind(fact) != usual[0][0]
-        ]
-    return findings
+    for code, kind in kinds.items() if facts else ():
+        usual = mode(map(kind, facts))
+        for fact in facts:
+            if kind(fact) != usual:
+                yield make_finding(code, [fact.id], f"the image of {fact.id} has {kind(fact)}, most have {usual}")
 
 
 def examine_case(case: Case, masks: bool) -> Examined:
     """Return facts, None where the image cannot be read, and findings; the mask is read only with `masks`."""
     findings: list[Finding] = []
     try:
-        series = [path for path in case.images if is_dicom(path)]
-        findings += [make_finding(code, [case.id], cause) for path in series for code, cause in check_series(path)]
+        for path in filter(is_dicom, case.images):
+            findings += [make_finding(code, [case.id], cause) for code, cause in check_series(path)]
         if any(finding.severity == "error" for finding in findings):
             return None, findings
-        facts, affine, found = _examine_image(case)
+        facts, affine, found = _examine_image(case)  # the image itself is not kept while the mask is read
     except UserError as error:
         return None, [*findings, finding_of(error.code or "unreadable_image", str(error), [case.id])]
     findings += found
-    counts: tuple[tuple[int, int], ...] = ()
-    mask_hash = ""
     if masks and isinstance(case.target, Path):
         try:
             mask = read_mask(case.target)
-            counts, mask_hash = count_values(mask.array), hash_voxels(mask.array[None])
+            facts = replace(facts, mask_counts=count_values(mask.array), mask_hash=hash_voxels(mask.array[None]))
             findings += check_pair(case.id, facts.shape, affine, mask, str(case.target))
         except UserError as error:
             findings.append(finding_of(error.code or "unreadable_mask", str(error), [case.id]))
-    return replace(facts, mask_counts=counts, mask_hash=mask_hash), findings
+    return facts, findings
 
 
 def hash_voxels(array: np.ndarray) -> str:
@@ -153,8 +144,7 @@ def hash_voxels(array: np.ndarray) -> str:
 
 def _examine_image(case: Case) -> tuple[Facts, np.ndarray | None, list[Finding]]:
     image = read_image(case.images)
-    array = image.array
-    is_gray = has_equal_channels(image)
+    array, is_gray = image.array, has_equal_channels(image)
     shown = array[:1] if is_gray else array
     facts = Facts(
         id=case.id,
@@ -168,26 +158,23 @@ def _examine_image(case: Case) -> tuple[Facts, np.ndarray | None, list[Finding]]
         is_gray=is_gray,
         thumbnail=thumbnail(array),
     )
-    return facts, image.affine, _check_voxels(case, array)
+    return facts, image.affine, list(_check_voxels(case, array))
 
 
-def _check_voxels(case: Case, array: np.ndarray) -> list[Finding]:
+def _check_voxels(case: Case, array: np.ndarray) -> Iterator[Finding]:
     lows, highs = (np.array([edge(channel) for channel in array]) for edge in (np.min, np.max))
     if not np.isfinite([lows, highs]).all():
         num_bad = sum(int(plane.size - np.isfinite(plane).sum()) for channel in array for plane in channel)
         text = f"the image {case.images[0]} has {num_bad} voxels that are not finite (NaN or infinite)"
-        return [make_finding("not_finite", [case.id], text)]
-    if (lows == highs).any():
+        yield make_finding("not_finite", [case.id], text)
+    elif (lows == highs).any():
         text = f"the image {case.images[0]} has the same value everywhere in a channel"
-        return [make_finding("constant_image", [case.id], text)]
-    return []
+        yield make_finding("constant_image", [case.id], text)
 
 
 def _spread(channel: np.ndarray) -> np.ndarray:
     """Return up to about a million voxels of a channel, evenly spread."""
-    values = channel.ravel()
-    spread: np.ndarray = values[:: max(1, values.size // MAX_VOXELS)]
-    return spread
+    return channel.ravel()[:: max(1, channel.size // MAX_VOXELS)]
 
 
 def _percentiles(channel: np.ndarray) -> tuple[float, float, float]:

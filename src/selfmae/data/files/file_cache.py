@@ -1,8 +1,7 @@
 """What was found out about files, kept on disk so that files which did not change need not be read again.
 
-A file is known by its path, size and time (`identity`), or by the bytes in it (`content_of`). A cache is a file of JSON
-lines that is only added to. Several processes may write to it: a line is added by one write, and a line that cannot be
-read is passed over.
+A cache is a file of JSON lines that is only added to. Several processes may write to it: a line is added by one write,
+and a line that cannot be read is passed over.
 """
 
 import hashlib
@@ -31,7 +30,7 @@ def default_cache() -> Path:
 
 
 class FileCache:
-    """Entries by key; `add` keeps them in memory until `save`. Threads may share it."""
+    """Values that JSON can hold, by key; `add` keeps them in memory until `save`. Threads may share it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,7 +43,6 @@ class FileCache:
 
     @cached_property
     def entries(self) -> dict[str, Any]:
-        """All entries, read from disk when first asked for."""
         entries: dict[str, Any] = {}
         with suppress(OSError):
             for line in self.path.read_bytes().splitlines():
@@ -54,36 +52,27 @@ class FileCache:
         return entries
 
     def get(self, key: str) -> Any:
-        """Return the entry of a key, or None."""
         return self.entries.get(key)
 
     def add(self, key: str, entry: Any) -> None:
-        """Add an entry, a value that JSON can hold."""
         with self._lock:
             self.entries[key] = self.added[key] = entry
 
     def save(self, used: frozenset[str] = frozenset()) -> None:
-        """Write down what was added; with `used`, leave out all other keys if they are most of the file.
-
-        A disk that is full or cannot be written to is no error: the files are read again next time.
-        """
-        with self._lock, suppress(OSError):
+        """Write down what was added; with `used`, leave out all other keys if they are most of the file."""
+        with self._lock, suppress(OSError):  # of a full disk, for example: files are read again next time
             if used and len(self.entries.keys() - used) > MAX_STALE * len(used):
                 part = self.path.with_name(f".part-{os.getpid()}-{self.path.name}")
                 part.write_bytes(_lines({key: entry for key, entry in self.entries.items() if key in used}))
                 part.replace(self.path)
             elif self.added:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-                try:
-                    os.write(file, b"\n" + _lines(self.added))  # after a line that another process could not finish
-                finally:
-                    os.close(file)
+                with self.path.open("ab", buffering=0) as file:  # one write, after what another process left unfinished
+                    file.write(b"\n" + _lines(self.added))
         self.added = {}
 
 
 def key_of(*parts: str) -> str:
-    """Return a key for these texts."""
     return hashlib.blake2b("\0".join(parts).encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
@@ -96,21 +85,14 @@ def key_of_files(sources: Iterable[Path], *parts: str) -> str:
 
 
 def identity(source: Path) -> str:
-    """Return path, size and time of all files that an image or mask is read from.
-
-    These are a file and the data file that its header names (`.mhd`, `.nrrd`, `.hdr`), all files of a DICOM series, or
-    the archive of a member. Raises `UserError` where there is no such file.
-    """
+    """Return path, size and time of all files that an image or mask is read from; raise `UserError` without any."""
     files, _ = _files_of(source)
     states = [f"{file.name}\0" * (len(files) > 1) + _state(file) for file in files]
     return f"{source.absolute()}\0{''.join(states)}"
 
 
 def content_of(source: Path, digests: FileCache) -> str:
-    """Return a text that is equal for equal bytes of all files that an image or mask is read from, wherever they are.
-
-    Files whose path, size and time are in `digests` are not read; others are added to it. Raises as `identity`.
-    """
+    """Return a text that is equal for equal bytes of an image's or mask's files; those in `digests` are not read."""
     files, member = _files_of(source)
     return f"{member}\0{''.join(sorted(_digest(file, digests) for file in files))}"
 
@@ -125,8 +107,7 @@ def _digest(file: Path, digests: FileCache) -> str:
     if not digests.get(key):
         digests.add(key, _read_digest(file))
         digests.save()
-    found: str = digests.get(key)
-    return found
+    return digests.get(key)
 
 
 def _read_digest(file: Path) -> str:
@@ -138,7 +119,7 @@ def _read_digest(file: Path) -> str:
 
 
 def _files_of(source: Path) -> tuple[list[Path], str]:
-    """Return the files that a source is read from, and what names it among others in the same files."""
+    """Return the files that a source is read from, and what names it among others in them."""
     file = next((path for path in (source, *source.parents) if path.is_file()), None)
     files = files_of(source) or ([file] if file else [])
     if not files:
@@ -167,7 +148,6 @@ def _data_files(header: Path) -> Iterator[Path]:
 
 
 def _key(file: Path) -> str:
-    """Return the key of a file's path, size and time."""
     return key_of(str(file.absolute()), _state(file))
 
 

@@ -13,10 +13,10 @@ from nibabel import orientations
 from PIL import Image as Picture
 
 from selfmae.data.dicom.pixels import is_dicom
+from selfmae.data.files import ITK, PICTURES, suffix_of
 from selfmae.data.files.file_cache import FileCache, default_cache, key_of, key_of_files
-from selfmae.data.files.formats import ITK, PICTURES, suffix_of
 from selfmae.data.files.images import is_volume, load_volume, read_raw
-from selfmae.data.files.itk import save_itk
+from selfmae.data.files.volumes import save_itk
 from selfmae.data.memory import NUM_THREADS, MemoryGate, float_bytes
 from selfmae.errors import UserError
 
@@ -33,22 +33,19 @@ class Mask:
 def read_mask(path: Path) -> Mask:
     """Return a mask; raise `UserError` where its values are not whole numbers or it has several channels."""
     raw = read_raw(path, mask=True)
-    array = raw.array
-    if array.ndim > raw.num_axes and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim != raw.num_axes:
+    if len(raw.array) > 1:
         raise UserError(
-            f"The mask {path} has {array.shape[-1]} channels, but a mask has one with a number for each label: "
+            f"The mask {path} has {len(raw.array)} channels, but a mask has one with a number for each label: "
             "join the channels to one."
         )
-    if not np.issubdtype(array.dtype, np.integer):
-        array = _as_whole(array, path)
-    return Mask(array, raw.spacing_mm, raw.affine)
+    array = raw.array[0]
+    whole = array if np.issubdtype(array.dtype, np.integer) else _as_whole(array, path)
+    return Mask(whole, raw.spacing_mm, raw.affine)
 
 
 def _as_whole(array: np.ndarray, path: Path) -> np.ndarray:
     """Return the numbers of a mask as integers, plane by plane; raise `UserError` where one is none."""
-    small = array.size > 0 and abs(array.min()) < 2**15 and abs(array.max()) < 2**15
+    small = abs(array.min()) < 2**15 and abs(array.max()) < 2**15
     whole = np.empty(array.shape, np.int16 if small else np.int32)
     for plane, rounded in zip(array, whole, strict=True):
         rounded[...] = np.nan_to_num(plane)
@@ -83,8 +80,7 @@ def write_mask(array: np.ndarray, path: Path, like: Path) -> None:
         if suffix_of(path) in ITK:
             save_itk(array, part, like)
         else:
-            mask = nib.Nifti1Image(array, reference.affine, reference.header)
-            mask.header.set_data_dtype(array.dtype)
+            mask = nib.Nifti1Image(array, reference.affine, reference.header, dtype=array.dtype)
             mask.header.set_slope_inter(1, 0)
             mask.header["cal_max"] = mask.header["cal_min"] = 0
             nib.save(mask, part)

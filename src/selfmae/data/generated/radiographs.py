@@ -55,10 +55,7 @@ class View:
 def draw_radiograph(
     rng: Generator, chest: Chest, size: tuple[int, int], clarity: float = 1.0
 ) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Draw one image, uint8 [rows, columns], and its findings, 0 or 1 in the order of `FINDINGS`.
-
-    `clarity` multiplies how much a finding brightens or darkens the lung; it does not widen the heart.
-    """
+    """Draw an image, uint8 [rows, columns], and its findings, 0 or 1; `clarity` multiplies their contrast."""
     # Independent streams: a finding changes nothing but itself.
     stance, film, *streams = rng.spawn(2 + len(FINDINGS))
     findings = _draw_findings(rng, chest)

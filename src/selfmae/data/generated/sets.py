@@ -57,10 +57,9 @@ def write_radiographs(
     num_unlabelled: int = 0,
     clarity: float = 1.0,
 ) -> None:
-    """Write chest radiographs (8-bit PNG of `size` = rows, columns) and `labels.csv`.
+    """Write chest radiographs (8-bit PNG of `size` = rows, columns), 1 to 3 of a patient, and `labels.csv`.
 
-    Its columns are `image` (path from `folder`), `patient_id` and one of 0 or 1 for each finding, empty where the
-    image is unlabelled. A patient has 1 to 3 images. `clarity` see `draw_radiograph`.
+    Its columns are `image` (path from `folder`), `patient_id` and one of 0 or 1 for each finding, empty without labels.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     rows = []

@@ -1,8 +1,8 @@
 """Prepared images on disk: each is read, resampled and normalised once, then only crops of it are read.
 
 Images are float16 [C, *S], masks uint8 [*S], one `.npy` file each, opened as memory maps. Their names come from the
-content of their files and the options, so that runs, copies and layouts share them. Masks are prepared with the
-spacing of their image, and only when asked for: pre-training opens no label file.
+content of their files and the options, so that runs, copies and layouts share them. A mask is prepared with the spacing
+of its image, and only when asked for: pre-training opens no label file.
 """
 
 import hashlib
@@ -53,8 +53,8 @@ class Store:
         self.options = options
         self.label_values = tuple(label_values)
         self.folder = Path(options.cache) if options.cache else default_cache()
-        self._image_key = preparation_key(options, NOT_PREPARATION | MASK_ONLY)
-        self._mask_key = f"{preparation_key(options, NOT_PREPARATION | IMAGE_ONLY)}{self.label_values}"
+        self._image_key = _preparation_key(options, NOT_PREPARATION | MASK_ONLY)
+        self._mask_key = f"{_preparation_key(options, NOT_PREPARATION | IMAGE_ONLY)}{self.label_values}"
         self._is_spaced = bool(options.spacing_mm and not options.size)  # a mask's grid depends on its image
         self._digests = FileCache(self.folder / "digests.jsonl")
         self._paths: dict[tuple[str, tuple[Path, ...]], Path] = {}
@@ -87,9 +87,9 @@ class Store:
         image, spacing = self.image(case), self._spacing(case) if self.options.align == "origin" else ()
         if not self.options.crop_foreground:
             return find_box(image, self.options, spacing)
-        corner, shape, whole = np.load(self.image_path(case).with_suffix(".box.npy")).tolist()
+        corner, shape, whole = map(tuple, np.load(self.image_path(case).with_suffix(".box.npy")).tolist())
         steps = tuple(1 / step for step in steps_from_origin(spacing, self.options))
-        return Box(tuple(corner), tuple(shape), tuple(whole), steps)
+        return Box(corner, shape, whole, steps)
 
     def label_coordinates(self, case: Case) -> np.ndarray:
         """Return voxels of each label of a case (see `label_coordinates`), a memory map."""
@@ -177,15 +177,11 @@ class Store:
             ) from error
 
 
-def preparation_key(options: DataOptions, without: Set[str]) -> str:
-    """Return a text that differs where two options of these differ, but for the fields `without`.
-
-    Of the channels only their number counts, since their names change no voxel.
-    """
-    values = {item.name: getattr(options, item.name) for item in fields(options) if item.name not in without}
-    if "channels" in values:
-        values["channels"] = len(options.channels)
-    return repr(sorted(values.items()))
+def _preparation_key(options: DataOptions, without: Set[str]) -> str:
+    """Return a text that differs where two options of these differ, but for the fields `without`."""
+    values = {item.name: getattr(options, item.name) for item in fields(options)}
+    values["channels"] = len(options.channels)  # whose names change no voxel
+    return repr(sorted((name, value) for name, value in values.items() if name not in without))
 
 
 @lru_cache(maxsize=MAX_OPEN)
@@ -214,10 +210,8 @@ def label_coordinates(mask: np.ndarray) -> np.ndarray:
     flat = mask.ravel()
     voxels = np.flatnonzero(flat)
     values = flat[voxels]
-    voxels = voxels[np.argsort(values, kind="stable")]
-    groups = np.split(voxels, np.cumsum(np.bincount(values)[1:])[:-1]) if len(voxels) else []
-    rng = generator("places", "labels")
-    return _coordinate_rows([group for group in groups if len(group)], rng, mask.size)
+    groups = [voxels[values == label] for label in np.flatnonzero(np.bincount(values))]
+    return _coordinate_rows(groups, generator("places", "labels"), mask.size)
 
 
 def tissue_coordinates(image: np.ndarray) -> np.ndarray:
@@ -226,21 +220,16 @@ def tissue_coordinates(image: np.ndarray) -> np.ndarray:
     Air lies at or below Otsu's threshold in every channel; where no channel has two sides (`SEPARATES`), all voxels
     are taken. Only `NUM_TRIES` voxels are tested, so a sliver of tissue gives few coordinates.
     """
-    flat = image.reshape(len(image), -1)
-    rng = generator("places", "tissue")
+    flat, rng = image.reshape(len(image), -1), generator("places", "tissue")
     tried = rng.integers(flat.shape[1], size=NUM_TRIES) if flat.shape[1] > NUM_TRIES else np.arange(flat.shape[1])
     values = flat[:, tried].astype(np.float32)
-    thresholds = [otsu(channel) for channel in values]
-    known = [channel > limit for channel, limit in zip(values, thresholds, strict=True) if limit is not None]
+    known = [channel > limit for channel in values if (limit := otsu(channel)) is not None]
     tissue = tried[np.any(known, axis=0)] if known else tried
     return _coordinate_rows([tissue], rng, flat.shape[1])
 
 
 def otsu(values: np.ndarray, num_bins: int = 256) -> float | None:
-    """Return the threshold with most variance between the values on its two sides (Otsu 1979), or None.
-
-    It is None where the two sides do not stand apart: see `SEPARATES`.
-    """
+    """Return Otsu's threshold (1979), with most variance between its two sides; None where they do not stand apart."""
     counts, edges = np.histogram(values, num_bins)
     centres, shares = (edges[:-1] + edges[1:]) / 2, counts / counts.sum()
     total = float(((centres - shares @ centres) ** 2) @ shares)
@@ -254,10 +243,8 @@ def otsu(values: np.ndarray, num_bins: int = 256) -> float | None:
 
 def _coordinate_rows(groups: list[np.ndarray], rng: np.random.Generator, num_voxels: int) -> np.ndarray:
     """Return a row for each group of voxels: the count, then at most `MAX_COORDINATES` of them, then zeros."""
-    rows = [
-        group if len(group) <= MAX_COORDINATES else rng.choice(group, MAX_COORDINATES, replace=False, shuffle=False)
-        for group in groups
-    ]
+    most = MAX_COORDINATES
+    rows = [row if len(row) <= most else rng.choice(row, most, replace=False, shuffle=False) for row in groups]
     kind = np.uint32 if num_voxels <= np.iinfo(np.uint32).max else np.uint64
     table = np.zeros((len(rows), 1 + max((len(row) for row in rows), default=0)), dtype=kind)
     for line, row in zip(table, rows, strict=True):

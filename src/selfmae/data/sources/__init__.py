@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from selfmae.data.case import Cases
-from selfmae.data.files.formats import ARRAYS, is_image
+from selfmae.data.files import ARRAYS, is_image
 from selfmae.errors import UserError, did_you_mean, first_of
 
 
@@ -31,10 +31,7 @@ def layouts() -> dict[str, ModuleType]:
 
 
 def read_source(source: str, layout: str = "") -> Cases:
-    """Return the cases of a file or folder; without a layout, the first one that recognises the source reads it.
-
-    Raises `SourceError` for what is wrong with a source that was recognised, `UserError` for one that was not.
-    """
+    """Return the cases of a source, by the layout or else the first that recognises it; `SourceError` if unusable."""
     path, known = Path(source), layouts()
     if layout and layout not in known:
         raise UserError(f"There is no layout {layout!r} to read {source} with.{did_you_mean(layout, known)}")
@@ -84,8 +81,7 @@ def _check_ids(cases: Cases) -> None:
         raise UserError(
             f"{cases.source} was read as {cases.layout}, but lists no image: check its content.", "unusable_source"
         )
-    counts = Counter(case.id for case in cases.cases)
-    twice = [name for name, count in counts.items() if count > 1]
+    twice = [name for name, count in Counter(case.id for case in cases.cases).items() if count > 1]
     repeated = [files for files, count in Counter(case.images for case in cases.cases).items() if count > 1]
     if twice:
         raise UserError(

@@ -2,15 +2,15 @@
 
 import glob
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from selfmae.data.case import Labels
-from selfmae.data.files.formats import is_image, may_be_dicom
-from selfmae.data.sources._tables import Row
+from selfmae.data.files import is_image, may_be_dicom
 from selfmae.errors import UserError, first_of
 
+Row = Mapping[str, str]
 Target = tuple[float, ...] | None
 
 IMAGE = ("image", "image_path", "path", "file", "file_path", "filename", "file_name", "image_index", "img")
@@ -42,11 +42,6 @@ class Columns:
     kind: str  # how the labels are written: mask, binary, list ("Edema|Mass"), class or ""
     labels: tuple[str, ...]
     notes: tuple[str, ...]
-
-    @property
-    def used(self) -> tuple[str, ...]:
-        """All columns that are used."""
-        return (*self.images, *self.labels, self.id, self.patient, self.split, self.fold)
 
 
 def find_columns(rows: Sequence[Row], table: Path) -> Columns:
@@ -87,7 +82,15 @@ def find_columns(rows: Sequence[Row], table: Path) -> Columns:
 def read_targets(rows: Sequence[Row], columns: Columns, table: Path) -> tuple[Labels, list[Target]]:
     """Return findings or classes of each row; a row without any label has None."""
     if columns.kind == "binary":
-        return Labels("multilabel", columns.labels), _binary_targets(rows, columns, table)
+        written = [[row[name] for name in columns.labels] for row in rows]
+        if partial := [line for line, texts in enumerate(written, start=2) if any(texts) and not all(texts)]:
+            raise UserError(
+                f"A row of {table} must have all findings or none, but {len(partial)} rows lack some (lines "
+                f"{first_of(partial)}): write 0 or 1, or leave the whole row empty for an unlabelled image.",
+                "empty_value",
+            )
+        findings = [tuple(map(float, texts)) if any(texts) else None for texts in written]
+        return Labels("multilabel", columns.labels), findings
     texts = [row[columns.labels[0]] for row in rows] if columns.labels else [""] * len(rows)
     named = [{part.strip() for part in text.split("|")} if columns.kind == "list" else {text} for text in texts]
     found = {name for names in named for name in names if name and name.lower() != NO_FINDING}
@@ -120,18 +123,17 @@ def _label_columns(
     rows: Sequence[Row], names: Sequence[str], table: Path
 ) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Return how labels are written, their columns, and columns that might be labels but are not taken."""
+    held = {name: values_of(rows, name) for name in names}
     mask = named_column([name for name in names if holds_images(rows, name)], MASK)
-    binary = [name for name in names if values_of(rows, name) and values_of(rows, name) <= {"0", "1"}]
+    binary = [name for name in names if held[name] and held[name] <= {"0", "1"}]
     findings = [name for name in binary if not _is_metadata(name)]
-    text = named_column(
-        [name for name in names if name != mask and name not in binary and values_of(rows, name)], TEXT_LABELS
-    )
+    text = named_column([name for name in names if name not in (mask, *binary) and held[name]], TEXT_LABELS)
     _check_findings(rows, names, table)
-    listed = any("|" in value or value.lower() == NO_FINDING for value in (values_of(rows, text) if text else ()))
+    listed = any("|" in value or value.lower() == NO_FINDING for value in held.get(text, ()))
     choices = {"mask": [mask], "binary": findings, "list" if listed else "class": [text]}
     kind = next((kind for kind, columns in choices.items() if any(columns)), "")
     labels = tuple(choices.get(kind, ()))
-    counts = [name for name in names if {"0", "1"} < values_of(rows, name) and not _is_metadata(name)]
+    counts = [name for name in names if {"0", "1"} < held[name] and not _is_metadata(name)]
     ignored = tuple(name for name in (*binary, *counts, text) if name and name not in labels)
     return kind, labels, ignored
 
@@ -142,12 +144,8 @@ def _is_metadata(name: str) -> bool:
 
 
 def _check_findings(rows: Sequence[Row], names: Sequence[str], table: Path) -> None:
-    """Raise on findings with -1, which only the author can settle, and on other values in a few rows.
-
-    Such a column would silently be no label.
-    """
-    unsure = [name for name in names if "-1" in (values := values_of(rows, name)) and values <= {"-1", "0", "1"}]
-    if unsure:
+    """Raise on -1, which only the author can settle, and on odd values in few rows: such a column would be no label."""
+    if unsure := [name for name in names if {"-1"} <= values_of(rows, name) <= {"-1", "0", "1"}]:
         raise UserError(
             f"Findings must be 0, 1 or empty, but {table} has -1 (uncertain) in {first_of(unsure)}: "
             "write 0 or 1 instead.",
@@ -165,23 +163,6 @@ def _check_findings(rows: Sequence[Row], names: Sequence[str], table: Path) -> N
                 f"{first_of(odd)}): write 0 or 1 instead, or take a column out that is no finding.",
                 "unknown_label",
             )
-
-
-def _binary_targets(rows: Sequence[Row], columns: Columns, table: Path) -> list[Target]:
-    targets: list[Target] = []
-    partial = []
-    for line, row in enumerate(rows, start=2):
-        texts = [row[name] for name in columns.labels]
-        if any(texts) and not all(texts):
-            partial.append(line)
-        targets.append(tuple(float(text or 0) for text in texts) if any(texts) else None)
-    if partial:
-        raise UserError(
-            f"A row of {table} must have all findings or none, but {len(partial)} rows lack some (lines "
-            f"{first_of(partial)}): write 0 or 1, or leave the whole row empty for an unlabelled image.",
-            "empty_value",
-        )
-    return targets
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -1,7 +1,9 @@
 """What all layouts ask of the files of a source: which there are, which are missing, patients, channels, labels."""
 
+import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 from selfmae.data.case import Labels
 from selfmae.data.dicom.pixels import is_dicom
 from selfmae.data.dicom.series import find_headers
-from selfmae.data.files.formats import is_image, may_be_dicom, stem_of, suffix_of
+from selfmae.data.files import is_image, may_be_dicom, stem_of, suffix_of
 from selfmae.data.files.images import has_equal_channels, read_image
 from selfmae.data.files.masks import values_in
 from selfmae.errors import UserError, first_of
@@ -41,25 +43,19 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and (is_image(path) or may_be_dicom(path)))
 
 
-def say_no_masks(masks: Sequence[Path]) -> list[str]:
-    """Return a sentence where none of the listed masks is there, which is no error.
+def require_files(images: Sequence[Path], listed_in: Path, masks: Sequence[Path] = ()) -> list[str]:
+    """Raise `UserError` for all files that a source lists but lacks; return a sentence where it has no mask at all."""
+    # Which is no error, since the split must not depend on masks: pre-training, which opens none, sees the same images.
+    bare = bool(masks) and not any(mask.is_file() for mask in masks)
+    if missing := [path for path in (*images, *([] if bare else masks)) if not path.is_file()]:
+        raise missing_files(listed_in, missing, "put them there or take them off the list.")
+    return [f"None of the {len(masks)} label files is there: only pre-training is possible."] if bare else []
 
-    The split must not depend on whether labels are there: pre-training, which opens none, sees the same images.
-    """
-    if not masks or any(mask.is_file() for mask in masks):
-        return []
-    return [f"None of the {len(masks)} label files is there: only pre-training is possible."]
 
-
-def require_files(paths: Iterable[Path], listed_in: Path) -> None:
-    """Raise one `UserError` that counts all files which a source lists but does not have."""
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise UserError(
-            f"{listed_in} lists {len(missing)} files that are not there ({first_of(missing)}): "
-            "put them there or take them off the list.",
-            "missing_file",
-        )
+def missing_files(listed_in: Path, missing: Sequence[object], remedy: str, kind: str = "files") -> UserError:
+    """Return the error that counts files which a source lists but does not have."""
+    what = f"{listed_in} lists {len(missing)} {kind} that are not there ({first_of(missing)})"
+    return UserError(f"{what}: {remedy}", "missing_file")
 
 
 def read_json(file: Path) -> Any:
@@ -68,6 +64,21 @@ def read_json(file: Path) -> Any:
         return json.loads(file.read_text())
     except ValueError as error:
         raise UserError(f"{file} is not valid JSON ({error}): mend the file.", "damaged_list") from error
+
+
+def read_text(table: Path) -> str:
+    """Return the text of a table or list, plain or packed with gzip."""
+    try:
+        content = table.read_bytes()
+        return (gzip.decompress(content) if table.suffix.lower() == ".gz" else content).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{table} must be text in UTF-8, but is not ({error.reason}): save it as UTF-8.", "damaged_list"
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{table} could not be unpacked ({error}): the file is damaged; copy it again.", "damaged_list"
+        ) from error
 
 
 def ids_of(paths: Sequence[Path]) -> list[str]:
@@ -90,14 +101,11 @@ def study_of(paths: Sequence[Path]) -> Path:
 def patients_of(
     ids: Sequence[str], images: Sequence[tuple[Path, ...]] = (), who: str = "File names do not identify patients"
 ) -> tuple[list[str], str]:
-    """Return the patient of each id and a sentence on it: by the DICOM headers of the images, or else by the ids.
-
-    Headers, or ids, decide where all of them name a patient in one way; else each id is a patient. By headers, a
-    patient gets the id of the first image: what they say of a person is shown nowhere.
-    """
+    """Return the patient of each id and a sentence: by DICOM headers or ids where all name one, or each id its own."""
     named = [_named_in(paths[0]) for paths in images] if images and _named_in(images[0][0]) else []
     if named and all(named):
         first: dict[str, str] = {}
+        # The id of a patient's first image, since what headers say of a person is shown nowhere.
         patients = [first.setdefault(patient, name) for patient, name in zip(named, ids, strict=True)]
         return patients, f"Patients are taken from the DICOM headers: {len(first)} in {len(ids)} images."
     for pattern in PATIENT_NAMES:
@@ -118,10 +126,7 @@ def _named_in(image: Path) -> str:
 
 
 def channels_of(images: Iterable[tuple[Path, ...]]) -> tuple[str, ...]:
-    """Return names for the channels, found from the first study that shows them, for layouts that do not name them.
-
-    A gray picture that was saved in colour shows nothing; if all are such, they are gray.
-    """
+    """Return channel names by the first study that is not a gray picture saved in colour; gray if all are such."""
     reason, num_gray = UserError("The source lists no image: check its content.", "unusable_source"), 0
     for paths in images:
         try:
@@ -129,15 +134,14 @@ def channels_of(images: Iterable[tuple[Path, ...]]) -> tuple[str, ...]:
         except UserError as error:  # the survey reports it with all others
             reason = error
             continue
-        if has_equal_channels(image):
-            num_gray += 1
-            if num_gray == MAX_GRAY:
-                break
-            continue
-        array = image.array
-        colour = array.ndim == 3 and len(array) == 3 and len(paths) == 1
-        numbered = ("gray",) if len(array) == 1 else tuple(f"channel_{index}" for index in range(len(array)))
-        return ("red", "green", "blue") if colour else numbered
+        if not has_equal_channels(image):
+            count = len(image.array)
+            if image.array.ndim == 3 and count == 3 and len(paths) == 1:
+                return ("red", "green", "blue")
+            return ("gray",) if count == 1 else tuple(f"channel_{index}" for index in range(count))
+        num_gray += 1
+        if num_gray == MAX_GRAY:
+            break
     if not num_gray:
         raise reason
     return ("gray",)
@@ -147,24 +151,14 @@ def read_channels(numbered: Mapping[str, Any]) -> tuple[tuple[str, ...], list[st
     """Return the channels of {"0": "MRI"}, repeated names with their number ("MRI 0000"), and a sentence on these."""
     names = [str(numbered[key]) for key in sorted(numbered, key=int)]
     channels = tuple(f"{name} {index:04d}" if names.count(name) > 1 else name for index, name in enumerate(names))
-    listed = ", ".join(channels)
-    said = f"Some channels have the same name; their number tells them apart: {listed}."
+    said = f"Some channels have the same name; their number tells them apart: {', '.join(channels)}."
     return channels, [said] if len(set(names)) < len(names) else []
 
 
-def labels_in_json(table: Path) -> Labels | None:
-    """Return the labels that labels.json in the folder of a table names, as {"liver": 1}; None without such a file."""
-    file = table.parent / "labels.json"
-    if not file.is_file():
-        return None
-    try:
-        named = {str(name): int(value) for name, value in json.loads(file.read_text()).items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise UserError(
-            f'{file} must name labels as {{"liver": 1}}, but does not ({error}): correct it.', "damaged_list"
-        ) from error
-    ordered = sorted((name for name, value in named.items() if value != 0), key=lambda name: named[name])
-    return Labels("mask", tuple(ordered), tuple(named[name] for name in ordered))
+def mask_labels(values: Mapping[str, int]) -> Labels:
+    """Return the labels of masks in the order of their values; 0 is the background."""
+    names = sorted((name for name, value in values.items() if value != 0), key=lambda name: values[name])
+    return Labels("mask", tuple(names), tuple(values[name] for name in names))
 
 
 def labels_of(masks: Sequence[Path]) -> Labels:
@@ -176,4 +170,4 @@ def labels_of(masks: Sequence[Path]) -> Labels:
             "give masks, not images, in a format without losses (NIfTI or PNG).",
             "unknown_label",
         )
-    return Labels("mask", tuple(f"label_{value}" for value in found), tuple(found))
+    return mask_labels({f"label_{value}": value for value in found})

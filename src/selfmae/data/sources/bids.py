@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases
-from selfmae.data.files.formats import stem_of
+from selfmae.data.files import stem_of
 from selfmae.data.sources._files import images_in, labels_of
 from selfmae.errors import UserError, first_of
 
@@ -27,25 +27,21 @@ def read(path: Path) -> Cases:
     studies = _studies(folder for pattern in ANAT for folder in sorted(path.glob(pattern)))
     if not studies:
         raise UserError(f"{path} has folders anat, but no image in them: copy the images there.", "missing_file")
-    channels = sorted(set.intersection(*(set(images) for images in studies.values())))
+    suffixes = sorted({suffix for images in studies.values() for suffix in images})
+    channels = [suffix for suffix in suffixes if all(suffix in images for images in studies.values())]
     if not channels:
-        found = first_of(sorted({suffix for images in studies.values() for suffix in images}))
         raise UserError(
-            f"{path} has no kind of image that all of its {len(studies)} sessions have (found: {found}): take out the "
-            "sessions without one.",
+            f"{path} has no kind of image that all of its {len(studies)} sessions have (found: {first_of(suffixes)}): "
+            "take out the sessions without one.",
             "unpaired",
         )
     masks = _masks(path, studies)
-    notes = []
-    others = sorted({suffix for images in studies.values() for suffix in images} - set(channels))
-    if others:
-        notes.append(f"Not every session has {', '.join(others)}: left out.")
+    others = ", ".join(suffix for suffix in suffixes if suffix not in channels)
+    notes = [f"Not every session has {others}: left out."] if others else []
     several = {name for name, images in studies.items() if any(len(images[channel]) > 1 for channel in channels)}
-    if first := sorted(several - masks.keys()):
-        notes.append(
-            f"{len(first)} sessions without a mask have several scans of one kind ({first_of(first)}): "
-            "the first is taken."
-        )
+    if bare := sorted(several - masks.keys()):
+        scans = f"{len(bare)} sessions without a mask have several scans of one kind ({first_of(bare)})"
+        notes.append(f"{scans}: the first is taken.")
     cases = tuple(
         Case(name, name.split("_")[0], _images(images, channels, masks.get(name)), masks.get(name), "")
         for name, images in sorted(studies.items())
@@ -65,10 +61,7 @@ def _studies(folders: Iterable[Path]) -> dict[str, dict[str, list[Path]]]:
 
 
 def _images(images: dict[str, list[Path]], channels: Sequence[str], mask: Path | None) -> tuple[Path, ...]:
-    """Return the image of each channel: of several scans the one with the mask, without a mask the first.
-
-    Raises `UserError` where the names do not tell which scan the mask was drawn on.
-    """
+    """Return the image of each channel, with a mask the scan it was drawn on; raise where names do not tell which."""
     if mask is None:
         return tuple(images[channel][0] for channel in channels)
     scans = [_of_scan(images[channel], mask) for channel in channels]

@@ -24,10 +24,8 @@ ORGANS = (
 # Chen et al. 2021 (TransUNet), followed by Zhou et al. 2023. They chose the checkpoint on the cases that they report;
 # here these are the test part, and a val part is drawn from the other 18.
 TEST = ("0001", "0002", "0003", "0004", "0008", "0022", "0025", "0029", "0032", "0035", "0036", "0038")
-TRAIN = (
-    *("0005", "0006", "0007", "0009", "0010", "0021", "0023", "0024", "0026", "0027", "0028", "0030", "0031"),
-    *("0033", "0034", "0037", "0039", "0040"),
-)
+LABELLED = [f"{number:04d}" for number in (*range(1, 11), *range(21, 41))]
+TRAIN = tuple(number for number in LABELLED if number not in TEST)
 
 
 def recognises(path: Path) -> bool:
@@ -41,10 +39,10 @@ def read(path: Path) -> Cases:
     assert folders is not None
     images = _numbered(images_in(folders[0]))
     labels = {number: folders[1] / file.name.replace("img", "label") for number, file in images.items()}
-    missing = [f"img{number}" for number in (*TRAIN, *TEST) if number not in images]
+    known = {**dict.fromkeys(TRAIN, ""), **dict.fromkeys(TEST, "test")}
+    missing = [f"img{number}" for number in known if number not in images]
     if any(label.is_file() for label in labels.values()):  # pre-training does without any
-        wanted = [labels[number] for number in (*TRAIN, *TEST) if number in labels]
-        missing += [label.name for label in wanted if not label.is_file()]
+        missing += [labels[number].name for number in known if number in labels and not labels[number].is_file()]
     if missing:
         raise UserError(
             f"BTCV has 30 labelled scans, but {path} lacks {len(missing)} of their files ({', '.join(missing)}): copy "
@@ -52,7 +50,6 @@ def read(path: Path) -> Cases:
             "own.",
             "missing_file",
         )
-    known = {**dict.fromkeys(TRAIN, ""), **dict.fromkeys(TEST, "test")}
     cases = [
         Case(f"img{number}", number, (file,), labels[number] if number in known else None, known.get(number, ""))
         for number, file in sorted(images.items())
@@ -60,8 +57,7 @@ def read(path: Path) -> Cases:
     others = images_in(folders[2]) if folders[2].is_dir() else []
     cases += [Case(file.name.split(".")[0], file.name.split(".")[0], (file,), None, "unlabelled") for file in others]
     note = "The split is TransUNet's: 18 scans for training, 12 for test, which the paper reports."
-    kinds = Labels("mask", ORGANS, tuple(range(1, len(ORGANS) + 1)))
-    return Cases(path, "btcv", tuple(cases), kinds, ("CT",), (note,))
+    return Cases(path, "btcv", tuple(cases), Labels("mask", ORGANS, tuple(range(1, 14))), ("CT",), (note,))
 
 
 def _find_folders(path: Path) -> tuple[Path, ...] | None:

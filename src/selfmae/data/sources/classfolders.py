@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.files.formats import is_image
+from selfmae.data.files import is_image
 from selfmae.data.sources._files import SPLIT_NAMES, channels_of, ids_of, images_in, patients_of
 from selfmae.data.sources.paired import are_case_folders
 from selfmae.errors import first_of
@@ -43,10 +43,9 @@ def _left_out(path: Path, listed: set[Path]) -> list[str]:
     below = sorted(folder for folder in path.rglob("*") if folder.is_dir())
     shown = [item for item in (path, *below) if not any(p.startswith(".") for p in item.relative_to(path).parts)]
     others = [image for folder in shown for image in images_in(folder) if image not in listed and is_image(image)]
-    if not others:
-        return []
     names = first_of(image.relative_to(path) for image in others)
-    return [f"{len(others)} images lie outside the folders of the classes and are left out ({names})."]
+    note = f"{len(others)} images lie outside the folders of the classes and are left out ({names})."
+    return [note] if others else []
 
 
 def _class_folders(path: Path) -> list[tuple[str, Path]]:

@@ -33,15 +33,15 @@ def read(path: Path) -> Cases:
             f'{file} must hold a list of images under "training", and lists under {", ".join(LISTS)}.', "damaged_list"
         )
     listed = [_read_entry(file, entry, split) for key, split in LISTS.items() for entry in content.get(key, ())]
-    require_files([image for _, images, _ in listed for image in images], file)
-    studies = [study_of(images) for _, images, _ in listed]
+    parts, images, written = zip(*listed, strict=True)
+    require_files([image for study in images for image in study], file)
+    studies = [study_of(study) for study in images]
     names = ids_of([p.relative_to(file.parent if p.is_relative_to(file.parent) else p.anchor) for p in studies])
     patients, said = patients_of(names, who="The list does not name patients")
-    splits, notes = _splits([split for split, _, _ in listed], content["training"])
-    labels, targets = _targets([label for _, _, label in listed], file)
-    fields = zip(names, patients, [images for _, images, _ in listed], targets, splits, strict=True)
-    cases = tuple(Case(*field) for field in fields)
-    return Cases(path, "datalist", cases, labels, channels_of(case.images for case in cases), (said, *notes))
+    splits, notes = _splits(list(parts), content["training"])
+    labels, targets = _targets(list(written), file)
+    cases = tuple(Case(*field) for field in zip(names, patients, images, targets, splits, strict=True))
+    return Cases(path, "datalist", cases, labels, channels_of(images), (said, *notes))
 
 
 def _lists_in(path: Path) -> list[Path]:
@@ -78,8 +78,7 @@ def _targets(written: list[Any], path: Path) -> tuple[Labels, list[Path | tuple[
     given = [label for label in written if label not in (None, "")]
     if all(isinstance(label, str) for label in given):
         masks = [path.parent / label if label else None for label in written]
-        present = [mask for mask in masks if mask is not None and mask.is_file()]
-        if present:
+        if present := [mask for mask in masks if mask is not None and mask.is_file()]:
             require_files([mask for mask in masks if mask is not None], path)
         return labels_of(present), [mask if present else None for mask in masks]
     if all(isinstance(label, list) and label and len(label) == len(given[0]) for label in given):

@@ -2,8 +2,7 @@
 
 A case is named by its path in the tree, and a patient by the first case: PatientID, names and UIDs tell which images
 and masks belong together, but never leave this file. Each structure has one value in all masks: its index among the
-names of all files, sorted. Where both a SEG and an RTSTRUCT belong to a series, the SEG is used, since nothing needs to
-be drawn anew.
+names of all files, sorted. Of a SEG and an RTSTRUCT of one series, the SEG is used: nothing needs to be drawn anew.
 """
 
 import re
@@ -17,7 +16,7 @@ from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.dicom.headers import Header, header_of
 from selfmae.data.dicom.series import headers_in, mask_path, name_images
 from selfmae.data.doctor.findings import Finding, make_finding
-from selfmae.data.files.formats import is_image
+from selfmae.data.files import is_image
 from selfmae.data.sources import classfolders, paired
 from selfmae.data.sources._files import MAX_LABELS, channels_of
 from selfmae.errors import UserError, first_of
@@ -36,19 +35,17 @@ UID = re.compile(r"\d+(\.\d+){3,}")
 
 @dataclass(frozen=True)
 class _Found:
-    """An image: its path (see `dicom_series`) and the header of its first file that could be read."""
+    """An image: its path (see `dicom.series`) and the header of its first file that could be read."""
 
     path: Path
     header: Header
 
     @property
-    def kind(self) -> tuple[str, str, int]:
-        """Return what images of one run have in common."""
+    def kind(self) -> tuple[str, str, int]:  # what images of one run have in common
         return self.header.modality, self.header.kind, self.header.num_colours
 
     @property
-    def patient(self) -> tuple[str, str]:
-        """Return what tells the patient: who is named, or else the study, or else the folder."""
+    def patient(self) -> tuple[str, str]:  # who is named, or else the study, or else the folder
         header = self.header
         return (header.patient, "") if header.patient else ("", header.study or str(header.path.parent))
 
@@ -90,30 +87,26 @@ def read(path: Path) -> Cases:
     labels, targets, said = _name_labels(images, masks)
     named = _name_cases(images, path)
     cases = tuple(Case(name, patient, (image.path,), targets.get(image.path), "") for name, patient, image in named)
-    findings = [*_split_series(named)]
+    findings = list(_split_series(named))
     for name, _, image in named:
         files = [mask.path for mask in drawn.get(image.path, [])]
         if len(files) > 1:
             cause = f"the series {name} has {len(files)} masks ({first_of(files)})"
             findings.append(make_finding("several_masks", [name], cause))
-    for file in lonely:
-        findings.append(make_finding("lonely_mask", (), f"the mask {file} does not refer to one series of {path}"))
+    cause = "the mask {} does not refer to one series of {}"
+    findings += [make_finding("lonely_mask", (), cause.format(file, path)) for file in lonely]
     volumes = [image for image in images if image.header.kind == "volume"]
     channels = (volumes[0].header.modality,) if volumes else channels_of(case.images for case in cases)
     counts = Counter(header.kind for header in headers)
     notes += [text.format(counts[kind]) for kind, text in LEFT_OUT.items() if counts[kind]]
-    num_without = sum(not image.header.patient for image in images)
+    count, num_without = len({image.patient for image in images}), sum(not image.header.patient for image in images)
     without = f" {num_without} images name no patient: each study counts as one." if num_without else ""
-    count = len({image.patient for image in images})
     notes += [*said, f"Patients are taken from the DICOM headers: {count} in {len(images)} images.{without}"]
     return Cases(path, "dicom", cases, labels, channels, tuple(notes), tuple(findings))
 
 
 def _list_masks(headers: Sequence[Header], images: Sequence[_Found]) -> tuple[dict[Path, list[Header]], list[Path]]:
-    """Return the headers of the masks of each image that has some, and the masks that refer to no series or several.
-
-    Of an image with SEGs and RTSTRUCTs these are the SEGs; one is to be left.
-    """
+    """Return the masks of each image (its SEGs, or else its RTSTRUCTs), and those that refer to none or several."""
     known = {image.header.series: image.path for image in images if image.header.kind == "volume"}
     drawn: dict[Path, list[Header]] = defaultdict(list)
     lonely = []
@@ -130,20 +123,17 @@ def _list_masks(headers: Sequence[Header], images: Sequence[_Found]) -> tuple[di
 def _split_series(named: Sequence[tuple[str, str, _Found]]) -> Iterator[Finding]:
     """Yield a finding for each case whose series has slices in other folders too."""
     folders: dict[str, set[Path]] = defaultdict(set)
-    for _, _, image in named:
-        if image.header.kind == "volume" and image.header.series:
-            folders[image.header.series].add(image.header.path.parent)
-    for name, _, image in named:
-        holding = sorted(folders[image.header.series])
-        if image.header.kind == "volume" and len(holding) > 1:
-            yield make_finding("split_series", [name], f"slices of the series of {name} lie in {first_of(holding)}")
+    told = [(name, image.header) for name, _, image in named if image.header.kind == "volume" and image.header.series]
+    for _, header in told:
+        folders[header.series].add(header.path.parent)
+    for name, header in told:
+        if len(folders[header.series]) > 1:
+            lie = first_of(sorted(folders[header.series]))
+            yield make_finding("split_series", [name], f"slices of the series of {name} lie in {lie}")
 
 
 def _of_one_kind(found: Sequence[_Found], masks: Mapping[Path, Header]) -> tuple[list[_Found], list[str]]:
-    """Return the images of the kind (modality, volume or picture, colours) that a run is for, and what was left out.
-
-    Images that cannot be read stay, since nobody knows their kind: the survey reports them.
-    """
+    """Return the images of the kind (modality, volume or picture, colours) that a run is for, and what was left out."""
     known = [image for image in found if image.header.kind != "broken"]
     kinds = Counter(image.kind for image in [image for image in known if image.path in masks] or known)
     usual = kinds.most_common(1)[0][0] if kinds else None
@@ -151,12 +141,12 @@ def _of_one_kind(found: Sequence[_Found], masks: Mapping[Path, Header]) -> tuple
     if not usual or not others:
         return list(found), []
     listed = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
-    images = [image for image in found if image.kind == usual or image not in known]
+    images = [image for image in found if image.kind == usual or image not in known]  # broken ones: of any kind
     return images, [f"A run takes one kind of image, here {' '.join(usual[:2]).strip()}; left out: {listed}."]
 
 
 def _name_labels(images: Sequence[_Found], masks: Mapping[Path, Header]) -> tuple[Labels, dict[Path, Path], list[str]]:
-    """Return the labels, the path of each image's mask (see `dicom_series`), and sentences on them."""
+    """Return the labels, the path of each image's mask (see `dicom.series`), and sentences on them."""
     own = {image.path: masks[image.path] for image in images if image.path in masks}
     names = sorted(set().union(*(mask.structures for mask in own.values())))
     if not names:
@@ -173,14 +163,12 @@ def _name_labels(images: Sequence[_Found], masks: Mapping[Path, Header]) -> tupl
         for image, mask in own.items()
         if mask.structures
     }
-    notes = [
-        "The labels are the names of the structures in the DICOM masks; where two overlap, the smaller is drawn on top."
-    ]
+    source = "The labels are the names of the structures in the DICOM masks"
+    notes = [f"{source}; where two overlap, the smaller is drawn on top."]
     if len(targets) < len(own):
         notes.append(f"{len(own) - len(targets)} masks hold no structure: their series count as unlabelled.")
     alike = Counter(name.casefold() for name in names)
-    twice = [name for name in names if alike[name.casefold()] > 1]
-    if twice:
+    if twice := [name for name in names if alike[name.casefold()] > 1]:
         notes.append(f"These names differ in capitals only and count as different labels: {', '.join(twice)}.")
     return Labels("mask", tuple(names), tuple(values.values())), targets, notes
 

@@ -3,6 +3,7 @@
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,18 +20,16 @@ def recognises(path: Path) -> bool:
     """Return whether the archive has a training part."""
     if not path.is_file() or path.suffix != ".npz" or not zipfile.is_zipfile(path):
         return False
-    return {"train_images.npy", "train_labels.npy"} <= set(_members(path))
+    with zipfile.ZipFile(path) as archive:
+        return {"train_images.npy", "train_labels.npy"} <= set(archive.namelist())
 
 
 def read(path: Path) -> Cases:
-    """Return one case for each image, at the path `file.npz/train_images/12`.
-
-    Two label values become one finding, `positive`; more are classes named by their numbers; several columns of 0
-    and 1 are findings named by their numbers. Images are [N, H, W], colour [N, H, W, 3] or [N, D, H, W].
-    """
+    """Return a case for each image [H, W], [H, W, 3] or [D, H, W], at the path `file.npz/train_images/12`."""
     try:
-        shapes = {split: _shape(path, f"{split}_images") for split in SPLITS if f"{split}_images.npy" in _members(path)}
-        labels = {split: _labels(path, split, shape[0]) for split, shape in shapes.items()}
+        with np.load(path, allow_pickle=False) as content:
+            shapes = {split: _shape(content, split, path) for split in SPLITS if f"{split}_images" in content}
+            labels = {split: _labels(content, split, shape[0], path) for split, shape in shapes.items()}
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} could not be read ({error}): the file is damaged; copy it again.", "damaged_list"
@@ -53,29 +52,24 @@ def read(path: Path) -> Cases:
     return Cases(path, "medmnist", tuple(cases), Labels(kind, names), channels, (note,))
 
 
-def _members(path: Path) -> list[str]:
-    with zipfile.ZipFile(path) as archive:
-        return archive.namelist()
-
-
-def _shape(path: Path, key: str) -> tuple[int, ...]:
-    """Return the shape of an array from its header, without unpacking it."""
-    with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
+def _shape(content: Any, split: str, path: Path) -> tuple[int, ...]:
+    """Return the shape of a part's images from the header of their array, without unpacking it."""
+    with content.zip.open(f"{split}_images.npy") as file:
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape: tuple[int, ...] = read_header(file)[0]
     if len(shape) not in (3, 4):
         raise UserError(
-            f"{path} must hold images [N, H, W], [N, H, W, 3] or [N, D, H, W], but {key} has the shape {list(shape)}.",
+            f"{path} must hold images [N, H, W], [N, H, W, 3] or [N, D, H, W], but {split}_images has the shape "
+            f"{list(shape)}.",
             "damaged_list",
         )
     return shape
 
 
-def _labels(path: Path, split: str, num_images: int) -> np.ndarray:
+def _labels(content: Any, split: str, num_images: int, path: Path) -> np.ndarray:
     """Return whole numbers [N, F]."""
-    with np.load(path, allow_pickle=False) as content:
-        array = content[f"{split}_labels"] if f"{split}_labels" in content else np.zeros(0)
+    array = content.get(f"{split}_labels", np.zeros(0))
     if len(array) != num_images:
         raise UserError(
             f"{path} must have one label for each image, but its {split} part has {num_images} images and "
@@ -86,7 +80,8 @@ def _labels(path: Path, split: str, num_images: int) -> np.ndarray:
 
 
 def _names(labels: np.ndarray, path: Path) -> tuple[tuple[str, ...], str]:
-    values = [int(value) for value in np.unique(labels)]
+    """Return names and kind: two values are one finding, more are classes, several columns of 0 and 1 are findings."""
+    values = np.unique(labels).tolist()
     if set(values) <= {0, 1}:
         return (("positive",) if labels.shape[1] == 1 else tuple(map(str, range(labels.shape[1])))), "multilabel"
     if labels.shape[1] > 1:

@@ -6,16 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.files.formats import stem_of
+from selfmae.data.files import stem_of
 from selfmae.data.sources import nnunet
-from selfmae.data.sources._files import (
-    images_in,
-    patients_of,
-    read_channels,
-    read_json,
-    require_files,
-    say_no_masks,
-)
+from selfmae.data.sources._files import images_in, mask_labels, patients_of, read_channels, read_json, require_files
 from selfmae.errors import UserError, first_of
 
 ORDER = 10
@@ -48,8 +41,7 @@ def read(path: Path) -> Cases:
             "damaged_list",
         )
     channels, notes = read_channels(modality)
-    bare = say_no_masks(targets)
-    require_files([*(image for _, image, _ in listed), *([] if bare else targets)], file)
+    bare = require_files([image for _, image, _ in listed], file, targets)
     drawn = "" if "validation" not in content else "train"
     cases = tuple(
         Case(name, patient, (image,), target, drawn if split == "train" else split)
@@ -77,13 +69,11 @@ def _load(file: Path) -> Mapping[str, Any]:
 
 def _read_entry(file: Path, entry: Any, split: str) -> Listed:
     """Return split, image and label of one entry; only entries of the test list may lack a label."""
-    if isinstance(entry, str) and split == "test":
-        return "unlabelled", file.parent / entry, None
-    if isinstance(entry, dict) and isinstance(entry.get("image"), str):
-        if isinstance(entry.get("label"), str):
-            return split, file.parent / entry["image"], file.parent / entry["label"]
-        if split == "test":
-            return "unlabelled", file.parent / entry["image"], None
+    image, label = (entry.get("image"), entry.get("label")) if isinstance(entry, dict) else (entry, None)
+    if isinstance(image, str) and isinstance(label, str):
+        return split, file.parent / image, file.parent / label
+    if isinstance(image, str) and split == "test":
+        return "unlabelled", file.parent / image, None
     raise UserError(
         f'{file} must list training cases as {{"image": path, "label": path}}, but has {json.dumps(entry)}: '
         "correct it, or list an image without a label under test.",
@@ -102,15 +92,14 @@ def _labels(content: Mapping[str, Any], file: Path) -> Labels:
             f"{json.dumps(content['labels'])}: correct them.",
             "unknown_label",
         ) from error
-    values = sorted(value for value in named if value != 0)
-    names = tuple(named[value] for value in values)
+    names = [name for value, name in named.items() if value != 0]
     if len(named) < len(items) or len(set(names)) < len(names):
         raise UserError(
             f"The labels of {file} must have one name for each value, but are {json.dumps(content['labels'])}: give "
             "each its own name and value.",
             "unknown_label",
         )
-    return Labels("mask", names, tuple(values))
+    return mask_labels({name: value for value, name in named.items() if value != 0})
 
 
 def _unlisted(listed: set[Path]) -> list[str]:

@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.files.formats import stem_of, suffix_of
-from selfmae.data.sources._files import (
-    images_in,
-    patients_of,
-    read_channels,
-    read_json,
-    require_files,
-    say_no_masks,
-)
+from selfmae.data.files import stem_of, suffix_of
+from selfmae.data.sources._files import images_in, mask_labels, patients_of, read_channels, read_json, require_files
 from selfmae.errors import UserError, first_of
 
 ORDER = 12
@@ -46,17 +39,16 @@ def read(path: Path) -> Cases:
     content = _load(file)
     channels, said_of_channels = read_channels(content["channel_names"])
     labels, notes = _labels(content["labels"], file)
+    endings = [f"{index:04d}" for index in range(len(channels))]
+    remedy = "add or rename files, or correct channel_names in dataset.json."
     cases = []
     for folder, labelled in (("imagesTr", True), ("imagesTs", False)):
         files = images_in(path / folder) if (path / folder).is_dir() else []
-        endings = [f"{index:04d}" for index in range(len(channels))]
-        remedy = "add or rename files, or correct channel_names in dataset.json."
         for name, images in group_channels(files, endings, remedy).items():
             target = path / "labelsTr" / f"{name}{content['file_ending']}" if labelled else None
             cases.append(Case(name, name, images, target, "" if labelled else "unlabelled"))
     targets = [case.target for case in cases if isinstance(case.target, Path)]
-    bare = say_no_masks(targets)
-    require_files([] if bare else targets, file)
+    bare = require_files((), file, targets)
     patients, said = patients_of([case.id for case in cases], who="The list does not name patients")
     named = tuple(replace(case, patient=patient) for case, patient in zip(cases, patients, strict=True))
     return Cases(path, "nnunet", named, labels, channels, (*notes, *said_of_channels, *bare, said))
@@ -91,12 +83,9 @@ def _labels(content: dict[str, Any], file: Path) -> tuple[Labels, list[str]]:
         raise UserError(
             f'{file} must name labels as {{"liver": 1}}, but names none above 0: correct it.', "unknown_label"
         )
-    ordered = sorted(single, key=lambda name: single[name])
-    notes = []
-    if regions:
-        text = ", ".join(f"{name} {values}" for name, values in regions.items())
-        notes.append(f"Regions are not learned by themselves ({text}): give them as target.regions.")
-    return Labels("mask", tuple(ordered), tuple(single[name] for name in ordered)), notes
+    text = ", ".join(f"{name} {values}" for name, values in regions.items())
+    note = f"Regions are not learned by themselves ({text}): give them as target.regions."
+    return mask_labels(single), [note] if regions else []
 
 
 def group_channels(files: Sequence[Path], endings: Sequence[str], remedy: str) -> dict[str, tuple[Path, ...]]:

@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from selfmae.data.case import Case, Cases, Labels
-from selfmae.data.files.formats import may_be_dicom, stem_of
+from selfmae.data.case import Case, Cases
+from selfmae.data.files import may_be_dicom, stem_of
 from selfmae.data.sources._files import channels_of, images_in, labels_of, patients_of
 from selfmae.errors import UserError, first_of
 
@@ -32,16 +32,12 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Cases:
-    """Return one case for each image; images without a mask are unlabelled. Label values are read from the masks.
-
-    Names ending in _0000, _0001 (nnU-Net) are the channels of one case, where every case has the same ones.
-    """
+    """Return one case for each image; names ending in _0000, _0001 (nnU-Net) are channels where all cases have them."""
     if not images_in(_subfolder(path, IMAGE_FOLDERS) or path):
         return _read_folders(path)
     images, masks = _list_files(path)
     studies = _join_channels(images, set(masks))
-    targets = _pair(studies, masks, path)
-    return _as_cases(path, studies, targets, channels_of(studies.values()), [])
+    return _as_cases(path, studies, _pair(studies, masks, path))
 
 
 def are_case_folders(path: Path) -> bool:
@@ -81,18 +77,14 @@ def _read_folders(path: Path) -> Cases:
             )
         if found:
             masks[name] = found[0]
-    notes = []
     others = {kind for case in cases.values() for kind in case if not MASK_KIND.fullmatch(kind)} - set(channels)
-    if others:
-        notes.append(f"Not every case has {', '.join(sorted(others))}: left out.")
-    if len(channels) == 1:  # a file that may hold several channels or colours
-        return _as_cases(path, studies, masks, channels_of(studies.values()), notes)
-    notes.append(f"The channels are the files of each folder in this order: {', '.join(channels)}.")
+    notes = [f"Not every case has {', '.join(sorted(others))}: left out."] if others else []
+    if len(channels) > 1:
+        notes.append(f"The channels are the files of each folder in this order: {', '.join(channels)}.")
     return _as_cases(path, studies, masks, channels, notes)
 
 
 def _check_kinds(path: Path, folders: Mapping[str, Kinds]) -> None:
-    """Raise where a folder has two files of one kind."""
     for position, kinds in folders.items():
         files = images_in(path / position)
         if len(files) > len(kinds):
@@ -106,8 +98,7 @@ def _check_kinds(path: Path, folders: Mapping[str, Kinds]) -> None:
 def _list_folders(path: Path) -> dict[str, Kinds]:
     """Return the files by kind of each folder that holds images, by its path from the source."""
     for pattern in ("*/", "*/*/"):
-        folders = [folder for folder in sorted(path.glob(pattern)) if folder.is_dir() and images_in(folder)]
-        if folders:
+        if folders := [folder for folder in sorted(path.glob(pattern)) if folder.is_dir() and images_in(folder)]:
             return {
                 folder.relative_to(path).as_posix(): {
                     re.sub(rf"^{re.escape(folder.name)}[_.-]", "", stem_of(file)): file for file in images_in(folder)
@@ -133,13 +124,13 @@ def _as_cases(
     path: Path,
     studies: Mapping[str, tuple[Path, ...]],
     targets: Mapping[str, Path],
-    channels: tuple[str, ...],
-    notes: Sequence[str],
+    kinds: tuple[str, ...] = (),
+    notes: Sequence[str] = (),
 ) -> Cases:
+    channels = kinds if len(kinds) > 1 else channels_of(studies.values())  # a file may hold several, or colours
     patients, said = patients_of(list(studies), list(studies.values()))
-    masks = "There are no masks: all cases are unlabelled."
-    if targets:
-        masks = "Nothing declares the labels: their values were read from the masks."
+    declared = "Nothing declares the labels: their values were read from the masks."
+    masks = declared if targets else "There are no masks: all cases are unlabelled."
     apart = _subfolder(path, UNLABELLED_FOLDERS)
     bare = [name for name, files in studies.items() if name not in targets and files[0].parent != apart]
     if targets and bare:
@@ -148,7 +139,7 @@ def _as_cases(
         Case(name, patient, files, targets.get(name), "unlabelled" if files[0].parent == apart else "")
         for (name, files), patient in zip(studies.items(), patients, strict=True)
     )
-    labels = labels_of(sorted(targets.values())) if targets else Labels("mask", ())
+    labels = labels_of(sorted(targets.values()))
     return Cases(path, "paired", cases, labels, channels, (*notes, said, masks))
 
 
@@ -159,10 +150,7 @@ def _subfolder(path: Path, names: Sequence[str]) -> Path | None:
 
 
 def _list_files(path: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Return images, those set apart without labels among them, and masks, by stem.
-
-    In one folder, masks are recognised by their names.
-    """
+    """Return images, with those set apart without labels, and masks, by stem; in one folder, names tell the masks."""
     folder = _subfolder(path, IMAGE_FOLDERS)
     mask_folder = _subfolder(path, MASK_FOLDERS) if folder else None
     apart = _subfolder(path, UNLABELLED_FOLDERS)
@@ -183,14 +171,12 @@ def _by_stem(files: Sequence[Path]) -> dict[str, Path]:
 
 
 def _join_channels(images: Mapping[str, Path], masks: set[str]) -> dict[str, tuple[Path, ...]]:
-    """Return the files of each case; names ending in four digits are channels if all cases have 0000, 0001, ...
-
-    Masks decide where they can: one named like an image means numbered cases, one like a base means channels.
-    """
+    """Return the files of each case; names ending in four digits are channels if all cases have 0000, 0001, ..."""
     single: dict[str, tuple[Path, ...]] = {stem: (file,) for stem, file in images.items()}
     groups: dict[str, list[str]] = defaultdict(list)
     for stem in sorted(images):
         groups[CHANNEL.sub("", stem)].append(stem)
+    # A mask named like an image means numbered cases, one named like a base means channels.
     if masks & set(images) or not all(CHANNEL.search(stem) for stem in images):
         return single
     most = max(len(stems) for stems in groups.values())
@@ -215,8 +201,7 @@ def _pair(studies: Mapping[str, Sequence[Path]], masks: Mapping[str, Path], sour
     for stem in masks:
         plain = MASK_MARKS.sub("", stem)
         owners[stem] = next(([name] for name in (stem, plain) if name in studies), bare.get(plain, []))
-    lonely = [masks[stem].name for stem, names in owners.items() if not names]
-    if lonely:
+    if lonely := [masks[stem].name for stem, names in owners.items() if not names]:
         raise UserError(
             f"Every mask of {source} must have an image of the same name, but {len(lonely)} have none "
             f"({first_of(lonely)}): add the images or rename the masks.",

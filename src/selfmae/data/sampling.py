@@ -1,12 +1,16 @@
-"""Samples of a prepared image or mask: plain crops, and what a view shows.
+"""Samples: the stream of training batches, made ahead of time, and random views of prepared images and masks.
 
 A view samples the stored image directly: only the voxels it shows are read. Beyond its border an image is zero as far
 as the crop is larger than it (half on each side), then its border repeats.
 
-Shapes: C channels, S spatial axes. Coordinates are voxel indices, not always whole.
+Shapes: B samples, C channels, S spatial axes. Coordinates are voxel indices, not always whole.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import lru_cache
 from math import cos, sin
 from typing import Any
 
@@ -18,50 +22,92 @@ from torch import Tensor
 from selfmae.augment import apply_all, section
 from selfmae.augment.spatial import View, draw_corner, draw_view
 from selfmae.data.case import Case
-from selfmae.data.preparation.prepare import finish
+from selfmae.data.memory import image_threads
+from selfmae.data.preparation.prepare import finish, window
 from selfmae.data.preparation.store import Store
+from selfmae.seeds import derive, generator
 
+Sample = dict[str, Tensor]
+AHEAD = 3  # batches prepared before they are asked for
 COLUMNS = 32  # coordinates along the third axis that are computed together; faster than fewer or all of 96
 Axis = tuple[np.ndarray, np.ndarray]  # voxels on both sides of coordinates on an axis, and their weights
 ROWS = 3072  # coordinates in the plane that are computed together, which stay in the processor's cache
 
 
-class _Straight:
-    """Sampling of a region along one axis after the other, for a view that is not turned."""
+@dataclass(frozen=True)
+class Draw:
+    """One sample of one case: `seed` decides crop, augmentation, mask and DropPath."""
 
-    def __init__(self, axes: Sequence[Axis]) -> None:
-        self.lines = [_Line(voxels.reshape(2, -1), weights.reshape(2, -1)) for voxels, weights in axes]
+    case: Case
+    seed: int
 
-    def fill(self, region: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out` [*crop] from the region [*S]."""
-        for axis in reversed(range(region.ndim)):
+
+def draw_at(cases: Sequence[Case], seed: int, position: int, crops_per_case: int = 1) -> Draw:
+    """Return the draw at this position: every epoch shows every case, `crops_per_case` times, in a new order."""
+    epoch, index = divmod(position // crops_per_case, len(cases))
+    return Draw(cases[int(_order(len(cases), seed, epoch)[index])], derive(seed, "draw", position))
+
+
+@lru_cache(maxsize=4)
+def _order(num_cases: int, seed: int, epoch: int) -> np.ndarray:
+    return generator(seed, "order", epoch).permutation(num_cases)
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """Stack samples to a batch: every value [*] becomes [B, *]."""
+    return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def stream(
+    make: Callable[[Draw], Sample], batches: Iterable[Sequence[Draw]], num_threads: int
+) -> Generator[Sample, None, None]:
+    """Yield the samples of each batch of draws, collated, made ahead of time by `num_threads` threads.
+
+    The batches are the same for any number of threads. An error in a thread is raised here, instead of its batch.
+    """
+
+    def gather(samples: Sequence[Future[Sample]]) -> Sample:
+        return collate([sample.result() for sample in samples])
+
+    ready: deque[Future[Sample]] = deque()
+    with image_threads(num_threads) as pool:
+        for draws in batches:
+            # Queued behind its samples, so that no thread waits here for a sample that none has begun.
+            ready.append(pool.submit(gather, [pool.submit(make, draw) for draw in draws]))
+            if len(ready) > AHEAD:
+                yield ready.popleft().result()
+        while ready:
+            yield ready.popleft().result()
+
+
+def _fill_straight(axes: Sequence[Axis], regions: Iterable[np.ndarray], out: np.ndarray) -> None:
+    """Fill `out` [C, *crop] from C regions [*S], along one axis after the other."""
+    lines = [_Line(voxels.reshape(2, -1), weights.reshape(2, -1)) for voxels, weights in axes]
+    for region, filled in zip(regions, out, strict=True):
+        for axis in reversed(range(filled.ndim)):
             rows = np.ascontiguousarray(np.moveaxis(region, axis, -1))
-            shown = np.empty((*rows.shape[:-1], out.shape[axis]), dtype=np.float32)
-            self.lines[axis].fill(rows.reshape(-1, rows.shape[-1]), shown.reshape(-1, shown.shape[-1]))
+            shown = np.empty((*rows.shape[:-1], filled.shape[axis]), dtype=np.float32)
+            lines[axis].fill(rows.reshape(-1, rows.shape[-1]), shown.reshape(-1, shown.shape[-1]))
             region = np.moveaxis(shown, -1, axis)
-        out[:] = region
+        filled[:] = region
 
 
-class _Turned:
-    """Sampling of a region [*S] between the four voxels around each point of the plane, then along the third axis."""
-
-    def __init__(self, axes: Sequence[Axis], shape: Sequence[int]) -> None:
-        (rows, row_weights), (columns, column_weights) = axes[:2]
-        # The four voxels, each with all that lies behind it on the third axis.
-        bags, weights = rows[:, None] * shape[1] + columns[None], row_weights[:, None] * column_weights[None]
-        self.bags, self.weights = (np.ascontiguousarray(item.reshape(4, -1).T) for item in (bags, weights))
-        self.behind = _Line(*axes[2]) if len(axes) == 3 else None
-
-    def fill(self, region: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out` [*crop] from the region."""
-        table, shown = region.reshape(region.shape[0] * region.shape[1], -1), out.reshape(len(self.bags), -1)
-        for start in range(0, len(self.bags), ROWS):
+def _fill_turned(axes: Sequence[Axis], regions: Iterable[np.ndarray], out: np.ndarray) -> None:
+    """Fill `out` [C, *crop] from C regions [*S], between four voxels of the plane, then along the third axis."""
+    (rows, row_weights), (columns, column_weights) = axes[:2]
+    width = int(columns.max()) + 1
+    # The four voxels around each point, each with all that lies behind it on the third axis.
+    four = rows[:, None] * width + columns[None], row_weights[:, None] * column_weights[None]
+    bags, weights = (torch.from_numpy(np.ascontiguousarray(item.reshape(4, -1).T)) for item in four)
+    behind = _Line(*axes[2]) if len(axes) == 3 else None
+    for region, filled in zip(regions, out, strict=True):
+        table, shown = torch.from_numpy(region.reshape(len(region) * width, -1)), filled.reshape(len(bags), -1)
+        for start in range(0, len(bags), ROWS):
             part = slice(start, start + ROWS)
             # Weighted sums [P, Q] of four rows each, ten times faster than `grid_sample` on as many channels.
-            rows, bags, weights = map(torch.from_numpy, (table, self.bags[part], self.weights[part]))
-            plane = F.embedding_bag(bags, rows, mode="sum", per_sample_weights=weights).numpy()
-            if self.behind:
-                self.behind.fill(plane, shown[part])
+            plane = F.embedding_bag(bags[part], table, mode="sum", per_sample_weights=weights[part]).numpy()
+            if behind:
+                behind.fill(plane, shown[part])
             else:
                 shown[part] = plane
 
@@ -94,19 +140,16 @@ class _Line:
 
 def pad_to(array: np.ndarray, crop: Sequence[int]) -> np.ndarray:
     """Return `array` [..., *S] with zeros around it (half on each side) where an axis is shorter than `crop`."""
-    num_axes = len(crop)
-    missing = [max(0, want - have) for want, have in zip(crop, array.shape[-num_axes:], strict=True)]
+    missing = [max(0, want - have) for want, have in zip(crop, array.shape[-len(crop) :], strict=True)]
     if not any(missing):
         return array
-    around = [(0, 0)] * (array.ndim - num_axes) + [(gap // 2, gap - gap // 2) for gap in missing]
+    around = [(0, 0)] * (array.ndim - len(crop)) + [(gap // 2, gap - gap // 2) for gap in missing]
     return np.pad(array, around)
 
 
 def take_crop(array: np.ndarray, corner: Sequence[int], crop: Sequence[int]) -> np.ndarray:
     """Return the part of `array` [..., *S] that starts at `corner`, padded with zeros to the size `crop`."""
-    window = [slice(None)] * (array.ndim - len(crop))
-    window += [slice(start, start + extent) for start, extent in zip(corner, crop, strict=True)]
-    return pad_to(array[tuple(window)], crop)
+    return pad_to(array[window(corner, crop)], crop)
 
 
 def take_image(image: np.ndarray, view: View) -> np.ndarray:
@@ -115,13 +158,12 @@ def take_image(image: np.ndarray, view: View) -> np.ndarray:
         return _turn(_as_float(_slice(image, view)), view.turns, 1)
     pairs = zip(_coordinates(image.shape[1:], view), image.shape[1:], strict=True)
     axes = [_neighbours(coordinates, extent) for coordinates, extent in pairs]
-    window = tuple(slice(int(voxels.min()), int(voxels.max()) + 1) for voxels, _ in axes)
-    shape = [part.stop - part.start for part in window]
-    axes = [(voxels - part.start, weights) for (voxels, weights), part in zip(axes, window, strict=True)]
-    sampling = _Turned(axes, shape) if view.angle else _Straight(axes)
+    corner = [int(voxels.min()) for voxels, _ in axes]
+    shape = [int(voxels.max()) + 1 - start for (voxels, _), start in zip(axes, corner, strict=True)]
+    axes = [(voxels - start, weights) for (voxels, weights), start in zip(axes, corner, strict=True)]
     out = np.empty((len(image), *view.crop), dtype=np.float32)
-    for channel, shown in zip(image, out, strict=True):
-        sampling.fill(_as_float(channel[window]), shown)
+    regions = (_as_float(channel[window(corner, shape)]) for channel in image)
+    (_fill_turned if view.angle else _fill_straight)(axes, regions, out)
     return _turn(out, view.turns, 1)
 
 
@@ -166,20 +208,16 @@ def _slice(array: np.ndarray, view: View) -> np.ndarray:
 
 
 def _coordinates(shape: Sequence[int], view: View) -> list[np.ndarray]:
-    """Return the coordinates in an image [*S] that a view shows: on the first two axes [X, Y], on the third [Z].
-
-    On those of the first two [X, 1] and [1, Y] where the view is not turned.
-    """
-    steps = [
+    """Return the coordinates in an image [*S] that a view shows: two [X, Y] (unturned [X, 1], [1, Y]), then [Z]."""
+    first, second, *others = (
         (np.arange(extent) - (extent - 1) / 2) * (-scale if flip else scale)
         for extent, scale, flip in zip(view.crop, view.scale, view.flips, strict=True)
-    ]
-    first, second = steps[0][:, None], steps[1][None]
+    )
+    moved = [first[:, None], second[None], *others]
     if view.angle:
         cosine, sine = cos(view.angle), sin(view.angle)
-        turned = cosine * first - sine * second / view.aspect, sine * first * view.aspect + cosine * second
-        first, second = turned
-    moved = [first, second, *steps[2:]]
+        turned = cosine * moved[0] - sine * moved[1] / view.aspect, sine * moved[0] * view.aspect + cosine * moved[1]
+        moved[:2] = turned
     padded = np.maximum(shape, view.crop)
     return [
         np.clip(coordinate + centre, 0, length - 1) - (length - extent) // 2
@@ -193,7 +231,7 @@ def _direction(voxels: np.ndarray) -> int:
     return next((way for way in (1, -1) if (steps == way).all()), 0)
 
 
-def _neighbours(coordinates: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray]:
+def _neighbours(coordinates: np.ndarray, extent: int) -> Axis:
     """Return the voxels [2, ...] on both sides of coordinates on an axis, and their weights, 0 outside the image."""
     low = np.floor(coordinates)
     voxels = np.stack([low, np.ceil(coordinates)])  # the same voxel twice where a coordinate is whole

@@ -1,1 +1,0 @@
-"""Sampling: the stream of training batches, and random views of prepared images."""
