@@ -1,13 +1,17 @@
 """Random views: where a crop lies, and how often it is mirrored, turned and scaled."""
 
+from collections.abc import Callable
+from math import radians
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from selfmae.augment.spatial import Options, View, draw_corner, draw_view, middle_corner
+from selfmae.augment.spatial import Options, View, draw_corner, draw_view, middle_corner, problems
 from selfmae.data.preparation.store import label_coordinates
-from selfmae.data.sampling.samples import take_crop, take_image, take_mask
+from selfmae.data.sampling import take_crop, take_image, take_mask
+from selfmae.options import Recipe
 
 
 def whole_view(shape: tuple[int, ...], options: Options, rng: Any) -> View:
@@ -101,3 +105,65 @@ def test_quarter_turns_come_with_their_probability_and_are_equally_likely() -> N
     rng, options = np.random.default_rng(0), Options(quarter_turns=0.6)
     counts = np.bincount([whole_view((4, 4), options, rng).turns for _ in range(3000)], minlength=4) / 3000
     assert counts == pytest.approx([0.4, 0.2, 0.2, 0.2], abs=0.03)
+
+
+def test_rotation_and_zoom_come_with_their_probabilities_else_the_view_is_a_plain_slice() -> None:
+    options = Options(rotate_degrees=30, rotate_probability=0.3, zoom=0.2, zoom_probability=0.4)
+    rng = np.random.default_rng(0)
+    views = [whole_view((8, 8, 8), options, rng) for _ in range(3000)]
+    rotates = np.array([view.angle != 0 for view in views])
+    zooms = np.array([bool(view.scale) and view.scale != (1, 1, 1) for view in views])
+    assert rotates.mean() == pytest.approx(0.3, abs=0.03)
+    assert zooms.mean() == pytest.approx(0.4, abs=0.03)
+    assert (rotates & zooms).mean() == pytest.approx(0.12, abs=0.02)
+    assert [bool(view.scale) for view in views] == (rotates | zooms).tolist()
+    never = Options(rotate_degrees=30, rotate_probability=0, zoom_range=(0.5, 2.0), zoom_probability=0)
+    before = rng.bit_generator.state
+    assert whole_view((8, 8), never, rng) == View((8, 8), (0, 0), (False, False))
+    assert rng.bit_generator.state == before
+
+
+def test_a_zoom_range_is_drawn_evenly_and_alike_on_all_axes() -> None:
+    rng = np.random.default_rng(0)
+    scales = np.array([whole_view((8, 8, 8), Options(zoom_range=(0.7, 1.4)), rng).scale for _ in range(2000)])
+    assert (scales == scales[:, :1]).all()
+    assert stats.kstest(scales[:, 0], stats.uniform(0.7, 0.7).cdf).pvalue > 0.001
+
+
+def test_a_larger_zoom_shows_more_of_the_image() -> None:
+    image = np.broadcast_to(np.arange(40, dtype=np.float32), (1, 40, 40))
+    for factor in (0.7, 1.4):
+        options = Options(zoom_range=(factor, factor))
+        shown = take_image(image, draw_view((40, 40), (10, 10), (15, 15), options, np.random.default_rng(0)))
+        assert np.diff(shown[0], axis=1) == pytest.approx(np.full((10, 9), factor), abs=1e-4)
+
+
+@pytest.mark.parametrize("probability", [{}, {"rotate_probability": 1.0, "zoom_probability": 1.0}])
+def test_the_draws_of_rotation_and_zoom_are_those_of_recipes_without_probabilities(
+    probability: dict[str, float],
+) -> None:
+    """Flips, then zoom, then angle: results of older recipes keep their bits."""
+    options = Options(flip_axes=(0, 1), rotate_degrees=20, zoom=0.1, **probability)
+    for seed in range(20):
+        view, rng = whole_view((9, 8, 7), options, np.random.default_rng(seed)), np.random.default_rng(seed)
+        assert view.flips == (bool(rng.random() < 0.5), bool(rng.random() < 0.5), False)
+        assert view.scale == (1 + rng.uniform(-0.1, 0.1),) * 3
+        assert view.angle == radians(rng.uniform(-20, 20))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (Options(zoom_range=(1.4, 0.7)), "zoom_range [1.4, 0.7] must be two numbers, the smaller one first"),
+        (Options(zoom_range=(1.4,)), "zoom_range [1.4] must be two numbers, the smaller one first"),
+        (
+            Options(zoom_range=(0.7, 1.4), zoom=0.1),
+            "zoom_range means nothing with fit.augment.spatial.zoom above 0: set one of them only",
+        ),
+    ],
+)
+def test_a_zoom_range_is_two_rising_numbers_instead_of_a_zoom(
+    options: Options, expected: str, make_recipe: Callable[..., Recipe]
+) -> None:
+    told = list(problems("fit", options, make_recipe((8, 8), (4, 4))))
+    assert told == [f"fit.augment.spatial.{expected}"]

@@ -28,10 +28,11 @@ def draw_image(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def strong(module: ModuleType) -> Any:
-    """Return options near the upper ends of their ranges, or one above the default where they have none."""
+    """Return options near the upper ends of their ranges, or one above the default where they have none; pairs of
+    limits stay as they are."""
     values = {}
     for item in fields(module.Options):
-        if limits := item.metadata.get("range"):
+        if (limits := item.metadata.get("range")) and not isinstance(item.default, tuple):
             high = min(limits.at_most, limits.below)
             values[item.name] = 0.9 * high if isfinite(high) else item.default + 1
     return module.Options(**values)
@@ -45,6 +46,25 @@ def changing(request: pytest.FixtureRequest) -> ModuleType:
 def test_every_augmentation_is_called_and_says_when() -> None:
     assert set(AUGMENT) - set(CHANGING) == CALLED_BY_SAMPLES
     assert {AUGMENT[name].WHEN for name in CHANGING} <= {"prepared", "normalised"}
+
+
+def test_they_act_in_the_order_of_their_numbers_then_of_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    for name in CHANGING:
+
+        def note(image: np.ndarray, options: Any, data: DataOptions, rng: Any, name: str = name) -> np.ndarray:
+            called.append(name)
+            return image
+
+        monkeypatch.setattr(AUGMENT[name], "apply", note)
+    for when in ("prepared", "normalised"):
+        called.clear()
+        apply_all(when, draw_image(SHAPES[0]), {}, DATA, np.random.default_rng(0))
+        assert sorted(called) == [name for name in CHANGING if when == AUGMENT[name].WHEN]
+        assert [(AUGMENT[name].ORDER, name) for name in called] == sorted(
+            (AUGMENT[name].ORDER, name) for name in called
+        )
+    assert called == ["intensity", "noise", "blur", "brightness", "low_resolution", "gamma"]  # the last five: nnU-Net's
 
 
 @pytest.mark.parametrize("name", AUGMENT)

@@ -1,10 +1,10 @@
 """What a sample shows: a random crop, mirrored, scaled and turned.
 
 Every draw is a pure function of a NumPy generator, so that the same draw gives the same view on every machine and after
-every restart; `data.sampling.samples` takes what a view shows.
+every restart; `data.sampling` takes what a view shows.
 
-Shapes: S spatial axes. Coordinates are voxel indices; volumes turn in the plane of their first two axes, in
-millimetres.
+Shapes: S spatial axes. Coordinates are voxel indices; volumes turn in the plane of their first two axes (axial, since
+volumes are stored as RAS), in millimetres.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ from math import exp, log, radians
 
 import numpy as np
 
+from selfmae.augment._draws import happens, rising_problems
 from selfmae.options import Recipe, Section, number
 
 
@@ -25,7 +26,10 @@ class Options(Section):
     min_scale: float = number(1.0, above=0, at_most=1)  # smallest share of the image in a random resized crop
     foreground: float = number(0.0, at_least=0, at_most=1)  # share of crops on a label; in pre-training, on tissue
     rotate_degrees: float = number(0.0, at_least=0, at_most=180)  # largest rotation, of the first two axes (axial)
+    rotate_probability: float = number(1.0, at_least=0, at_most=1)
     zoom: float = number(0.0, at_least=0, below=1)  # largest relative change of size
+    zoom_range: tuple[float, ...] = number((), above=0)  # instead of `zoom`: (0.7, 1.4) shows 0.7 to 1.4 times as much
+    zoom_probability: float = number(1.0, at_least=0, at_most=1)
     quarter_turns: float = number(0.0, at_least=0, at_most=1)  # probability of one to three, in the same plane
 
 
@@ -50,6 +54,10 @@ def problems(stage: str, options: Options, recipe: Recipe) -> Iterator[str]:
         yield f"{key}.flip_axes {list(options.flip_axes)} must name axes from 0 to {len(crop) - 1}"
     if options.foreground and options.min_scale < 1:
         yield f"{key}.foreground means nothing with {key}.min_scale below 1: set one of them only"
+    if options.zoom_range:
+        yield from rising_problems(f"{key}.zoom_range", options.zoom_range)
+    if options.zoom_range and options.zoom:
+        yield f"{key}.zoom_range means nothing with {key}.zoom above 0: set one of them only"
     if options.quarter_turns and crop[0] != crop[1]:
         yield f"{key}.quarter_turns needs a data.crop with two equal first axes, but it is {list(crop)}"
 
@@ -109,18 +117,28 @@ def draw_view(
     """
     flips = tuple(axis in options.flip_axes and bool(rng.random() < options.flip) for axis in range(len(crop)))
     view = View(tuple(crop), tuple(corner), flips, aspect=spacing_mm[0] / spacing_mm[1] if spacing_mm else 1.0)
-    if options.min_scale < 1 or options.rotate_degrees or options.zoom:
+    zooms = bool(options.zoom or options.zoom_range) and happens(options.zoom_probability, rng)
+    rotates = options.rotate_degrees > 0 and happens(options.rotate_probability, rng)
+    if options.min_scale < 1 or zooms or rotates:
         scale, centre = np.ones(len(crop)), np.add(corner, np.subtract(crop, 1) / 2)
         if options.min_scale < 1:
             scale, centre = _draw_part(np.maximum(shape, crop), crop, options.min_scale, rng)
-        if options.zoom:
-            scale = scale * (1 + rng.uniform(-options.zoom, options.zoom))
+        if zooms:
+            scale = scale * _draw_zoom(options, rng)
         largest = options.rotate_degrees
-        angle = radians(rng.uniform(-largest, largest)) if largest else 0.0
+        angle = radians(rng.uniform(-largest, largest)) if rotates else 0.0
         view = replace(view, centre=tuple(centre), scale=tuple(scale), angle=angle)
     if options.quarter_turns and rng.random() < options.quarter_turns:
         view = replace(view, turns=int(rng.integers(1, 4)))
     return view
+
+
+def _draw_zoom(options: Options, rng: np.random.Generator) -> float:
+    """Draw voxels of the image per voxel of the crop, evenly over the range."""
+    if options.zoom_range:
+        low, high = options.zoom_range
+        return rng.uniform(low, high)
+    return 1 + rng.uniform(-options.zoom, options.zoom)
 
 
 def _draw_part(
