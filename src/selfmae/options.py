@@ -134,6 +134,7 @@ class ModelOptions(Section):
     out_norm: Literal["none", "instance"] = "none"  # of what feeds UNETR; the paper and MONAI have none
     network: str = ""  # a file of networks/; "" is unetr for masks, vit for labels of whole images
     features: int = number(0, at_least=0)  # channels of the finest level; 0 has as many as the network's paper
+    residual: bool = False  # of dynunet: blocks with a residual connection
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.methods import is_method, method_names, methods_for, why_not
-from selfmae.networks import has_vit, network_name, network_of
+from selfmae.networks import network_name, network_of
 from selfmae.options import Recipe
 from selfmae.results.exposure import ExposureLog, exposure_in_file
 from selfmae.results.run_folder import models_below
@@ -20,14 +20,8 @@ from selfmae.tasks.base import Trainable
 from selfmae.weights.adaptation import Transfer, transfer
 from selfmae.weights.checkpoint_formats import licence_of
 from selfmae.weights.file import Weights, load_encoder, read_metadata, read_weights
-from selfmae.weights.imagenet import (
-    check_heads,
-    fit_own_weights,
-    fit_weights,
-    imagenet_name,
-    imagenet_weights,
-    timm_weights,
-)
+from selfmae.weights.imagenet import check_heads, fit_weights, imagenet_name, imagenet_weights, timm_weights
+from selfmae.weights.own import fit_own_weights
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,8 @@ def find_init(text: str, recipe: Recipe, flag: str = "--init") -> Initialization
     if text == "scratch":
         return Initialization("scratch", text)
     kind, _, location = text.partition(":")
-    is_vit, is_timm = has_vit(recipe), network_of(recipe).ENCODER == "timm"
+    encoder = network_of(recipe).ENCODER
+    is_vit, is_timm, is_unet = encoder == "vit", encoder == "timm", encoder == "unet"
     if text == "imagenet" and is_timm:
         fitted, licence = imagenet_weights(recipe)
         return Initialization(kind, text, fitted, licence=licence)
@@ -72,7 +67,7 @@ def find_init(text: str, recipe: Recipe, flag: str = "--init") -> Initialization
         weights, licence = timm_weights(name)
         check_heads(name, recipe.model)
         return Initialization(kind, text, transfer(weights, {}, recipe, text), licence=f"{licence} ({name})")
-    takes_files = is_vit or (is_timm and len(recipe.data.crop) == 2)
+    takes_files = is_vit or is_unet or (is_timm and len(recipe.data.crop) == 2)
     if takes_files and is_method(kind) and location:
         path = _pretrained_file(location, f"{flag} {text}")
     elif takes_files and Path(text).is_file():
@@ -84,12 +79,15 @@ def find_init(text: str, recipe: Recipe, flag: str = "--init") -> Initialization
         network = network_name(recipe)
         able = ", ".join(f"{name}:DIR" for name in methods_for(recipe))
         own = f"scratch, imagenet, {able} or an existing file of timm's {network}" if takes_files else "scratch"
+        own = f"scratch, {able} or an existing file of weights" if is_unet else own
         raise UserError(f"{flag} {text!r} is no initialization of model.network {network}: give {own}.")
     weights, metadata = read_weights(path)
     if is_vit:
         fitted = transfer(weights, metadata, recipe, text)
+    elif is_timm and not metadata:
+        fitted = fit_weights(weights, recipe, text)
     else:
-        fitted = fit_own_weights(weights, metadata, recipe, text) if metadata else fit_weights(weights, recipe, text)
+        fitted = fit_own_weights(weights, metadata, recipe, text)
     licence = str(metadata.get("licence", licence_of(weights)))
     return Initialization(kind, text, fitted, exposure_in_file(path, metadata), licence)
 

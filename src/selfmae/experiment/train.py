@@ -13,7 +13,7 @@ from selfmae.errors import UserError
 from selfmae.experiment.initialization import Initialization, check_pretrainable, find_init, init_report
 from selfmae.experiment.schedule import HERE, Executor, Scheduled
 from selfmae.experiment.stages import begin_finetuning, begin_pretraining, check_finetunable
-from selfmae.methods import EQUAL, PREFIX, is_method, method_names, methods_for
+from selfmae.methods import EQUAL, OWN, PREFIX, is_method, method_names, method_of
 from selfmae.options import Recipe
 from selfmae.planning.measure import equal_compute
 from selfmae.results.exposure import check_unseen
@@ -27,9 +27,9 @@ from selfmae.train.loop import fit
 class Grid:
     """Which models an experiment trains, every initialization on every fold with every seed, and where it does."""
 
-    inits: tuple[str, ...] = ("scratch", "mae")
+    inits: tuple[str, ...] = ("scratch", EQUAL, OWN)
     num_folds: int | None = 1  # None: what suits the number of patients (`choose_folding`)
-    num_seeds: int = 1
+    num_seeds: int = 3
     transductive: bool = False  # weights that saw val or test cases are let in
     executor: Executor = HERE
 
@@ -66,8 +66,8 @@ class Experiment:
     def method_of(self, init: str, recipe: Recipe) -> str:
         """Return the method that pre-trains for an initialization, or whose compute `scratch+` has; "" if none does."""
         if init == EQUAL:
-            return next(filter(is_method, self.names), "") or methods_for(recipe)[0]
-        return init if is_method(init) else ""
+            return method_of(next(filter(is_method, self.names), OWN), recipe)
+        return method_of(init, recipe)
 
     def works_for(
         self, run: TrainingRun, recipe: Recipe, before: tuple[Recipe, Path], label: str = ""
@@ -127,7 +127,7 @@ def _initialize(run: TrainingRun, recipe: Recipe, part: Part) -> tuple[Recipe, I
     text = part.text
     if is_method(text):
         assert part.pretrained
-        text = f"{text}:{part.pretrained.folder}"
+        text = f"{part.method}:{part.pretrained.folder}"
     elif text == EQUAL:
         num_taken = part.pretrained.num_steps if part.pretrained else None
         steps = equal_compute(recipe, part.method, part.source.cases.part("train")[0], num_taken or 0).steps
@@ -193,7 +193,7 @@ def check_inits(experiment: Experiment, recipe: Recipe) -> None:
     """Raise before any training if an init is not there, misfits or knows held-out cases, or no model can be built."""
     names, task, first = experiment.names, make_task(recipe), Initialization("scratch", "scratch")
     for name in filter(is_method, names):
-        check_pretrainable(recipe, f"--init {name}", name)
+        check_pretrainable(recipe, f"--init {name}", method_of(name, recipe))
         first = find_init(recipe.init.pretrain, recipe, "init.pretrain")
     if EQUAL in names:
         check_pretrainable(recipe, "--equal-compute")

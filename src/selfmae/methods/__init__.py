@@ -28,6 +28,7 @@ from selfmae.options import Recipe
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+OWN = "mae"  # the initialization: self pre-training by the network's own method, whichever it is
 EQUAL = "scratch+"  # the initialization: scratch with the compute of self pre-training as more steps
 PREFIX = "pretrain-"  # of the folder of a method's pre-trainings
 DEFAULTS: dict[str, Any] = {
@@ -86,6 +87,16 @@ def methods_for(recipe: Recipe) -> list[str]:
     network, num_axes = network_of(recipe), len(recipe.data.crop)
     methods = plugins.load_all("methods").items()
     return [name for name, method in methods if not method.can_pretrain(network, num_axes)]
+
+
+def method_of(init: str, recipe: Recipe) -> str:
+    """Return the method that pre-trains for an initialization, "" for one that is no self pre-training.
+
+    "mae" is the network's own: where a masked autoencoder cannot pre-train it, the first method that can.
+    """
+    if init != OWN or not why_not(recipe, OWN):
+        return init if is_method(init) else ""
+    return next(iter(methods_for(recipe)), init)
 
 
 def why_not(recipe: Recipe, name: str) -> str:

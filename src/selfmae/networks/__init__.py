@@ -8,8 +8,9 @@ A file defines:
 
 and what differs from `DEFAULTS`:
 
-* `ENCODER`: whose tensors its encoder holds, "vit" (ours), "timm" (of the same name; `IMAGENET` is timm's name of its
-  weights) or "" (nothing that a method of self pre-training could fill)
+* `ENCODER`: whose tensors its encoder holds, "vit" (ours), "unet" (ours: all below its output layers, which
+  `build_encoder(recipe)` makes), "timm" (of the same name; `IMAGENET` is timm's name of its weights) or ""
+  (nothing that a method of self pre-training could fill)
 * `LIBRARY`: the library that it comes from, "" for our own
 * `FEATURES`, `FEATURE_STEP`: the default of `model.features` and what it must be a multiple of; 0 has no such option
 * `HALVINGS`: how often it halves its input
@@ -47,7 +48,7 @@ DEFAULTS: dict[str, Any] = {
 
 def default_network(kind: str) -> str:
     """Return the network of a kind of target where `model.network` names none."""
-    return "unetr" if kind == "mask" else "vit"
+    return "dynunet" if kind == "mask" else "vit"
 
 
 def network_name(recipe: Recipe) -> str:

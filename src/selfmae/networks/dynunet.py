@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from math import ceil, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from selfmae.networks import Module
 from selfmae.options import Recipe
 
-TARGETS, LIBRARY = ("mask",), "MONAI"
+TARGETS, LIBRARY, ENCODER = ("mask",), "MONAI", "unet"
 FEATURES, FEATURE_STEP = 32, 1
 SMALLEST_EDGE = 4  # of nnU-Net's coarsest features, on axes that were halved
 MIN_HALVINGS = 2  # of MONAI's DynUNet
@@ -56,6 +56,8 @@ def _axes_to_halve(sizes: Sequence[int], spacing: Sequence[float]) -> list[int]:
 
 def fit_crop(crop: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
     """Return the smallest crop, at least as large on every axis, that the network can take."""
+    if len(crop) == 3 and crop[-1] == 1:  # a slice of a volume
+        return (*fit_crop(crop[:2], spacing_mm[:2]), 1)
     fitted = list(crop)
     while True:
         topology = plan_topology(fitted, spacing_mm)
@@ -69,6 +71,22 @@ def build(recipe: Recipe) -> Module:
     """Return a new U-Net: logits [B, K, *S] of images [B, C, *S], in training a list of several resolutions."""
     from selfmae.models.planned_unet import PlannedUNet
 
-    topology, channels = plan_topology(recipe.data.crop, recipe.data.spacing_mm), len(recipe.data.channels)
-    features = recipe.model.features or FEATURES
-    return PlannedUNet(topology.strides, topology.kernels, channels, recipe.target.num_outputs, features)
+    return PlannedUNet(build_encoder(recipe), recipe.target.num_outputs)
+
+
+def build_encoder(recipe: Recipe) -> Any:
+    """Return a new U-Net without its output layers, which self pre-training fills."""
+    data, model = recipe.data, recipe.model
+    return build_body(data.crop, data.spacing_mm, len(data.channels), model.features or FEATURES, model.residual)
+
+
+def build_body(
+    crop: Sequence[int], spacing_mm: Sequence[float], channels: int, features: int, residual: bool = False
+) -> Any:
+    """Return a new U-Net without its output layers, planned for a crop and its spacing; slices have a 2-D one."""
+    from selfmae.models.planned_unet import UNetBody
+
+    if len(crop) == 3 and crop[2] == 1:
+        crop, spacing_mm = crop[:2], spacing_mm[:2]
+    topology = plan_topology(crop, spacing_mm)
+    return UNetBody(topology.strides, topology.kernels, channels, features, residual)

@@ -1,7 +1,8 @@
 """The forecast: what a run will take of this machine's disk, memory and time, from a few real steps of each stage."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,8 +18,9 @@ from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.methods import EQUAL, is_method
 from selfmae.options import OptimOptions, Recipe
+from selfmae.planning.budget import Steps
 from selfmae.planning.measure import (
-    equal_compute,
+    equal_share,
     num_parameters,
     step_bytes,
     time_preparation,
@@ -35,6 +37,7 @@ from selfmae.tasks.probe import make_probe
 from selfmae.train.device import resolve_accelerator, resolve_precision
 
 KINDS = ("disk", "memory", "time")
+STAGES = ("pretrain", "fit")
 TAKING_PART = ("train", "val", "test", "unlabelled")
 CHECKPOINT_BYTES = 16  # a parameter: model.safetensors, and last.ckpt with the weights and two moments
 FLOAT_BYTES = 4
@@ -66,8 +69,19 @@ class TrainingKind:
     options: OptimOptions
     cases: Sequence[Case]
     count: int
-    more_steps: int = 0  # of each training of `scratch+`
     probed: Sequence[Case] = ()  # labelled ones, to measure the probe of a pre-training
+
+
+@dataclass(frozen=True)
+class Paces:
+    """Seconds on this machine, each measured once; the time of a run follows from them for any number of steps."""
+
+    preparation: float  # of a case
+    num_missing: int  # cases that are not prepared yet
+    steps: Mapping[str, float]  # of a step of each kind of training
+    probes: Mapping[str, float]  # of a validation by the probe of each pre-training
+    scoring: float  # of a case
+    equal: float  # steps of fine-tuning that have the operations of one step of pre-training
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,7 @@ class Forecast:
     lines: tuple[Estimate, ...]
     no_space: tuple[str, ...] = ()
     no_memory: tuple[str, ...] = ()
+    recipe: Recipe | None = None  # with the steps that the budget allows
 
     def amount(self, kind: str, name: str) -> float:
         """Return one amount."""
@@ -117,31 +132,41 @@ def count_trainings(
     )
 
 
-def forecast(recipe: Recipe, source: Source, trainings: Trainings, out: Path | None, display: Display) -> Forecast:
+def forecast(
+    recipe: Recipe, source: Source, trainings: Trainings, out: Path | None, display: Display, steps: Steps | None = None
+) -> Forecast:
     """Measure for some seconds what a run takes here, on training cases and in a folder that is thrown away.
 
     `out` is the folder of the run, None if it is not known yet. A stage that does not fit into memory is not timed.
+    `steps` fits those of the recipe into a budget; without it they stay as they are.
     """
     with TemporaryDirectory(prefix="selfmae-") as folder, display.stage("measuring for the forecast", 3) as stage:
         short = replace(recipe, data=replace(recipe.data, cache=str(Path(folder) / "store")))
-        lines, prepared = _store_lines(recipe, short, source)
+        written, pace, prepared = _prepare_some(recipe, short, source)
         stage.update(1)
         kinds = _list_kinds(short, source, trainings, prepared)
         size = sum(num_parameters(kind.task) * CHECKPOINT_BYTES * kind.count for kind in kinds)
         models = plural(sum(kind.count for kind in kinds), "model")
-        lines.append(Estimate("disk", "models", size, f"weights and last checkpoint of {models}"))
+        lines = [written, Estimate("disk", "models", size, f"weights and last checkpoint of {models}")]
         lines += _memory_lines(kinds, recipe, source)
         no_memory = tuple(_lacking_memory(lines, kinds, recipe))
         stage.update(2)
         if not no_memory:
-            lines += _time_lines(short, kinds, trainings, Path(folder))
+            paces = _measure(short, source, kinds, trainings, Path(folder), pace)
+            if steps:
+                before, step = (
+                    max((paces.steps[k.name] for k in kinds if k.key == key), default=0.0) for key in STAGES
+                )
+                total = partial(_total_seconds, kinds=kinds, trainings=trainings, paces=paces)
+                recipe = steps.fit(recipe, (before, step), total)
+            lines += _time_lines(recipe, kinds, trainings, paces)
             seconds = sum(line.amount for line in lines if line.kind == "time")
             machine = f"{resolve_accelerator(recipe.device)} in {resolve_precision(recipe.device)}"
             basis = f"measured just now on this machine ({machine}); other work on it changes it"
             lines.append(Estimate("time", "all", seconds, basis))
         stage.update(3)
     lines.sort(key=lambda line: KINDS.index(line.kind))
-    return Forecast(tuple(lines), tuple(_lacking_space(lines, recipe, out)), no_memory)
+    return Forecast(tuple(lines), tuple(_lacking_space(lines, recipe, out)), no_memory, recipe)
 
 
 def show_forecast(found: Forecast, display: Display) -> None:
@@ -165,8 +190,8 @@ def find_missing(recipe: Recipe, source: Source) -> list[Case]:
     return [case for case in source.cases.part(*TAKING_PART) if not store.holds(case, masks)]
 
 
-def _store_lines(recipe: Recipe, short: Recipe, source: Source) -> tuple[list[Estimate], list[Case]]:
-    """Return disk and time of what is not prepared yet, and the cases that were prepared for `short` to measure it."""
+def _prepare_some(recipe: Recipe, short: Recipe, source: Source) -> tuple[Estimate, float, list[Case]]:
+    """Return the disk that images not prepared yet take, seconds of one, and the cases prepared for `short`."""
     masks, missing = recipe.target.kind == "mask", find_missing(recipe, source)
     coordinates = any(section(stage.augment, "spatial").foreground > 0 for stage in (recipe.pretrain, recipe.fit))
     cases = source.cases.part("train", "unlabelled")
@@ -180,12 +205,7 @@ def _store_lines(recipe: Recipe, short: Recipe, source: Source) -> tuple[list[Es
 
     written = sum(path.stat().st_size for path in Path(short.data.cache).rglob("*.npy"))
     number = f"{plural(len(missing), 'case')} of {len(source.cases.part(*TAKING_PART)):,} not prepared yet"
-    seconds = f"{plural(len(missing), 'case')}, {pace:.2g} s each with {plural(num_cores(), 'core')}"
-    lines = [
-        Estimate("disk", "prepared images", written * stored(missing) / stored(prepared), number),
-        Estimate("time", "preparation", pace * len(missing), seconds),
-    ]
-    return lines, prepared
+    return Estimate("disk", "prepared images", written * stored(missing) / stored(prepared), number), pace, prepared
 
 
 def _prepared_voxels(source: Source, recipe: Recipe) -> dict[str, int]:
@@ -202,17 +222,29 @@ def _list_kinds(recipe: Recipe, source: Source, trainings: Trainings, prepared: 
     labelled = sorted(source.cases.part("train"), key=lambda case: voxels[case.id])
     middle = labelled[len(labelled) // 2 :][:1]
     probed = labelled[max(0, (len(labelled) - PROBED) // 2) :][:PROBED] if recipe.probe.every else []
-    more = 0
-    if trainings.num_equal and middle and methods:
-        more = equal_compute(recipe, methods[0], middle[0]).steps - recipe.fit.steps
     kinds = []
     for method in methods:
         name = "pre-training" if len(methods) == 1 else f"pre-training ({method})"
         task, count = Pretraining(recipe, method), trainings.num_each
-        kinds.append(TrainingKind(name, "pretrain", task, recipe.pretrain, prepared, count, probed=probed))
-    count = trainings.num_finetunings
-    kinds.append(TrainingKind("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, count, more))
+        kinds.append(TrainingKind(name, "pretrain", task, recipe.pretrain, prepared, count, probed))
+    kinds.append(TrainingKind("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, trainings.num_finetunings))
     return [kind for kind in kinds if kind.count and kind.cases]
+
+
+def _measure(
+    recipe: Recipe, source: Source, kinds: Sequence[TrainingKind], trainings: Trainings, folder: Path, pace: float
+) -> Paces:
+    """Return the seconds of every part of a run, measured in `folder`; `pace` are those of preparing a case."""
+    steps, probes, scoring, equal = {}, {}, 0.0, 0.0
+    for kind in kinds:
+        steps[kind.name] = time_steps(recipe, kind.task, kind.options, kind.cases, folder / kind.name)
+        if kind.probed:
+            probes[kind.name] = time_probe(recipe, kind.probed, trainings.num_held_out, trainings.num_labelled)
+        if kind.key == "fit":
+            scoring = time_scoring(recipe, make_task(recipe), kind.cases[0])
+            if trainings.num_equal and trainings.methods:
+                equal = equal_share(recipe, trainings.methods[0], kind.cases[0])
+    return Paces(pace, len(find_missing(recipe, source)), steps, probes, scoring, equal)
 
 
 def _memory_lines(kinds: Sequence[TrainingKind], recipe: Recipe, source: Source) -> list[Estimate]:
@@ -232,39 +264,43 @@ def _memory_lines(kinds: Sequence[TrainingKind], recipe: Recipe, source: Source)
     return lines
 
 
-def _time_lines(recipe: Recipe, kinds: Sequence[TrainingKind], trainings: Trainings, folder: Path) -> list[Estimate]:
+def _time_lines(recipe: Recipe, kinds: Sequence[TrainingKind], trainings: Trainings, paces: Paces) -> list[Estimate]:
     """Return the seconds of every stage over all trainings, of the probe, and of scoring val and test cases."""
-    lines = []
+    basis = f"{plural(paces.num_missing, 'case')}, {paces.preparation:.2g} s each with {plural(num_cores(), 'core')}"
+    lines = [Estimate("time", "preparation", paces.preparation * paces.num_missing, basis)]
+    more = ceil(paces.equal * recipe.pretrain.steps)
     for kind in kinds:
         most = "at most " if kind.key == "pretrain" and recipe.probe.ends_early else ""
-        count = plural(kind.count, "training")
-        pace = time_steps(recipe, kind.task, kind.options, kind.cases, folder / kind.key)
-        basis = f"{most}{kind.options.steps:,} steps of {pace:.2g} s, {count}"
-        if kind.more_steps:
-            basis += f", {trainings.num_equal:,} of them {EQUAL} with {kind.more_steps:,} steps more"
-        num_steps = kind.count * kind.options.steps + trainings.num_equal * kind.more_steps
+        options: OptimOptions = getattr(recipe, kind.key)
+        count, pace = plural(kind.count, "training"), paces.steps[kind.name]
+        basis, num_steps = f"{most}{options.steps:,} steps of {pace:.2g} s, {count}", kind.count * options.steps
+        if kind.key == "fit" and trainings.num_equal:
+            basis += f", {trainings.num_equal:,} of them {EQUAL} with {more:,} steps more"
+            num_steps += trainings.num_equal * more
         lines.append(Estimate("time", kind.name, num_steps * pace, basis))
-        if kind.probed:
-            validations = ceil(recipe.pretrain.steps / recipe.probe.every)
-            pace = time_probe(recipe, kind.probed, trainings.num_held_out, trainings.num_labelled)
+        if kind.name in paces.probes:
+            validations, pace = ceil(recipe.pretrain.steps / recipe.probe.every), paces.probes[kind.name]
             basis = f"{most}{plural(validations, 'validation')} of {pace:.2g} s, {count}"
             lines.append(Estimate("time", "probe", kind.count * validations * pace, basis))
         if kind.key == "fit":
-            lines.append(_scoring_line(recipe, kind, trainings))
+            lines.append(_scoring_line(recipe, trainings, paces.scoring, more))
     return lines
 
 
-def _scoring_line(recipe: Recipe, kind: TrainingKind, trainings: Trainings) -> Estimate:
+def _total_seconds(recipe: Recipe, kinds: Sequence[TrainingKind], trainings: Trainings, paces: Paces) -> float:
+    return sum(line.amount for line in _time_lines(recipe, kinds, trainings, paces))
+
+
+def _scoring_line(recipe: Recipe, trainings: Trainings, pace: float, more: int) -> Estimate:
     """Return the seconds of scoring: val at each validation and once more at the end, test once."""
     every, num_val, num_test = recipe.fit.validate_every, trainings.num_val, trainings.num_test
     validations, longer = (
-        (ceil(steps / every) if every else 1) + 1 for steps in (recipe.fit.steps, recipe.fit.steps + kind.more_steps)
+        (ceil(steps / every) if every else 1) + 1 for steps in (recipe.fit.steps, recipe.fit.steps + more)
     )
-    pace = time_scoring(recipe, make_task(recipe), kind.cases[0])
     scored = f"{plural(num_val, 'val case')} {validations:,} times and {plural(num_test, 'test case')}"
     num_scored = trainings.num_finetunings * (validations * num_val + num_test)
     num_scored += trainings.num_equal * (longer - validations) * num_val
-    basis = f"{pace:.2g} s for a case, {scored}, {plural(kind.count, 'training')}"
+    basis = f"{pace:.2g} s for a case, {scored}, {plural(trainings.num_finetunings, 'training')}"
     return Estimate("time", "scoring", num_scored * pace, basis)
 
 

@@ -20,7 +20,8 @@ from selfmae.data.preparation.store import Store
 from selfmae.data.sampling import Sample, collate, draw_at
 from selfmae.display import Display
 from selfmae.networks import network_of
-from selfmae.options import OptimOptions, Recipe
+from selfmae.options import DeviceOptions, OptimOptions, Recipe
+from selfmae.planning.size import Size
 from selfmae.results.formatting import plural
 from selfmae.tasks import make_task
 from selfmae.tasks.base import Task, Trainable, score_cases
@@ -91,6 +92,27 @@ def time_steps(recipe: Recipe, task: Trainable, options: OptimOptions, cases: Se
         training = Training("timing", task, options, folder, cases, {})
         fit(training, cast(Display, clock), make_fabric(one_device(recipe.device)))
     return clock.pace()
+
+
+def time_unet_step(size: Size, channels: int, outputs: int, device: DeviceOptions) -> float:
+    """Return the seconds that a training step of a U-Net takes on this machine, on random samples of a size."""
+    from selfmae.models.planned_unet import PlannedUNet
+    from selfmae.networks.dynunet import build_body
+
+    fabric, shape = make_fabric(one_device(device)), (size.batch, channels, *size.crop)
+    with torch.random.fork_rng():
+        model = PlannedUNet(build_body(size.crop, size.spacing_mm, channels, size.features), outputs)
+        images = torch.randn(shape)
+    model, images = model.to(fabric.device).train(), images.to(fabric.device)
+
+    def step() -> None:
+        with fabric.autocast():
+            logits = model(images)
+        sum(level.float().logsumexp(1).mean() for level in logits).backward()
+        if fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return time_repeated(step)
 
 
 def time_scoring(recipe: Recipe, task: Task, case: Case) -> float:
@@ -199,19 +221,29 @@ def equal_compute(recipe: Recipe, method: str, case: Case, num_taken: int = 0) -
     pre-training took, up to the one at which its probe ended it; 0 stands for those of the recipe.
     """
     num_steps = num_taken or recipe.pretrain.steps
-    pretraining, task = Pretraining(recipe, method), make_task(recipe)
-    pretraining.prepare([case])
-    task.prepare([case])
-    before = count_operations(pretraining, recipe.pretrain, case) * num_steps
-    step = count_operations(task, recipe.fit, case)
-    more = ceil(before / step)
+    before, step = _operations_of_both(recipe, method, case)
+    more = ceil(num_steps * before / step)
     return EqualCompute(
         recipe.fit.steps + more,
         f"scratch+ trains {recipe.fit.steps + more:,} steps: the {plural(recipe.fit.steps, 'step')} of every "
         f"initialization and {more:,} more, since the {plural(num_steps, 'step')} of pre-training are "
-        f"{before / 1e9:,.3g} and one of fine-tuning is {step / 1e9:,.3g} billion floating-point operations"
+        f"{num_steps * before / 1e9:,.3g} and one of fine-tuning is {step / 1e9:,.3g} billion floating-point operations"
         f"{EARLY if recipe.probe.ends_early else ''}.",
     )
+
+
+def equal_share(recipe: Recipe, method: str, case: Case) -> float:
+    """Return how many steps of fine-tuning have the operations of one step of pre-training."""
+    before, step = _operations_of_both(recipe, method, case)
+    return before / step
+
+
+def _operations_of_both(recipe: Recipe, method: str, case: Case) -> tuple[int, int]:
+    """Return the floating-point operations of a step of pre-training and of one of fine-tuning."""
+    pretraining, task = Pretraining(recipe, method), make_task(recipe)
+    pretraining.prepare([case])
+    task.prepare([case])
+    return count_operations(pretraining, recipe.pretrain, case), count_operations(task, recipe.fit, case)
 
 
 def count_operations(task: Trainable, options: OptimOptions, case: Case) -> int:

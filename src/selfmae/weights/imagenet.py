@@ -1,7 +1,5 @@
 """Weights of timm's networks: supervised ones of ImageNet by name, and convolutional ones fitted to a recipe."""
 
-from collections.abc import Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -102,21 +100,3 @@ def fit_weights(weights: Weights, recipe: Recipe, source: str) -> Transfer:
         )
     unused = tuple(sorted(name for name in weights if name not in given))
     return Transfer(f"timm {network}", given, adapted, {}, unused)
-
-
-def fit_own_weights(weights: Weights, metadata: Mapping[str, Any], recipe: Recipe, source: str) -> Transfer:
-    """Return the encoder tensors of a file that SelfMAE wrote; raise if it is of another network or other channels."""
-    network, channels = network_name(recipe), list(recipe.data.channels)
-    theirs = metadata["recipe"]["model"]["network"] or "vit"
-    if theirs != network:
-        raise UserError(
-            f"The weights of {source} are of model.network {theirs}, but the recipe's is {network}: set "
-            f"model.network={theirs}, or give others."
-        )
-    if metadata["channels"] != channels:
-        raise UserError(
-            f"The weights of {source} are for the channels {metadata['channels']}, but data.channels is {channels}: "
-            "give images with the same channels, in this order."
-        )
-    bare = {name.removeprefix("encoder."): tensor for name, tensor in weights.items()}
-    return replace(fit_weights(bare, recipe, source), layout=f"SelfMAE {network}")
