@@ -3,7 +3,7 @@
 Run by hand, here with 20 training cases and 12 CPU-minutes of training; `--pairs` where the ids 2k - 1 and 2k are one
 patient (Task04_Hippocampus). What stands after `--` goes to `selfmae run`, which should be given the same time:
 
-    python benchmarks/nnunet.py DATA --out DIR --nnunet-env ENV --train 20 --minutes 12 -- --init scratch
+    python benchmarks/nnunet.py DATA --out DIR --nnunet-env ENV --train 20 --minutes 12 -- --init scratch --seeds 1
 
 DIR gets splits.csv (for `data.splits`), nnU-Net's folders, its masks and scores, and the run of SelfMAE. nnU-Net trains
 on the train and the val part, for it needs no val part, in a virtual environment ENV that is made where it is absent.
@@ -245,7 +245,7 @@ def show(parts: Parts, scores: Path, run: Path) -> None:
 
 
 def read_arguments(words: list[str]) -> argparse.Namespace:
-    """Return the arguments; `selfmae` holds those after `--`, or asks for scratch."""
+    """Return the arguments; `selfmae` holds those after `--`, or asks for one run from scratch."""
     cut = words.index("--") if "--" in words else len(words)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a source that `selfmae inspect` reads, with masks")
@@ -260,7 +260,7 @@ def read_arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--name", default="selfmae", help="folder of SelfMAE's run in DIR (default: selfmae)")
     parser.add_argument("--stop-after", choices=("split", "nnunet", "selfmae"), default="selfmae")
     given = parser.parse_args(words[:cut])
-    given.selfmae = words[cut + 1 :] or ["--init", "scratch"]
+    given.selfmae = words[cut + 1 :] or ["--init", "scratch", "--seeds", "1"]
     given.splits = given.splits or given.out / "splits.csv"
     return given
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from selfmae.augment import augment_problems
 from selfmae.losses import loss_problems
 from selfmae.networks import has_vit, network_name, network_problems
-from selfmae.options import OptimOptions, Recipe, TargetOptions, range_problems
+from selfmae.options import DataOptions, OptimOptions, Recipe, TargetOptions, range_problems
 
 MAX_LABELS = 255  # of masks, which are kept as one byte a voxel
 
@@ -14,6 +14,7 @@ def find_problems(recipe: Recipe) -> Iterator[str]:
     """Yield what is wrong with single values and with values together, one clause for each."""
     yield from range_problems(recipe)
     yield from _data_problems(recipe)
+    yield from _patient_problems(recipe.data)
     yield from _target_problems(recipe.target)
     crop, model = recipe.data.crop, recipe.model
     if len(model.patch) != len(crop) or len(model.patch) not in (2, 3):
@@ -52,14 +53,23 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
         yield "data.size and data.spacing_mm exclude each other: empty one of them"
     if len(set(data.channels)) < len(data.channels):
         yield f"data.channels {list(data.channels)} must be different names"
-    if data.test_fraction + data.val_fraction >= 1:
-        yield "data.test_fraction and data.val_fraction must leave patients to train on: their sum must be below 1"
     if data.intensity == "window" and (len(data.window) != 2 or not data.window[0] < data.window[1]):
         yield f"data.window {list(data.window)} must be two rising values for data.intensity window"
     if not (data.anisotropy == 0 or data.anisotropy >= 1):
         yield f"data.anisotropy is {data.anisotropy}, but must be a ratio of at least 1, or 0 to switch it off"
     if data.normalise_crops and data.intensity not in ("zscore", "zscore_nonzero"):
         yield f"data.normalise_crops needs data.intensity zscore or zscore_nonzero, but it is {data.intensity}"
+
+
+def _patient_problems(data: DataOptions) -> Iterator[str]:
+    if data.test_fraction + data.val_fraction >= 1:
+        yield "data.test_fraction and data.val_fraction must leave patients to train on: their sum must be below 1"
+    if data.labels and data.fraction < 1:
+        yield "data.labels and data.fraction exclude each other: set data.labels=0 or data.fraction=1"
+    if data.labels == 1:
+        yield "data.labels is 1, but a draw of a single patient tells nothing of others: set at least 2, or 0 for all"
+    if data.unlabelled and "unlabelled" not in data.pretrain_on:
+        yield "data.unlabelled has no use where data.pretrain_on leaves out unlabelled: add it there"
 
 
 def _target_problems(target: TargetOptions) -> Iterator[str]:

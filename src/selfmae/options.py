@@ -70,6 +70,10 @@ class DataOptions(Section):
     split_seed: int = 0  # of these draws; the seeds of a run share one split
     split: Literal["patients", "monai"] = "patients"  # "monai": train and test as MONAI's CrossValidation draws them
     fraction: float = number(1.0, above=0, at_most=1)  # of the training patients whose labels are used, drawn per seed
+    labels: int = number(
+        0, at_least=0
+    )  # training patients whose labels are used, drawn per seed; 0: as `fraction` says
+    unlabelled: str = ""  # a further folder, table or archive, whose images join for pre-training; its labels do not
     pretrain_on: tuple[Literal["train", "unlabelled"], ...] = ("train", "unlabelled")  # never val or test
     size: tuple[int, ...] = ()  # every image is resized to this (classification; may exceed `crop`); () keeps sizes
     spacing_mm: tuple[float, ...] = ()  # every image is resampled to this (segmentation); () keeps spacings
@@ -192,6 +196,8 @@ class PredictOptions(Section):
     blend: Literal["constant", "gaussian"] = "gaussian"
     grid: Literal["file", "prepared"] = "file"  # of scores; predicted masks are always on the file's
     distances: Literal["mm", "voxels"] = "mm"
+    mirror: bool = False  # average the predictions of all mirrored images, on the axes of fit.augment.spatial.flip_axes
+    largest_component: Literal["never", "validation"] = "never"  # of a label: kept alone where it helps on validation
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Several comparisons: Holm's correction against its definition, and verdicts that respect it."""
+"""Several comparisons: Holm's correction against its definition (what is made of it: test_decisions)."""
 
 import numpy as np
 import pytest
 
-from selfmae.metrics.statistics import holm, judge
+from selfmae.metrics.statistics import holm
 
 
 def test_the_correction_is_that_of_its_definition() -> None:
@@ -40,23 +40,3 @@ def test_of_many_comparisons_without_a_difference_few_families_have_one_that_is_
     rng = np.random.default_rng(0)
     wrong = sum(min(p for p in holm(rng.random(6).tolist()) if p is not None) < 0.05 for _ in range(2000))
     assert wrong / 2000 == pytest.approx(0.05, abs=0.015)
-
-
-@pytest.mark.parametrize(
-    ("ci95", "p_holm", "num_pairs", "verdict"),
-    [
-        ((0.01, 0.05), 0.04, 1, "helps"),
-        ((-0.05, -0.01), 0.04, 1, "hurts"),
-        ((-0.01, 0.05), 0.2, 1, "cannot tell"),
-        ((0.0, 0.05), 0.2, 1, "cannot tell"),
-        (None, None, 1, "cannot tell"),
-        ((0.01, 0.05), 0.04, 3, "helps"),
-        ((0.01, 0.05), 0.05, 3, "cannot tell"),
-        ((-0.05, -0.01), 0.12, 3, "cannot tell"),
-        ((-0.01, 0.05), 0.01, 3, "cannot tell"),
-    ],
-)
-def test_of_several_pairs_interval_and_corrected_p_must_agree(
-    ci95: tuple[float, float] | None, p_holm: float | None, num_pairs: int, verdict: str
-) -> None:
-    assert judge(ci95, p_holm, num_pairs) == verdict

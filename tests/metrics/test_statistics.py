@@ -18,6 +18,13 @@ def names(num: int) -> list[str]:
     return [f"p{i}" for i in range(num)]
 
 
+def told(found: Comparison) -> str:
+    """Return what the interval says of 0."""
+    if found.ci95 is None or found.ci95[0] <= 0 <= found.ci95[1]:
+        return "cannot tell"
+    return "helps" if found.ci95[0] > 0 else "hurts"
+
+
 def compare(a: list[np.ndarray], b: list[np.ndarray], seed: int = 0) -> Comparison:
     """Compare means of values [n] of each training seed, one case a patient."""
     return compare_paired([mean_score(x) for x in a], [mean_score(x) for x in b], names(len(a[0])), seed, 1000)
@@ -59,7 +66,7 @@ def test_draws_of_patients_are_independent_of_each_other() -> None:
 def test_equal_scores_cannot_tell_and_have_p_1() -> None:
     values = [np.random.default_rng(seed).random(12) for seed in range(3)]
     done = compare(values, values)
-    assert (done.verdict, done.difference, done.ci95, done.p) == ("cannot tell", 0.0, (0.0, 0.0), 1.0)
+    assert (told(done), done.difference, done.ci95, done.p) == ("cannot tell", 0.0, (0.0, 0.0), 1.0)
 
 
 @pytest.mark.parametrize(("shift", "verdict"), [(0.3, "helps"), (-0.3, "hurts"), (0.01, "cannot tell")])
@@ -67,7 +74,7 @@ def test_the_verdict_follows_the_direction_of_a_clear_difference(shift: float, v
     a = np.linspace(0.2, 0.8, 20)
     b = [a + shift + 0.1 * np.cos(np.arange(20)) + seed_shift for seed_shift in (-0.02, 0, 0.02)]
     done = compare([a] * 3, b)
-    assert done.verdict == verdict
+    assert told(done) == verdict
     assert done.p is not None
     assert (done.p < 0.05) == (verdict != "cannot tell")
 
@@ -89,7 +96,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not() -> None:
 def test_pairing_takes_out_what_makes_a_case_hard() -> None:
     hardness = np.linspace(0, 1, 15)
     done = compare([hardness], [hardness + 0.02 + 0.001 * np.cos(np.arange(15))])
-    assert done.verdict == "helps"
+    assert told(done) == "helps"
 
 
 def test_cases_of_one_patient_are_not_independent_evidence() -> None:
@@ -98,14 +105,14 @@ def test_cases_of_one_patient_are_not_independent_evidence() -> None:
     b = mean_score(effect + rng.normal(0, 0.01, 100))
     zero = mean_score(np.zeros(100))
     grouped = [f"p{i // 25}" for i in range(100)]
-    assert compare_paired([zero], [b], names(100), 0).verdict == "helps"
-    assert compare_paired([zero], [b], grouped, 0).verdict == "cannot tell"
+    assert told(compare_paired([zero], [b], names(100), 0)) == "helps"
+    assert told(compare_paired([zero], [b], grouped, 0)) == "cannot tell"
 
 
 def test_a_difference_in_which_the_seeds_disagree_cannot_be_told() -> None:
     zero, cases = np.zeros(50), np.random.default_rng(0).normal(0, 0.01, 50)
-    assert compare([zero] * 3, [cases + shift for shift in (0.02, 0.1, 0.3)]).verdict == "cannot tell"
-    assert compare([zero] * 3, [cases + shift for shift in (0.13, 0.14, 0.15)]).verdict == "helps"
+    assert told(compare([zero] * 3, [cases + shift for shift in (0.02, 0.1, 0.3)])) == "cannot tell"
+    assert told(compare([zero] * 3, [cases + shift for shift in (0.13, 0.14, 0.15)])) == "helps"
 
 
 def test_the_seed_level_interval_is_that_of_students_t() -> None:
@@ -130,25 +137,25 @@ def test_the_smallest_p_is_that_of_no_draw_beyond_zero() -> None:
 @pytest.mark.parametrize(("num_seeds", "num_patients", "seed_sd"), [(1, 6, 0.0), (1, 30, 0.0), (3, 6, 0.5), (3, 30, 1)])
 def test_a_against_a_cannot_tell_in_95_of_100_runs(num_seeds: int, num_patients: int, seed_sd: float) -> None:
     rng = np.random.default_rng(3)
-    told = 0
+    num_told = 0
     for trial in range(300):
         hardness = rng.normal(0, 1, num_patients)
         noise = rng.normal(0, 1, (2, num_seeds, num_patients)) + rng.normal(0, seed_sd, (2, num_seeds, 1))
         scores: list[list[Score]] = [[mean_score(hardness + x) for x in side] for side in noise]
-        told += compare_paired(*scores, names(num_patients), trial, 400).verdict != "cannot tell"
+        num_told += told(compare_paired(*scores, names(num_patients), trial, 400)) != "cannot tell"
     # 15 of 300 expected at most; 3 standard errors of the simulation above it.
-    assert told <= 15 + 3 * (300 * 0.05 * 0.95) ** 0.5
+    assert num_told <= 15 + 3 * (300 * 0.05 * 0.95) ** 0.5
 
 
 def test_one_patient_has_no_interval() -> None:
     done = compare_paired([mean_score(np.zeros(3))], [mean_score(np.ones(3))], ["p"] * 3, 0, 100)
-    assert (done.difference, done.ci95, done.p, done.verdict) == (1.0, None, None, "cannot tell")
+    assert (done.difference, done.ci95, done.p, told(done)) == (1.0, None, None, "cannot tell")
 
 
 def test_a_score_that_the_cases_do_not_define_is_none() -> None:
     score = mean_auc_score(np.ones((4, 1)), np.random.default_rng(0).random((4, 1)))
     done = compare_paired([score], [score], names(4), 0, 100)
-    assert (done.mean_a, done.difference, done.ci95_a, done.ci95, done.verdict) == (
+    assert (done.mean_a, done.difference, done.ci95_a, done.ci95, told(done)) == (
         None,
         None,
         None,
@@ -190,16 +197,16 @@ def one_finding(num_positive: int, num_negative: int, rng: np.random.Generator) 
 
 @pytest.mark.parametrize("num_positive", [2, 3])
 def test_few_positive_cases_among_many_do_not_tell_equally_good_models_apart(num_positive: int) -> None:
-    rng, told = np.random.default_rng(0), 0
+    rng, num_told = np.random.default_rng(0), 0
     for trial in range(150):
         done = compare_paired(*one_finding(num_positive, 30, rng), names(num_positive + 30), trial, 400)
-        told += done.verdict != "cannot tell"
-    assert told <= 12  # 150 * 0.05 + 1.7 standard deviations; all 32 patients as degrees of freedom tell 21 with 2
+        num_told += told(done) != "cannot tell"
+    assert num_told <= 12  # 150 * 0.05 + 1.7 standard deviations; all 32 patients as degrees of freedom tell 21 with 2
 
 
 def test_a_single_positive_patient_gives_an_auc_no_interval() -> None:
     done = compare_paired(*one_finding(1, 30, np.random.default_rng(0)), names(31), 0, 200)
-    assert (done.effective_n, done.ci95, done.p, done.verdict) == (1, None, None, "cannot tell")
+    assert (done.effective_n, done.ci95, done.p, told(done)) == (1, None, None, "cannot tell")
 
 
 def test_the_patients_that_have_a_label_decide_its_score_not_all() -> None:
@@ -214,7 +221,7 @@ def test_the_patients_that_have_a_label_decide_its_score_not_all() -> None:
 @pytest.mark.parametrize(("num", "verdict"), [(5, "cannot tell"), (6, "helps")])
 def test_few_patients_that_all_differ_by_the_same_amount_may_do_so_by_chance(num: int, verdict: str) -> None:
     done = compare_paired([mean_score(np.zeros(num))], [mean_score(np.full(num, 0.1))], names(num), 0, 100)
-    assert (done.verdict, done.ci95 is None, done.p is None) == (verdict, num == 5, num == 5)
+    assert (told(done), done.ci95 is None, done.p is None) == (verdict, num == 5, num == 5)
 
 
 def test_the_interval_leaves_out_0_exactly_where_p_is_below_005() -> None:

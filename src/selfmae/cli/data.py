@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from selfmae.cli.flags import As, AsJson, Name, Patients, Sets, Source, argument, option, settings
+from selfmae.cli.flags import As, AsJson, Budget, Name, Patients, Sets, Source, Unlabelled, argument, option, settings
 from selfmae.display import Display
 
 recipes = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
@@ -47,8 +47,10 @@ def plan(
         Path | None, option("--out", "FILE", "Write the recipe to this new file; otherwise it is only shown.")
     ] = None,
     recipe: Name = "",
+    budget: Budget = None,
     layout: As = "",
     patients: Patients = "",
+    unlabelled: Unlabelled = "",
     sets: Sets = None,
 ) -> None:
     """Show the recipe for a source, with reasons, and the disk space, memory and time of a run.
@@ -57,7 +59,8 @@ def plan(
     """
     from selfmae.experiment.plan import save_plan
 
-    save_plan(source, recipe, settings(sets, patients, layout), out, Display(stdout=True))
+    checked = settings(sets, patients, layout, unlabelled=unlabelled)
+    save_plan(source, recipe, checked, out, Display(stdout=True), budget)
 
 
 @recipes.callback()

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from selfmae.methods import EQUAL
+from selfmae.errors import UserError
+from selfmae.planning.budget import parse_budget
 
 
 def argument(metavar: str, text: str) -> Any:
@@ -29,10 +30,31 @@ def _parse_folds(text: str) -> int | None:
         raise typer.BadParameter(f"{text!r} must be a whole number or auto.") from error
 
 
+def _parse_budget(text: str) -> float:
+    """Return the seconds of a budget such as 30m."""
+    return parse_budget(text)
+
+
+def _parse_labels(text: str) -> tuple[int, ...]:
+    """Return numbers of labelled patients in rising order; "all" is always trained and stands for itself."""
+    words = split_words(text)
+    wrong = next((word for word in words if word != "all" and not (word.isdigit() and int(word) > 0)), None)
+    if wrong is not None or not words:
+        raise UserError(f"--labels {text!r} must be numbers of labelled patients above 0, or all, as in 3,5,10,all.")
+    return tuple(sorted({int(word) for word in words if word != "all"}))
+
+
+def parse_until(text: str) -> bool:
+    """Return whether seeds are added until the verdict is decided; raise `UserError` for another word."""
+    if text not in ("", "decided"):
+        raise UserError(f"--until {text!r} must be decided, or be left out.")
+    return bool(text)
+
+
 PARALLEL = "Training runs in parallel"  # the panel of the help that shows their flags
 # By the names of the files: the readers themselves take seconds to import.
 LAYOUTS = ", ".join(sorted(path.stem for path in (Path(__file__).parents[1] / "data" / "sources").glob("[a-z]*.py")))
-INITS = "scratch, imagenet, timm:NAME, mae:DIR or moco:DIR (a folder of `pretrain`), or a weight file"
+INITS = "scratch, imagenet, timm:NAME, mae:DIR, masked_unet:DIR or moco:DIR (of `pretrain`), or a weight file"
 HELP = {  # of the flags with much to say
     "source": "Your images: a folder, a table or an archive. `selfmae inspect` shows how it is read.",
     "recipe": "Recipe whose values override the planned ones; `selfmae recipes` lists the built-in ones.",
@@ -40,9 +62,17 @@ HELP = {  # of the flags with much to say
     "FILE` writes a file with every key.",
     "patients": "Regular expression that finds the patient in the name of a case (its first group, or the whole "
     "match), e.g. '(p[0-9]+)_'.",
-    "inits": "Initializations to compare: scratch (random weights), mae or moco (pre-trained on your images), "
-    "imagenet, timm:NAME, or a weight file.",
-    "equal": "Add the initialization scratch+: from scratch, with the compute of pre-training spent on more steps.",
+    "inits": "Initializations to compare: scratch (random weights), scratch+ (from scratch with the compute of "
+    "pre-training), mae (pre-trained on your images by the network's own method) or another method, imagenet, timm:NAME, "
+    "or a weight file.",
+    "budget": "Time for the whole run, such as 30m, 4h or 2d: it plans network, resolution, crop and number of steps.",
+    "margin": "Smallest difference that matters, in units of the metric (Dice or AUC): an interval within it is no "
+    "difference.",
+    "until": "decided: add training seeds one by one until the verdict is helps, hurts or no difference, or the budget "
+    "is spent.",
+    "labels": "Also train with fewer labelled patients, e.g. 3,5,10,all: how much labels and pre-training are worth.",
+    "draws": "Random draws of the labelled patients for each number of --labels.",
+    "unlabelled": "Further images without labels to pre-train on: a folder, a table or an archive of any layout.",
     "folds": "1: the test set of the source, or one drawn from it. K: K-fold cross-validation, which tests each "
     "patient once. auto: chosen by the number of patients.",
     "seeds": "Training runs per initialization and fold, each with its own random seed; use 3 or more to estimate "
@@ -65,7 +95,17 @@ Sets = Annotated[list[str] | None, option("--set", "KEY=VALUE", HELP["set"])]
 As = Annotated[str, option("--as", "LAYOUT", f"Layout of the source: {LAYOUTS}.", default="detected")]
 Patients = Annotated[str, option("--patient-pattern", "REGEX", HELP["patients"])]
 Inits = Annotated[str, option("--init", "INIT,...", HELP["inits"])]
-EqualCompute = Annotated[bool, typer.Option("--equal-compute", help=HELP["equal"])]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        "--budget", parser=_parse_budget, metavar="TIME", help=HELP["budget"], show_default="1h on a CPU, 6h on a GPU"
+    ),
+]
+Margin = Annotated[float, option("--margin", "X", HELP["margin"])]
+Until = Annotated[str, option("--until", "decided", HELP["until"], default="all seeds are trained")]
+Labels = Annotated[Any, typer.Option("--labels", parser=_parse_labels, metavar="N,...", help=HELP["labels"])]
+Draws = Annotated[int, option("--draws", "N", HELP["draws"], default="as many as --seeds")]
+Unlabelled = Annotated[str, option("--unlabelled", "DIR", HELP["unlabelled"], default="those of the source")]
 Folds = Annotated[Any, typer.Option("--folds", parser=_parse_folds, metavar="K|auto", help=HELP["folds"])]
 Seeds = Annotated[int, option("--seeds", "N", HELP["seeds"])]
 Init = Annotated[str, option("--init", "INIT", f"Initial weights for fine-tuning: {INITS}.")]
@@ -91,15 +131,15 @@ def split_words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def split_inits(inits: str, equal_compute: bool) -> tuple[str, ...]:
-    """Return the initializations of `--init`, and the one that `--equal-compute` adds."""
-    named = tuple(split_words(inits))
-    return (*named, EQUAL) if equal_compute and EQUAL not in named else named
-
-
 def settings(
-    sets: list[str] | None, patients: str = "", layout: str = "", init: str = "", partial: bool = False
+    sets: list[str] | None,
+    patients: str = "",
+    layout: str = "",
+    init: str = "",
+    partial: bool = False,
+    unlabelled: str = "",
 ) -> list[str]:
-    """Return `--set` with what other flags set: `--patient-pattern`, `--as`, `--init` of pre-training, `--partial`."""
+    """Return `--set` with what other flags set, such as `--patient-pattern`."""
     keys = {"data.patient_pattern": patients, "data.layout": layout, "init.pretrain": init, "init.partial": partial}
+    keys["data.unlabelled"] = unlabelled
     return [*(sets or []), *(f"{key}={json.dumps(value)}" for key, value in keys.items() if value)]

@@ -72,6 +72,15 @@ def compare(
         Path | None,
         option("--table", "FILE", "CSV file with the columns named in --subgroups.", default="the table of the source"),
     ] = None,
+    margin: Annotated[
+        float | None,
+        option(
+            "--margin",
+            "X",
+            "Smallest difference of Dice or AUC that matters: a whole interval within it is `no difference`.",
+            default="that of the run, otherwise 0.01",
+        ),
+    ] = None,
     transductive: Transductive = False,
 ) -> None:
     """Compare initializations on the same test cases: differences, confidence intervals, verdict.
@@ -80,7 +89,8 @@ def compare(
     """
     from selfmae.results.verdict import compare, show_verdict
 
-    show_verdict(compare(folders, transductive, split_words(subgroups), table), Display(stdout=True))
+    verdict = compare(folders, transductive, split_words(subgroups), table, margin)
+    show_verdict(verdict, Display(stdout=True))
 
 
 def report(folders: Folders, transductive: Transductive = False) -> None:

@@ -30,13 +30,18 @@ def run(
     source: flags.Source,
     out: flags.Out,
     recipe: flags.Name = "",
-    inits: flags.Inits = "scratch,mae",
+    inits: flags.Inits = "scratch,scratch+,mae",
     folds: flags.Folds = "1",
-    seeds: flags.Seeds = 1,
+    seeds: flags.Seeds = 3,
+    budget: flags.Budget = None,
+    until: flags.Until = "",
+    margin: flags.Margin = 0.01,
+    labels: flags.Labels = None,
+    draws: flags.Draws = 0,
+    unlabelled: flags.Unlabelled = "",
     layout: flags.As = "",
     patients: flags.Patients = "",
     partial: flags.Partial = False,
-    equal_compute: flags.EqualCompute = False,
     transductive: flags.Transductive = False,
     jobs: flags.Jobs = 0,
     kind: flags.ExecutorKind = "local",
@@ -46,15 +51,26 @@ def run(
 ) -> Work:
     """Run the whole experiment: inspect, plan, pre-train, fine-tune, evaluate, compare, report.
 
-    Example: selfmae run scans --out results --seeds 3
+    Example: selfmae run scans --out results --budget 4h
     """
     from selfmae.experiment.run import run
     from selfmae.experiment.schedule import Executor
     from selfmae.experiment.train import Grid
 
     executor = Executor(kind, jobs, cpus_per_run, gpus_per_run)
-    grid = Grid(flags.split_inits(inits, equal_compute), folds, seeds, transductive, executor)
-    settings = flags.settings(sets, patients, layout, partial=partial)
+    grid = Grid(
+        tuple(flags.split_words(inits)),
+        folds,
+        seeds,
+        transductive,
+        executor,
+        labels=labels or (),
+        num_draws=draws,
+        margin=margin,
+        until_decided=flags.parse_until(until),
+        budget=budget,
+    )
+    settings = flags.settings(sets, patients, layout, partial=partial, unlabelled=unlabelled)
     return bound(run, source, out, grid, recipe, settings, Display())
 
 
@@ -67,7 +83,6 @@ def sweep(
     inits: flags.Inits = "scratch,mae",
     folds: flags.Folds = "1",
     seeds: flags.Seeds = 1,
-    equal_compute: flags.EqualCompute = False,
     halving: flags.Halving = False,
     transductive: flags.Transductive = False,
     jobs: flags.Jobs = 0,
@@ -89,7 +104,7 @@ def sweep(
     from selfmae.experiment.train import Grid
 
     executor = Executor(kind, jobs, cpus_per_run, gpus_per_run)
-    grid = Grid(flags.split_inits(inits, equal_compute), folds, seeds, transductive, executor)
+    grid = Grid(tuple(flags.split_words(inits)), folds, seeds, transductive, executor)
     return bound(sweep, checked, values, grid, halving, out, Display())
 
 

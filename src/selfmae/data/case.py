@@ -1,8 +1,9 @@
 """A case is one study: its images, its patient, its target and the part of the split it belongs to."""
 
+import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,7 @@ class Cases:
     channels: tuple[str, ...]
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)  # by id, what data.unlabelled names: of its cases alone
 
     def part(self, *splits: str) -> list[Case]:
         """Return the cases of these splits, in order."""
@@ -58,6 +60,20 @@ class Cases:
 def patients_of(cases: Iterable[Case]) -> list[str]:
     """Return the distinct patients, sorted."""
     return sorted({case.patient for case in cases})
+
+
+def patient_finder(pattern: str) -> Callable[[str], str]:
+    """Return what finds the patient in an id by data.patient_pattern: its first group, or all that matches, or ""."""
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise UserError(f"data.patient_pattern '{pattern}' is no regular expression ({error}): correct it.") from error
+
+    def find(name: str) -> str:
+        match = search(name)
+        return (match[min(match.re.groups, 1)] or "") if match else ""
+
+    return find
 
 
 def check_disjoint(cases: Iterable[Case]) -> None:

@@ -97,19 +97,26 @@ def make_fold(
     return complete_splits(drawn, seed, val_fraction=val_fraction, present=present)[0]
 
 
-def labelled_part(cases: Sequence[Case], fraction: float, seed: int) -> list[Case]:
-    """Return the training cases whose labels are used: those of `fraction` (0..1) of the patients, at least of one.
+def labelled_part(cases: Sequence[Case], fraction: float, seed: int, labels: int = 0) -> list[Case]:
+    """Return the training cases whose labels are used: of `labels` patients, or where that is 0, of a share of them.
 
-    A smaller share of the same seed is part of a larger one, and rare labels reach every share in proportion: patients
-    are ranked by their rarest label, and multiples of the golden ratio, of which any first ones are spread evenly, say
-    in which order they join. Labels in masks play no part, as in the draw of a split.
+    `fraction` (0..1) of the patients are at least one. A smaller draw of the same seed is part of a larger one, however
+    each was asked for, and rare labels reach every draw in proportion: patients are ranked by their rarest label, and
+    multiples of the golden ratio, of which any first ones are spread evenly, say in which order they join. Labels in
+    masks play no part, as in the draw of a split. Raises `UserError` where there are fewer than `labels` patients.
     """
-    if fraction == 1 or not cases:
+    num_patients = len(patients_of(cases))
+    if labels > num_patients:
+        raise UserError(
+            f"data.labels asks for {labels} labelled training patients, but there are {num_patients}: give at most "
+            f"{num_patients}, or 0 for all of them."
+        )
+    if not cases or labels == num_patients or (not labels and fraction == 1):
         return list(cases)
     rng = generator(seed, "fraction")
     ranked = rank_patients(cases, rng, NOTHING_KNOWN)
-    order = np.argsort((np.arange(len(ranked)) * GOLDEN + rng.random()) % 1)
-    joined = {ranked[index] for index in order[: max(1, round(len(ranked) * fraction))]}
+    order = np.argsort((np.arange(num_patients) * GOLDEN + rng.random()) % 1)
+    joined = {ranked[index] for index in order[: labels or max(1, round(num_patients * fraction))]}
     return [case for case in cases if case.patient in joined]
 
 

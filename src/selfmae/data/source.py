@@ -1,11 +1,10 @@
 """The source of a recipe: its cases with every part of the split, the content of each image, what is wrong with it."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from selfmae.data.case import SPLITS, Case, Cases, complete_splits, leave_out_copies, patients_of
+from selfmae.data.case import SPLITS, Case, Cases, complete_splits, leave_out_copies, patient_finder, patients_of
 from selfmae.data.doctor.checks import examine
 from selfmae.data.doctor.duplicates import copy_keys
 from selfmae.data.doctor.findings import Facts, Finding, raise_on_errors
@@ -13,6 +12,7 @@ from selfmae.data.doctor.survey import survey
 from selfmae.data.files.file_cache import default_cache, key_of
 from selfmae.data.folds import Folding, make_fold, split_like_monai
 from selfmae.data.sources import read_source
+from selfmae.data.unlabelled import Further, check_further, check_patients, join_patients, names_tell, read_further
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.files import read_table, write_table
@@ -37,14 +37,30 @@ class Source:
 
 
 def load_cases(options: DataOptions, splits: Path | None = None) -> Cases:
-    """Read a source, apply the split table if there is one, and draw the missing parts."""
-    found = assign_parts(read_source(options.source, options.layout), options, splits)
+    """Read a source and the further unlabelled images, apply the split table if there is one, draw the missing parts.
+
+    Raises `UserError` where these images show patients of the val or test part. They have no say in what is drawn.
+    """
+    found = read_cases(options, splits)
     cases, drawn = complete_splits(found.cases, options.split_seed, options.test_fraction, options.val_fraction)
+    check_patients(cases, [case for case in found.cases if case.id in found.origins], found.origins)
     return replace(found, cases=tuple(cases), notes=(*found.notes, *drawn))
 
 
-def assign_parts(found: Cases, options: DataOptions, splits: Path | None = None) -> Cases:
-    """Return the cases with patients named by the pattern and parts given by the split table, if there are such."""
+def read_cases(options: DataOptions, splits: Path | None = None) -> Cases:
+    """Return all cases of a source and of `data.unlabelled`, with the parts that the source or a split table gives."""
+    found = read_source(options.source, options.layout)
+    further = read_further(options.unlabelled, found, options.patient_pattern) if options.unlabelled else None
+    return assign_parts(found, options, splits, further)
+
+
+def assign_parts(
+    found: Cases, options: DataOptions, splits: Path | None = None, further: Further | None = None
+) -> Cases:
+    """Return the cases with patients named by the pattern and parts given by the split table, if there are such.
+
+    Those of `further` join them; the split table may list them, and need not.
+    """
     notes, cases = list(found.notes), list(found.cases)
     if options.patient_pattern:
         cases = name_patients(cases, options.patient_pattern)
@@ -53,21 +69,21 @@ def assign_parts(found: Cases, options: DataOptions, splits: Path | None = None)
     if options.split == "monai" and not table:
         cases = split_like_monai(cases)
         notes.append("Train and test are those of MONAI's CrossValidation (5 folds, seed 12345, fold 0).")
+    if further:
+        found = replace(found, origins=further.origins, findings=(*found.findings, *further.findings))
+        cases, notes = [*cases, *further.cases], [*notes, *further.notes]
     if table:
-        cases, unlisted = apply_splits(cases, table)
+        cases, unlisted = apply_splits(cases, table, found.origins)
         if unlisted:
             notes.append(f"{unlisted} cases are not listed in {table.name} and are left out (unused).")
+    if further:
+        cases = join_patients(cases, further, bool(options.patient_pattern or table) or names_tell(found))
     return replace(found, cases=tuple(cases), notes=tuple(notes))
 
 
 def name_patients(cases: Sequence[Case], pattern: str) -> list[Case]:
     """Return the cases with the patient that the pattern finds in each id; raise where it finds none."""
-    try:
-        search = re.compile(pattern).search
-    except re.error as error:
-        raise UserError(f"data.patient_pattern '{pattern}' is no regular expression ({error}): correct it.") from error
-    found = [search(case.id) for case in cases]
-    patients = [match[min(match.re.groups, 1)] if match else "" for match in found]
+    patients = list(map(patient_finder(pattern), (case.id for case in cases)))
     missed = [case.id for case, patient in zip(cases, patients, strict=True) if not patient]
     if missed:
         raise UserError(
@@ -83,6 +99,7 @@ def examine_source(cases: Cases, masks: bool, display: Display) -> Source:
     cache = default_cache() / "survey" / f"{key_of(str(cases.source.absolute()))}.jsonl"
     with display.stage("reading the images", len(taking_part)) as stage:
         facts, found = survey(taking_part, masks, lambda done, total: stage.update(done), cache)
+    check_further(cases, facts)
     findings = examine(cases, facts, found)
     copies = copy_keys(facts)
     kept = leave_out_copies(cases.cases, copies)
@@ -129,8 +146,11 @@ def check_crop(recipe: Recipe, source: Source) -> None:
         )
 
 
-def apply_splits(cases: Sequence[Case], table: Path) -> tuple[list[Case], int]:
-    """Give each case the patient and split that a table (columns id, patient, split) lists; count those it does not."""
+def apply_splits(cases: Sequence[Case], table: Path, origins: Collection[str] = ()) -> tuple[list[Case], int]:
+    """Give each case the patient and split that a table (columns id, patient, split) lists; count those it does not.
+
+    These are "unused" but for further unlabelled images (ids `origins`), which stay as they are and do not count.
+    """
     if not table.is_file():
         raise UserError(f"data.splits names {table}, but there is no such file: check the path.")
     rows = {row.get("id", ""): row for row in read_table(table)}
@@ -148,11 +168,13 @@ def apply_splits(cases: Sequence[Case], table: Path) -> tuple[list[Case], int]:
             f"{table} lists {len(unknown)} cases that the source does not have (first: {unknown[0]!r}): "
             "correct the ids; `selfmae inspect SOURCE --json` lists them."
         )
-    done = [
-        replace(case, patient=row["patient"], split=row["split"]) if row else replace(case, split="unused")
-        for case, row in ((case, rows.get(case.id)) for case in cases)
-    ]
-    return done, len(cases) - len(rows)
+    unlisted = {case.id for case in cases} - rows.keys() - set(origins)
+    listed = [case if case.id not in rows else _as_listed(case, rows[case.id]) for case in cases]
+    return [replace(case, split="unused") if case.id in unlisted else case for case in listed], len(unlisted)
+
+
+def _as_listed(case: Case, row: Mapping[str, str]) -> Case:
+    return replace(case, patient=row["patient"], split=row["split"])
 
 
 def fold_of(source: Source, fold: int, folding: Folding, options: DataOptions) -> Source:

@@ -33,6 +33,7 @@ FIGURE = Path("figures") / "examples.npz"
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that each plane cuts, in RAS order
 LARGEST_PICTURE = 512  # pixels of the longer side
 LARGEST_VOLUME = 128  # voxels of the longest side of a volume that the page turns
+LARGEST_KEY = "largest_component"  # of the metadata: outputs of which only the largest component is kept
 PERCENTILES = (0.5, 99.5)  # of the image that are shown black and white, where the recipe has no window
 
 Arrays = dict[str, np.ndarray]
@@ -75,6 +76,14 @@ def show_summary(summary: dict[str, Any], display: Display) -> None:
     display.table(titles, [(name, *(number(row[key]) for key in columns)) for name, row in labels.items()])
 
 
+def task_of(recipe: Recipe, metadata: Mapping[str, Any]) -> Task:
+    """Return the task of a trained model, which predicts as the metadata of its weights say."""
+    task = make_task(recipe)
+    if names := metadata.get(LARGEST_KEY):
+        task.largest = names
+    return task
+
+
 def load_model(folder: Path) -> tuple[Recipe, nn.Module]:
     """Return recipe and trained model of a fine-tuning folder, on the recipe's device or the best one here."""
     path = folder / "model.safetensors"
@@ -102,7 +111,7 @@ def evaluate_one(
         raise UserError(f"--split {split}: the source has no such case.")
     metadata = read_header(folder / "model.safetensors")
     leakage = check_unseen(source, exposure_in(metadata), str(metadata["init"]))
-    task = make_task(recipe)
+    task = task_of(recipe, metadata)
     with display.stage(f"scoring {split}", len(cases)) as stage, make_fabric(device_here(recipe.device)).autocast():
         rows = score_cases(task, model, cases, lambda done, total: stage.update(done))
         if split == "test":

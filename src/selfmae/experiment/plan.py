@@ -1,19 +1,23 @@
 """The plan of a run: the recipe for a source, its values shown with their reasons, and written to a file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 from selfmae.data.folds import Folding
 from selfmae.data.source import Source, check_crop, check_fits, checked_source, load_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.inspect import show_source
-from selfmae.methods import methods_for
-from selfmae.options import Recipe
-from selfmae.planning.forecast import count_trainings, forecast, show_forecast
-from selfmae.planning.planner import make_plan
+from selfmae.methods import EQUAL, OWN, methods_for
+from selfmae.options import DeviceOptions, Recipe
+from selfmae.planning.budget import Budget, Steps
+from selfmae.planning.forecast import Forecast, count_trainings, forecast, show_forecast
+from selfmae.planning.measure import time_unet_step
+from selfmae.planning.planner import default_budget, make_plan
 from selfmae.recipe import (
     as_content,
     check_partial,
@@ -28,28 +32,57 @@ from selfmae.recipe import (
     write_recipe,
 )
 
+USUAL_INITS, USUAL_SEEDS = ("scratch", EQUAL, OWN), 3  # of a run
+STEPS = ("pretrain.steps", "pretrain.warmup_steps", "fit.steps", "fit.warmup_steps", "fit.validate_every")
+TO_BUDGET = "what the budget allows, by the pace measured here"
 DEFAULT = "not in the recipe: the default, or what the plan chooses"
 
 
-def resolve(source: str, name: str, sets: Sequence[str], display: Display) -> tuple[Recipe, dict[str, str], Source]:
-    """Show a source; return the whole recipe for it, the reason of each planned or given value, and what was examined.
+class Resolved(NamedTuple):
+    """The whole recipe for a source, the reason of each planned or given value, and what was examined."""
 
-    The plan gives every value that matters; the recipe `name` (a file or one that comes with SelfMAE; "" is none) goes
-    over it with the reasons that stand behind its values, and the settings (`--set`) over both.
+    recipe: Recipe
+    reasons: dict[str, str]
+    source: Source
+    given: frozenset[str]  # keys that no plan changes
+
+    def with_steps(self, found: Forecast) -> "Resolved":
+        """Return this with the steps that a budget allows, as the forecast found them."""
+        planned = {} if "fit.steps" in self.given else {key: TO_BUDGET for key in STEPS if key not in self.given}
+        reasons = {key: planned.get(key, reason) for key, reason in self.reasons.items()}
+        return self._replace(recipe=found.recipe or self.recipe, reasons=reasons)
+
+
+def resolve(
+    source: str,
+    name: str,
+    sets: Sequence[str],
+    display: Display,
+    budget: Callable[[Source, DeviceOptions], Budget] | None = None,
+    before: Path | None = None,
+) -> Resolved:
+    """Show a source and return the whole recipe for it.
+
+    The plan gives every value that matters, within the `budget` for a source and a device; the recipe `name` (a file
+    or one that comes with SelfMAE; "" is none) goes over it with the reasons that stand behind its values, and the
+    settings (`--set`) over both. `before` is the recipe of a run that goes on: what was planned for it stands.
     """
-    given = read_content(find_recipe(name)) if name else {}
-    reasons = read_reasons(find_recipe(name)) if name else {}
+    base = before or (find_recipe(name) if name else None)
+    given, reasons = (read_content(base), read_reasons(base)) if base else ({}, {})
     origin, settings = f"--recipe {name}" if name else "--set", parse_sets(sets)
-    typed = overlay(given, settings)
-    partial = check_partial(typed, origin)
-    surveyed = checked_source(load_cases(replace(partial.data, source=source)), masks=True, display=display)
+    typed = overlay(given, read_content(find_recipe(name))) if before and name else given
+    typed = overlay(typed, settings)
+    partial_recipe = check_partial(typed, origin)
+    data, device = replace(partial_recipe.data, source=source), partial_recipe.device
+    surveyed = checked_source(load_cases(data), masks=True, display=display)
     show_source(surveyed, display)  # also where no plan can be made of it
-    plan = make_plan(surveyed, partial.device, typed)
+    time_step = partial(time_unet_step, device=device)
+    plan = make_plan(surveyed, device, typed, budget(surveyed, device) if budget else None, time_step)
     recipe = make_recipe(plan.content(), origin)
     check_fits(recipe, surveyed.cases)
     check_crop(recipe, surveyed)
     kept = {key: why for key, why in reasons.items() if key in plan.values and key not in flat(settings)}
-    return recipe, plan.reasons | kept, surveyed
+    return Resolved(recipe, plan.reasons | kept, surveyed, frozenset(plan.given_keys))
 
 
 def show_plan(recipe: Recipe, reasons: Mapping[str, str], display: Display) -> None:
@@ -59,23 +92,37 @@ def show_plan(recipe: Recipe, reasons: Mapping[str, str], display: Display) -> N
     display.table(("plan", "value", "reason"), rows)
 
 
-def save_plan(source: str, name: str, sets: Sequence[str], out: Path | None, display: Display) -> None:
-    """Print the recipe for a source and what a run will take; with `out`, write the recipe there, over no file."""
+def save_plan(
+    source: str, name: str, sets: Sequence[str], out: Path | None, display: Display, seconds: float | None = None
+) -> None:
+    """Print the recipe for a source and what a run will take; with `out`, write the recipe there, over no file.
+
+    `seconds` are those of a run with the usual initializations and seeds; None is the default of this machine.
+    """
     if out is not None and out.exists():
         raise UserError(f"--out {out} exists already, and a plan overwrites nothing: choose another file.")
-    recipe, reasons, surveyed = resolve(source, name, sets, display)
-    show_plan(recipe, reasons, display)
-    inits = ("scratch", *methods_for(recipe)[:1])
-    display.say(
-        f"For one run with the initialization{'s' if len(inits) > 1 else ''} {' and '.join(inits)}, one fold and "
-        "one seed:"
-    )
-    usual = count_trainings(surveyed, recipe, Folding(), inits, num_seeds=1)
-    show_forecast(forecast(recipe, surveyed, usual, None, display), display)
+
+    def budget(surveyed: Source, device: DeviceOptions) -> Budget:
+        return Budget(seconds or default_budget(device), USUAL_INITS, (OWN,), USUAL_SEEDS, USUAL_SEEDS)
+
+    found = resolve(source, name, sets, display, budget)
+    inits = USUAL_INITS if methods_for(found.recipe) else ("scratch",)
+    usual = count_trainings(found.source, found.recipe, Folding(), inits, USUAL_SEEDS)
+    steps = Steps(budget(found.source, found.recipe.device).seconds, found.given)
+    expected = forecast(found.recipe, found.source, usual, None, display, steps)
+    found = found.with_steps(expected)
+    show_plan(found.recipe, found.reasons, display)
+    display.say(f"For a run with {join(inits)}, one fold and {USUAL_SEEDS} seeds:")
+    show_forecast(expected, display)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_recipe(out, recipe, reasons)
+        write_recipe(out, found.recipe, found.reasons)
         display.say(f"The recipe is in {out}.")
+
+
+def join(names: Sequence[str]) -> str:
+    """Return names as "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def list_recipes(display: Display) -> None:

@@ -19,13 +19,13 @@ from selfmae.data.sources import SourceError, read_source
 from selfmae.data.sources.nnunet import CHANNEL, group_channels
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.evaluate import load_model
+from selfmae.experiment.evaluate import load_model, task_of
 from selfmae.files import write_table
 from selfmae.options import Recipe
 from selfmae.results.formatting import plural
-from selfmae.tasks import make_task
 from selfmae.tasks.base import Task
 from selfmae.train.device import device_here, make_fabric
+from selfmae.weights.file import read_metadata
 
 KINDS = "NIfTI, NRRD, MHA, PNG, JPEG, TIFF, .npy, DICOM"
 COLOURS = ("red", "green", "blue")
@@ -55,7 +55,7 @@ def predict(folder: Path, inputs: Sequence[Path], out: Path, display: Display) -
         raise UserError(f"--out {out} is a folder of trained models: choose another for the predictions.")
     recipe, model = load_model(folder)
     images = list_inputs(inputs, recipe.data.channels)
-    task, names = make_task(recipe), _output_names(images, recipe)
+    task, names = task_of(recipe, read_metadata(folder / "model.safetensors")), _output_names(images, recipe)
     taken = [path for paths in names.values() for path in paths if (out / path).exists()]
     if taken:
         raise UserError(f"{out / taken[0]} exists already, and predictions overwrite nothing: choose another --out.")

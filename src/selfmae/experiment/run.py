@@ -1,7 +1,8 @@
 """The whole experiment: survey, plan, prepare, train each initialization on the same folds and seeds, compare."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,17 @@ from selfmae.data.generated.volumes import PLAIN
 from selfmae.data.source import check_cases, count_splits
 from selfmae.display import Display
 from selfmae.errors import UserError, did_you_mean
+from selfmae.experiment.budgeting import begin_anew, budget_of, check_grid, forecast_run, has_time
 from selfmae.experiment.plan import resolve, show_plan
 from selfmae.experiment.report import report
-from selfmae.experiment.schedule import check_executor, first_of, schedule
+from selfmae.experiment.schedule import Scheduled, check_executor, first_of, schedule
 from selfmae.experiment.stages import probe_notes
 from selfmae.experiment.train import Experiment, Grid, check_inits, name_inits, prepare_all
 from selfmae.files import write_json
 from selfmae.methods import EQUAL, is_method
-from selfmae.planning.forecast import check_space, count_trainings, forecast, show_forecast
+from selfmae.metrics.decisions import FIRST_LOOK
 from selfmae.planning.measure import equal_compute
+from selfmae.planning.planner import default_budget
 from selfmae.recipe import flat, parse_sets
 from selfmae.results.formatting import plural
 from selfmae.results.run_folder import check_place, open_folder
@@ -44,6 +47,7 @@ DEMOS: dict[str, tuple[Callable[[Path], None], str]] = {
     "volumes": (lambda folder: write_volumes(folder, 48, 0, (32, 32, 24), num_unlabelled=72, style=PLAIN), "."),
     "radiographs": (lambda folder: write_radiographs(folder, 800, 0, num_unlabelled=1200, clarity=4.0), "labels.csv"),
 }
+ANSWERS = ("helps", "hurts", "no difference")  # others leave the question open
 FINISHED = "made"  # written last: a set that an interruption left half made is made again
 
 
@@ -63,20 +67,22 @@ def demo(kind: str, out: Path, display: Display) -> None:
 def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str], display: Display) -> None:
     """Do the whole experiment in `out`; what is finished there is not done again."""
     check_executor(grid.executor)
+    check_grid(grid)
     check_place(out, "run")
     names = name_inits(grid)
-    recipe, reasons, surveyed = resolve(source, recipe_name, sets, display)
-    experiment = Experiment.of(recipe, surveyed, names, grid)
-    show_plan(recipe, reasons, display)
+    begin_anew(out, grid, display)
+    before = out / "recipe.yaml" if (out / "recipe.yaml").exists() else None
+    found = resolve(source, recipe_name, sets, display, partial(budget_of, grid), before)
+    experiment = Experiment.of(found.recipe, found.source, names, grid)
+    check_inits(experiment, found.recipe)
+    if before:  # a run that goes on has been told what it takes
+        show_plan(found.recipe, found.reasons, display)
+    else:
+        found = forecast_run(experiment, found, out, display)
+        experiment = replace(experiment, recipe=found.recipe)
     for note in _notes_of(experiment):
         display.say(f"Note: {note}")
-    check_inits(experiment, recipe)
-    if not (out / "recipe.yaml").exists():  # a run that goes on has been told
-        trainings = count_trainings(experiment.source, recipe, experiment.folding, list(names), grid.num_seeds)
-        expected = forecast(recipe, experiment.source, trainings, out, display)
-        show_forecast(expected, display)
-        check_space(expected)
-    with open_folder(out, recipe, reasons, "run"):
+    with open_folder(out, found.recipe, found.reasons, "run"):
         for begun in training_runs(out):  # none may have other cases or folds, before anything is written over
             if (begun.folder / "cases.csv").exists():
                 fold = min(begun.fold, len(experiment.folds) - 1)
@@ -84,17 +90,65 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
         facts = run_facts(experiment) | {"recipe": Path(recipe_name).stem, "changed": sorted(flat(parse_sets(sets)))}
         if EQUAL in names:
             case = experiment.folds[0].cases.part("train")[0]
-            equal = equal_compute(recipe, experiment.method_of(EQUAL, recipe), case)
+            equal = equal_compute(found.recipe, experiment.method_of(EQUAL, found.recipe), case)
             display.say(f"Equal compute: {equal.reason}")
             facts["equal_compute"] = asdict(equal)
+        facts["budget"] = grid.budget or default_budget(found.recipe.device)
         write_json(out / "run.json", facts)
         note_columns(out, experiment.source.cases)
         if grid.executor.is_beside:
-            prepare_all(recipe, experiment.source, display)
-        found = [experiment.works_for(item, recipe, (recipe, out)) for item in experiment.runs(out)]
-        works = {work.title: work for item in found for work in item}  # several may need the same pre-training
-        failures = schedule(list(works.values()), grid.executor, display)
+            prepare_all(found.recipe, experiment.source, display)
+        failures = train_all(experiment, out, facts, display)
         finish(out, failures, grid, display)
+
+
+def train_all(experiment: Experiment, out: Path, facts: dict[str, Any], display: Display) -> dict[str, str]:
+    """Do the training runs of all seeds and numbers of labels; return what failed, title and error.
+
+    With `until_decided` seeds are added one by one, until there is an answer or no time for another is left.
+    """
+    grid, recipe = experiment.grid, experiment.recipe
+    works: list[Scheduled] = []
+    for number, run in experiment.runs_with_labels(out):
+        fewer = replace(recipe, data=replace(recipe.data, labels=number))
+        works += experiment.works_for(run, fewer, (recipe, out), f"{number} labelled patients, ")
+    if works:  # from scratch first: how much more labels bring is told before the long part
+        alone = [work for work in (*works, *_works(experiment, out)) if work.folder.parents[1].name == "scratch"]
+        schedule(_once(alone), grid.executor, display)
+        from selfmae.results.label_points import label_facts, say_headroom
+
+        say_headroom(label_facts(out, recipe.target), display)
+    failures = schedule(_once((*works, *_works(experiment, out))), grid.executor, display)
+    while grid.until_decided and not failures:
+        verdict = compare([out], grid.transductive)
+        if verdict["headline"] in ANSWERS or not has_time(out, grid, facts["budget"]):
+            break
+        display.say(f"{verdict['headline'].capitalize()} after {grid.num_seeds} seeds: another one is added.")
+        grid = replace(grid, num_seeds=grid.num_seeds + 1, first_seeds=grid.first)
+        experiment = replace(experiment, grid=grid)
+        write_json(out / "run.json", facts | _seeds_of(grid))
+        failures = schedule(_once(_works(experiment, out)), grid.executor, display)
+    return failures
+
+
+def _works(experiment: Experiment, out: Path) -> list[Scheduled]:
+    """Return the training runs on all labels."""
+    return [
+        work
+        for run in experiment.runs(out)
+        for work in experiment.works_for(run, experiment.recipe, (experiment.recipe, out))
+    ]
+
+
+def _once(works: Iterable[Scheduled]) -> list[Scheduled]:
+    """Return each training run once: several may need the same pre-training."""
+    return list({work.title: work for work in works}.values())
+
+
+def _seeds_of(grid: Grid) -> dict[str, Any]:
+    """Return the seeds of a run, and at which of how many looks at the verdict it is where they are added one by one."""
+    looks = [grid.num_seeds - FIRST_LOOK + 1, grid.max_seeds - FIRST_LOOK + 1] if grid.until_decided else None
+    return {"num_seeds": grid.num_seeds, "looks": looks}
 
 
 def finish(out: Path, failures: Mapping[str, str], grid: Grid, display: Display) -> None:
@@ -128,7 +182,9 @@ def run_facts(experiment: Experiment) -> dict[str, Any]:
         "inits": list(experiment.names),
         "num_folds": folding.num_parts,
         "num_repeats": folding.num_repeats,
-        "num_seeds": experiment.grid.num_seeds,
+        **_seeds_of(experiment.grid),
+        "margin": experiment.grid.margin,
+        "labels": list(experiment.grid.labels),
         "notes": [*source.cases.notes, *_notes_of(experiment)],
         "counts": counts,
         "findings": [asdict(finding) for finding in source.findings],

@@ -40,7 +40,7 @@ class Scheduled:
     title: str
     do: Callable[[Display], None]  # can be sent to another process, and may be done again
     folder: Path  # of the results: <init>/fold<k>/seed<n> of an experiment
-    after: str = ""  # title of what must be done before it
+    after: tuple[str, ...] = ()  # titles of what must be done before it, as far as it is to be done at all
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,8 @@ def schedule(works: Sequence[Scheduled], executor: Executor, display: Display) -
     failures: dict[str, str] = {}
     for work in works:
         with caught(work) as errors:
-            if work.after in failures:
-                errors.append(f"{work.after} failed")
+            if failed := next(filter(failures.get, work.after), ""):
+                errors.append(f"{failed} failed")
             else:
                 work.do(display)
         if errors:
@@ -223,11 +223,11 @@ def _dispatch(works: Sequence[Scheduled], pool: Pool, limit: int, display: Displ
     waiting, running, failures = list(works), 0, dict[str, str]()
     left = {work.title for work in works}
     while left:
-        for work in [work for work in waiting if work.after in failures]:
+        for work in [work for work in waiting if any(title in failures for title in work.after)]:
             waiting.remove(work)
             left.discard(work.title)
-            failures[work.title] = f"{work.after} failed"
-        for work in [work for work in waiting if work.after not in left][: limit - running]:
+            failures[work.title] = f"{next(filter(failures.get, work.after))} failed"
+        for work in [work for work in waiting if left.isdisjoint(work.after)][: limit - running]:
             waiting.remove(work)
             pool.start(work, display.labelled(work.title))
             running += 1

@@ -17,9 +17,9 @@ from selfmae.data.folds import labelled_part
 from selfmae.data.source import Source, check_crop, check_fits, checked_source, load_cases, write_cases
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.evaluate import evaluate_one
+from selfmae.experiment.evaluate import LARGEST_KEY, evaluate_one
 from selfmae.experiment.initialization import Initialization, check_pretrainable, find_init, init_report, say_init
-from selfmae.experiment.weights import make_metadata, record_metrics
+from selfmae.experiment.weights import make_metadata, record, record_metrics
 from selfmae.files import read_json
 from selfmae.options import Recipe
 from selfmae.results.exposure import check_unseen, exposure_of, say_leakage
@@ -30,6 +30,7 @@ from selfmae.tasks import make_task
 from selfmae.tasks.base import Task, score_cases
 from selfmae.tasks.pretraining import Pretraining
 from selfmae.tasks.probe import make_probe
+from selfmae.train.device import device_here, make_fabric
 from selfmae.train.loop import Training, fit
 from selfmae.weights.file import read_metadata
 
@@ -194,7 +195,14 @@ def begin_finetuning(
 
 
 def _finish_finetuning(recipe: Recipe, source: Source, folder: Path, display: Display, model: nn.Module) -> None:
-    """Score the model on val and test, and write the scores into its weights."""
+    """Choose whose largest component is kept, score the model on val and test, and write both into its weights."""
+    val = source.cases.part("val")
+    if recipe.predict.largest_component == "validation" and val:
+        with make_fabric(device_here(recipe.device)).autocast():
+            names = make_task(recipe).choose_largest(model, val)
+        record(folder, {LARGEST_KEY: names})
+        if names:
+            display.say(f"Only the largest component of {', '.join(names)} is kept: validation scores are better so.")
     for split in ("val", "test") if source.cases.part("val") else ("test",):
         evaluate_one(recipe, source, split, folder, model, display)
     record_metrics(folder)

@@ -4,7 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from pathlib import Path
+
+from torch import nn
 
 from selfmae.data.folds import LABELLED, Folding, choose_folding
 from selfmae.data.source import Source, fold_of
@@ -14,13 +17,18 @@ from selfmae.experiment.initialization import Initialization, check_pretrainable
 from selfmae.experiment.schedule import HERE, Executor, Scheduled
 from selfmae.experiment.stages import begin_finetuning, begin_pretraining, check_finetunable
 from selfmae.methods import EQUAL, OWN, PREFIX, is_method, method_names, method_of
+from selfmae.metrics.decisions import MARGIN
 from selfmae.options import Recipe
 from selfmae.planning.measure import equal_compute
 from selfmae.results.exposure import check_unseen
 from selfmae.results.run_folder import open_folder, timed
 from selfmae.results.training_run import TrainingRun, is_pretraining
 from selfmae.tasks import make_task
+from selfmae.train.device import load_weights
 from selfmae.train.loop import fit
+from selfmae.weights.file import read_metadata, read_weights, save_weights
+
+LABELS = "labels"  # folder of the training runs on fewer labelled patients, below it their number
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,27 @@ class Grid:
     num_seeds: int = 3
     transductive: bool = False  # weights that saw val or test cases are let in
     executor: Executor = HERE
+    labels: tuple[int, ...] = ()  # numbers of labelled training patients to train on too, besides all
+    num_draws: int = 0  # of the patients of each such number; 0 has as many as seeds
+    margin: float = MARGIN  # smallest difference that matters
+    until_decided: bool = False  # more seeds are added as long as the verdict is open and the budget lasts
+    first_seeds: int = 0  # with which such a run began; 0 is `num_seeds`
+    budget: float | None = None  # seconds of all; None is the default of the machine
+
+    @property
+    def first(self) -> int:
+        """Return with how many seeds a run begins."""
+        return self.first_seeds or self.num_seeds
+
+    @property
+    def draws(self) -> int:
+        """Return how many draws of labelled patients each number of them has."""
+        return self.num_draws or self.first
+
+    @property
+    def max_seeds(self) -> int:
+        """Return up to how many seeds a run adds."""
+        return 2 * self.first if self.until_decided else self.num_seeds
 
 
 @dataclass(frozen=True)
@@ -63,6 +92,16 @@ class Experiment:
             for name in self.names
         ]
 
+    def runs_with_labels(self, out: Path) -> list[tuple[int, TrainingRun]]:
+        """Return all fine-tunings on fewer labelled patients, each with their number."""
+        return [
+            (number, TrainingRun.within(out / LABELS / str(number), name, fold, draw))
+            for number in self.grid.labels
+            for draw in range(self.grid.draws)
+            for fold in range(self.folding.num_folds)
+            for name in self.names
+        ]
+
     def method_of(self, init: str, recipe: Recipe) -> str:
         """Return the method that pre-trains for an initialization, or whose compute `scratch+` has; "" if none does."""
         if init == EQUAL:
@@ -79,14 +118,20 @@ class Experiment:
         """
         text, source, (first_recipe, folder) = self.names[run.init], self.folds[run.fold], before
         method, title = self.method_of(text, recipe), f"{label}{run.title}"
+        # Draws of fewer labels share the pre-trainings of the first seeds, which saw all training images.
+        pretrained = self.grid.first if LABELS in run.folder.parts else self.grid.num_seeds
+        part, after = Part(recipe, source, text, method), tuple[str, ...]()
+        if text == EQUAL and "scratch" in self.names:
+            shorter = TrainingRun.within(run.folder.parents[2], "scratch", run.fold, run.seed)
+            part, after = replace(part, shorter=shorter), (f"{label}{shorter.title}",)
         if not (is_method(text) or (text == EQUAL and recipe.probe.ends_early)):
-            return [Scheduled(title, partial(train_one, run, Part(recipe, source, text, method)), run.folder)]
-        first = TrainingRun.within(folder, f"{PREFIX}{method}", run.fold, run.seed)
+            return [Scheduled(title, partial(train_one, run, part), run.folder, after)]
+        first = TrainingRun.within(folder, f"{PREFIX}{method}", run.fold, run.seed % pretrained)
         shared = label if folder == run.folder.parents[2] else f"{folder.name}: "
         pretrain = partial(train_one, first, Part(first_recipe, source, "", method))
-        finetune = partial(train_one, run, Part(recipe, source, text, method, pretrained=first))
+        finetune = partial(train_one, run, replace(part, pretrained=first))
         pretraining = Scheduled(f"{shared}{first.title}", pretrain, first.folder)
-        return [pretraining, Scheduled(title, finetune, run.folder, after=pretraining.title)]
+        return [pretraining, Scheduled(title, finetune, run.folder, (pretraining.title, *after))]
 
 
 @dataclass(frozen=True)
@@ -98,6 +143,9 @@ class Part:
     text: str  # the initialization as it was typed
     method: str = ""  # that pre-trains, or has pre-trained, the encoder
     pretrained: TrainingRun | None = None  # the pre-training that it begins from
+    shorter: TrainingRun | None = (
+        None  # of `scratch+`: scratch, whose weights it keeps where validation finds them better
+    )
 
 
 def train_one(run: TrainingRun, part: Part, display: Display) -> None:
@@ -119,7 +167,26 @@ def train_one(run: TrainingRun, part: Part, display: Display) -> None:
         if begun:
             with timed(run.folder, begun.facts):
                 model = fit(begun.training, display)
+                if part.shorter:
+                    keep_better(model, run, part.shorter, display)
             begun.finish(model)
+
+
+def keep_better(model: nn.Module, run: TrainingRun, shorter: TrainingRun, display: Display) -> None:
+    """Give the longer training's model the shorter one's weights where these are better on validation.
+
+    Training on can harm with few labels: equal compute is the best of the lengths up to it.
+    """
+    ours, theirs = (max((score for _, score in item.scores), default=-inf) for item in (run, shorter))
+    if theirs <= ours or not shorter.is_evaluated:
+        return
+    weights, _ = read_weights(shorter.folder / "model.safetensors")
+    load_weights(model, weights)
+    save_weights(run.folder / "model.safetensors", weights, read_metadata(run.folder / "model.safetensors"))
+    display.say(
+        f"{run.title} keeps the weights of {shorter.title}: its validation score is {theirs:.4f}, that of the longer "
+        f"training {ours:.4f}."
+    )
 
 
 def _initialize(run: TrainingRun, recipe: Recipe, part: Part) -> tuple[Recipe, Initialization]:
@@ -196,10 +263,10 @@ def check_inits(experiment: Experiment, recipe: Recipe) -> None:
         check_pretrainable(recipe, f"--init {name}", method_of(name, recipe))
         first = find_init(recipe.init.pretrain, recipe, "init.pretrain")
     if EQUAL in names:
-        check_pretrainable(recipe, "--equal-compute")
+        check_pretrainable(recipe, "--init scratch+", method_of(OWN, recipe))
         if recipe.probe.ends_early and not any(map(is_method, names)):
             raise UserError(
-                "--equal-compute needs the steps that pre-training takes, which probe.patience leaves open, and no "
+                "--init scratch+ needs the steps that pre-training takes, which probe.patience leaves open, and no "
                 "initialization of this run pre-trains: add mae to --init, or set probe.patience=0."
             )
     for name, text in names.items():

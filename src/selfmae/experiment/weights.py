@@ -87,15 +87,20 @@ def recipe_hash(recipe: Recipe) -> str:
 
 def record_metrics(folder: Path) -> None:
     """Write the scores of the summaries, or the last loss of a pre-training, into the folder's weights; once."""
-    path = folder / "model.safetensors"
     summaries = {part: folder / f"summary-{part}.json" for part in ("val", "test")}
     metrics = {part: read_json(summary)["metrics"] for part, summary in summaries.items() if summary.exists()}
     if not metrics:
         losses = [step["loss"] for step in read_log(folder / "steps.jsonl") if "loss" in step]
         metrics = {"train": {"loss": losses[-1] if losses else None}}
-    if read_metadata(path).get("metrics") != metrics:
+    record(folder, {"metrics": metrics})
+
+
+def record(folder: Path, facts: dict[str, Any]) -> None:
+    """Write facts into the metadata of a folder's weights, where they are not there yet."""
+    path = folder / "model.safetensors"
+    if any(read_metadata(path).get(key) != value for key, value in facts.items()):
         weights, metadata = read_weights(path)
-        save_weights(path, weights, metadata | {"metrics": metrics})
+        save_weights(path, weights, metadata | facts)
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ and, where it has some:
 
 * `problems(recipe)`: what of a recipe does not fit, a clause for each; asked where the method is used
 * `save_figure(path, recipe, store, model, cases)`: writes what the report shows of it
+* `trivial_loss(settings)`: the loss of a guess without a model, by the values of a recipe; None if not known
 """
 
 from collections.abc import Callable
@@ -34,6 +35,7 @@ PREFIX = "pretrain-"  # of the folder of a method's pre-trainings
 DEFAULTS: dict[str, Any] = {
     "problems": lambda recipe: (),
     "save_figure": lambda path, recipe, store, model, cases: None,
+    "trivial_loss": lambda settings: None,
 }
 
 

@@ -90,6 +90,11 @@ def save_figure(path: Path, recipe: Recipe, store: "Store", model: "nn.Module", 
     save_reconstructions(path, recipe, store, model, cases)
 
 
+def trivial_loss(settings: Mapping[str, Any]) -> float | None:
+    """Return the loss of guessing the mean of each hidden patch: the variance of normalised ones, 1; None for raw."""
+    return None if settings.get("mae.target", "patch") == "raw" else 1.0
+
+
 def describe(settings: Mapping[str, Any]) -> str:
     """Return how it trains, from the values of a recipe by dotted key."""
     hidden = f" with {100 * settings['mae.ratio']:g} % of the patches hidden," if "mae.ratio" in settings else ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import floor, log2
+from math import floor, log, log2
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,12 @@ def objective(recipe: Recipe, store: "Store") -> Objective:
         sample=sample,
         loss=lambda model, batch: model(batch["query"], batch["key"]),
     )
+
+
+def trivial_loss(settings: Mapping[str, Any]) -> float | None:
+    """Return the loss of guessing which key is the query's: cross-entropy over it and the queue; None if unknown."""
+    queue = settings.get("moco.queue")
+    return None if queue is None else log(1 + queue)
 
 
 def describe(settings: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selfmae.metrics.scores import Score, mean_auc_score, mean_of_scores, mean_score
-from selfmae.metrics.statistics import Comparison, compare_paired
+from selfmae.metrics.statistics import LEVEL, Comparison, compare_paired
 
 # The metric that chooses the checkpoint and compares initializations, by kind of target; larger is better.
 HEADLINES = {"mask": "dice_per_case", "multilabel": "mean_auc", "multiclass": "macro_auc"}
@@ -73,9 +73,13 @@ def auc_scorer(names: Sequence[str]) -> Scorer:
     return score
 
 
-def compare_runs(a: Runs, b: Runs, scorer: Scorer, num_resamples: int) -> Comparison:
-    """Compare two initializations that were tested on the same cases, by the seeds that both have; at least one."""
+def compare_runs(a: Runs, b: Runs, scorer: Scorer, num_resamples: int, level: float = LEVEL) -> Comparison:
+    """Compare two initializations that were tested on the same cases, by the seeds that both have; at least one.
+
+    `level` is that of the intervals (`compare_paired`).
+    """
     ours, theirs = a.scores(scorer), b.scores(scorer)
     seeds = sorted(ours.keys() & theirs.keys())
     scores_a, scores_b = ([found[seed] for seed in seeds] for found in (ours, theirs))
-    return compare_paired(scores_a, scores_b, a.patients, seed=0, num_resamples=num_resamples, limits=(0.0, 1.0))
+    limits = (0.0, 1.0)
+    return compare_paired(scores_a, scores_b, a.patients, 0, num_resamples, limits, level)

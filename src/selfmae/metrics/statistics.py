@@ -1,9 +1,9 @@
 """Is init B better than init A on the same test cases? A paired bootstrap over patients and training seeds.
 
-And what it would take to tell: how many more seeds or test patients make an interval leave out 0.
+And how wide its interval would be with other numbers of patients and seeds. `decisions` makes answers of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -18,8 +18,6 @@ ROUNDING = 1e-9  # smaller differences of scores are none
 VERDICT_RESAMPLES, LABEL_RESAMPLES = 2000, 1000
 MIN_ALIKE = 6  # patients that all differ by the same amount and tell: 5 would all agree by chance with p 2 / 2**5
 LEVEL = 0.05  # of all comparisons together
-MAX_SEEDS = 100  # of `what_it_takes`: more in all is no advice
-MAX_PATIENTS = 100_000
 NUM_QUANTILES = 400
 
 Interval = tuple[float, float] | None
@@ -45,7 +43,6 @@ class Comparison:
     num_patients: int
     effective_n: int
     num_seeds: int
-    verdict: str
     patient_error: float = 0.0  # standard errors of the difference: of the patients tested,
     seed_error: float = 0.0  # and of the seeds trained (0 for one)
 
@@ -76,10 +73,9 @@ def compare_paired(
     The American Statistician 69), and instead of resampling S seeds, of which 3 give 10 different means at most, the
     mean over seeds is moved by t[S - 1] standard errors (posterior of a normal mean, Gelman et al. 2013, BDA3, 3.2).
     Here n are the patients that decide: 2 positive cases among 30 are no better known than 2 alone, and 30 for n would
-    call one AUC in seven better that is not. The verdict says whether the 95 % interval of the difference leaves out 0.
-    `limits` are those of a score: they bound all intervals. A stricter `level` is for one of several looks
-    (`decisions.look_level`): with it, intervals are repeated ones that hold together with 95 %; more are resampled if
-    that many are not enough for it.
+    call one AUC in seven better that is not. `limits` are those of a score: they bound all intervals. A stricter
+    `level` is for one of several looks (`decisions.look_level`): with it, intervals are repeated ones that hold
+    together with 95 %; more are resampled if that many are not enough for it.
     """
     assert len(a) == len(b) > 0, "A and B need one score for each training seed, the same seeds for both"
     rng, num_resamples = generator(seed, "bootstrap"), max(num_resamples, ceil(2 / level))
@@ -92,20 +88,18 @@ def compare_paired(
     differences = _draws(points_b - points_a, changes, *chances).clip(low - high, high - low)
     if _is_chance(changes, effective_n):
         differences[:] = np.nan
-    ci95 = _interval(differences, level)
     return Comparison(
         mean_a=_defined(points_a.mean()),
         mean_b=_defined(points_b.mean()),
         ci95_a=_interval(_draws(points_a, resampled_a, *chances).clip(*limits), level),
         ci95_b=_interval(_draws(points_b, resampled_b, *chances).clip(*limits), level),
         difference=_defined((points_b - points_a).mean()),
-        ci95=ci95,
+        ci95=_interval(differences, level),
         p=_p_value(differences),
         num_cases=len(patients),
         num_patients=len(set(patients)),
         effective_n=effective_n,
         num_seeds=len(a),
-        verdict=judge(ci95, None, num_pairs=1),
         patient_error=_patient_error(changes, effective_n),
         seed_error=_seed_error(points_b - points_a),
     )
@@ -209,18 +203,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def judge(ci95: Interval, p_holm: float | None, num_pairs: int) -> str:
-    """Return "helps" or "hurts" where the 95 % interval leaves out 0 and, of several pairs, `p_holm` is below 0.05 too.
-
-    For a single pair the interval alone decides: its p value says the same.
-    """
-    if ci95 is None or ci95[0] <= 0 <= ci95[1]:
-        return "cannot tell"
-    if num_pairs > 1 and (p_holm is None or p_holm >= LEVEL):
-        return "cannot tell"
-    return "helps" if ci95[0] > 0 else "hurts"
-
-
 @dataclass(frozen=True)
 class StandardErrors:
     """Standard errors of a difference: of the patients tested and of the seeds trained, with the numbers of both.
@@ -247,34 +229,3 @@ def half_width(errors: StandardErrors, level: float = LEVEL) -> float:
     if errors.num_seeds > 1:
         draws = (draws[:, None] + errors.seeds * t.ppf(quantiles, errors.num_seeds - 1)).ravel()
     return float(np.quantile(draws, 1 - level / 2))
-
-
-def what_it_takes(difference: float, errors: StandardErrors, level: float = LEVEL) -> tuple[int | None, int | None]:
-    """Return how many more seeds, or how many more test patients, would tell if the difference and the spreads stay.
-
-    None where that alone would not do, or takes more than `MAX_SEEDS` or `MAX_PATIENTS`; for seeds also where one
-    was trained, since how they differ is not known then. The other number stays as it is.
-    """
-
-    def tells(num_patients: int, num_seeds: int) -> bool:
-        return half_width(errors.of(num_patients, num_seeds), level) < abs(difference)
-
-    seeds = None
-    if errors.num_seeds > 1:
-        seeds = _fewest(lambda number: tells(errors.num_patients, number), errors.num_seeds, MAX_SEEDS)
-    patients = _fewest(lambda number: tells(number, errors.num_seeds), errors.num_patients, MAX_PATIENTS)
-    return (
-        None if seeds is None else seeds - errors.num_seeds,
-        None if patients is None else patients - errors.num_patients,
-    )
-
-
-def _fewest(suffices: Callable[[int], bool], now: int, most: int) -> int | None:
-    """Return the smallest number above `now` that suffices, by bisection: what suffices does so for more, too."""
-    if most <= now or not suffices(most):
-        return None
-    low, high = now, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if suffices(middle) else (middle, high)
-    return high

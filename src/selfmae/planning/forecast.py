@@ -16,7 +16,7 @@ from selfmae.data.preparation.store import Store
 from selfmae.data.source import Source, fold_of
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.methods import EQUAL, is_method
+from selfmae.methods import EQUAL, is_method, method_of
 from selfmae.options import OptimOptions, Recipe
 from selfmae.planning.budget import Steps
 from selfmae.planning.measure import (
@@ -37,6 +37,7 @@ from selfmae.tasks.probe import make_probe
 from selfmae.train.device import resolve_accelerator, resolve_precision
 
 KINDS = ("disk", "memory", "time")
+MORE = 4  # times the budget, of which the forecast tells too what it brings
 STAGES = ("pretrain", "fit")
 TAKING_PART = ("train", "val", "test", "unlabelled")
 CHECKPOINT_BYTES = 16  # a parameter: model.safetensors, and last.ckpt with the weights and two moments
@@ -106,7 +107,8 @@ class Forecast:
     lines: tuple[Estimate, ...]
     no_space: tuple[str, ...] = ()
     no_memory: tuple[str, ...] = ()
-    recipe: Recipe | None = None  # with the steps that the budget allows
+    recipe: Recipe | None = None  # with the steps that the budget allows,
+    larger: Recipe | None = None  # and with those of `MORE` times as much
 
     def amount(self, kind: str, name: str) -> float:
         """Return one amount."""
@@ -118,7 +120,7 @@ def count_trainings(
 ) -> Trainings:
     """Return the trainings of a run; the cases to score are those of its first fold."""
     cases, num_each = fold_of(source, 0, folding, recipe.data).cases, folding.num_folds * num_seeds
-    methods = tuple(filter(is_method, inits))
+    methods = tuple(dict.fromkeys(method_of(init, recipe) for init in inits if is_method(init)))
     probe = make_probe(recipe, cases) if methods else None
     return Trainings(
         methods,
@@ -140,6 +142,7 @@ def forecast(
     `out` is the folder of the run, None if it is not known yet. A stage that does not fit into memory is not timed.
     `steps` fits those of the recipe into a budget; without it they stay as they are.
     """
+    larger: Recipe | None = None
     with TemporaryDirectory(prefix="selfmae-") as folder, display.stage("measuring for the forecast", 3) as stage:
         short = replace(recipe, data=replace(recipe.data, cache=str(Path(folder) / "store")))
         written, pace, prepared = _prepare_some(recipe, short, source)
@@ -158,6 +161,7 @@ def forecast(
                     max((paces.steps[k.name] for k in kinds if k.key == key), default=0.0) for key in STAGES
                 )
                 total = partial(_total_seconds, kinds=kinds, trainings=trainings, paces=paces)
+                larger = replace(steps, seconds=MORE * steps.seconds).fit(recipe, (before, step), total)
                 recipe = steps.fit(recipe, (before, step), total)
             lines += _time_lines(recipe, kinds, trainings, paces)
             seconds = sum(line.amount for line in lines if line.kind == "time")
@@ -166,7 +170,7 @@ def forecast(
             lines.append(Estimate("time", "all", seconds, basis))
         stage.update(3)
     lines.sort(key=lambda line: KINDS.index(line.kind))
-    return Forecast(tuple(lines), tuple(_lacking_space(lines, recipe, out)), no_memory, recipe)
+    return Forecast(tuple(lines), tuple(_lacking_space(lines, recipe, out)), no_memory, recipe, larger)
 
 
 def show_forecast(found: Forecast, display: Display) -> None:

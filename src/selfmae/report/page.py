@@ -9,6 +9,7 @@ from selfmae.losses import USUAL
 from selfmae.methods import EQUAL, is_method
 from selfmae.report.figures import curve_plots, difference_plot, init_colors, outcome_plots, probe_plots
 from selfmae.report.images import contour_colors, examples, label_colors, reconstructions, viewer
+from selfmae.report.label_curves import label_worth
 from selfmae.report.paper import paper_labels, paper_table
 from selfmae.report.provenance import provenance
 from selfmae.report.tables import (
@@ -21,7 +22,8 @@ from selfmae.report.tables import (
     subgroups_table,
 )
 from selfmae.results.formatting import mean_of, metric_title, plural, span
-from selfmae.results.limitations import concerns, find_limitations, sentence, templates
+from selfmae.results.headline import SCRATCH, claim_facts, main_pair, orient, split_name
+from selfmae.results.limitations import sentence, templates, told
 from selfmae.results.run_folder import RunFolder
 from selfmae.results.training_run import TrainingRun
 
@@ -64,6 +66,7 @@ def page_facts(run: RunFolder, leakage: Sequence[str] = ()) -> dict[str, Any]:
         **_verdict(run),
         **_tables(run),
         **_plots(run),
+        **label_worth(run),
         **provenance(run),
         **_methods(run),
         **_card(run),
@@ -71,10 +74,9 @@ def page_facts(run: RunFolder, leakage: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _main_pair(run: RunFolder) -> Pair | None:
-    """Return the pair that answers the question: scratch against self pre-training, otherwise the first."""
+    """Return the pair that answers the question, that of the headline, otherwise the first."""
     pairs = run.verdict.get("pairs", [])
-    wanted = [pair for pair in pairs if pair["a"] == "scratch" and is_method(pair["b"])]
-    return next(iter([*wanted, *pairs]), None)
+    return (main_pair(run.verdict) or pairs[0]) if pairs else None
 
 
 def _verdict(run: RunFolder) -> dict[str, Any]:
@@ -82,10 +84,12 @@ def _verdict(run: RunFolder) -> dict[str, Any]:
     pair = _main_pair(run)
     evaluated = [found for found in run.runs if found.metrics]
     if pair:
-        # A verdict of an older version does not list its limitations.
-        facts = run.verdict.get("limitations") or find_limitations(run.verdict)
-        told = [sentence(fact["code"], fact) for fact in facts if "a" not in fact or concerns(fact, pair)]
-        return {"equal_pair": _equal_pair(run, pair), "cost": _cost(run, pair), "limitations": told}
+        claims = [claim_facts(shown, run.verdict) for shown in (pair, _scratch_pair(run, pair)) if shown]
+        return {
+            "claims": [sentence("claim", facts) for facts in claims],
+            "cost": _cost(run, pair),
+            "told": told(run.verdict, pair),
+        }
     if not evaluated:
         return {"alone": None, "begun": (run.runs or run.pretrainings)[0]}
     init = evaluated[0].init
@@ -104,25 +108,12 @@ def _headline(run: RunFolder, init: str) -> tuple[float | None, Sequence[float] 
     return mean, known.get("ci95")
 
 
-def _equal_pair(run: RunFolder, pair: Pair) -> Pair | None:
-    """Return the comparison with scratch of the same compute, where it was made, as `b` against it."""
-    pairs = run.verdict["pairs"]
-    found = [other for other in pairs if {other["a"], other["b"]} == {EQUAL, pair["b"]} and other is not pair]
-    return next((other if other["b"] == pair["b"] else _turn(other) for other in found), None)
-
-
-def _turn(pair: Pair) -> Pair:
-    """Return a pair with its sides exchanged."""
-    ci95, difference = pair.get("ci95"), pair.get("difference")
-    return {
-        **pair,
-        "a": pair["b"],
-        "b": pair["a"],
-        **{f"mean_{side}": pair[f"mean_{other}"] for side, other in ("ab", "ba") if f"mean_{other}" in pair},
-        "difference": None if difference is None else -difference,
-        "ci95": [-ci95[1], -ci95[0]] if ci95 else None,
-        "verdict": {"helps": "hurts", "hurts": "helps"}.get(pair["verdict"], pair["verdict"]),
-    }
+def _scratch_pair(run: RunFolder, pair: Pair) -> Pair | None:
+    """Return the comparison with scratch of less compute, where the main pair has scratch of equal compute."""
+    base, network = split_name(pair["a"])
+    wanted = {SCRATCH + network, pair["b"]}
+    found = [orient(other) for other in run.verdict["pairs"] if {other["a"], other["b"]} == wanted]
+    return next(iter(found), None) if base == EQUAL else None
 
 
 def _cost(run: RunFolder, pair: Pair) -> dict[str, Any] | None:
@@ -145,7 +136,7 @@ def _tables(run: RunFolder) -> dict[str, Any]:
     labels = {init: label_table(run, init) for init in inits}
     return {
         "pairs": pairs_table(run),
-        "intervals": sentence("intervals"),
+        "intervals": sentence("intervals", run.verdict),
         "inits": inits_table(run),
         "metric": metric_title(run.headline) if run.headline else "",
         "conventions": conventions(run),
@@ -282,5 +273,5 @@ def _count_tested(runs: Sequence[TrainingRun]) -> dict[str, int]:
 def _undefined_labels(run: RunFolder) -> list[str]:
     """Return the labels of which no test case tells anything, in any fold or over all folds."""
     found = [item.summary.get("undefined", []) for item in run.trained if item.summary]
-    known = {row["label"] for row in run.verdict.get("labels", []) if row.get("mean_a") is not None}
+    known = {row["label"] for row in run.verdict.get("per_label", []) if row.get("mean_a") is not None}
     return [name for name in (found[0] if found else []) if name not in known and all(name in item for item in found)]

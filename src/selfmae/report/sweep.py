@@ -16,6 +16,7 @@ from selfmae.report.page import render, stamp
 from selfmae.report.paper import paper_table
 from selfmae.report.tables import Table
 from selfmae.results.formatting import interval, metric_title, number
+from selfmae.results.headline import answer
 from selfmae.results.limitations import sentence
 from selfmae.results.run_folder import RunFolder
 from selfmae.results.sweep_results import name_of
@@ -131,5 +132,5 @@ def _texts(row: Row, keys: Sequence[str]) -> tuple[str, ...]:
 
 def _pair_texts(pair: Row, keys: Sequence[str]) -> tuple[str, ...]:
     settings = (str(pair["settings"][key]) for key in keys)
-    numbers = (number(pair["difference"], sign=True), interval(pair["ci95"], sign=True), pair["verdict"])
+    numbers = (number(pair["difference"], sign=True), interval(pair["ci95"], sign=True), answer(pair))
     return (*settings, f"{pair['b']} against {pair['a']}", *numbers)

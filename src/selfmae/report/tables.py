@@ -23,6 +23,7 @@ from selfmae.results.formatting import (
     span,
     with_spread,
 )
+from selfmae.results.headline import answer
 from selfmae.results.run_folder import RunFolder
 from selfmae.results.training_run import Row, TrainingRun
 
@@ -87,7 +88,7 @@ def pairs_table(run: RunFolder) -> Table:
     rows = []
     for pair in pairs:
         digits = max(3, difference_digits(pair))
-        names = (f"{pair['b']} against {pair['a']}", str(pair["verdict"]))
+        names = (f"{pair['b']} against {pair['a']}", answer(pair, run.scored))
         change = (number(pair["difference"], digits, sign=True), interval(pair.get("ci95"), digits, sign=True))
         chances = [p_value(pair.get(key)) for key in (("p", "p_holm") if several else ("p",))]
         rows.append((*names, *change, *chances, *_counts(pair), str(pair["num_seeds"])))
@@ -147,11 +148,11 @@ _ORDER = ("dice", "auc", "average_precision", "num_present", "num_missed", "num_
 
 def effects_table(run: RunFolder) -> Table:
     """Return one row a label: its Dice or AUC by each initialization, and the differences from the first one."""
-    scores = run.verdict.get("label_inits", {})
+    scores = run.verdict.get("per_label_inits", {})
     paired = dict.fromkeys(pair[side] for pair in run.verdict.get("pairs", []) for side in "ab")
     inits = list(paired or run.verdict.get("inits", {}))
     base, *others = inits or [""]
-    effects = {(row["label"], row["a"], row["b"]): row for row in run.verdict.get("labels", [])}
+    effects = {(row["label"], row["a"], row["b"]): row for row in run.verdict.get("per_label", [])}
     rows: list[tuple[str, ...]] = []
     for label in (label for label in run.labels if label in scores):
         alone = [scores[label][init] for init in inits]

@@ -6,10 +6,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from selfmae.methods import EQUAL, is_method
+from selfmae.results.convergence import UNMOVED
 from selfmae.results.formatting import FILTERS
+from selfmae.results.headline import NO_VERDICT, SCRATCH, is_one_seed, is_unequal, orient
 
 MIN_SEEDS = 2  # of which an interval covers the variance of training: Student's t of 12.7, with three 4.3
+OF_TRAINING = ("still_rising", "unknown_convergence", "pretext_unmoved")
 
 Fact = Mapping[str, Any]  # "code", which is a macro of templates/sentences.txt, and what the sentence needs
 
@@ -17,8 +19,8 @@ Fact = Mapping[str, Any]  # "code", which is a macro of templates/sentences.txt,
 def find_limitations(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what limits a verdict, from its other facts; what concerns a pair has its "a" and "b"."""
     scored = verdict.get("scored", [])
-    found: list[dict[str, Any]] = []
-    for pair in verdict["pairs"]:
+    found = [*_of_training(verdict)]
+    for pair in map(orient, verdict["pairs"]):
         found += [{"a": pair["a"], "b": pair["b"], **fact} for fact in _of_pair(pair, verdict)]
     if scored and len(scored) == len(verdict["inits"]):
         found.append({"code": "unknown_patients"})
@@ -35,7 +37,7 @@ def _of_pair(pair: Fact, verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]
     ci95, p_holm, needed = pair.get("ci95"), pair.get("p_holm"), pair.get("to_tell")
     if not ci95:
         yield {"code": "no_interval", "effective_n": pair.get("effective_n", 0)}
-    elif pair["verdict"] not in ("helps", "hurts"):
+    elif pair["verdict"] == "cannot tell" and not is_one_seed(pair, verdict.get("scored", [])):
         yield {"code": "open_interval", "difference": pair["difference"], "ci95": ci95}
         if p_holm is not None and not ci95[0] <= 0 <= ci95[1]:
             yield {"code": "many_pairs", "p_holm": p_holm}
@@ -47,14 +49,41 @@ def _of_pair(pair: Fact, verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]
         yield {"code": "scored_masks"}
     elif pair["num_seeds"] == 1:
         yield {"code": "one_seed"}
-    gain = pair["verdict"] == "helps" and pair["a"] == "scratch" and is_method(pair["b"])
-    if gain and EQUAL not in verdict["inits"]:
+    if pair["verdict"] != NO_VERDICT and is_unequal(pair, verdict["inits"]):
         yield {"code": "unequal_compute"}
+
+
+def _of_training(verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield where training ended too early: validation scores that rise, pretext tasks that were not learned."""
+    convergence, converged = verdict.get("convergence", {}), verdict.get("converged", {})
+    rises = {init: found["rise"] for init, found in convergence.items() if not converged[init]}
+    rising = {init: rise for init, rise in rises.items() if rise is not None}
+    if rising:
+        yield {"code": "still_rising", "inits": [*rising], "rises": [*rising.values()]}
+    if unknown := [init for init in rises if init not in rising]:
+        yield {"code": "unknown_convergence", "inits": unknown}
+    for init, found in convergence.items():
+        loss, trivial = found["pretext_loss"], found["trivial_loss"]
+        if loss is not None and trivial is not None and loss > UNMOVED * trivial:
+            yield {"code": "pretext_unmoved", "init": init, "loss": loss, "trivial": trivial}
+
+
+def told(verdict: Mapping[str, Any], pair: Fact | None) -> list[str]:
+    """Return what a reader should know beside a pair's numbers: was training long enough, what to take, what limits it.
+
+    A verdict of an older version does not list its limitations.
+    """
+    listed = verdict.get("limitations") or find_limitations(verdict)
+    facts = [fact for fact in listed if "a" not in fact or (pair and concerns(fact, pair))]
+    training, others = ([fact for fact in facts if (fact["code"] in OF_TRAINING) == wanted] for wanted in (True, False))
+    advice = [sentence("recommended", verdict)] if verdict.get("recommended") else []
+    sentences = [[sentence(fact["code"], fact) for fact in part] for part in (training, others)]
+    return [*sentences[0], *advice, *sentences[1]]
 
 
 def concerns(fact: Fact, pair: Fact) -> bool:
     """Return whether a limitation is one of a pair."""
-    return (fact.get("a"), fact.get("b")) == (pair["a"], pair["b"])
+    return {fact.get("a"), fact.get("b")} == {pair["a"], pair["b"]}
 
 
 def sentence(code: str, fact: Fact | None = None) -> str:
@@ -62,6 +91,17 @@ def sentence(code: str, fact: Fact | None = None) -> str:
     sentences = templates("selfmae.results").get_template("sentences.txt").module
     text: str = getattr(sentences, code)(fact or {})
     return " ".join(text.split())
+
+
+def worth_sentences(verdict: Mapping[str, Any]) -> list[str]:
+    """Return what labels are worth, where several numbers of labelled patients were compared, and what more bring."""
+    labels, room = verdict.get("labels"), verdict.get("headroom")
+    known = isinstance(labels, Mapping)  # versions before 0.4 had rows of each label there
+    curve = labels.get("curve", []) if known else []
+    several = len({row["network"] for row in curve}) > 1
+    facts = [{**row, "reference": SCRATCH, "several": several} for row in (labels.get("worth", []) if known else [])]
+    told = [sentence("worth", fact) for fact in facts]
+    return [*told, sentence("headroom", {**room, "metric": verdict["metric"]})] if room else told
 
 
 @lru_cache

@@ -10,6 +10,7 @@ from selfmae.errors import UserError
 from selfmae.files import write_json, write_table
 from selfmae.results.exposure import STAMP, say_leakage
 from selfmae.results.formatting import metric_title, plural
+from selfmae.results.headline import answer
 from selfmae.results.limitations import sentence
 from selfmae.results.training_run import evaluated_runs
 from selfmae.results.verdict import compare
@@ -90,7 +91,7 @@ def show_sweep(content: Mapping[str, Any], display: Display) -> None:
     )
     for pair in content["pairs"]:
         display.say(
-            f"{stamp}{name_of(pair['settings'])}: {pair['b']} against {pair['a']}: {pair['verdict']}; difference "
+            f"{stamp}{name_of(pair['settings'])}: {pair['b']} against {pair['a']}: {answer(pair)}; difference "
             f"{number(pair['difference'], sign=True)} (95 % interval {interval(pair['ci95'], sign=True)}, "
             f"{plural(pair['num_seeds'], 'seed')})."
         )

@@ -76,6 +76,18 @@ class TrainingRun:
         return str(self.environment.get("init", {}).get("name", self.init))
 
     @property
+    def pretraining(self) -> "TrainingRun | None":
+        """Return the self pre-training that a run folder holds for it: of its seed, or the first one of its fold."""
+        method = str(self.environment.get("init", {}).get("kind", ""))
+        parents = self.folder.absolute().parents
+        if not is_method(method) or len(parents) < 3:
+            return None
+        fold = parents[2] / f"{PREFIX}{method}" / f"fold{self.fold}"
+        folders = [fold / f"seed{self.seed}", *sorted(fold.glob("seed*"))]
+        found = next((folder for folder in folders if (folder / "steps.jsonl").is_file()), None)
+        return None if found is None else TrainingRun(f"{PREFIX}{method}", self.fold, self.seed, found)
+
+    @property
     def network(self) -> str:
         """Return the recipe's `model.network`."""
         return str(self.settings.get("model.network") or default_network(self.settings.get("target.kind", "")))

@@ -45,6 +45,8 @@ class Trainable(Protocol):
 class Task(Trainable):
     """A supervised task: it can also predict, be scored and be summarised."""
 
+    largest: Sequence[str] = ()  # outputs of a segmentation of which only the largest component is kept
+
     def __init__(self, recipe: Recipe, mask_values: Sequence[int] = ()) -> None:
         self.recipe = recipe
         self.store = Store(recipe.data, mask_values)
@@ -65,6 +67,10 @@ class Task(Trainable):
     @abstractmethod
     def row(self, case: Case, prediction: np.ndarray, distances: bool = True) -> Row:
         """Return id, patient and every score of one labelled case; without `distances` those of masks are None."""
+
+    def choose_largest(self, model: nn.Module, cases: Sequence[Case]) -> list[str]:
+        """Return the outputs whose score on these cases is better where only their largest component is kept."""
+        return []
 
     @abstractmethod
     def summary(self, rows: Sequence[Row]) -> dict[str, Any]:

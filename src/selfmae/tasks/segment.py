@@ -1,12 +1,13 @@
 """Segmentation with a sliding window: exclusive labels, or overlapping regions made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import label
 from torch import Tensor, nn
 
 from selfmae.augment import section
@@ -19,11 +20,12 @@ from selfmae.losses import Loss
 from selfmae.metrics.segmentation import score_masks, summarise_masks
 from selfmae.options import Recipe
 from selfmae.seeds import generator
-from selfmae.tasks.base import Progress, Row, Task, draw_drop_path_scale
+from selfmae.tasks.base import Progress, Row, Task, draw_drop_path_scale, score_cases
 from selfmae.tasks.sliding_window import (
     clear_outside,
     extend_rows,
     largest_output,
+    mirror_model,
     positive_outputs,
     predict_rows,
     resample_rows,
@@ -91,12 +93,53 @@ class Segment(Task):
     ) -> np.ndarray:
         """Return class indices [*shape] uint8, or regions [R, *shape] bool; background outside the box."""
         device, whole = next(model.parameters()).device, box.whole if box else prepared.shape[1:]
-        rows = predict_rows(model, prepared, self.recipe.data, self.recipe.predict, device)
+        seen: Callable[[Tensor], Tensor] = self._mirror(model) if self.recipe.predict.mirror else model
+        rows = predict_rows(seen, prepared, self.recipe.data, self.recipe.predict, device)
         rows = resample_rows(extend_rows(rows, box) if box else rows, whole[0], shape, box.file_steps if box else ())
         prediction = positive_outputs(rows) if self.target.regions else largest_output(rows)
         if box:
             clear_outside(prediction, box)
+        for name in self.largest:
+            self.keep_largest(prediction, name)
         return prediction
+
+    def _mirror(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
+        """Return the model averaged over mirrored images; regions of two sides have no order to be swapped by."""
+        lateral = mirrored_axis(len(self.recipe.data.crop))
+        axes = section(self.recipe.fit.augment, "spatial").flip_axes
+        if self.target.regions and self.mirrored is not None:
+            axes = tuple(axis for axis in axes if axis != lateral)
+        swaps = range(self.target.num_outputs) if self.mirrored is None else self.mirrored.tolist()
+        return mirror_model(model, axes, lateral, list(swaps))
+
+    def keep_largest(self, prediction: np.ndarray, name: str) -> None:
+        """Set to background, in place, all of an output but its largest component (voxels that touch, corners too)."""
+        index = self.target.output_names.index(name)
+        mask = prediction[index] if self.target.regions else prediction == index + 1
+        components, count = label(mask, np.ones((3,) * mask.ndim))
+        if count < 2:
+            return
+        sizes = np.bincount(components.ravel())
+        sizes[0] = 0
+        smaller = mask & (components != sizes.argmax())
+        if self.target.regions:
+            mask[smaller] = False
+        else:
+            prediction[smaller] = 0
+
+    def choose_largest(self, model: nn.Module, cases: Sequence[Case]) -> list[str]:
+        """Return the outputs whose mean Dice over these cases is higher where only the largest component is kept."""
+        columns = {name: f"dice_{name}" for name in self.target.output_names}
+        before = score_cases(self, model, cases, distances=False)
+        helped = []
+        for name, column in columns.items():
+            self.largest = (name,)
+            after = score_cases(self, model, cases, distances=False)
+            pairs = [(new[column], old[column]) for new, old in zip(after, before, strict=True) if column in old]
+            if sum((new or 0.0) - (old or 0.0) for new, old in pairs) > 0:
+                helped.append(name)
+        self.largest = tuple(helped)
+        return helped
 
     def row(self, case: Case, prediction: np.ndarray, distances: bool = True) -> Row:
         """Return Dice and HD95 of every label or region on the grid and in the unit that `predict` names."""

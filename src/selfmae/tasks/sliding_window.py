@@ -7,7 +7,7 @@ Shapes: C channels, K outputs, S spatial axes of the prepared image, T those of 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import combinations, groupby, islice
 
 import numpy as np
 import torch
@@ -48,6 +48,23 @@ def predict_rows(
     rows = _sum_windows(model, padded, windows, weight, device)
     for row in islice(rows, before[0], before[0] + shape[0]):
         yield row[tuple(inner)]
+
+
+def mirror_model(
+    model: Callable[[Tensor], Tensor], axes: Sequence[int], lateral: int, swaps: Sequence[int]
+) -> Callable[[Tensor], Tensor]:
+    """Return a model whose logits are the mean over all ways to mirror the image on these spatial axes.
+
+    Mirrored on the axis `lateral`, output k is taken from output `swaps[k]`, which is that of the other side.
+    """
+    ways = [way for count in range(len(axes) + 1) for way in combinations(axes, count)]
+
+    def look(image: Tensor, way: Sequence[int]) -> Tensor:
+        dims = [axis + 2 for axis in way]
+        logits = model(image.flip(dims)).flip(dims)
+        return logits[:, list(swaps)] if lateral in way else logits
+
+    return lambda image: torch.stack([look(image, way) for way in ways]).mean(0)
 
 
 def _sum_windows(

@@ -4,7 +4,9 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,18 @@ PATIENT_NAMES = (
     re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?![A-Z0-9])"),
 )
 NO_PATIENTS = "{0}: without data.splits, each image counts as a patient of its own."
+BY_HEADERS = "Patients are taken from the DICOM headers"
+_IMAGES_ALONE: ContextVar[bool] = ContextVar("images alone are wanted", default=False)
+
+
+@contextmanager
+def images_alone() -> Iterator[None]:
+    """Within, readers open no file of masks, and none is missed: only the images are wanted."""
+    token = _IMAGES_ALONE.set(True)
+    try:
+        yield
+    finally:
+        _IMAGES_ALONE.reset(token)
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -45,6 +59,7 @@ def images_in(folder: Path) -> list[Path]:
 
 def require_files(images: Sequence[Path], listed_in: Path, masks: Sequence[Path] = ()) -> list[str]:
     """Raise `UserError` for all files that a source lists but lacks; return a sentence where it has no mask at all."""
+    masks = () if _IMAGES_ALONE.get() else masks
     # Which is no error, since the split must not depend on masks: pre-training, which opens none, sees the same images.
     bare = bool(masks) and not any(mask.is_file() for mask in masks)
     if missing := [path for path in (*images, *([] if bare else masks)) if not path.is_file()]:
@@ -102,12 +117,12 @@ def patients_of(
     ids: Sequence[str], images: Sequence[tuple[Path, ...]] = (), who: str = "File names do not identify patients"
 ) -> tuple[list[str], str]:
     """Return the patient of each id and a sentence: by DICOM headers or ids where all name one, or each id its own."""
-    named = [_named_in(paths[0]) for paths in images] if images and _named_in(images[0][0]) else []
+    named = [named_in(paths[0]) for paths in images] if images and named_in(images[0][0]) else []
     if named and all(named):
         first: dict[str, str] = {}
         # The id of a patient's first image, since what headers say of a person is shown nowhere.
         patients = [first.setdefault(patient, name) for patient, name in zip(named, ids, strict=True)]
-        return patients, f"Patients are taken from the DICOM headers: {len(first)} in {len(ids)} images."
+        return patients, f"{BY_HEADERS}: {len(first)} in {len(ids)} images."
     for pattern in PATIENT_NAMES:
         found = [match[0] for name in ids if (match := pattern.search(name))]
         if found and len(found) == len(ids):
@@ -116,7 +131,7 @@ def patients_of(
     return list(ids), NO_PATIENTS.format(who)
 
 
-def _named_in(image: Path) -> str:
+def named_in(image: Path) -> str:
     """Return what identifies the patient in the headers of an image, "" where they do not or cannot be read."""
     try:
         named = (may_be_dicom(image) or not image.is_file()) and is_dicom(image)
@@ -163,7 +178,7 @@ def mask_labels(values: Mapping[str, int]) -> Labels:
 
 def labels_of(masks: Sequence[Path]) -> Labels:
     """Return the labels that these masks hold, named by their values: reads every mask, nothing else declares them."""
-    found = sorted(values_in(masks) - {0})
+    found = sorted(values_in(() if _IMAGES_ALONE.get() else masks) - {0})
     if len(found) > MAX_LABELS:
         raise UserError(
             f"Masks hold one whole number for each label, but {masks[0].parent} holds {len(found)} different ones: "

@@ -79,7 +79,7 @@ def _targets(written: list[Any], path: Path) -> tuple[Labels, list[Path | tuple[
     if all(isinstance(label, str) for label in given):
         masks = [path.parent / label if label else None for label in written]
         if present := [mask for mask in masks if mask is not None and mask.is_file()]:
-            require_files([mask for mask in masks if mask is not None], path)
+            require_files((), path, [mask for mask in masks if mask is not None])
         return labels_of(present), [mask if present else None for mask in masks]
     if all(isinstance(label, list) and label and len(label) == len(given[0]) for label in given):
         names = tuple(f"label_{index}" for index in range(len(given[0])))

@@ -18,7 +18,7 @@ from selfmae.data.dicom.series import headers_in, mask_path, name_images
 from selfmae.data.doctor.findings import Finding, make_finding
 from selfmae.data.files import is_image
 from selfmae.data.sources import classfolders, paired
-from selfmae.data.sources._files import MAX_LABELS, channels_of
+from selfmae.data.sources._files import BY_HEADERS, MAX_LABELS, channels_of
 from selfmae.errors import UserError, first_of
 
 ORDER = 37
@@ -101,7 +101,7 @@ def read(path: Path) -> Cases:
     notes += [text.format(counts[kind]) for kind, text in LEFT_OUT.items() if counts[kind]]
     count, num_without = len({image.patient for image in images}), sum(not image.header.patient for image in images)
     without = f" {num_without} images name no patient: each study counts as one." if num_without else ""
-    notes += [*said, f"Patients are taken from the DICOM headers: {count} in {len(images)} images.{without}"]
+    notes += [*said, f"{BY_HEADERS}: {count} in {len(images)} images.{without}"]
     return Cases(path, "dicom", cases, labels, channels, tuple(notes), tuple(findings))
 
 

@@ -1,0 +1,139 @@
+"""What a run may spend: its budget of time, told before it begins, and whether another seed fits into what is left."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from selfmae.data.folds import choose_folding
+from selfmae.data.source import Source
+from selfmae.display import Display
+from selfmae.errors import UserError
+from selfmae.experiment.plan import Resolved, join, show_plan
+from selfmae.experiment.train import LABELS, Experiment, Grid
+from selfmae.files import read_json
+from selfmae.methods import is_method
+from selfmae.metrics.decisions import FIRST_LOOK, check_margin
+from selfmae.options import DeviceOptions
+from selfmae.planning.budget import Budget, Steps
+from selfmae.planning.forecast import MORE, Forecast, Trainings, check_space, count_trainings, forecast, show_forecast
+from selfmae.planning.planner import default_budget
+from selfmae.results.formatting import duration, plural
+from selfmae.results.training_run import training_runs
+
+FIRST_SHARE = 0.5  # of the budget for the first seeds, where more may be added
+EARLIER = "earlier"  # folder of what a run did with a smaller budget
+
+
+def check_grid(grid: Grid) -> None:
+    """Raise `UserError` where the flags of a run do not go together."""
+    check_margin(grid.margin)
+    if grid.until_decided and grid.num_seeds < FIRST_LOOK:
+        raise UserError(
+            f"--until decided looks at the verdict for the first time after {FIRST_LOOK} seeds, but --seeds is "
+            f"{grid.num_seeds}: give --seeds {FIRST_LOOK} or more."
+        )
+    if grid.num_draws and not grid.labels:
+        raise UserError(
+            "--draws is for --labels, which was not given: give numbers of labelled patients, as in 3,5,10."
+        )
+
+
+def budget_of(grid: Grid, source: Source, device: DeviceOptions) -> Budget:
+    """Return the budget of a run on a source: that of the grid, or the default of the machine."""
+    num_folds = choose_folding(source.cases.cases, grid.num_folds).num_folds
+    seconds = grid.budget or default_budget(device)
+    return Budget(
+        seconds * (FIRST_SHARE if grid.until_decided else 1.0),
+        grid.inits,
+        tuple(filter(is_method, grid.inits)),
+        num_folds * (grid.num_seeds + grid.draws * len(grid.labels)),
+        num_folds * grid.num_seeds,
+    )
+
+
+def trainings_of(experiment: Experiment, found: Resolved) -> Trainings:
+    """Return all trainings of a run, those on fewer labelled patients too."""
+    grid, names = experiment.grid, list(experiment.names)
+    usual = count_trainings(experiment.source, found.recipe, experiment.folding, names, grid.num_seeds)
+    more = experiment.folding.num_folds * grid.draws * len(grid.labels)
+    return replace(
+        usual,
+        num_finetunings=usual.num_finetunings + more * len(names),
+        num_equal=usual.num_equal + (more if usual.num_equal else 0),
+    )
+
+
+def forecast_run(experiment: Experiment, found: Resolved, out: Path, display: Display) -> Resolved:
+    """Print the plan of a run, with the steps that its budget allows, and what it takes; return it with these steps.
+
+    Raises `UserError` where the budget is too small, or plans nothing since the steps are given.
+    """
+    grid = experiment.grid
+    if grid.budget and "fit.steps" in found.given:
+        raise UserError(
+            "--budget plans how many steps each training has, but fit.steps is given by the recipe or --set: leave one "
+            "of them out."
+        )
+    budget = budget_of(grid, found.source, found.recipe.device)
+    expected = forecast(
+        found.recipe,
+        experiment.source,
+        trainings_of(experiment, found),
+        out,
+        display,
+        Steps(budget.seconds, found.given),
+    )
+    found = found.with_steps(expected)
+    show_plan(found.recipe, found.reasons, display)
+    if "fit.steps" not in found.given:
+        display.say(_say_budget(grid, budget, experiment, expected))
+    show_forecast(expected, display)
+    check_space(expected)
+    return found
+
+
+def _say_budget(grid: Grid, budget: Budget, experiment: Experiment, expected: Forecast) -> str:
+    """Return what the time is for, whose choice it was, and what four times as much would be spent on."""
+    given = "as --budget says" if grid.budget else "the default for this machine (--budget)"
+    num_seeds = plural(grid.num_seeds, "seed")
+    text = f"Budget: {duration(budget.seconds)} for {join(list(experiment.names))} with {num_seeds}, {given}."
+    if grid.until_decided:
+        text += f" As much again is kept for more seeds, up to {grid.max_seeds}."
+    if expected.recipe and expected.larger:
+        text += (
+            f" {MORE} times as much would train {expected.larger.fit.steps:,} steps instead of "
+            f"{expected.recipe.fit.steps:,}, or plan larger samples and a larger network where these fit."
+        )
+    return text
+
+
+def begin_anew(out: Path, grid: Grid, display: Display) -> None:
+    """Put aside what a run did with a smaller budget: its learning rates fell to zero, so it cannot go on.
+
+    Raises `UserError` where the budget is smaller than that of the run.
+    """
+    if not grid.budget or not (out / "run.json").exists():
+        return
+    before = read_json(out / "run.json").get("budget")
+    if before is None or grid.budget == before:
+        return
+    if grid.budget < before:
+        raise UserError(
+            f"{out} was planned with a budget of {duration(before)}, but --budget is {duration(grid.budget)}: give as "
+            "much or more, or choose another --out."
+        )
+    aside = out / EARLIER / duration(before).replace(" ", "")
+    aside.mkdir(parents=True, exist_ok=True)
+    for path in out.iterdir():
+        if path.name not in (EARLIER, ".lock"):
+            path.replace(aside / path.name)
+    display.say(
+        f"The run with a budget of {duration(before)} is now in {aside}: a larger budget trains anew, since the learning "
+        "rates of finished trainings have fallen to zero."
+    )
+
+
+def has_time(out: Path, grid: Grid, seconds: float) -> bool:
+    """Return whether another seed fits into the budget: it takes as long as the others did on average."""
+    folders = [out, *(out / LABELS).glob("*")]
+    spent = [sum(run.environment.get("seconds", 0.0) for run in training_runs(folder)) for folder in folders]
+    return grid.num_seeds < grid.max_seeds and sum(spent) + spent[0] / grid.num_seeds <= seconds
