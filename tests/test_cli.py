@@ -18,6 +18,7 @@ from selfmae.data.sources import layouts
 from selfmae.errors import UserError
 from selfmae.experiment import report as report_module
 from selfmae.experiment import run as run_module
+from selfmae.experiment.train import Grid
 from selfmae.train.launch import Interrupted
 
 FROZEN = {
@@ -26,25 +27,29 @@ FROZEN = {
     "run": [
         "--allow-transductive",
         "--as",
+        "--budget",
         "--cpus-per-run",
-        "--equal-compute",
+        "--draws",
         "--executor",
         "--folds",
         "--gpus-per-run",
         "--init",
         "--jobs",
+        "--labels",
+        "--margin",
         "--out",
         "--partial",
         "--patient-pattern",
         "--recipe",
         "--seeds",
         "--set",
+        "--unlabelled",
+        "--until",
         "SOURCE",
     ],
     "sweep": [
         "--allow-transductive",
         "--cpus-per-run",
-        "--equal-compute",
         "--executor",
         "--folds",
         "--gpus-per-run",
@@ -57,13 +62,13 @@ FROZEN = {
         "KEY=VALUE,VALUE...",
         "RECIPE",
     ],
-    "plan": ["--as", "--out", "--patient-pattern", "--recipe", "--set", "SOURCE"],
+    "plan": ["--as", "--budget", "--out", "--patient-pattern", "--recipe", "--set", "--unlabelled", "SOURCE"],
     "pretrain": ["--init", "--method", "--out", "--partial", "--set", "RECIPE"],
     "finetune": ["--allow-transductive", "--init", "--out", "--partial", "--set", "RECIPE"],
     "evaluate": ["--allow-transductive", "--split", "DIR"],
     "predict": ["--out", "DIR", "INPUT..."],
     "score": ["--labels", "--out", "--pred", "--truth"],
-    "compare": ["--allow-transductive", "--subgroups", "--table", "DIR..."],
+    "compare": ["--allow-transductive", "--margin", "--subgroups", "--table", "DIR..."],
     "report": ["--allow-transductive", "DIR..."],
     "weights": ["--json", "FILE"],
     "export": ["--out", "--to", "DIR"],
@@ -217,12 +222,48 @@ def test_initializations_may_be_separated_by_spaces_too(monkeypatch: pytest.Monk
     assert not grid.transductive  # type: ignore[attr-defined]
 
 
-def test_equal_compute_adds_an_initialization(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[object] = []
+def test_a_run_without_flags_compares_equal_compute_and_self_pretraining_on_three_seeds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[Any] = []
     monkeypatch.setattr(run_module, "run", lambda *words: given.extend(words))
-    assert call("run", "x", "--out", "y", "--equal-compute", "--allow-transductive") == 0
-    assert given[2].inits == ("scratch", "mae", "scratch+")  # type: ignore[attr-defined]
-    assert given[2].transductive  # type: ignore[attr-defined]
+    assert call("run", "x", "--out", "y") == 0
+    assert given[2] == Grid(("scratch", "scratch+", "mae"), 1, 3, margin=0.01, budget=None)
+    assert given[2] == Grid()
+    assert (given[2].labels, given[2].until_decided) == ((), False)
+    assert given[3:5] == ["", []]
+
+
+def test_what_a_run_may_spend_and_when_it_ends_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(run_module, "run", lambda *words: given.extend(words))
+    words = ("--budget", "1.5h", "--until", "decided", "--margin", "0.02", "--labels", "10,all,3", "--draws", "5")
+    assert call("run", "x", "--out", "y", *words, "--unlabelled", "more", "--allow-transductive") == 0
+    grid = given[2]
+    assert (grid.budget, grid.until_decided, grid.margin) == (5400.0, True, 0.02)
+    assert (grid.labels, grid.num_draws) == ((3, 10), 5)
+    assert grid.transductive
+    assert given[4] == ['data.unlabelled="more"']
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "text"),
+    [
+        ("--budget", "soon", "--budget 'soon' must be a time above 0, with its unit: for example 30m, 4h or 2d."),
+        ("--labels", "3,0", "--labels '3,0' must be numbers of labelled patients above 0, or all, as in 3,5,10,all."),
+        ("--until", "tired", "--until 'tired' must be decided, or be left out."),
+    ],
+)
+def test_a_wrong_limit_of_a_run_is_a_sentence(
+    flag: str, value: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("run", "x", "--out", "y", flag, value) == 2
+    assert text in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_equal_compute_is_an_initialization_and_no_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("run", "x", "--out", "y", "--equal-compute") == 2
+    assert "No such option" in capsys.readouterr().err
 
 
 def test_a_method_of_pretraining_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from selfmae.recipe import make_recipe, overlay, parse_sets
 CONTENT: dict[str, Any] = {
     "data": {"source": "scans", "channels": ["ct"], "crop": [32, 32, 16], "intensity": "zscore"},
     "target": {"kind": "mask", "names": ["liver", "spleen"], "values": [6, 1]},
-    "model": {"patch": [8, 8, 4], "width": 48, "depth": 2, "heads": 3},
+    "model": {"patch": [8, 8, 4], "width": 48, "depth": 2, "heads": 3, "network": "unetr"},
     "mae": {"decoder_width": 24, "decoder_depth": 1, "decoder_heads": 3},
     "pretrain": {"steps": 10, "batch": 4, "lr": 1e-3},
     "fit": {"steps": 10, "batch": 4, "lr": 1e-3},
@@ -75,6 +75,8 @@ def error_of(*settings: str) -> str:
         ("data.crop=[-32, 32, 16]", "data.crop is -32, but must be above 0"),
         ("data.crop=[0, 0, 0]", "data.crop is 0, but must be above 0"),
         ("data.val_fraction=0.9", "must leave patients to train on: their sum must be below 1"),
+        ("data.labels=-1", "data.labels is -1, but must be at least 0"),
+        ("data.labels=1", "data.labels is 1, but a draw of a single patient tells nothing of others: set at least 2"),
         ("target.regions={whole: [1, 7]}", "target.regions.whole [1, 7] must be some of the mask values [1, 6]"),
         ("target.regions={none: []}", "target.regions.none [] must be some of the mask values [1, 6]"),
         ("model.mlp_ratio=0", "model.mlp_ratio is 0.0, but must be above 0"),
@@ -128,6 +130,18 @@ def test_crops_are_normalised_by_scores_only() -> None:
     text = error_of("data.normalise_crops=true", "data.intensity=range")
     assert "data.normalise_crops needs data.intensity zscore or zscore_nonzero, but it is range" in text
     assert recipe_with("data.normalise_crops=true", "data.intensity=zscore_nonzero").data.normalise_crops
+
+
+def test_labels_are_asked_for_by_number_or_by_share() -> None:
+    assert recipe_with("data.labels=2").data.labels == 2
+    text = error_of("data.labels=2", "data.fraction=0.5")
+    assert "data.labels and data.fraction exclude each other: set data.labels=0 or data.fraction=1" in text
+
+
+def test_further_unlabelled_images_must_be_pretrained_on() -> None:
+    assert recipe_with("data.unlabelled=more").data.unlabelled == "more"
+    text = error_of("data.unlabelled=more", "data.pretrain_on=[train]")
+    assert "data.unlabelled has no use where data.pretrain_on leaves out unlabelled: add it there" in text
 
 
 def test_more_labels_than_a_byte_holds_is_a_sentence() -> None:

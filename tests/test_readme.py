@@ -111,7 +111,7 @@ def test_commands_that_pages_show_can_be_given() -> None:
 def test_keys_of_recipes_that_pages_name_exist() -> None:
     sets = ("data.source=x", "data.channels=[gray]", "target.kind=multilabel", "target.names=[mass]")
     keys = flat(as_content(load_recipe("chestxray14:fixed", sets)))
-    sections = "data|target|model|mae|moco|init|pretrain|fit|probe|predict|device"
+    sections = "data|target|model|mae|masked_unet|moco|init|pretrain|fit|probe|predict|device"
     for page in [page for page in PAGES if page.name not in ("LOG.md", "CHANGELOG.md")]:
         for key in re.findall(rf"(?<![\w./-])(?:{sections})\.[a-z][a-z_.]*[a-z]", page.read_text()):
             assert any(f"{known}.".startswith(f"{key}.") for known in [*keys, "target.regions"]), f"{page.name}: {key}"

@@ -73,7 +73,7 @@ def test_a_network_says_what_it_is(network: ModuleType) -> None:
     assert isinstance(network.TARGETS, tuple)
     assert set(network.TARGETS) <= set(TARGETS)
     assert network.TARGETS
-    assert network.ENCODER in ("vit", "timm", "")
+    assert network.ENCODER in ("vit", "unet", "timm", "")
     assert isinstance(network.LIBRARY, str)
     assert all(isinstance(number, int) for number in (network.FEATURES, network.FEATURE_STEP, network.MIN_SAMPLES))
     assert network.MIN_SAMPLES >= 1

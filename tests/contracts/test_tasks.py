@@ -24,15 +24,19 @@ from selfmae.tasks.pretraining import Pretraining
 
 VIEW = spatial.Options(flip_axes=(0,), min_scale=0.7, foreground=0.5, rotate_degrees=5, zoom=0.1)
 AUGMENT = {"spatial": VIEW, "intensity": intensity.Options(contrast=0.1)}
-KINDS = ("mask", "regions", "multilabel", "multiclass")
+KINDS = ("mask", "unet", "regions", "multilabel", "multiclass")
+NETWORKS = {"mask": "unetr", "unet": "dynunet", "regions": "unetr", "multilabel": "vit", "multiclass": "vit"}
+MODEL = ModelOptions((), width=48, depth=2, heads=2, decoder_features=4)
+MASKS = ("mask", "unet", "regions")  # of a UNETR, of a U-Net, and as regions of a UNETR
 
 
 def make_recipe(kind: str, found: Cases) -> Recipe:
-    num_axes = 3 if kind in ("mask", "regions") else 2
+    num_axes = 3 if kind in MASKS else 2
     crop = (16, 16, 16) if num_axes == 3 else (32, 32)
     optim = OptimOptions(steps=1, batch=2, lr=1e-3, drop_path=0.1, augment=AUGMENT)
     target = {
         "mask": TargetOptions("mask", found.labels.names, found.labels.values),
+        "unet": TargetOptions("mask", found.labels.names, found.labels.values),
         "regions": TargetOptions("mask", found.labels.names, found.labels.values, {"all": (1, 2, 3), "two": (2,)}),
         "multilabel": TargetOptions("multilabel", found.labels.names),
         "multiclass": TargetOptions("multiclass", found.labels.names),
@@ -40,7 +44,7 @@ def make_recipe(kind: str, found: Cases) -> Recipe:
     return Recipe(
         DataOptions(str(found.source), channels=found.channels, crop=crop, intensity="zscore"),
         target,
-        ModelOptions(patch=(8,) * num_axes, width=48, depth=2, heads=2, decoder_features=4),
+        replace(MODEL, patch=(8,) * num_axes, network=NETWORKS[kind], features=4 if kind == "unet" else 0),
         optim,
         optim,
         {"mae": mae.Options(decoder_width=48, decoder_depth=1, decoder_heads=2)},
@@ -49,7 +53,7 @@ def make_recipe(kind: str, found: Cases) -> Recipe:
 
 
 def make(folder: Path, kind: str) -> tuple[Recipe, list[Case]]:
-    if kind in ("mask", "regions"):
+    if kind in MASKS:
         write_volumes(folder / "set", 2, 0, (18, 20, 16))
     else:
         write_radiographs(folder / "set", 4, 0, (32, 32))

@@ -159,6 +159,7 @@ TOYS = {
     ''',
 }
 SMALL = {
+    "model.network": "unetr",
     "data.crop": [16, 16, 16],
     "model.patch": [8, 8, 8],
     "model.width": 48,
@@ -219,7 +220,7 @@ def volumes(shared: Path) -> Path:
 @pytest.fixture(scope="module")
 def toy_run(shared: Path, volumes: Path) -> Path:
     """Return a run of the toy method beside scratch, both with the toy loss and the toy augmentation."""
-    assert call("run", volumes, "--out", shared / "run", "--init", "scratch,toy", *sets(**OTHERS)) == 0
+    assert call("run", volumes, "--out", shared / "run", "--init", "scratch,toy", "--seeds", 1, *sets(**OTHERS)) == 0
     return shared / "run"
 
 
@@ -227,7 +228,7 @@ def toy_run(shared: Path, volumes: Path) -> Path:
 def network_run(shared: Path, volumes: Path) -> Path:
     """Return a run of the toy network."""
     words = sets(**{"model.network": "toynet"})
-    assert call("run", volumes, "--out", shared / "network", "--init", "scratch", *words) == 0
+    assert call("run", volumes, "--out", shared / "network", "--init", "scratch", "--seeds", 1, *words) == 0
     return shared / "network"
 
 

@@ -1,4 +1,4 @@
-"""The share of the training patients whose labels are used."""
+"""The share, or the number, of the training patients whose labels are used."""
 
 from itertools import pairwise
 
@@ -6,6 +6,7 @@ import pytest
 
 from selfmae.data.case import Case
 from selfmae.data.folds import labelled_part
+from selfmae.errors import UserError
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.9, 1.0)
 
@@ -53,3 +54,40 @@ def test_the_order_of_the_cases_is_kept() -> None:
     assert chosen == [case for case in cases if case in chosen]
     assert labelled_part(cases, 1.0, 3) == cases
     assert labelled_part([], 0.5, 3) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_smaller_number_is_part_of_a_larger_one(seed: int) -> None:
+    cases = make_cases(20)
+    draws = [patients(labelled_part(cases, 1.0, seed, number)) for number in (2, 3, 5, 10, 19, 20)]
+    assert [len(draw) for draw in draws] == [2, 3, 5, 10, 19, 20]  # patients, of two images each
+    assert all(small < large for small, large in pairwise(draws))
+
+
+def test_a_number_of_patients_is_the_share_of_as_many() -> None:
+    cases = make_cases(20)
+    for number in range(1, 21):
+        assert labelled_part(cases, 1.0, 7, number) == labelled_part(cases, number / 20, 7)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rare_labels_reach_a_number_in_proportion(seed: int) -> None:
+    rare = {case.patient for case in labelled_part(make_cases(100), 1.0, seed, 10) if case.target == (1.0, 1.0)}
+    assert 1 <= len(rare) <= 3  # a tenth of 20
+
+
+def test_a_number_draws_others_with_another_seed_and_0_is_all() -> None:
+    cases = make_cases(40)
+    draws = [patients(labelled_part(cases, 1.0, seed, 5)) for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+    assert labelled_part(cases, 1.0, 0, 0) == labelled_part(cases, 1.0, 0, 40) == cases
+
+
+@pytest.mark.parametrize(("num_patients", "number"), [(4, 5), (1, 2)])
+def test_more_labels_than_there_are_is_an_error(num_patients: int, number: int) -> None:
+    with pytest.raises(UserError) as error:
+        labelled_part(make_cases(num_patients), 1.0, 0, number)
+    assert str(error.value) == (
+        f"data.labels asks for {number} labelled training patients, but there are {num_patients}: give at most "
+        f"{num_patients}, or 0 for all of them."
+    )

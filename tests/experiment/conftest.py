@@ -46,6 +46,9 @@ def sets(**more: object) -> list[str]:
 
 
 def invoke(*words: object) -> int:
+    """Give words to the command line; a run has one seed of scratch and mae where its words do not say otherwise."""
+    if words[0] == "run":
+        words = ("run", "--init", "scratch,mae", "--seeds", 1, *words[1:])
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in words])
     return int(end.value.code or 0)
@@ -65,7 +68,14 @@ def call() -> Call:
 
 @pytest.fixture(scope="session")
 def small_volumes() -> list[str]:
-    return sets(data__crop=[16, 16, 16], model__patch=[8, 8, 8])
+    """Return the words of a small UNETR, which a masked autoencoder pre-trains."""
+    return sets(model__network="unetr", data__crop=[16, 16, 16], model__patch=[8, 8, 8])
+
+
+@pytest.fixture(scope="session")
+def small_unet() -> list[str]:
+    """Return the words of a small U-Net, the network that masks have by default."""
+    return sets(data__crop=[16, 16, 16], model__features=4)
 
 
 @pytest.fixture(scope="session")

@@ -141,7 +141,8 @@ def test_a_folder_with_other_files_is_left_alone(
     [
         (
             ("--init", "scratch,may"),
-            "--init names 'may', but an initialization is scratch, mae, moco, imagenet, timm:NAME, an existing file of",
+            "--init names 'may', but an initialization is scratch, mae, masked_unet, moco, imagenet, timm:NAME, an "
+            "existing file of",
         ),
         (("--init", "mae,mae"), "two initializations would share the name 'mae': give one another, as in mine=FILE."),
         (("--folds", 0), "--folds 0 and --seeds 1 must be at least 1."),

@@ -24,6 +24,7 @@ from selfmae.weights.file import read_metadata
 
 Call = Callable[..., int]
 DYNUNET = ("--set", "model.network=dynunet", "--set", "model.features=4")
+SEGRESNET = ("--set", "model.network=segresnet", "--set", "model.features=8")
 
 
 @pytest.fixture(scope="session")
@@ -71,30 +72,71 @@ def test_a_baseline_predicts_new_images(dynunet_run: Path, volumes: Path, tmp_pa
 def test_mae_is_no_start_of_a_baseline(
     volumes: Path, tmp_path: Path, small_volumes: list[str], call: Call, error_line: Callable[[], str]
 ) -> None:
-    assert call("run", volumes, "--out", tmp_path / "run", *small_volumes, *DYNUNET) == 2
+    assert call("run", volumes, "--out", tmp_path / "run", *small_volumes, *SEGRESNET) == 2
     assert error_line() == (
-        "Error: --init mae: mae pre-trains a Vision Transformer, which hides patches, but model.network is dynunet: "
+        "Error: --init mae: mae pre-trains a Vision Transformer, which hides patches, but model.network is segresnet: "
         "give --init scratch."
     )
     assert not (tmp_path / "run").exists()
 
 
+def test_mae_is_masked_image_modelling_of_a_unet(
+    volumes: Path, tmp_path: Path, small_unet: list[str], call: Call
+) -> None:
+    """It is the network's own method, whose pre-trainings lie in a folder of that method's name."""
+    out = tmp_path / "run"
+    assert call("run", volumes, "--out", out, *small_unet) == 0
+    before = read_metadata(out / "pretrain-masked_unet" / "fold0" / "seed0" / "model.safetensors")
+    assert (before["kind"], before["method"]) == ("pretrain", "masked_unet")
+    assert before["architecture"]["network"] == "dynunet"
+    init = json.loads((out / "mae" / "fold0" / "seed0" / "environment.json").read_text())["init"]
+    assert (init["kind"], init["fresh"], init["loaded"] > 10) == ("masked_unet", {}, True)
+    assert json.loads((out / "verdict.json").read_text())["inits"].keys() == {"scratch", "mae"}
+    assert not (out / "pretrain-mae").exists()
+    page = " ".join((out / "report.html").read_text().split())
+    assert "It was pre-trained by masked image modelling, which fills in blocks of an image set to zero" in page
+
+
+def test_the_method_of_another_network_is_refused_with_those_that_can(
+    volumes: Path, tmp_path: Path, small_volumes: list[str], call: Call, error_line: Callable[[], str]
+) -> None:
+    words = (*small_volumes, "--init", "scratch,masked_unet")
+    assert call("run", volumes, "--out", tmp_path / "run", *words) == 2
+    assert error_line() == (
+        "Error: --init masked_unet: masked_unet pre-trains a U-Net (dynunet), but model.network is unetr: give --init "
+        "scratch,mae."
+    )
+
+
 def test_a_baseline_is_not_pre_trained(
     volume_recipe: Path, tmp_path: Path, call: Call, error_line: Callable[[], str]
 ) -> None:
-    assert call("pretrain", volume_recipe, "--out", tmp_path / "mae", *DYNUNET) == 2
+    assert call("pretrain", volume_recipe, "--out", tmp_path / "mae", *SEGRESNET) == 2
     error = error_line()
-    assert error.startswith("Error: selfmae pretrain has no method for model.network dynunet (mae pre-trains a Vision")
+    assert error.startswith(
+        "Error: selfmae pretrain has no method for model.network segresnet (mae pre-trains a Vision"
+    )
     assert error.endswith("): give --init scratch.")
 
 
 @pytest.mark.parametrize("init", ["imagenet", "mae:somewhere", "timm:vit_base_patch16_224.mae"])
 def test_other_initializations_of_the_vit_are_refused_too(volume_recipe: Path, init: str) -> None:
-    recipe = load_recipe(str(volume_recipe), ["model.network=dynunet"])
+    recipe = load_recipe(str(volume_recipe), SEGRESNET[1::2])
     with pytest.raises(
-        UserError, match=f"--init '{init}' is no initialization of model.network dynunet: give scratch."
+        UserError, match=f"--init '{init}' is no initialization of model.network segresnet: give scratch."
     ):
         find_init(init, recipe)
+
+
+@pytest.mark.parametrize("init", ["imagenet", "timm:vit_base_patch16_224.mae", "masked_unet"])
+def test_a_unet_starts_from_its_own_pretraining_or_a_file(volume_recipe: Path, init: str) -> None:
+    recipe = load_recipe(str(volume_recipe), ["model.network=dynunet"])
+    with pytest.raises(UserError) as error:
+        find_init(init, recipe)
+    assert str(error.value) == (
+        f"--init '{init}' is no initialization of model.network dynunet: give scratch, masked_unet:DIR or an existing "
+        "file of weights."
+    )
 
 
 def test_a_misspelt_file_is_no_initialization(picture_recipe: Path) -> None:
@@ -137,7 +179,7 @@ def test_the_plan_says_what_plays_no_part_and_enlarges_the_crop(
     assert "enlarged where attentionunet must" in lines["crop"]
     assert lines["validate_every"].endswith("# often enough to catch the best")
     out = capsys.readouterr().out
-    assert "with the initialization scratch, one fold and one seed" in out
+    assert "For a run with scratch, one fold and 3 seeds:" in out
     assert "time, pre-training" not in out
 
 

@@ -197,9 +197,11 @@ def test_one_model_given_twice_is_refused(run: Path) -> None:
 def test_every_label_has_the_score_of_each_initialization_and_the_effect_of_each_pair(picture_run: Path) -> None:
     verdict = json.loads((picture_run / "verdict.json").read_text())
     names = RunFolder.read(picture_run).labels
-    assert [(row["label"], row["a"], row["b"]) for row in verdict["labels"]] == [(n, "scratch", "mae") for n in names]
-    for row in verdict["labels"]:
-        scores = verdict["label_inits"][row["label"]]
+    assert [(row["label"], row["a"], row["b"]) for row in verdict["per_label"]] == [
+        (n, "scratch", "mae") for n in names
+    ]
+    for row in verdict["per_label"]:
+        scores = verdict["per_label_inits"][row["label"]]
         assert (scores["scratch"]["mean"], scores["mae"]["mean"]) == (row["mean_a"], row["mean_b"])
         if scores["mae"]["ci95"] is not None:
             low, high = scores["mae"]["ci95"]
@@ -214,15 +216,15 @@ def test_the_score_of_a_label_is_compared_as_the_headline_is(run: Path) -> None:
     patients = [row["patient"] for row in tables["mae"]]
     found = compare_paired(scores[:1], scores[1:], patients, seed=0, num_resamples=LABEL_RESAMPLES, limits=(0, 1))
     verdict = compare([run])
-    row = next(row for row in verdict["labels"] if row["label"] == "liver")
+    row = next(row for row in verdict["per_label"] if row["label"] == "liver")
     assert (row["difference"], row["ci95"]) == (found.difference, found.ci95)
-    assert verdict["label_inits"]["liver"]["scratch"] == {"mean": found.mean_a, "ci95": found.ci95_a}
+    assert verdict["per_label_inits"]["liver"]["scratch"] == {"mean": found.mean_a, "ci95": found.ci95_a}
 
 
 def test_one_initialization_alone_has_scores_and_no_effects(run: Path) -> None:
     verdict = compare([cell(run, "mae")])
-    assert verdict["labels"] == []
-    assert list(verdict["label_inits"]["liver"]) == ["mae"]
+    assert verdict["per_label"] == []
+    assert list(verdict["per_label_inits"]["liver"]) == ["mae"]
 
 
 def test_limitations_are_facts(run: Path) -> None:
@@ -237,7 +239,7 @@ def test_the_dice_of_a_label_differs_by_the_mean_over_cases_that_have_it(run: Pa
         with (cell(run, init) / "rows-test.csv").open(newline="") as file:
             rows[init] = [float(row["dice_liver"] or "nan") for row in csv.DictReader(file)]
     expected = np.nanmean(rows["mae"]) - np.nanmean(rows["scratch"])
-    assert {row["label"]: row["difference"] for row in compare([run])["labels"]}["liver"] == pytest.approx(expected)
+    assert {row["label"]: row["difference"] for row in compare([run])["per_label"]}["liver"] == pytest.approx(expected)
 
 
 def test_several_initializations_are_corrected_for_their_number(run: Path) -> None:

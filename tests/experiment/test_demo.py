@@ -10,6 +10,7 @@ from selfmae.data.generated.sets import write_radiographs
 from selfmae.display import Display
 from selfmae.experiment import run as module
 from selfmae.experiment.run import demo
+from selfmae.experiment.train import Grid
 from selfmae.recipe import named_recipes
 
 
@@ -38,7 +39,7 @@ def test_the_demo_runs_on_what_it_generated(tmp_path: Path, small_demo: list[tup
     assert Path(source).is_relative_to(tmp_path)
     assert out.is_relative_to(tmp_path)
     assert recipe in named_recipes()
-    assert (grid.inits, tuple(sets)) == (("scratch", "mae"), ())
+    assert (grid, tuple(sets)) == (Grid(("scratch", "mae"), num_seeds=1), ())
 
 
 def test_generated_images_are_used_again(tmp_path: Path, small_demo: list[tuple[Any, ...]]) -> None:

@@ -245,5 +245,5 @@ def test_a_run_that_goes_on_is_not_measured_again(
     tmp_path: Path,
 ) -> None:
     shutil.copytree(volume_run, tmp_path / "run")
-    monkeypatch.setattr("selfmae.experiment.run.forecast", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("selfmae.experiment.budgeting.forecast", lambda *_: pytest.fail("measured"))
     assert call("run", volumes, "--out", tmp_path / "run", *small_volumes) == 0

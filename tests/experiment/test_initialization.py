@@ -106,7 +106,7 @@ def test_an_unknown_initialization_is_one_sentence(
     assert call(command, picture_recipe, "--out", tmp_path / "out", "--init", "imagnet") == 2
     flag = "init.pretrain" if command == "pretrain" else "--init"
     assert error_line() == (
-        f"Error: {flag} 'imagnet' must be scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an "
+        f"Error: {flag} 'imagnet' must be scratch, imagenet, timm:NAME, mae:DIR, masked_unet:DIR, moco:DIR or an "
         "existing file of weights."
     )
     assert not (tmp_path / "out").exists()

@@ -19,8 +19,8 @@ def test_labels_of_large_values_are_predicted_with_these_values(
             tmp_path / "set" / "images" / f"{place}.png"
         )
         Image.fromarray(labels).save(tmp_path / "set" / "labels" / f"{place}.png")
-    words = ("--out", tmp_path / "run", "--init", "scratch", *small_pictures, "--set", "fit.lr=0.01")
-    assert call("run", tmp_path / "set", *words) == 0
+    words = (*small_pictures, "--set", "model.network=unetr", "--set", "fit.lr=0.01")
+    assert call("run", tmp_path / "set", "--out", tmp_path / "run", "--init", "scratch", *words) == 0
     model = tmp_path / "run" / "scratch" / "fold0" / "seed0"
     assert call("predict", model, tmp_path / "set" / "images", "--out", tmp_path / "out") == 0
     found = {int(v) for path in (tmp_path / "out").iterdir() for v in np.unique(np.asarray(Image.open(path)))}

@@ -47,7 +47,7 @@ def moco_recipe(shared: Path, radiographs: Path, small_pictures: list[str], call
 @pytest.fixture(scope="module")
 def moco_run(shared: Path, radiographs: Path, moco_recipe: Path, call: Call) -> Path:
     """Return the folder of a finished run with the initializations scratch, moco and scratch+."""
-    words = ("--recipe", moco_recipe, "--init", "scratch,moco", "--equal-compute")
+    words = ("--recipe", moco_recipe, "--init", "scratch,moco,scratch+")
     assert call("run", radiographs, "--out", shared / "moco-run", *words) == 0
     return shared / "moco-run"
 

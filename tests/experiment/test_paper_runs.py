@@ -15,7 +15,7 @@ import timm
 from safetensors.torch import save_file
 
 from selfmae.display import Display
-from selfmae.experiment import run
+from selfmae.experiment import budgeting
 from selfmae.experiment.plan import resolve
 from selfmae.planning.forecast import Forecast
 from selfmae.recipe import find_recipe, read_reasons
@@ -115,7 +115,7 @@ def test_the_recipe_decides_all_but_what_the_source_says(finished: tuple[str, Pa
 
 @pytest.mark.parametrize("name", ["btcv:paper", "brats:paper", "chestxray14:paper"])
 def test_the_paper_mode_resolves(name: str, sources: dict[str, Path]) -> None:
-    recipe, _, source = resolve(str(sources[name.split(":")[0]]), name, small(name), Display(quiet=True))
+    recipe, _, source, _ = resolve(str(sources[name.split(":")[0]]), name, small(name), Display(quiet=True))
     assert not source.cases.part("val")
     assert recipe.pretrain.crops_per_case == 1
 
@@ -176,7 +176,7 @@ def test_a_recipe_runs_at_full_model_size(
     The forecast, which has tests of its own, would take longer than all else. ChestX-ray14 has 85.809 M parameters with
     three channels, and one here.
     """
-    monkeypatch.setattr(run, "forecast", lambda *_: Forecast(()))
+    monkeypatch.setattr(budgeting, "forecast", lambda *_: Forecast(()))
     source = getattr(paper_data, f"write_{name}")(tmp_path / name, **FULL[name])
     short = {f"{stage}.{key}": value for stage in ("pretrain", "fit") for key, value in SHORT.items()}
     words = [word for key, value in short.items() for word in ("--set", f"{key}={value}")]

@@ -10,6 +10,8 @@ from selfmae.data.generated.sets import write_volumes
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.plan import resolve
+from selfmae.methods import method_names, method_of
+from selfmae.options import Recipe
 from selfmae.recipe import load_recipe
 
 Call = Callable[..., int]
@@ -25,20 +27,57 @@ def test_the_file_gives_reasons(volume_recipe: Path) -> None:
     assert "intensity: window  # values below -500: Hounsfield units" in text
 
 
-@pytest.mark.parametrize("source", ["volumes", "radiographs"])
+def planned(source: object, *settings: str) -> tuple[Recipe, dict[str, str]]:
+    """Return the recipe for a source and its reasons."""
+    found = resolve(str(source), "", settings, Display(quiet=True))
+    return found.recipe, found.reasons
+
+
+@pytest.mark.parametrize(
+    ("source", "network", "method"), [("volumes", "dynunet", "masked_unet"), ("radiographs", "vit", "mae")]
+)
 def test_a_plan_without_any_setting_is_valid_and_has_a_reason_for_what_it_sets(
-    request: pytest.FixtureRequest, source: str
+    request: pytest.FixtureRequest, source: str, network: str, method: str
+) -> None:
+    recipe, reasons = planned(request.getfixturevalue(source), "device.accelerator=cpu")
+    assert recipe.model.network == network
+    assert method_of("mae", recipe) == method
+    assert {"model.network", "data.crop", "pretrain.steps", "fit.steps", f"{method}.ratio"} <= set(reasons)
+    assert all(reasons.values())
+    assert {key.split(".")[0] for key in reasons} & set(method_names()) == {method}
+
+
+@pytest.mark.parametrize(("source", "network"), [("volumes", "unetr"), ("radiographs", "vit")])
+def test_a_vision_transformer_is_planned_for_the_machine_in_whole_patches(
+    request: pytest.FixtureRequest, source: str, network: str
 ) -> None:
     path = request.getfixturevalue(source)
-    recipe, reasons, _ = resolve(str(path), "", ["device.accelerator=cpu"], Display(quiet=True))
+    recipe, reasons = planned(path, "device.accelerator=cpu", f"model.network={network}")
     assert (recipe.model.width, recipe.model.depth, recipe.model.heads) == (192, 6, 3)
     assert all(crop % patch == 0 for crop, patch in zip(recipe.data.crop, recipe.model.patch, strict=True))
     assert {"model.patch", "data.crop", "pretrain.steps", "fit.steps", "mae.ratio"} <= set(reasons)
     assert all(reasons.values())
 
 
+def test_a_u_net_sees_the_whole_small_image_with_features_that_the_time_allows(volumes: Path) -> None:
+    recipe, reasons = planned(volumes, "device.accelerator=cpu")
+    assert (recipe.data.crop, recipe.data.spacing_mm) == ((16, 16, 16), (1.5, 1.5, 2.0))
+    assert recipe.model.features == 8  # without a budget, the fewest
+    assert (recipe.fit.batch, recipe.pretrain.batch) == (2, 2)
+    assert recipe.methods["masked_unet"].block == (8, 8, 8)
+    assert reasons["model.width"] == reasons["model.patch"] == "plays no part in dynunet"
+
+
+def test_what_was_given_of_a_u_net_stands(volumes: Path) -> None:
+    settings = ("model.features=5", "data.crop=[16, 16, 8]", "fit.batch=3", "masked_unet.ratio=0.3")
+    recipe, reasons = planned(volumes, *settings)
+    assert (recipe.model.features, recipe.data.crop, recipe.fit.batch) == (5, (16, 16, 8), 3)
+    assert recipe.methods["masked_unet"].ratio == 0.3
+    assert {reasons[setting.partition("=")[0]] for setting in settings} == {"given"}
+
+
 def test_what_was_given_stands_and_what_depends_on_it_follows(volumes: Path) -> None:
-    recipe, reasons, _ = resolve(str(volumes), "", ["model.patch=[4, 8, 16]", "fit.steps=60"], Display(quiet=True))
+    recipe, reasons = planned(volumes, "model.network=unetr", "model.patch=[4, 8, 16]", "fit.steps=60")
     assert recipe.model.patch == (4, 8, 16)
     assert reasons["model.patch"] == "given"
     assert recipe.fit.warmup_steps == 3
@@ -47,15 +86,16 @@ def test_what_was_given_stands_and_what_depends_on_it_follows(volumes: Path) -> 
 
 def test_the_one_spacing_of_all_volumes_is_held_so_that_new_images_are_resampled_to_it(tmp_path: Path) -> None:
     write_volumes(tmp_path / "volumes", 8, 0, (16, 16, 16), spacing_mm=(2.0, 2.0, 3.0))
-    recipe, reasons, _ = resolve(str(tmp_path / "volumes"), "", (), Display(quiet=True))
+    recipe, reasons = planned(tmp_path / "volumes")
     assert recipe.data.spacing_mm == (2.0, 2.0, 3.0)
     assert reasons["data.spacing_mm"].startswith("that of all images")
 
 
 def test_settings_go_over_a_recipe_and_a_recipe_over_the_plan(tmp_path: Path, volumes: Path) -> None:
     (tmp_path / "mine.yaml").write_text("fit: {steps: 50, batch: 3}\n")
-    recipe, _, _ = resolve(str(volumes), str(tmp_path / "mine.yaml"), ["fit.batch=2"], Display(quiet=True))
-    assert (recipe.fit.steps, recipe.fit.batch) == (50, 2)
+    found = resolve(str(volumes), str(tmp_path / "mine.yaml"), ["fit.batch=2"], Display(quiet=True))
+    assert (found.recipe.fit.steps, found.recipe.fit.batch) == (50, 2)
+    assert found.given == {"fit.steps", "fit.batch"}
 
 
 def test_nothing_is_written_over(tmp_path: Path, volumes: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,8 +108,11 @@ def test_nothing_is_written_over(tmp_path: Path, volumes: Path, call: Call, caps
 def test_the_plan_is_printed(volumes: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("plan", volumes) == 0
     out = capsys.readouterr().out
-    assert "model.patch" in out
+    assert "masked_unet.ratio" in out
     assert "recognised" in out
+    assert "For a run with scratch, scratch+ and mae, one fold and 3 seeds:" in out
+    assert "what the budget allows, by the pace measured here" in out
+    assert "time, pre-training" in out
 
 
 def test_where_no_label_was_found_the_columns_are_named_before_the_error(
@@ -86,10 +129,12 @@ def test_where_no_label_was_found_the_columns_are_named_before_the_error(
     )
 
 
-@pytest.mark.parametrize("source", ["volumes", "radiographs"])
-def test_a_gpu_is_given_the_length_of_training_of_the_paper(request: pytest.FixtureRequest, source: str) -> None:
+@pytest.mark.parametrize(("source", "network"), [("volumes", "unetr"), ("radiographs", "vit")])
+def test_a_gpu_is_given_the_length_of_training_of_the_paper(
+    request: pytest.FixtureRequest, source: str, network: str
+) -> None:
     path = request.getfixturevalue(source)
-    recipe, reasons, _ = resolve(str(path), "", ["device.accelerator=cuda"], Display(quiet=True))
+    recipe, reasons = planned(path, "device.accelerator=cuda", f"model.network={network}")
     assert (recipe.model.width, recipe.model.depth, recipe.model.heads) == (768, 12, 12)
     assert (recipe.methods["mae"].decoder_width, recipe.methods["mae"].decoder_heads) == (384, 12)
     assert (recipe.pretrain.lr, recipe.fit.layer_decay) == (1.5e-4, 0.75)
@@ -100,12 +145,11 @@ def test_a_gpu_is_given_the_length_of_training_of_the_paper(request: pytest.Fixt
 
 
 def test_heads_follow_the_width_that_was_given(volumes: Path) -> None:
-    sets = ["model.width=384", "mae.decoder_width=80"]
-    recipe, reasons, _ = resolve(str(volumes), "", sets, Display(quiet=True))
+    recipe, reasons = planned(volumes, "model.network=unetr", "model.width=384", "mae.decoder_width=80")
     assert (recipe.model.heads, reasons["model.heads"]) == (6, "64 values a head")
     assert (recipe.methods["mae"].decoder_heads, reasons["mae.decoder_heads"]) == (2, "40 values a head")
 
 
 def test_a_patch_for_images_of_another_number_of_axes_is_refused(volumes: Path) -> None:
     with pytest.raises(UserError, match=r"model\.patch \[8, 8\] has 2 values, but the images have 3 axes: give 3\."):
-        resolve(str(volumes), "", ["model.patch=[8,8]"], Display(quiet=True))
+        planned(volumes, "model.patch=[8,8]")

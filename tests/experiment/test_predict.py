@@ -157,7 +157,7 @@ def test_pictures_and_arrays_get_masks_named_like_them(
             (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
             pixels = rng.integers(0, 2 if folder == "labels" else 255, (32, 32), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "set" / folder / f"{place}.png")
-    words = ("--out", tmp_path / "run", "--init", "scratch", *small_pictures)
+    words = ("--out", tmp_path / "run", "--init", "scratch", *small_pictures, "--set", "model.network=unetr")
     assert call("run", tmp_path / "set", *words) == 0
     pixels = rng.integers(0, 255, (24, 40), dtype=np.uint8)
     np.save(tmp_path / name, pixels) if name.endswith("npy") else Image.fromarray(pixels).save(tmp_path / name)

@@ -55,7 +55,8 @@ def check_rows(cell: Path) -> None:
 def check_verdict(run: Path, metric: str) -> None:
     verdict = json.loads((run / "verdict.json").read_text())
     assert set(verdict) == {
-        *("metric", "inits", "pairs", "labels", "label_inits", "subgroups", "missing", "leakage", "limitations")
+        *("metric", "inits", "pairs", "per_label", "per_label_inits", "subgroups", "missing", "leakage", "limitations"),
+        *("margin", "headline", "convergence", "converged", "recommended"),
     }
     assert verdict["metric"] == metric
     assert verdict["leakage"] == []
@@ -81,7 +82,10 @@ def check_verdict(run: Path, metric: str) -> None:
     assert set(pair) == keys | {"to_tell"}
     assert pair["p_holm"] == pair["p"]
     assert verdict["missing"] == []
-    assert pair["verdict"] in ("helps", "hurts", "cannot tell")
+    assert (pair["verdict"], verdict["headline"]) == ("no verdict", "no verdict")  # one seed
+    assert verdict["margin"] == 0.01
+    assert set(verdict["convergence"]) == set(verdict["converged"]) == {"scratch", "mae"}
+    assert set(verdict["recommended"]) == {"network", "init"}
     means = verdict["inits"]
     assert pair["difference"] == pytest.approx(means["mae"]["mean"] - means["scratch"]["mean"])
     assert (pair["mean_a"], pair["mean_b"]) == (means["scratch"]["mean"], means["mae"]["mean"])
@@ -108,7 +112,8 @@ def test_a_run_on_volumes_of_medmnist_scores_its_one_finding(
         arrays[f"{split}_images"] = rng.integers(0, 255, (count, 16, 16, 16), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(count)[:, None] % 2
     np.savez(tmp_path / "set.npz", **arrays)
-    assert call("run", tmp_path / "set.npz", "--out", tmp_path / "out", *small_volumes) == 0
+    words = (*small_volumes, "--set", "model.network=vit")
+    assert call("run", tmp_path / "set.npz", "--out", tmp_path / "out", *words) == 0
     check_verdict(tmp_path / "out", "mean_auc")
     row = table(tmp_path / "out/mae/fold0/seed0/rows-test.csv")[0]
     assert set(row) == {"id", "patient", "truth_positive", "probability_positive"}

@@ -44,7 +44,7 @@ class Noted:
 FOLDER = Path("out") / "scratch" / "fold0" / "seed0"
 
 
-def work(title: str, do: Callable[[Display], None], after: str = "") -> Scheduled:
+def work(title: str, do: Callable[[Display], None], *after: str) -> Scheduled:
     return Scheduled(title, do, FOLDER, after)
 
 
@@ -70,8 +70,8 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Noted:
 WORKS = [
     work("first", nothing),
     work("second", partial(fail, "expected x, came y, do z.")),
-    work("third", nothing, after="second"),
-    work("fourth", nothing, after="first"),
+    work("third", nothing, "first", "second"),
+    work("fourth", nothing, "first"),
 ]
 
 
@@ -88,9 +88,27 @@ def test_no_more_is_begun_at_a_time_than_asked(pool: Noted) -> None:
 
 
 def test_what_waits_is_begun_after_what_it_waits_for(pool: Noted) -> None:
-    works = [work("b", nothing, after="a"), work("a", nothing)]
+    works = [work("c", nothing, "a", "b"), work("b", nothing, "a"), work("a", nothing)]
     assert schedule(works, Executor(num_jobs=2), Display(quiet=True)) == {}
-    assert pool.order == ["a", "b", "stop"]
+    assert pool.order == ["a", "b", "c", "stop"]
+
+
+def test_one_by_one_too_what_waits_is_done_after_what_it_waits_for_and_the_rest_in_order() -> None:
+    done: list[str] = []
+
+    def noting(title: str, *after: str) -> Scheduled:
+        return work(title, lambda display: done.append(title), *after)
+
+    works = [noting("c", "a", "b"), noting("b", "a"), noting("x"), noting("a"), noting("y", "done before")]
+    assert schedule(works, Executor(), Display(quiet=True)) == {}
+    assert "".join(done) == "xabcy"
+
+
+def test_what_is_not_to_be_done_is_not_waited_for(pool: Noted) -> None:
+    """The pre-training of a finished run, for example."""
+    for executor in (Executor(), Executor(num_jobs=2)):
+        assert schedule([work("b", nothing, "done before")], executor, Display(quiet=True)) == {}
+    assert pool.order == ["b", "stop"]
 
 
 def test_a_mistake_of_ours_is_one_line_and_its_traceback_lies_in_the_folder_of_the_experiment(tmp_path: Path) -> None:
@@ -201,7 +219,8 @@ def test_an_interruption_ends_all_and_the_same_command_continues(
     number: int,
 ) -> None:
     long = ["--set", "fit.steps=600", "--set", "pretrain.steps=600"]
-    words = [*("run", str(radiographs), "--jobs", "2"), *small_pictures, *long, "--out"]
+    few = ("--init", "scratch,mae", "--seeds", "1", "--jobs", "2")
+    words = ["run", str(radiographs), *few, *small_pictures, *long, "--out"]
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     command = [sys.executable, "-m", "selfmae", *words, str(stopped)]
     log = tmp_path / "log.txt"

@@ -93,12 +93,36 @@ def test_scratch_with_equal_compute_joins_a_finished_sweep(
 ) -> None:
     out = tmp_path / "moved"
     shutil.copytree(swept, out, symlinks=True)
-    assert call("sweep", picture_recipe, "--out", out, "--equal-compute", "mae.ratio=0.5,0.75") == 0
+    assert call("sweep", picture_recipe, "--out", out, "--init", "scratch,mae,scratch+", "mae.ratio=0.5,0.75") == 0
     values = (0.5, 0.75)
     assert launched == [out / f"runs/mae.ratio={value}/scratch+/fold0/seed0" for value in values]
     assert [row["init"] for row in rows_of(out)] == ["scratch", "mae", "scratch+"] * 2
     steps = [json.loads((folder / "steps.jsonl").read_text().splitlines()[-1])["step"] for folder in launched]
     assert steps[0] > steps[1] > 4  # a pre-training that sees more patches costs more
+
+
+def test_scratch_of_a_sweep_is_what_its_equal_compute_is_measured_by(
+    tmp_path: Path, picture_recipe: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies in another folder than scratch+, whose steps the values of pre-training change."""
+    asked: list[Path] = []
+    monkeypatch.setattr(train, "keep_better", lambda model, run, shorter, display: asked.append(shorter.folder))
+    words = ("--init", "scratch+,scratch", "mae.ratio=0.5,0.75")
+    assert call("sweep", picture_recipe, "--out", tmp_path / "out", *words) == 0
+    assert asked == [tmp_path / "out/runs/base/scratch/fold0/seed0"] * 2
+    assert all((folder / "summary-test.json").exists() for folder in asked)
+
+
+def test_a_sweep_of_a_unet_links_the_pretrainings_of_its_own_method(
+    tmp_path: Path, volumes: Path, small_unet: list[str], call: Call
+) -> None:
+    assert call("plan", volumes, "--out", tmp_path / "unet.yaml", *small_unet) == 0
+    out = tmp_path / "out"
+    assert call("sweep", tmp_path / "unet.yaml", "--out", out, "--init", "mae", "masked_unet.ratio=0.4,0.6") == 0
+    for value in (0.4, 0.6):
+        folder = out / f"masked_unet.ratio={value}"
+        assert {path.name for path in folder.iterdir() if path.is_symlink()} == {"mae", "pretrain-masked_unet"}
+        assert (folder / "pretrain-masked_unet/fold0/seed0/model.safetensors").is_file()
 
 
 def test_a_pretraining_is_shared_by_shares_of_the_labels_and_val_and_test_never_change(

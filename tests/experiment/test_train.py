@@ -1,14 +1,16 @@
 """The training runs of an experiment: one that fails stops no other, the verdict says what lacks, equal compute."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from selfmae.data.folds import Folding
 from selfmae.data.source import load_cases
+from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment import train
 from selfmae.experiment.stages import begin_finetuning
@@ -17,6 +19,7 @@ from selfmae.planning.measure import count_operations, equal_compute
 from selfmae.recipe import load_recipe
 from selfmae.results.training_run import TrainingRun
 from selfmae.tasks import make_task
+from selfmae.weights.file import read_weights, save_weights
 
 Call = Callable[..., int]
 Error = Callable[[], str]
@@ -150,7 +153,7 @@ def test_scratch_with_equal_compute_trains_longer_and_says_why(
     tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert call("run", radiographs, "--out", out, "--equal-compute", *small_pictures) == 0
+    assert call("run", radiographs, "--out", out, "--init", "scratch,mae,scratch+", *small_pictures) == 0
     run = json.loads((out / "run.json").read_text())
     steps, reason = run["equal_compute"]["steps"], run["equal_compute"]["reason"]
     assert f"Equal compute: {reason}" in capsys.readouterr().err
@@ -182,32 +185,67 @@ def test_scratch_with_equal_compute_waits_for_the_steps_that_pretraining_took(
     assert "scratch+ of that fold and seed has fewer, by the steps that were taken." in text
 
 
+@pytest.mark.parametrize(
+    ("longer", "shorter", "kept"),
+    [((0.3, 0.5), (0.4, 0.6), 1.0), ((0.3, 0.7), (0.4, 0.6), 2.0), ((0.6, 0.1), (0.6,), 2.0), ((), (0.1,), 1.0)],
+)
+def test_equal_compute_is_the_better_of_both_lengths_on_validation(
+    tmp_path: Path, longer: Sequence[float], shorter: Sequence[float], kept: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The weights of scratch are ones here, those of the longer training twos; equal scores keep the longer one."""
+    runs = {name: TrainingRun.within(tmp_path, name, 0, 0) for name in ("scratch", "scratch+")}
+    models = {name: nn.Linear(2, 1) for name in runs}
+    for (name, run), scores, value in zip(runs.items(), (shorter, longer), (1.0, 2.0), strict=True):
+        for weight in models[name].parameters():
+            nn.init.constant_(weight, value)
+        run.folder.mkdir(parents=True)
+        lines = [json.dumps({"step": step, "score": score}) for step, score in enumerate(scores, 1)]
+        (run.folder / "steps.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        save_weights(run.folder / "model.safetensors", models[name].state_dict(), {"init": name})
+    model, file = models["scratch+"], runs["scratch+"].folder / "model.safetensors"
+    train.keep_better(model, runs["scratch+"], runs["scratch"], Display())
+    assert float(model.bias[0].detach()) == 2.0  # as long as scratch is not finished
+    (runs["scratch"].folder / "summary-test.json").write_text("{}")
+    train.keep_better(model, runs["scratch+"], runs["scratch"], Display())
+    assert {float(value) for value in model.state_dict()["weight"].flatten()} == {kept}
+    weights, metadata = read_weights(file)
+    assert (float(weights["bias"][0]), metadata) == (kept, {"init": "scratch+"})
+    assert ("keeps the weights of scratch (fold 0, seed 0)" in capsys.readouterr().err) == (kept == 1.0)
+
+
 def test_equal_compute_of_an_unknown_number_of_steps_is_refused(
     tmp_path: Path, radiographs: Path, small_pictures: list[str], call: Call, error_line: Error
 ) -> None:
     words = ("--set", "probe.every=1", "--set", "probe.patience=1", *small_pictures)
     assert call("run", radiographs, "--out", tmp_path / "out", "--init", "scratch,scratch+", *words) == 2
     assert error_line() == (
-        "Error: --equal-compute needs the steps that pre-training takes, which probe.patience leaves open, and no "
+        "Error: --init scratch+ needs the steps that pre-training takes, which probe.patience leaves open, and no "
         "initialization of this run pre-trains: add mae to --init, or set probe.patience=0."
     )
 
 
-def test_only_an_early_end_makes_equal_compute_wait(picture_recipe: Path, tmp_path: Path) -> None:
+def test_equal_compute_waits_for_scratch_and_for_a_pretraining_that_may_end_early(
+    picture_recipe: Path, tmp_path: Path
+) -> None:
     probed = load_recipe(str(picture_recipe), ["probe.every=1", "probe.patience=1"])
     source: Any = None
 
-    def titles(recipe: Any, init: str) -> list[tuple[str, str]]:
-        run = TrainingRun.within(tmp_path, init, 2, 1)
-        experiment = Experiment(recipe, source, Folding(3), [source] * 3, {init: init}, Grid(num_seeds=2))
+    def titles(recipe: Any, init: str, *others: str) -> list[tuple[str, tuple[str, ...]]]:
+        run, names = TrainingRun.within(tmp_path, init, 2, 1), {name: name for name in (init, *others)}
+        experiment = Experiment(recipe, source, Folding(3), [source] * 3, names, Grid(num_seeds=2))
         works = experiment.works_for(run, recipe, (recipe, tmp_path))
         return [(work.title, work.after) for work in works]
 
     before, own = "pretrain-mae (fold 2, seed 1)", "scratch+ (fold 2, seed 1)"
-    assert titles(probed, "scratch+") == [(before, ""), (own, before)]
-    assert titles(load_recipe(str(picture_recipe), ["probe.every=1"]), "scratch+") == [(own, "")]
-    assert titles(probed, "mae") == [(before, ""), ("mae (fold 2, seed 1)", before)]
-    assert titles(probed, "scratch") == [("scratch (fold 2, seed 1)", "")]
+    shorter, unprobed = "scratch (fold 2, seed 1)", load_recipe(str(picture_recipe), ["probe.every=1"])
+    assert titles(probed, "scratch+") == [(before, ()), (own, (before,))]
+    assert titles(unprobed, "scratch+") == [(own, ())]
+    assert titles(probed, "mae") == [(before, ()), ("mae (fold 2, seed 1)", (before,))]
+    assert titles(probed, "scratch") == [(shorter, ())]
+    # Where scratch is trained too, its weights may be those that scratch+ keeps.
+    assert titles(unprobed, "scratch+", "scratch", "mae") == [(own, (shorter,))]
+    assert titles(probed, "scratch+", "scratch", "mae") == [(before, ()), (own, (before, shorter))]
+    assert titles(probed, "scratch", "scratch+") == [(shorter, ())]
 
 
 def classifier_operations(num_outputs: int) -> int:

@@ -159,12 +159,12 @@ def test_a_subgroup_has_its_scores_in_the_order_in_which_the_pair_names_the_init
 def test_the_effect_on_a_label_is_that_of_the_verdict(make_run: Make) -> None:
     folder = make_run()
     verdict = json.loads((folder / "verdict.json").read_text())
-    verdict["label_inits"] = {
+    verdict["per_label_inits"] = {
         "spleen": {"scratch": {"mean": 0.7, "ci95": [0.6, 0.8]}, "mae": {"mean": 0.9, "ci95": [0.85, 0.95]}},
         "$x$ & kidney": {"scratch": {"mean": None, "ci95": None}, "mae": {"mean": None, "ci95": None}},
     }
     pair = {"a": "scratch", "b": "mae"}
-    verdict["labels"] = [
+    verdict["per_label"] = [
         pair | {"label": "spleen", "difference": 0.2, "ci95": [0.1, 0.3]},
         pair | {"label": "$x$ & kidney", "difference": None, "ci95": None},
     ]
@@ -180,8 +180,8 @@ def test_the_effect_on_a_label_is_that_of_the_verdict(make_run: Make) -> None:
 def test_one_initialization_has_scores_of_labels_and_no_effects(make_run: Make) -> None:
     folder = make_run("multilabel", num_seeds=1)
     verdict = json.loads((folder / "verdict.json").read_text())
-    verdict |= {"pairs": [], "labels": [], "inits": {"mae": verdict["inits"]["mae"]}}
-    verdict["label_inits"] = {"nodule": {"mae": {"mean": 0.7, "ci95": None}}}
+    verdict |= {"pairs": [], "per_label": [], "inits": {"mae": verdict["inits"]["mae"]}}
+    verdict["per_label_inits"] = {"nodule": {"mae": {"mean": 0.7, "ci95": None}}}
     (folder / "verdict.json").write_text(json.dumps(verdict))
     table = effects_table(RunFolder.read(folder))
     assert (table.columns, table.rows) == (("Label", "AUC, mae"), (("nodule", "0.700"),))

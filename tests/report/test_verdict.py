@@ -23,11 +23,41 @@ def change_pair(folder: Path, **changes: object) -> Path:
     return folder
 
 
+def add_equal(folder: Path, **changes: object) -> Path:
+    """Add scratch of equal compute and the pair of self pre-training with it, which then gives the headline."""
+    content = json.loads((folder / "verdict.json").read_text())
+    content["pairs"].append(content["pairs"][0] | {"a": "scratch+", "b": "mae"} | changes)
+    content["inits"]["scratch+"] = {"mean": 0.99, "ci95": None}  # over a seed more than the pair has
+    (folder / "verdict.json").write_text(json.dumps(content))
+    return folder
+
+
 def test_a_gain_is_said_with_both_means_the_interval_and_the_counts(make_run: Make, sentences: Sentences) -> None:
-    assert sentences(make_run())[0] == (
+    assert sentences(add_equal(make_run(), mean_a=0.82))[1] == (
         "Self pre-training helps on this data: mean Dice 0.84 against 0.81 from scratch, difference +0.03 "
         "(95 % interval 0.01 to 0.05; 12 test cases of 6 patients, 3 seeds)."
     )
+
+
+def test_a_gain_over_scratch_of_less_compute_is_no_verdict(make_run: Make, sentences: Sentences) -> None:
+    first, *others = sentences(make_run())
+    assert first.startswith(
+        "This data cannot tell whether self pre-training helps more than longer training from scratch:"
+    )
+    assert any(text.startswith("Pre-training is compute that scratch did not have") for text in others)
+
+
+def test_no_difference_leads_and_names_the_margin(make_run: Make, sentences: Sentences) -> None:
+    folder = change_pair(make_run(verdict="no difference"), difference=0.002, ci95=[-0.003, 0.007])
+    first, *others = sentences(folder)
+    assert first.startswith(
+        "No difference: self pre-training is neither better nor worse on this data than training from"
+    )
+    assert first.endswith("within 0.01 of mean Dice, the smallest difference that matters here (--margin).")
+    assert not any("not evidence" in text for text in others)
+    content = json.loads((folder / "verdict.json").read_text()) | {"margin": 0.02}
+    (folder / "verdict.json").write_text(json.dumps(content))
+    assert "within 0.02 of mean Dice" in sentences(folder)[0]
 
 
 def test_a_loss_is_said_as_plainly(make_run: Make, sentences: Sentences) -> None:
@@ -47,9 +77,15 @@ def test_an_open_verdict_says_what_cannot_be_told_and_never_no_effect(make_run: 
     )
 
 
-@pytest.mark.parametrize("verdict", ["helps", "hurts", "cannot tell"])
-def test_one_seed_leaves_training_noise_open(make_run: Make, sentences: Sentences, verdict: str) -> None:
+@pytest.mark.parametrize("verdict", ["helps", "hurts", "no difference", "cannot tell", "no verdict"])
+def test_one_seed_gives_no_verdict_and_leaves_training_noise_open(
+    make_run: Make, sentences: Sentences, verdict: str
+) -> None:
     found = sentences(make_run(verdict=verdict, num_seeds=1))
+    assert found[0].startswith(
+        "One seed: no verdict on whether self pre-training helps or hurts: mean Dice 0.84 against"
+    )
+    assert "for these two models only" in found[0]
     assert "3 seeds" not in found[0]
     assert "1 seed)" in found[0]
     assert "does not cover training variance" in "".join(found)
@@ -76,18 +112,21 @@ def test_a_bound_just_above_zero_is_not_shown_as_zero(make_run: Make, sentences:
 
 def test_a_comparison_without_scratch_names_both_initializations(make_run: Make, sentences: Sentences) -> None:
     folder = change_pair(make_run(), a="imagenet")
+    content = json.loads((folder / "verdict.json").read_text())
+    content["inits"]["imagenet"] = content["inits"].pop("scratch")
+    (folder / "verdict.json").write_text(json.dumps(content))
     assert sentences(folder)[0].startswith(
         "Self pre-training helps on this data compared with initialization with ImageNet weights:"
     )
 
 
 def test_the_pair_of_scratch_and_mae_gives_the_verdict(make_run: Make, sentences: Sentences) -> None:
-    folder = make_run()
+    folder = make_run(verdict="hurts")
     path = folder / "verdict.json"
     content = json.loads(path.read_text())
-    other = content["pairs"][0] | {"b": "imagenet", "verdict": "hurts"}
+    other = content["pairs"][0] | {"b": "imagenet", "verdict": "helps"}
     path.write_text(json.dumps(content | {"pairs": [other, *content["pairs"]]}))
-    assert sentences(folder)[0].startswith("Self pre-training helps")
+    assert sentences(folder)[0].startswith("Self pre-training hurts on this data: ")
 
 
 def test_an_interval_that_leaves_out_0_but_does_not_stand_the_correction_is_explained(
@@ -146,15 +185,30 @@ def test_the_cost_of_pretraining_stands_beside_its_gain(make_run: Make, sentence
     assert any(sentence.startswith("Self pre-training cost ") for sentence in sentences(make_run()))
 
 
-def test_scratch_of_the_same_compute_is_compared_the_right_way_round(make_run: Make, sentences: Sentences) -> None:
-    folder = make_run()
-    content = json.loads((folder / "verdict.json").read_text())
+def test_scratch_of_the_same_compute_gives_the_headline_the_right_way_round(
+    make_run: Make, sentences: Sentences
+) -> None:
     means = {"mean_a": 0.84, "mean_b": 0.86}
-    other = content["pairs"][0] | means | {"a": "mae", "b": "scratch+", "difference": 0.02, "ci95": [0.01, 0.03]}
-    content["pairs"].append(other)
-    content["inits"]["scratch+"] = {"mean": 0.99, "ci95": None}  # over a seed more than the pair has
-    (folder / "verdict.json").write_text(json.dumps(content))
-    assert sentences(folder)[1].startswith(
+    turned = means | {"a": "mae", "b": "scratch+", "difference": 0.02, "ci95": [0.01, 0.03]}
+    first, second, *_ = sentences(add_equal(make_run(), **turned))
+    assert first.startswith(
         "Self pre-training hurts on this data compared with training from scratch with equal compute: "
         "mean Dice 0.84 against 0.86 from scratch with equal compute, difference \u22120.02 (95 % interval \u22120.03"
     )
+    assert second.startswith("Self pre-training helps on this data: mean Dice 0.84 against 0.81 from scratch, ")
+
+
+def test_what_is_still_rising_and_what_to_take_stand_on_the_first_screen(make_run: Make, sentences: Sentences) -> None:
+    folder = add_equal(make_run())
+    content = json.loads((folder / "verdict.json").read_text())
+    ended = {"rise": 0.02, "best_is_last": 1.0, "pretext_loss": 0.99, "trivial_loss": 1.0}
+    content |= {"convergence": {"mae": ended}, "converged": {"mae": False}, "margin": 0.01}
+    content["recommended"] = {"network": "dynunet", "init": "mae"}
+    (folder / "verdict.json").write_text(json.dumps(content))
+    texts = [text.split(" (")[0] for text in sentences(folder)[3:]]
+    assert texts == [
+        "The validation score of mae still rises by 0.02 a quarter of the training: train longer, for example with "
+        "twice the --budget.",
+        "The pre-training of mae hardly learned its pretext task",
+        "Recommended: dynunet with self pre-training",
+    ]

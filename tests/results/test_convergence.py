@@ -97,7 +97,7 @@ def test_a_pretext_loss_stands_beside_that_of_a_guess(
 
 
 def test_a_pretraining_shared_by_seeds_counts_once(tmp_path: Path) -> None:
-    write_pretraining(tmp_path, "mae", [0.6], "")
+    write_pretraining(tmp_path, "mae", [0.6], "seed: 0")
     first, second = (write(tmp_path, "mae", LEVEL, seed, "mae") for seed in (0, 1))
     assert first.pretraining is not None
     assert second.pretraining is not None

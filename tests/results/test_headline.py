@@ -106,7 +106,9 @@ def test_no_difference_is_said_with_the_margin() -> None:
 def test_one_seed_is_said_first_and_its_interval_is_for_two_models() -> None:
     found = pair("scratch+", "mae", "no verdict", num_seeds=1)
     text = say(found, make(found))
-    assert text.startswith("One seed: no verdict on whether self pre-training helps or hurts compared with training from")
+    assert text.startswith(
+        "One seed: no verdict on whether self pre-training helps or hurts compared with training from"
+    )
     assert "to 0.04, for these two models only; 12 test cases of 6 patients, 1 seed)." in text
 
 

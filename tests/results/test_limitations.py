@@ -28,7 +28,9 @@ def test_what_it_would_take_to_tell_is_said_in_seeds_and_patients() -> None:
     assert advice(1, None).endswith("about 1 more seed would be enough to tell.")
     assert advice(None, 1234).endswith("about 1,300 more test patients would be enough to tell.")
     assert "neither more seeds alone nor more test patients alone would be enough" in advice(None, None)
-    assert advice(None, 8, 1, scored=["mae"]).endswith("tell; how much training variance adds cannot be known from one seed.")
+    assert advice(None, 8, 1, scored=["mae"]).endswith(
+        "tell; how much training variance adds cannot be known from one seed."
+    )
 
 
 def test_a_clear_verdict_of_several_seeds_and_equal_compute_has_no_limitation() -> None:
@@ -115,10 +117,13 @@ def ended(rise: float | None, pretext: float | None = None, trivial: float | Non
 
 
 def test_scores_that_still_rise_are_said_with_their_rise() -> None:
-    facts = {"convergence": {"scratch": ended(0.002), "mae": ended(0.021)}, "converged": {"scratch": True, "mae": False}}
+    facts = {
+        "convergence": {"scratch": ended(0.002), "mae": ended(0.021)},
+        "converged": {"scratch": True, "mae": False},
+    }
     assert say("still_rising", **facts) == (
-        "The validation score of mae still rises by 0.02 a quarter of the training: train longer, for example with twice "
-        "the --budget."
+        "The validation score of mae still rises by 0.02 a quarter of the training: train longer, for example with "
+        "twice the --budget."
     )
     facts |= {"converged": {"scratch": False, "mae": False}}
     assert "scores of scratch and mae still rise by 0.002 and 0.02 a quarter" in say("still_rising", **facts)
@@ -133,8 +138,8 @@ def test_too_few_validations_to_know_are_said() -> None:
 def test_a_pretext_task_that_was_hardly_learned_is_said() -> None:
     facts = {"convergence": {"mae": ended(0.0, 0.98, 1.0)}, "converged": {"mae": True}}
     assert say("pretext_unmoved", **facts) == (
-        "The pre-training of mae hardly learned its pretext task (loss 0.98, a trivial guess has 1.00): pre-train longer "
-        "before you judge it."
+        "The pre-training of mae hardly learned its pretext task (loss 0.98, a trivial guess has 1.00): pre-train "
+        "longer before you judge it."
     )
     for loss, trivial in ((0.94, 1.0), (0.98, None), (None, 1.0)):
         assert find(convergence={"mae": ended(0.0, loss, trivial)}, converged={"mae": True}) == {}

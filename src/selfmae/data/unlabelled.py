@@ -162,7 +162,7 @@ def check_further(cases: Cases, facts: Sequence[Facts]) -> None:
     if odd:
         raise UserError(
             f"The images of data.unlabelled {origin} must have {num_axes} axes like those of the source, but "
-            f"{len(odd)} have not (first: {by_id[odd[0].id].images[0]} with {len(odd[0].shape)}): take these images out."
+            f"{len(odd)} have not (first: {by_id[odd[0].id].images[0]} with {len(odd[0].shape)}): take them out."
         )
     held_out = {fact.pixel_hash: by_id[fact.id] for fact in own if by_id[fact.id].split in HELD_OUT}
     copies = [fact for fact in further if fact.pixel_hash in held_out]

@@ -127,9 +127,16 @@ def begin_anew(out: Path, grid: Grid, display: Display) -> None:
         if path.name not in (EARLIER, ".lock"):
             path.replace(aside / path.name)
     display.say(
-        f"The run with a budget of {duration(before)} is now in {aside}: a larger budget trains anew, since the learning "
-        "rates of finished trainings have fallen to zero."
+        f"The run with a budget of {duration(before)} is now in {aside}: a larger budget trains anew, since the "
+        "learning rates of finished trainings have fallen to zero."
     )
+
+
+def with_added_seeds(out: Path, grid: Grid) -> Grid:
+    """Return the grid with the seeds that an interrupted run had added: looks at its verdict are not taken anew."""
+    path = out / "run.json"
+    added = read_json(path)["num_seeds"] if grid.until_decided and path.exists() else 0
+    return replace(grid, num_seeds=added, first_seeds=grid.first) if added > grid.num_seeds else grid
 
 
 def has_time(out: Path, grid: Grid, seconds: float) -> bool:

@@ -1,6 +1,6 @@
 """The whole experiment: survey, plan, prepare, train each initialization on the same folds and seeds, compare."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -13,19 +13,22 @@ from selfmae.data.generated.volumes import PLAIN
 from selfmae.data.source import check_cases, count_splits
 from selfmae.display import Display
 from selfmae.errors import UserError, did_you_mean
-from selfmae.experiment.budgeting import begin_anew, budget_of, check_grid, forecast_run, has_time
+from selfmae.experiment.budgeting import begin_anew, budget_of, check_grid, forecast_run, has_time, with_added_seeds
 from selfmae.experiment.plan import resolve, show_plan
 from selfmae.experiment.report import report
 from selfmae.experiment.schedule import Scheduled, check_executor, first_of, schedule
 from selfmae.experiment.stages import probe_notes
 from selfmae.experiment.train import Experiment, Grid, check_inits, name_inits, prepare_all
 from selfmae.files import write_json
-from selfmae.methods import EQUAL, is_method
+from selfmae.methods import EQUAL, OWN, is_method
 from selfmae.metrics.decisions import FIRST_LOOK
+from selfmae.metrics.rows import HEADLINES
 from selfmae.planning.measure import equal_compute
 from selfmae.planning.planner import default_budget
 from selfmae.recipe import flat, parse_sets
 from selfmae.results.formatting import plural
+from selfmae.results.label_points import label_facts
+from selfmae.results.limitations import worth_sentences
 from selfmae.results.run_folder import check_place, open_folder
 from selfmae.results.subgroups import note_columns
 from selfmae.results.training_run import evaluated_runs, training_runs
@@ -61,7 +64,8 @@ def demo(kind: str, out: Path, display: Display) -> None:
         display.say(f"Generating {kind} in {data}.")
         generate(data)
         (data / FINISHED).touch()
-    run(str(data / name), out / f"{kind}-run", Grid(), f"demo-{kind}", (), display)
+    grid = Grid(("scratch", OWN), num_seeds=1)  # a first look: minutes, not what an answer takes
+    run(str(data / name), out / f"{kind}-run", grid, f"demo-{kind}", (), display)
 
 
 def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str], display: Display) -> None:
@@ -71,6 +75,7 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
     check_place(out, "run")
     names = name_inits(grid)
     begin_anew(out, grid, display)
+    grid = with_added_seeds(out, grid)
     before = out / "recipe.yaml" if (out / "recipe.yaml").exists() else None
     found = resolve(source, recipe_name, sets, display, partial(budget_of, grid), before)
     experiment = Experiment.of(found.recipe, found.source, names, grid)
@@ -98,27 +103,30 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
         note_columns(out, experiment.source.cases)
         if grid.executor.is_beside:
             prepare_all(found.recipe, experiment.source, display)
-        failures = train_all(experiment, out, facts, display)
+        failures: dict[str, str] = {}
+        for works in rounds(experiment, out, facts, failures, display):
+            failures |= schedule(works, grid.executor, display)
         finish(out, failures, grid, display)
 
 
-def train_all(experiment: Experiment, out: Path, facts: dict[str, Any], display: Display) -> dict[str, str]:
-    """Do the training runs of all seeds and numbers of labels; return what failed, title and error.
+def rounds(
+    experiment: Experiment, out: Path, facts: dict[str, Any], failures: Mapping[str, str], display: Display
+) -> Iterator[list[Scheduled]]:
+    """Yield the training runs to be done next: all seeds and numbers of labels, then, `until_decided`, seed by seed.
 
-    With `until_decided` seeds are added one by one, until there is an answer or no time for another is left.
+    Seeds are added until there is an answer, a failure, or no time for another one. `failures` are those until now.
     """
     grid, recipe = experiment.grid, experiment.recipe
     works: list[Scheduled] = []
     for number, run in experiment.runs_with_labels(out):
         fewer = replace(recipe, data=replace(recipe.data, labels=number))
         works += experiment.works_for(run, fewer, (recipe, out), f"{number} labelled patients, ")
-    if works:  # from scratch first: how much more labels bring is told before the long part
-        alone = [work for work in (*works, *_works(experiment, out)) if work.folder.parents[1].name == "scratch"]
-        schedule(_once(alone), grid.executor, display)
-        from selfmae.results.label_points import label_facts, say_headroom
-
-        say_headroom(label_facts(out, recipe.target), display)
-    failures = schedule(_once((*works, *_works(experiment, out))), grid.executor, display)
+    works += _works(experiment, out)
+    if grid.labels:  # from scratch first: what more labels bring is told before the long part
+        yield _once(work for work in works if work.folder.parents[1].name == "scratch")
+        for text in worth_sentences({"metric": HEADLINES[recipe.target.kind], **label_facts(out, recipe.target)}):
+            display.say(text)
+    yield _once(works)
     while grid.until_decided and not failures:
         verdict = compare([out], grid.transductive)
         if verdict["headline"] in ANSWERS or not has_time(out, grid, facts["budget"]):
@@ -127,8 +135,7 @@ def train_all(experiment: Experiment, out: Path, facts: dict[str, Any], display:
         grid = replace(grid, num_seeds=grid.num_seeds + 1, first_seeds=grid.first)
         experiment = replace(experiment, grid=grid)
         write_json(out / "run.json", facts | _seeds_of(grid))
-        failures = schedule(_once(_works(experiment, out)), grid.executor, display)
-    return failures
+        yield _once(_works(experiment, out))
 
 
 def _works(experiment: Experiment, out: Path) -> list[Scheduled]:
@@ -146,7 +153,7 @@ def _once(works: Iterable[Scheduled]) -> list[Scheduled]:
 
 
 def _seeds_of(grid: Grid) -> dict[str, Any]:
-    """Return the seeds of a run, and at which of how many looks at the verdict it is where they are added one by one."""
+    """Return the seeds of a run, and at which look of how many it is where they are added one by one."""
     looks = [grid.num_seeds - FIRST_LOOK + 1, grid.max_seeds - FIRST_LOOK + 1] if grid.until_decided else None
     return {"num_seeds": grid.num_seeds, "looks": looks}
 

@@ -186,7 +186,7 @@ def schedule(works: Sequence[Scheduled], executor: Executor, display: Display) -
             finally:
                 pool.stop()
     failures: dict[str, str] = {}
-    for work in works:
+    for work in _in_order(works):
         with caught(work) as errors:
             if failed := next(filter(failures.get, work.after), ""):
                 errors.append(f"{failed} failed")
@@ -196,6 +196,16 @@ def schedule(works: Sequence[Scheduled], executor: Executor, display: Display) -
             failures[work.title] = errors[0]
             display.say(f"{work.title} failed: {errors[0]}")
     return failures
+
+
+def _in_order(works: Sequence[Scheduled]) -> Iterator[Scheduled]:
+    """Yield training runs in their order, but each after those that it waits for."""
+    waiting, left = list(works), {work.title for work in works}
+    while waiting:
+        work = next(work for work in waiting if left.isdisjoint(work.after))
+        waiting.remove(work)
+        left.discard(work.title)
+        yield work
 
 
 @contextmanager

@@ -116,12 +116,13 @@ def _recipe_of(experiment: Experiment, settings: Settings) -> Recipe:
 
 def _works_of(experiment: Experiment, settings: Settings, run: TrainingRun, shared: Path) -> list[Scheduled]:
     """Return the training run of one combination, and before it the pre-training that it needs."""
-    own = settings_of_init(settings, experiment.names[run.init])
+    own, alone = settings_of_init(settings, experiment.names[run.init]), settings_of_init(settings, "scratch")
     recipe = _recipe_of(experiment, own)
     before = settings_of_pretraining(settings, recipe)
     own_run = TrainingRun.within(shared / name_of(own), run.init, run.fold, run.seed)
     first = _recipe_of(experiment, before), shared / name_of(before)
-    return experiment.works_for(own_run, recipe, first, f"{name_of(own)}: ")
+    scratch = f"{name_of(alone)}: ", shared / name_of(alone)
+    return experiment.works_for(own_run, recipe, first, f"{name_of(own)}: ", scratch)
 
 
 def link_runs(experiment: Experiment, settings: Settings, out: Path) -> None:
@@ -132,7 +133,8 @@ def link_runs(experiment: Experiment, settings: Settings, out: Path) -> None:
             link(folder / name, out / RUNS / name_of(settings_of_init(settings, text)) / name)
             if is_method(text):
                 before = out / RUNS / name_of(settings_of_pretraining(settings, recipe))
-                link(folder / f"{PREFIX}{text}", before / f"{PREFIX}{text}")
+                pretraining = f"{PREFIX}{experiment.method_of(text, recipe)}"
+                link(folder / pretraining, before / pretraining)
 
 
 def link(path: Path, target: Path) -> None:

@@ -109,12 +109,18 @@ class Experiment:
         return method_of(init, recipe)
 
     def works_for(
-        self, run: TrainingRun, recipe: Recipe, before: tuple[Recipe, Path], label: str = ""
+        self,
+        run: TrainingRun,
+        recipe: Recipe,
+        before: tuple[Recipe, Path],
+        label: str = "",
+        scratch: tuple[str, Path] | None = None,
     ) -> list[Scheduled]:
         """Return a fine-tuning by a recipe, and before it the pre-training that it needs.
 
         `before` are the recipe of that pre-training and the folder that holds it (of the experiment, or of what a sweep
-        shares). `label` is put before the titles of the fine-tuning.
+        shares). `label` is put before the titles of the fine-tuning. `scratch` are the label and the folder of scratch
+        with the same values, where a sweep has it elsewhere.
         """
         text, source, (first_recipe, folder) = self.names[run.init], self.folds[run.fold], before
         method, title = self.method_of(text, recipe), f"{label}{run.title}"
@@ -122,8 +128,9 @@ class Experiment:
         pretrained = self.grid.first if LABELS in run.folder.parts else self.grid.num_seeds
         part, after = Part(recipe, source, text, method), tuple[str, ...]()
         if text == EQUAL and "scratch" in self.names:
-            shorter = TrainingRun.within(run.folder.parents[2], "scratch", run.fold, run.seed)
-            part, after = replace(part, shorter=shorter), (f"{label}{shorter.title}",)
+            other, place = scratch or (label, run.folder.parents[2])
+            shorter = TrainingRun.within(place, "scratch", run.fold, run.seed)
+            part, after = replace(part, shorter=shorter), (f"{other}{shorter.title}",)
         if not (is_method(text) or (text == EQUAL and recipe.probe.ends_early)):
             return [Scheduled(title, partial(train_one, run, part), run.folder, after)]
         first = TrainingRun.within(folder, f"{PREFIX}{method}", run.fold, run.seed % pretrained)

@@ -6,7 +6,7 @@ from math import prod
 
 from selfmae.networks import fit_crop
 
-MIN_STEPS = 1000  # that a training should have before its samples and its network grow
+MIN_STEPS = 2000  # that a training should have before its samples and its network grow (LOG.md, ACDC)
 BATCH = {2: 8, 3: 2}  # of 2-D images or slices, and of volumes
 FEATURES = (8, 16, 32)  # of the finest resolution; nnU-Net has 32
 FACTORS = (8.0, 6.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.25, 1.0)  # pixels that become one, along each axis of the plane

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from selfmae.results.convergence import UNMOVED
 from selfmae.results.formatting import FILTERS
-from selfmae.results.headline import NO_VERDICT, SCRATCH, is_one_seed, is_unequal, orient
+from selfmae.results.headline import SCRATCH, is_one_seed, is_unequal, orient
 
 MIN_SEEDS = 2  # of which an interval covers the variance of training: Student's t of 12.7, with three 4.3
 OF_TRAINING = ("still_rising", "unknown_convergence", "pretext_unmoved")
@@ -35,9 +35,10 @@ def find_limitations(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _of_pair(pair: Fact, verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield what the interval and the training runs of a pair leave open, and what it would take to tell."""
     ci95, p_holm, needed = pair.get("ci95"), pair.get("p_holm"), pair.get("to_tell")
+    one_seed = is_one_seed(pair, verdict.get("scored", []))
     if not ci95:
         yield {"code": "no_interval", "effective_n": pair.get("effective_n", 0)}
-    elif pair["verdict"] == "cannot tell" and not is_one_seed(pair, verdict.get("scored", [])):
+    elif pair["verdict"] == "cannot tell" and not one_seed:
         yield {"code": "open_interval", "difference": pair["difference"], "ci95": ci95}
         if p_holm is not None and not ci95[0] <= 0 <= ci95[1]:
             yield {"code": "many_pairs", "p_holm": p_holm}
@@ -45,12 +46,12 @@ def _of_pair(pair: Fact, verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]
             yield {"code": "two_seeds"}
         if needed is not None:
             yield {"code": "low_power", **needed, "num_seeds": pair["num_seeds"]}
+    if one_seed:
+        yield {"code": "one_seed"}
+    elif is_unequal(pair, verdict["inits"]):
+        yield {"code": "unequal_compute"}
     if {pair["a"], pair["b"]} & {*verdict.get("scored", [])}:
         yield {"code": "scored_masks"}
-    elif pair["num_seeds"] == 1:
-        yield {"code": "one_seed"}
-    if pair["verdict"] != NO_VERDICT and is_unequal(pair, verdict["inits"]):
-        yield {"code": "unequal_compute"}
 
 
 def _of_training(verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -95,11 +96,10 @@ def sentence(code: str, fact: Fact | None = None) -> str:
 
 def worth_sentences(verdict: Mapping[str, Any]) -> list[str]:
     """Return what labels are worth, where several numbers of labelled patients were compared, and what more bring."""
-    labels, room = verdict.get("labels"), verdict.get("headroom")
-    known = isinstance(labels, Mapping)  # versions before 0.4 had rows of each label there
-    curve = labels.get("curve", []) if known else []
-    several = len({row["network"] for row in curve}) > 1
-    facts = [{**row, "reference": SCRATCH, "several": several} for row in (labels.get("worth", []) if known else [])]
+    found, room = verdict.get("labels"), verdict.get("headroom")
+    labels = found if isinstance(found, Mapping) else {}  # an older verdict has rows of each label there
+    several = len({row["network"] for row in labels.get("curve", [])}) > 1
+    facts = [{**row, "reference": SCRATCH, "several": several} for row in labels.get("worth", [])]
     told = [sentence("worth", fact) for fact in facts]
     return [*told, sentence("headroom", {**room, "metric": verdict["metric"]})] if room else told
 

@@ -18,6 +18,7 @@ from selfmae.results.convergence import are_converged, measure, recommend
 from selfmae.results.exposure import check_models, say_leakage, unlisted_in
 from selfmae.results.formatting import MINUS, metric_title, plural
 from selfmae.results.headline import NO_VERDICT, answer, claim_facts, headline, is_one_seed, main_pair
+from selfmae.results.label_points import label_facts
 from selfmae.results.limitations import find_limitations, sentence, told, worth_sentences
 from selfmae.results.selection import find_runs, join_runs, keep_complete, missing_runs, target_of
 from selfmae.results.subgroups import column_groups, keep_columns, kept_columns, size_groups, table_of
@@ -95,6 +96,7 @@ def compare(
         parts = {init: run.part(group.ids) for init, run in joined.items()}
         about = {"subgroup": group.name, "num_cases": len(group.ids)}
         verdict["subgroups"] += [row | about for row in _label_rows(parts, target, group.label)]
+    verdict |= label_facts(folders[0], target) if is_run else {}
     verdict["headline"] = headline(verdict)
     verdict["limitations"] = find_limitations(verdict)
     if is_run and table:
