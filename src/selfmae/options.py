@@ -75,7 +75,7 @@ class DataOptions(Section):
     )  # training patients whose labels are used, drawn per seed; 0: as `fraction` says
     unlabelled: str = ""  # a further folder, table or archive, whose images join for pre-training; its labels do not
     pretrain_on: tuple[Literal["train", "unlabelled"], ...] = ("train", "unlabelled")  # never val or test
-    size: tuple[int, ...] = ()  # every image is resized to this (classification; may exceed `crop`); () keeps sizes
+    size: tuple[int, ...] = ()  # every image is resized to this (may exceed `crop`); () keeps sizes
     spacing_mm: tuple[float, ...] = ()  # every image is resampled to this (segmentation); () keeps spacings
     interpolation: Literal["linear", "spline"] = "linear"  # of images; "spline" is cubic (order 3)
     mask_interpolation: Literal["nearest", "linear"] = "nearest"  # "linear": each label on its own, the largest wins
@@ -123,7 +123,7 @@ class TargetOptions(Section):
 class ModelOptions(Section):
     """The network and its size. Widths 192, 384, 768, 1024 are ViT-Ti, S, B, L.
 
-    Networks other than `vit` and `unetr` take `features` alone (`monai_unetr` also width, heads and mlp_ratio).
+    Networks other than `vit` and `unetr` take `features` alone, `dynunet` `residual` too (`monai_unetr` also width, heads and mlp_ratio).
     """
 
     patch: tuple[int, ...]

@@ -231,6 +231,19 @@ def test_patients_of_dicom_files_are_known_again_by_their_headers(dicom: ModuleT
         load(tmp_path / "set", tmp_path / "further")
 
 
+def test_what_is_wrong_with_masks_of_the_folder_is_no_matter(dicom: ModuleType, tmp_path: Path) -> None:
+    for number in range(4):
+        folder = tmp_path / "set" / f"s{number}"
+        dicom.write_series(folder, PatientID=f"P{number}", SeriesInstanceUID=f"1.2.3.{number}")
+        organ = {"organ": np.ones((4, 5, 7), bool)}
+        dicom.write_seg(tmp_path / "set" / f"seg{number}.dcm", organ, f"1.2.3.{number}")
+    dicom.write_series(tmp_path / "more" / "s9", PatientID="Q", SeriesInstanceUID="1.2.9.9")
+    dicom.write_seg(tmp_path / "more" / "seg.dcm", {"organ": np.ones((4, 5, 7), bool)}, "1.2.9.8")  # of no series
+    cases = load(tmp_path / "set", tmp_path / "more")
+    assert joined(cases) == {"s9": ("s9", "unlabelled")}
+    assert cases.findings == ()
+
+
 def test_channels_and_axes_must_be_those_of_the_source(source: Path, tmp_path: Path) -> None:
     picture(tmp_path / "colours" / "a.png", 100, channels=3)
     assert error_of(source, tmp_path / "colours") == (

@@ -169,10 +169,9 @@ def test_a_planned_recipe_serves_a_baseline_whatever_it_plans_for_the_vit(
 def test_the_plan_says_what_plays_no_part_and_enlarges_the_crop(
     volumes: Path, tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = tmp_path / "plan.yaml"
-    assert (
-        call("plan", volumes, "--out", plan, "--set", "model.network=attentionunet", "--set", "model.features=4") == 0
-    )
+    plan, network = tmp_path / "plan.yaml", ("model.network=attentionunet", "model.features=4", "fit.steps=400")
+    words = (word for setting in network for word in ("--set", setting))
+    assert call("plan", volumes, "--out", plan, *words) == 0
     lines = {line.strip().split(":")[0]: line for line in plan.read_text().splitlines()}
     assert lines["layer_decay"].endswith("# plays no part in attentionunet")
     assert "crop: [32, 16, 16]" in lines["crop"]

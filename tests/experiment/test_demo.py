@@ -22,18 +22,14 @@ def small_demo(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """
     given: list[tuple[Any, ...]] = []
 
-    def note(*words: Any) -> dict[str, Any]:
-        given.append(words)
-        return {"verdict": "made"}
-
-    monkeypatch.setattr(module, "run", note)
+    monkeypatch.setattr(module, "run", lambda *words: given.append(words))
     few = (lambda folder: write_radiographs(folder, 4, 0, (32, 32)), "labels.csv")
     monkeypatch.setattr(module, "DEMOS", {"radiographs": few})
     return given
 
 
 def test_the_demo_runs_on_what_it_generated(tmp_path: Path, small_demo: list[tuple[Any, ...]]) -> None:
-    assert demo("radiographs", tmp_path, Display(quiet=True)) == {"verdict": "made"}
+    demo("radiographs", tmp_path, Display(quiet=True))
     source, out, grid, recipe, sets, _ = small_demo[0]
     assert Path(source).is_file()
     assert Path(source).is_relative_to(tmp_path)

@@ -1,6 +1,7 @@
 """The plan: every value with a reason, what the user gave stands, and the file is a recipe."""
 
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 from selfmae.data.generated.sets import write_volumes
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.plan import resolve
+from selfmae.experiment.plan import STEPS, resolve
 from selfmae.methods import method_names, method_of
 from selfmae.options import Recipe
-from selfmae.recipe import load_recipe
+from selfmae.recipe import load_recipe, read_reasons
 
 Call = Callable[..., int]
 
@@ -105,14 +106,19 @@ def test_nothing_is_written_over(tmp_path: Path, volumes: Path, call: Call, caps
     assert (tmp_path / "mine.yaml").read_text() == "keep"
 
 
-def test_the_plan_is_printed(volumes: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("plan", volumes) == 0
+def test_the_plan_is_printed_and_has_the_steps_of_a_usual_run_in_the_usual_time(
+    tmp_path: Path, volumes: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("plan", volumes, "--out", tmp_path / "plan.yaml") == 0
     out = capsys.readouterr().out
     assert "masked_unet.ratio" in out
     assert "recognised" in out
     assert "For a run with scratch, scratch+ and mae, one fold and 3 seeds:" in out
-    assert "what the budget allows, by the pace measured here" in out
     assert "time, pre-training" in out
+    reasons, fit = read_reasons(tmp_path / "plan.yaml"), load_recipe(str(tmp_path / "plan.yaml")).fit
+    assert {reasons[key] for key in STEPS} == {"what the budget allows, by the pace measured here"}
+    assert fit.steps > 100
+    assert fit.validate_every == ceil(fit.steps / 10)
 
 
 def test_where_no_label_was_found_the_columns_are_named_before_the_error(

@@ -1,16 +1,14 @@
 """The training runs of an experiment: one that fails stops no other, the verdict says what lacks, equal compute."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import nn
 
 from selfmae.data.folds import Folding
 from selfmae.data.source import load_cases
-from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment import train
 from selfmae.experiment.stages import begin_finetuning
@@ -19,7 +17,6 @@ from selfmae.planning.measure import count_operations, equal_compute
 from selfmae.recipe import load_recipe
 from selfmae.results.training_run import TrainingRun
 from selfmae.tasks import make_task
-from selfmae.weights.file import read_weights, save_weights
 
 Call = Callable[..., int]
 Error = Callable[[], str]
@@ -183,34 +180,6 @@ def test_scratch_with_equal_compute_waits_for_the_steps_that_pretraining_took(
     text = " ".join((out / "report.html").read_text().split())
     assert f"Self pre-training cost {taken} steps (40 were planned; the probe ended it early) and" in text
     assert "scratch+ of that fold and seed has fewer, by the steps that were taken." in text
-
-
-@pytest.mark.parametrize(
-    ("longer", "shorter", "kept"),
-    [((0.3, 0.5), (0.4, 0.6), 1.0), ((0.3, 0.7), (0.4, 0.6), 2.0), ((0.6, 0.1), (0.6,), 2.0), ((), (0.1,), 1.0)],
-)
-def test_equal_compute_is_the_better_of_both_lengths_on_validation(
-    tmp_path: Path, longer: Sequence[float], shorter: Sequence[float], kept: float, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The weights of scratch are ones here, those of the longer training twos; equal scores keep the longer one."""
-    runs = {name: TrainingRun.within(tmp_path, name, 0, 0) for name in ("scratch", "scratch+")}
-    models = {name: nn.Linear(2, 1) for name in runs}
-    for (name, run), scores, value in zip(runs.items(), (shorter, longer), (1.0, 2.0), strict=True):
-        for weight in models[name].parameters():
-            nn.init.constant_(weight, value)
-        run.folder.mkdir(parents=True)
-        lines = [json.dumps({"step": step, "score": score}) for step, score in enumerate(scores, 1)]
-        (run.folder / "steps.jsonl").write_text("".join(f"{line}\n" for line in lines))
-        save_weights(run.folder / "model.safetensors", models[name].state_dict(), {"init": name})
-    model, file = models["scratch+"], runs["scratch+"].folder / "model.safetensors"
-    train.keep_better(model, runs["scratch+"], runs["scratch"], Display())
-    assert float(model.bias[0].detach()) == 2.0  # as long as scratch is not finished
-    (runs["scratch"].folder / "summary-test.json").write_text("{}")
-    train.keep_better(model, runs["scratch+"], runs["scratch"], Display())
-    assert {float(value) for value in model.state_dict()["weight"].flatten()} == {kept}
-    weights, metadata = read_weights(file)
-    assert (float(weights["bias"][0]), metadata) == (kept, {"init": "scratch+"})
-    assert ("keeps the weights of scratch (fold 0, seed 0)" in capsys.readouterr().err) == (kept == 1.0)
 
 
 def test_equal_compute_of_an_unknown_number_of_steps_is_refused(

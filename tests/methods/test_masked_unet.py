@@ -119,7 +119,9 @@ def test_blocks_that_do_not_fit_are_a_clause(recipe: Recipe) -> None:
     assert told(block=(8, 8, 8)) == [
         "masked_unet.block [8, 8, 8] must have one value for each of the 2 axes of data.crop"
     ]
-    assert told(block=(32, 40)) == ["masked_unet.block [32, 40] leaves one block in data.crop [32, 32]: make it smaller"]
+    assert told(block=(32, 40)) == [
+        "masked_unet.block [32, 40] leaves one block in data.crop [32, 32]: make it smaller"
+    ]
     too_large = replace(recipe, methods={"masked_unet": Options(block=(64, 64))})
     assert "make it smaller" in why_not(too_large, "masked_unet")
 
@@ -159,7 +161,7 @@ def test_the_loss_reads_hidden_voxels_of_the_targets_only(recipe: Recipe, case: 
     fixed = SimpleNamespace(filled=model(batch["image"], batch["hidden"]).detach())
     targets = batch["image"].clone().requires_grad_()
     loss = task.objective.loss(lambda image, hidden: fixed.filled, {"image": targets, "hidden": batch["hidden"]})
-    assert float(loss) == pytest.approx(float(task.loss(model, batch)), rel=1e-5)
+    assert loss.item() == pytest.approx(float(task.loss(model, batch)), rel=1e-5)
     loss.backward()
     assert targets.grad is not None
     assert torch.equal(targets.grad != 0, batch["hidden"])

@@ -41,7 +41,9 @@ def test_a_budget_is_a_number_with_its_unit(text: str, seconds: float) -> None:
     assert parse_budget(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "30", "h", "0h", "0.0m", "-4h", "4 h", "1h30m", "4w", "1,5h", "1e3s", "infh", ".5h"])
+@pytest.mark.parametrize(
+    "text", ["", "30", "h", "0h", "0.0m", "-4h", "4 h", "1h30m", "4w", "1,5h", "1e3s", "infh", ".5h"]
+)
 def test_anything_else_is_no_budget(text: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_budget(text)

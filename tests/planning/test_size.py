@@ -1,4 +1,4 @@
-"""The size of a U-Net's samples: whole images where they fit, coarser with little time, slices where these are thick."""
+"""The size of a U-Net's samples: whole images where they fit, coarser with little time, slices if these are thick."""
 
 from math import prod
 
@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from selfmae.networks import fit_crop
-from selfmae.planning.size import BATCH, COVER, FEATURES, MIN_SIDE, MIN_STEPS, Size, choose_size, list_sizes, takes_slices
+from selfmae.planning.size import (
+    BATCH,
+    COVER,
+    FEATURES,
+    MIN_SIDE,
+    MIN_STEPS,
+    Size,
+    choose_size,
+    list_sizes,
+    takes_slices,
+)
 
 CPU, GPU = (48**3, 256), (96**3, 512)  # voxels of a crop and pixels of a side
 FOREVER = 1e9

@@ -89,6 +89,15 @@ def test_a_gain_over_scratch_of_less_compute_cannot_be_told(stored: str, told: s
     assert headline(make(pair("scratch", "mae", "helps"), pair("scratch+", "mae", stored))) == stored
 
 
+def test_masks_of_another_tool_are_no_self_pretraining_whatever_they_are_called() -> None:
+    found = pair("scratch", "mae")
+    verdict = make(found, inits=("scratch", "mae"), scored=["mae"])
+    assert (main_pair(verdict), headline(verdict)) == (None, "no verdict")
+    assert say(found, verdict).startswith(
+        "The masks of mae are better on this data compared with training from scratch:"
+    )
+
+
 def say(found: dict[str, Any], verdict: dict[str, Any]) -> str:
     return sentence("claim", claim_facts(found, verdict))
 

@@ -106,21 +106,29 @@ def _say_budget(grid: Grid, budget: Budget, experiment: Experiment, expected: Fo
     return text
 
 
-def begin_anew(out: Path, grid: Grid, display: Display) -> None:
-    """Put aside what a run did with a smaller budget: its learning rates fell to zero, so it cannot go on.
+def begun_with(out: Path) -> float | None:
+    """Return the budget in seconds with which a run was begun, None if it is not begun."""
+    path = out / "run.json"
+    budget: float | None = read_json(path).get("budget") if path.exists() else None
+    return budget
 
-    Raises `UserError` where the budget is smaller than that of the run.
-    """
-    if not grid.budget or not (out / "run.json").exists():
-        return
-    before = read_json(out / "run.json").get("budget")
-    if before is None or grid.budget == before:
-        return
+
+def is_larger(out: Path, grid: Grid) -> bool:
+    """Return whether the budget is larger than that with which the run was begun; raise `UserError` if smaller."""
+    before = begun_with(out)
+    if not grid.budget or before is None:
+        return False
     if grid.budget < before:
         raise UserError(
             f"{out} was planned with a budget of {duration(before)}, but --budget is {duration(grid.budget)}: give as "
             "much or more, or choose another --out."
         )
+    return grid.budget > before
+
+
+def put_aside(out: Path, display: Display) -> None:
+    """Move what a run did with a smaller budget: its learning rates fell to zero, so it cannot go on."""
+    before = begun_with(out)
     aside = out / EARLIER / duration(before).replace(" ", "")
     aside.mkdir(parents=True, exist_ok=True)
     for path in out.iterdir():

@@ -13,7 +13,16 @@ from selfmae.data.generated.volumes import PLAIN
 from selfmae.data.source import check_cases, count_splits
 from selfmae.display import Display
 from selfmae.errors import UserError, did_you_mean
-from selfmae.experiment.budgeting import begin_anew, budget_of, check_grid, forecast_run, has_time, with_added_seeds
+from selfmae.experiment.budgeting import (
+    begun_with,
+    budget_of,
+    check_grid,
+    forecast_run,
+    has_time,
+    is_larger,
+    put_aside,
+    with_added_seeds,
+)
 from selfmae.experiment.plan import resolve, show_plan
 from selfmae.experiment.report import report
 from selfmae.experiment.schedule import Scheduled, check_executor, first_of, schedule
@@ -74,9 +83,9 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
     check_grid(grid)
     check_place(out, "run")
     names = name_inits(grid)
-    begin_anew(out, grid, display)
-    grid = with_added_seeds(out, grid)
-    before = out / "recipe.yaml" if (out / "recipe.yaml").exists() else None
+    is_anew = is_larger(out, grid)
+    grid = grid if is_anew else with_added_seeds(out, grid)
+    before = out / "recipe.yaml" if (out / "recipe.yaml").exists() and not is_anew else None
     found = resolve(source, recipe_name, sets, display, partial(budget_of, grid), before)
     experiment = Experiment.of(found.recipe, found.source, names, grid)
     check_inits(experiment, found.recipe)
@@ -85,6 +94,8 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
     else:
         found = forecast_run(experiment, found, out, display)
         experiment = replace(experiment, recipe=found.recipe)
+    if is_anew:
+        put_aside(out, display)
     for note in _notes_of(experiment):
         display.say(f"Note: {note}")
     with open_folder(out, found.recipe, found.reasons, "run"):
@@ -98,7 +109,7 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
             equal = equal_compute(found.recipe, experiment.method_of(EQUAL, found.recipe), case)
             display.say(f"Equal compute: {equal.reason}")
             facts["equal_compute"] = asdict(equal)
-        facts["budget"] = grid.budget or default_budget(found.recipe.device)
+        facts["budget"] = grid.budget or begun_with(out) or default_budget(found.recipe.device)
         write_json(out / "run.json", facts)
         note_columns(out, experiment.source.cases)
         if grid.executor.is_beside:

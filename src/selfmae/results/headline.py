@@ -44,7 +44,7 @@ def question(inits: Iterable[str]) -> tuple[str, str] | None:
 
 def main_pair(verdict: Verdict) -> Pair | None:
     """Return the pair of the headline, with the self pre-training as "b"; None where none was compared."""
-    asked = question(verdict["inits"])
+    asked = question(init for init in verdict["inits"] if init not in verdict.get("scored", []))
     pairs = [pair for pair in verdict.get("pairs", []) if asked and {pair["a"], pair["b"]} == {*asked}]
     return next((pair if (pair["a"], pair["b"]) == asked else turn(pair) for pair in pairs), None)
 
@@ -87,21 +87,26 @@ def headline(verdict: Verdict) -> str:
     pair = main_pair(verdict)
     if pair is None or is_one_seed(pair):
         return NO_VERDICT
-    return "cannot tell" if is_unequal(pair, verdict["inits"]) else str(pair["verdict"])
+    return "cannot tell" if is_unequal(pair, verdict) else str(pair["verdict"])
 
 
-def is_unequal(pair: Pair, inits: Iterable[str]) -> bool:
-    """Return whether a pair says that self pre-training helps, but scratch of equal compute was not trained."""
+def is_unequal(pair: Pair, verdict: Verdict) -> bool:
+    """Return whether a pair says that self pre-training helps, but scratch of equal compute was not trained.
+
+    Never so of masks of another tool, which may have any name.
+    """
+    if {pair["a"], pair["b"]} & {*verdict.get("scored", [])}:
+        return False
     found = orient(pair)
     base, network = split_name(found["a"])
     gain = found["verdict"] == "helps" and base == SCRATCH and is_self_pretraining(found["b"])
-    return gain and EQUAL + network not in inits
+    return gain and EQUAL + network not in verdict["inits"]
 
 
 def claim_facts(pair: Pair, verdict: Verdict) -> dict[str, Any]:
     """Return what the sentence `claim` needs to say of a pair: its numbers, the answer, the metric and the margin."""
     scored = verdict.get("scored", [])
-    unequal = is_unequal(pair, verdict["inits"]) and not is_one_seed(pair, scored)
+    unequal = is_unequal(pair, verdict) and not is_one_seed(pair, scored)
     means = {f"mean_{side}": verdict["inits"].get(pair[side], {}).get("mean") for side in "ab"}
     return {
         **means,

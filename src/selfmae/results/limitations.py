@@ -48,7 +48,7 @@ def _of_pair(pair: Fact, verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]
             yield {"code": "low_power", **needed, "num_seeds": pair["num_seeds"]}
     if one_seed:
         yield {"code": "one_seed"}
-    elif is_unequal(pair, verdict["inits"]):
+    elif is_unequal(pair, verdict):
         yield {"code": "unequal_compute"}
     if {pair["a"], pair["b"]} & {*verdict.get("scored", [])}:
         yield {"code": "scored_masks"}
@@ -100,8 +100,10 @@ def worth_sentences(verdict: Mapping[str, Any]) -> list[str]:
     labels = found if isinstance(found, Mapping) else {}  # an older verdict has rows of each label there
     several = len({row["network"] for row in labels.get("curve", [])}) > 1
     facts = [{**row, "reference": SCRATCH, "several": several} for row in labels.get("worth", [])]
-    told = [sentence("worth", fact) for fact in facts]
-    return [*told, sentence("headroom", {**room, "metric": verdict["metric"]})] if room else told
+    worth = [sentence("worth", fact) for fact in facts]
+    if room and room["mean"] is not None:
+        worth.append(sentence("headroom", {**room, "metric": verdict["metric"]}))
+    return worth
 
 
 @lru_cache

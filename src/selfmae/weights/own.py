@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from selfmae.errors import UserError
-from selfmae.methods import options_of
-from selfmae.networks import network_name, network_of
+from selfmae.networks import default_network, network_name, network_of
 from selfmae.options import Recipe
 from selfmae.weights.adaptation import Transfer
 from selfmae.weights.file import Weights
@@ -28,7 +27,8 @@ def fit_own_weights(weights: Weights, metadata: Mapping[str, Any], recipe: Recip
             f"The weights of {source} are of a file that SelfMAE did not write, but model.network {network} takes only "
             "those that it did: give others."
         )
-    theirs = metadata["recipe"]["model"]["network"] or "vit"
+    before = metadata["recipe"]
+    theirs = before["model"]["network"] or default_network(before["target"]["kind"])
     if theirs != network:
         raise UserError(
             f"The weights of {source} are of model.network {theirs}, but the recipe's is {network}: set "
@@ -47,7 +47,7 @@ def fit_own_weights(weights: Weights, metadata: Mapping[str, Any], recipe: Recip
 
 def _fit_unet(weights: Weights, recipe: Recipe, source: str) -> Transfer:
     """Return all tensors below a U-Net's output layers, or those of its encoder alone (`masked_unet.transfer`)."""
-    network, is_whole = network_name(recipe), options_of(recipe, "masked_unet").transfer == "all"
+    network, is_whole = network_name(recipe), _is_whole(recipe)
     with torch.device("meta"):
         encoder = network_of(recipe).build_encoder(recipe)
     shapes = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
@@ -62,3 +62,8 @@ def _fit_unet(weights: Weights, recipe: Recipe, source: str) -> Transfer:
     fresh = {name: "masked_unet.transfer takes the encoder alone" for name in shapes if name not in kept}
     unused = tuple(sorted(name for name in weights if name not in kept))
     return Transfer(f"SelfMAE {network}", {name: weights[name] for name in kept}, {}, fresh, unused)
+
+
+def _is_whole(recipe: Recipe) -> bool:
+    """Return whether a recipe takes all that was pre-trained; methods stand above weights, so its section is asked."""
+    return bool(getattr(recipe.methods.get("masked_unet"), "transfer", "all") == "all")
