@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from selfmae.data.case import patients_of
 from selfmae.data.folds import choose_folding
 from selfmae.data.source import Source
 from selfmae.display import Display
@@ -20,6 +21,7 @@ from selfmae.results.formatting import duration, plural
 from selfmae.results.training_run import training_runs
 
 FIRST_SHARE = 0.5  # of the budget for the first seeds, where more may be added
+MIN_LABELS = 2  # of a draw: a single patient is no sample
 EARLIER = "earlier"  # folder of what a run did with a smaller budget
 
 
@@ -35,6 +37,17 @@ def check_grid(grid: Grid) -> None:
         raise UserError(
             "--draws is for --labels, which was not given: give numbers of labelled patients, as in 3,5,10."
         )
+
+
+def check_labels(experiment: Experiment) -> None:
+    """Raise `UserError` where --labels asks for a single patient, or for more than a fold has to train on."""
+    fewest = min(len(patients_of(fold.cases.part("train"))) for fold in experiment.folds)
+    for number in experiment.grid.labels:
+        if number < MIN_LABELS or number > fewest:
+            raise UserError(
+                f"--labels asks for {number} labelled patients, but must be from {MIN_LABELS} to the {fewest} that there "
+                "are to train on; `all` stands for these."
+            )
 
 
 def budget_of(grid: Grid, source: Source, device: DeviceOptions) -> Budget:

@@ -13,7 +13,7 @@ from selfmae.data.generated.volumes import PLAIN
 from selfmae.data.source import check_cases, count_splits
 from selfmae.display import Display
 from selfmae.errors import UserError, did_you_mean
-from selfmae.experiment.budgeting import (
+from selfmae.experiment.budgeting import check_labels, (
     begun_with,
     budget_of,
     check_grid,
@@ -89,6 +89,7 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
     found = resolve(source, recipe_name, sets, display, partial(budget_of, grid), before)
     experiment = Experiment.of(found.recipe, found.source, names, grid)
     check_inits(experiment, found.recipe)
+    check_labels(experiment)
     if before:  # a run that goes on has been told what it takes
         show_plan(found.recipe, found.reasons, display)
     else:
