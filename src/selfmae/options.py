@@ -123,8 +123,8 @@ class TargetOptions(Section):
 class ModelOptions(Section):
     """The network and its size. Widths 192, 384, 768, 1024 are ViT-Ti, S, B, L.
 
-    Networks other than `vit` and `unetr` take `features` alone (`dynunet` also residual; `monai_unetr` also width, heads
-    and mlp_ratio).
+    Networks other than `vit` and `unetr` take `features` alone (`dynunet` also residual; `monai_unetr` also width,
+    heads and mlp_ratio).
     """
 
     patch: tuple[int, ...]

@@ -115,7 +115,7 @@ def test_a_large_image_is_made_coarser_until_its_side_fits() -> None:
         ((256, 216, 10), (), True),
         ((40, 56, 40), (1.0, 1.0, 1.0), False),
         ((40, 56, 40), (), False),
-        ((512, 512, 100), (0.7, 0.7, 2.1), True),  # exactly three times
+        ((512, 512, 100), (1.0, 1.0, 3.0), True),  # exactly three times
         ((512, 512, 100), (0.7, 0.7, 2.0), False),
         ((256, 256), (1.0, 1.0), False),
         ((300, 300, 101), (), False),

@@ -63,8 +63,8 @@ HELP = {  # of the flags with much to say
     "patients": "Regular expression that finds the patient in the name of a case (its first group, or the whole "
     "match), e.g. '(p[0-9]+)_'.",
     "inits": "Initializations to compare: scratch (random weights), scratch+ (from scratch with the compute of "
-    "pre-training), mae (pre-trained on your images by the network's own method) or another method, imagenet, timm:NAME, "
-    "or a weight file.",
+    "pre-training), mae (pre-trained on your images by the network's own method) or another method, imagenet, "
+    "timm:NAME, or a weight file.",
     "budget": "Time for the whole run, such as 30m, 4h or 2d: it plans network, resolution, crop and number of steps.",
     "margin": "Smallest difference that matters, in units of the metric (Dice or AUC): an interval within it is no "
     "difference.",

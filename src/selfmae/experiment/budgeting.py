@@ -18,11 +18,11 @@ from selfmae.planning.budget import Budget, Steps
 from selfmae.planning.forecast import MORE, Forecast, Trainings, check_space, count_trainings, forecast, show_forecast
 from selfmae.planning.planner import default_budget
 from selfmae.results.formatting import duration, plural
+from selfmae.results.run_folder import EARLIER
 from selfmae.results.training_run import training_runs
 
 FIRST_SHARE = 0.5  # of the budget for the first seeds, where more may be added
 MIN_LABELS = 2  # of a draw: a single patient is no sample
-EARLIER = "earlier"  # folder of what a run did with a smaller budget
 
 
 def check_grid(grid: Grid) -> None:
@@ -45,8 +45,8 @@ def check_labels(experiment: Experiment) -> None:
     for number in experiment.grid.labels:
         if number < MIN_LABELS or number > fewest:
             raise UserError(
-                f"--labels asks for {number} labelled patients, but must be from {MIN_LABELS} to the {fewest} that there "
-                "are to train on; `all` stands for these."
+                f"--labels asks for {number} labelled patients, but must be from {MIN_LABELS} to the {fewest} that "
+                "there are to train on; `all` stands for these."
             )
 
 
@@ -142,7 +142,7 @@ def is_larger(out: Path, grid: Grid) -> bool:
 def put_aside(out: Path, display: Display) -> None:
     """Move what a run did with a smaller budget: its learning rates fell to zero, so it cannot go on."""
     before = begun_with(out)
-    aside = out / EARLIER / duration(before).replace(" ", "")
+    aside = out / EARLIER / f"{before:.0f}s"
     aside.mkdir(parents=True, exist_ok=True)
     for path in out.iterdir():
         if path.name not in (EARLIER, ".lock"):

@@ -13,10 +13,11 @@ from selfmae.data.generated.volumes import PLAIN
 from selfmae.data.source import check_cases, count_splits
 from selfmae.display import Display
 from selfmae.errors import UserError, did_you_mean
-from selfmae.experiment.budgeting import check_labels, (
+from selfmae.experiment.budgeting import (
     begun_with,
     budget_of,
     check_grid,
+    check_labels,
     forecast_run,
     has_time,
     is_larger,
@@ -117,6 +118,8 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
             prepare_all(found.recipe, experiment.source, display)
         failures: dict[str, str] = {}
         for works in rounds(experiment, out, facts, failures, display):
+            for work in works:  # a second try of one that failed counts anew
+                failures.pop(work.title, None)
             failures |= schedule(works, grid.executor, display)
         finish(out, failures, grid, display)
 

@@ -238,25 +238,29 @@ def _plan_size(
     max_voxels = machine.voxels if len(shape) == 3 else machine.side**2
     sizes = list(list_sizes(shape, spacing_mm, max_voxels, machine.side, by_slices))
     channels, outputs = len(plan.values["data.channels"]), len(plan.values["target.names"]) + 1
-    if time_step is None or {"data.crop", "model.features", "fit.batch"} <= plan.given_keys:
-        size, pace = sizes[0], 0.0
-    else:
+    if time_step is None or {"data.crop", "data.size", "data.spacing_mm"} & plan.given_keys:
+        finest = min(size.factor for size in sizes)  # what is given is not made coarser
+        sizes = [size for size in sizes if size.factor == finest]
+    size, reason = sizes[0], "not measured here"
+    if time_step:
         timed = time_step
         size, pace = choose_size(sizes, lambda size: timed(size, channels, outputs), seconds)
-    reason = f"{MIN_STEPS:,} steps of {pace:.2g} s or more fit into the time for a training"
+        reason = f"{MIN_STEPS:,} steps of {pace:.2g} s fit into the time for a training"
+        if pace * MIN_STEPS > seconds:
+            reason = f"even so {MIN_STEPS:,} steps of {pace:.2g} s do not fit into the time for a training"
     if size.factor > 1:
         if spacing_mm:
-            why = f"{size.factor:.3g} times that of the images, so that {reason}"
+            why = f"{size.factor:.3g} times that of the images: {reason}"
             plan.put("data.spacing_mm", size.spacing_mm, why)
         else:
-            why = f"the images at 1/{size.factor:.3g} of their resolution, so that {reason}"
+            why = f"the images at 1/{size.factor:.3g} of their resolution: {reason}"
             plan.put("data.size", size.shape, why)
     whole = "one slice" if size.is_slices else "the image or most of it"
     plan.put("data.crop", size.crop, f"{whole}, enlarged to what the network must have")
-    plan.put("model.features", size.features, f"the most of 8, 16 and 32 of which {reason}")
+    plan.put("model.features", size.features, f"of 8, 16 and 32: {reason}")
     images = "slices" if size.is_slices else "images" if len(shape) == 2 else "volumes"
     for stage in ("pretrain", "fit"):
-        plan.put(f"{stage}.batch", size.batch, f"{USED} of {images}")
+        plan.put(f"{stage}.batch", size.batch, f"{images}, as in our experiments; not compared")
 
 
 def _plan_crop(plan: Plan, fingerprint: Fingerprint, machine: Machine, is_vit: bool) -> None:

@@ -20,6 +20,7 @@ from selfmae.results.training_run import TrainingRun, is_pretraining, training_r
 
 PLACES = {"data.source", "data.splits", "data.cache"}  # the content of cases is checked elsewhere (`check_cases`)
 MARKS = {"run": "run.json", "training": "cases.csv", "sweep": "runs"}  # what only folders of a kind hold
+EARLIER = "earlier"  # folder of what a run did with a smaller budget
 PACKAGES = ("selfmae", "torch", "timm", "monai", "lightning-fabric", "numpy")
 
 
@@ -66,7 +67,7 @@ def check_place(folder: Path, kind: str) -> None:
             raise UserError(f"{folder} is the folder of a {kinds[0]}, not of a {kind}: choose another --out.")
         return
     names = sorted(item.name for item in folder.iterdir()) if folder.exists() else []
-    others = [name for name in names if name not in (".lock", "recipe.yaml.part")]
+    others = [name for name in names if name not in (".lock", "recipe.yaml.part", EARLIER)]
     if others:
         raise UserError(
             f"{folder} is no run folder of SelfMAE but holds other things ({', '.join(others[:3])}"
