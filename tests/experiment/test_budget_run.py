@@ -86,7 +86,6 @@ def test_too_small_a_budget_stops_before_a_folder_is_made(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="check_place takes the folder of earlier budgets for something else")
 def test_a_folder_whose_run_was_put_aside_takes_the_next(volume_recipe: Path, tmp_path: Path) -> None:
     recipe = load_recipe(str(volume_recipe))
     with open_folder(tmp_path, recipe, kind="run"):
