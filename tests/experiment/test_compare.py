@@ -251,14 +251,14 @@ def test_several_initializations_are_corrected_for_their_number(run: Path) -> No
     pairs = compare([run])["pairs"]
     assert len(pairs) == 6
     assert [pair["p_holm"] for pair in pairs] == holm([pair["p"] for pair in pairs])
-    assert [pair["verdict"] for pair in pairs if not pair["ci95"]] == ["cannot tell"]  # third is mae, of two patients
-    clear = [pair for pair in pairs if pair["ci95"] and (pair["ci95"][0] > 0 or pair["ci95"][1] < 0)]
-    assert len(clear) >= 2
-    assert all((pair["verdict"] == "cannot tell") == (pair["p_holm"] >= 0.05) for pair in clear)
+    assert {pair["verdict"] for pair in pairs} == {"no verdict"}  # one seed
 
 
 def test_what_is_not_told_says_what_it_would_take(run: Path) -> None:
+    for init in ("scratch", "mae"):
+        shutil.copytree(cell(run, init), run / init / "fold0" / "seed1")
     pair = compare([run])["pairs"][0]
+    assert pair["verdict"] != "no verdict"
     assert (pair["to_tell"] is None) == (pair["verdict"] != "cannot tell")
 
 

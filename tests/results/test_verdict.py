@@ -12,7 +12,7 @@ from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.metrics.decisions import look_level
 from selfmae.metrics.rows import Runs, compare_runs, dice_scorer, join_rows
-from selfmae.metrics.statistics import VERDICT_RESAMPLES
+from selfmae.metrics.statistics import VERDICT_RESAMPLES, holm
 from selfmae.options import TargetOptions
 from selfmae.results.formatting import MINUS
 from selfmae.results.headline import headline
@@ -59,6 +59,15 @@ def test_what_cannot_be_told_says_what_would_give_any_of_the_answers() -> None:
     assert pair["verdict"] == "cannot tell"
     assert pair["to_tell"]["patients"] > 0  # equal scores: more patients make the interval fit into the margin
     assert pair_of(0.0, 0.06, Rule(0.005))["to_tell"]["patients"] > pair["to_tell"]["patients"]
+
+
+def test_of_several_pairs_the_corrected_p_value_must_agree() -> None:
+    gains = {"imagenet": (0.02, 0.05), "moco": (-0.01, 0.06), "mae": (0.03, 0.06)}
+    pairs = judge({"scratch": runs()} | {init: runs(*found) for init, found in gains.items()}, Rule())["pairs"]
+    clear = [pair for pair in pairs if not pair["ci95"][0] <= 0 <= pair["ci95"][1]]
+    assert [pair["p_holm"] for pair in pairs] == holm([pair["p"] for pair in pairs])
+    assert {pair["p_holm"] < 0.05 for pair in clear} == {True, False}
+    assert all((pair["verdict"] == "cannot tell") == (pair["p_holm"] >= 0.05) for pair in clear)
 
 
 def test_one_seed_has_an_interval_and_no_verdict_but_scored_masks_have_one() -> None:

@@ -21,7 +21,7 @@ from selfmae.results.headline import NO_VERDICT, answer, claim_facts, headline, 
 from selfmae.results.label_points import label_facts
 from selfmae.results.limitations import find_limitations, sentence, told, worth_sentences
 from selfmae.results.selection import find_runs, join_runs, keep_complete, missing_runs, target_of
-from selfmae.results.subgroups import column_groups, keep_columns, kept_columns, size_groups, table_of
+from selfmae.results.subgroups import Subgroup, column_groups, keep_columns, kept_columns, size_groups, table_of
 from selfmae.results.training_run import TrainingRun, by_init
 
 PAIR_FACTS = ("mean_a", "mean_b", "difference", "ci95", "p", "num_cases", "num_patients", "effective_n", "num_seeds")
@@ -91,11 +91,7 @@ def compare(
     groups = size_groups(next(iter(joined.values())), target)
     groups += column_groups(next(iter(joined.values())), subgroups, table) if table else []
     verdict = _verdict(joined, target, rule, scored) | _training_facts(kept, target, rule) | facts
-    verdict["subgroups"] = []
-    for group in groups:
-        parts = {init: run.part(group.ids) for init, run in joined.items()}
-        about = {"subgroup": group.name, "num_cases": len(group.ids)}
-        verdict["subgroups"] += [row | about for row in _label_rows(parts, target, group.label)]
+    verdict["subgroups"] = [row for group in groups for row in _group_rows(joined, target, group)]
     verdict |= label_facts(folders[0], target) if is_run else {}
     verdict["headline"] = headline(verdict)
     verdict["limitations"] = find_limitations(verdict)
@@ -184,6 +180,13 @@ def _label_rows(runs: Mapping[str, Runs], target: TargetOptions, label: str) -> 
         result = compare_runs(runs[a], runs[b], _make_scorer(target, label), LABEL_RESAMPLES)
         rows.append({"label": label, "a": a, "b": b} | {key: getattr(result, key) for key in LABEL_FACTS})
     return rows
+
+
+def _group_rows(runs: Mapping[str, Runs], target: TargetOptions, group: Subgroup) -> list[dict[str, Any]]:
+    """Return the effect of each pair of initializations in a subgroup."""
+    parts = {init: run.part(group.ids) for init, run in runs.items()}
+    about = {"subgroup": group.name, "num_cases": len(group.ids)}
+    return [row | about for row in _label_rows(parts, target, group.label)]
 
 
 def _make_scorer(target: TargetOptions, label: str = "") -> Scorer:
