@@ -77,12 +77,12 @@ class TrainingKind:
 class Paces:
     """Seconds on this machine, each measured once; the time of a run follows from them for any number of steps."""
 
-    preparation: float  # of a case
-    num_missing: int  # cases that are not prepared yet
     steps: Mapping[str, float]  # of a step of each kind of training
     probes: Mapping[str, float]  # of a validation by the probe of each pre-training
     scoring: float  # of a case
     equal: float  # steps of fine-tuning that have the operations of one step of pre-training
+    preparation: float = 0.0  # of a case
+    num_missing: int = 0  # cases that are not prepared yet
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ def forecast(
         no_memory = tuple(_lacking_memory(lines, kinds, recipe))
         stage.update(2)
         if not no_memory:
-            paces = _measure(short, source, kinds, trainings, Path(folder), pace)
+            paces = _measure(short, kinds, trainings, Path(folder))
+            paces = replace(paces, preparation=pace, num_missing=len(find_missing(recipe, source)))
             if steps:
                 before, step = (
                     max((paces.steps[k.name] for k in kinds if k.key == key), default=0.0) for key in STAGES
@@ -235,10 +236,8 @@ def _list_kinds(recipe: Recipe, source: Source, trainings: Trainings, prepared: 
     return [kind for kind in kinds if kind.count and kind.cases]
 
 
-def _measure(
-    recipe: Recipe, source: Source, kinds: Sequence[TrainingKind], trainings: Trainings, folder: Path, pace: float
-) -> Paces:
-    """Return the seconds of every part of a run, measured in `folder`; `pace` are those of preparing a case."""
+def _measure(recipe: Recipe, kinds: Sequence[TrainingKind], trainings: Trainings, folder: Path) -> Paces:
+    """Return the seconds of every part of a run but preparation, measured in `folder`."""
     steps, probes, scoring, equal = {}, {}, 0.0, 0.0
     for kind in kinds:
         steps[kind.name] = time_steps(recipe, kind.task, kind.options, kind.cases, folder / kind.name)
@@ -248,7 +247,7 @@ def _measure(
             scoring = time_scoring(recipe, make_task(recipe), kind.cases[0])
             if trainings.num_equal and trainings.methods:
                 equal = equal_share(recipe, trainings.methods[0], kind.cases[0])
-    return Paces(pace, len(find_missing(recipe, source)), steps, probes, scoring, equal)
+    return Paces(steps, probes, scoring, equal)
 
 
 def _memory_lines(kinds: Sequence[TrainingKind], recipe: Recipe, source: Source) -> list[Estimate]:
