@@ -176,7 +176,13 @@ def test_only_masks_report_some_of_their_names() -> None:
     assert "target.report is for masks, but target.kind is multilabel" in text
 
 
-PICTURES = ("data.crop=[32, 32]", "model.patch=[8, 8]", "target.kind=multilabel", "target.values=[]")
+PICTURES = (
+    "data.crop=[32, 32]",
+    "model.patch=[8, 8]",
+    "target.kind=multilabel",
+    "target.values=[]",
+    "model.network=vit",
+)
 
 
 def test_rand_augment_is_for_pictures_between_0_and_1_in_fine_tuning() -> None:

@@ -77,8 +77,9 @@ def test_the_vit_is_left_to_its_patches() -> None:
     assert crop_steps("swinunetr", (8, 4)) == (32, 32)
 
 
-def test_the_network_of_a_target_without_a_name_is_the_vit() -> None:
-    assert network_name(recipe_with()) == network_name(recipe_with("model.network=unetr")) == "unetr"
+def test_a_target_without_a_named_network_has_that_of_nnunet_for_masks_and_the_vit_for_labels() -> None:
+    assert network_name(recipe_with()) == network_name(recipe_with("model.network=dynunet")) == "dynunet"
+    assert network_name(recipe_with("model.network=unetr")) == "unetr"
     assert (
         network_name(recipe_with(below=CLASSES))
         == network_name(recipe_with("model.network=vit", below=CLASSES))
@@ -108,7 +109,8 @@ def test_a_crop_that_a_network_cannot_take_is_a_sentence_with_one_that_it_can(
 def test_other_networks_need_no_multiple_of_the_patch_but_the_vit_does() -> None:
     settings = ("data.crop=[40, 40, 16]", "model.patch=[16, 16, 16]")
     assert recipe_with("model.network=dynunet", *settings).data.crop == (40, 40, 16)
-    assert "must be a multiple of model.patch" in error_of(*settings)
+    assert recipe_with(*settings).data.crop == (40, 40, 16)
+    assert "must be a multiple of model.patch" in error_of("model.network=unetr", *settings)
 
 
 def test_a_network_of_another_kind_of_target_is_a_sentence() -> None:
@@ -127,7 +129,7 @@ def test_an_unknown_network_is_a_sentence_with_the_nearest_or_all_known_ones() -
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (["model.features=8"], "model.features is 8, but must be 0 for model.network unetr"),
+        (["model.features=8", "model.network=unetr"], "model.features is 8, but must be 0 for model.network unetr"),
         (
             ["model.features=16", "model.network=swinunetr", "data.crop=[64, 64, 32]"],
             "model.features is 16, but must be 0 or a multiple of 12 for model.network swinunetr",

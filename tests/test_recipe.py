@@ -68,7 +68,8 @@ def test_every_wrong_key_is_listed_at_once_with_the_nearest_known_one() -> None:
 
 
 def test_a_key_near_to_none_lists_the_known_ones() -> None:
-    assert "unknown key 'predict.xyz'. Known: blend, distances, grid, overlap" in error_of("predict.xyz=1")
+    known = "blend, distances, grid, largest_component, mirror, overlap."
+    assert f"unknown key 'predict.xyz'. Known: {known}" in error_of("predict.xyz=1")
 
 
 @pytest.mark.parametrize(

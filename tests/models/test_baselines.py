@@ -2,16 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from monai.networks.nets import DynUNet
-from torch import Tensor, nn
+from torch import nn
 
 from selfmae.errors import UserError
-from selfmae.models.planned_unet import PlannedUNet
 from selfmae.networks import network_of
-from selfmae.networks.dynunet import plan_topology
 from selfmae.options import Recipe, TargetOptions
 
 MakeRecipe = Callable[..., Recipe]
@@ -20,10 +18,6 @@ MakeRecipe = Callable[..., Recipe]
 def build(recipe: Recipe) -> nn.Module:
     model: nn.Module = network_of(recipe).build(recipe)
     return model
-
-
-def as_list(output: Tensor | list[Tensor]) -> list[Tensor]:
-    return output if isinstance(output, list) else [output]
 
 
 def without_spares(network: nn.Module) -> int:
@@ -52,42 +46,14 @@ def test_classifiers_have_the_parameters_of_their_papers(name: str, count: int, 
     assert without_spares(build(recipe)) == count
 
 
-@pytest.mark.parametrize("crop", [(16, 16, 16), (32, 32, 32), (64, 64)])
-def test_dynunet_computes_what_monai_computes(crop: tuple[int, ...]) -> None:
-    topology = plan_topology(crop, ())
-    ours = PlannedUNet(topology.strides, topology.kernels, 1, 2, 4)
-    num_levels = len(topology.strides)
-    theirs = DynUNet(
-        len(crop),
-        1,
-        2,
-        topology.kernels,
-        topology.strides,
-        topology.strides[1:],
-        filters=[4 * 2**level for level in range(num_levels)],
-        deep_supervision=num_levels > 3,
-        deep_supr_num=max(1, num_levels - 3),
-        trans_bias=True,
-    )
-    left = theirs.load_state_dict(ours.state_dict(), strict=False)
-    assert left.unexpected_keys == []
-    assert all(name.startswith("skip_layers.") for name in left.missing_keys)
-    images = torch.randn(1, 1, *crop)
-    assert torch.equal(ours.eval()(images), theirs.eval()(images))
-    outputs, stacked = as_list(ours.train()(images)), theirs.train()(images)
-    assert len(outputs) == max(1, num_levels - 2)
-    if num_levels > 3:
-        for output, other in zip(outputs, stacked.unbind(1), strict=True):
-            assert torch.equal(nn.functional.interpolate(output, crop), other)
-
-
 def test_dynunet_halves_what_the_spacing_says(make_recipe: MakeRecipe) -> None:
     recipe = make_recipe((32, 32, 16), (8, 8, 8), network="dynunet", features=4)
-    strides = [
-        build(replace(recipe, data=replace(recipe.data, spacing_mm=spacing))).strides[1]
-        for spacing in ((), (1.0, 1.0, 4.0))
+    networks: list[Any] = [
+        build(replace(recipe, data=replace(recipe.data, spacing_mm=spacing))) for spacing in ((), (1.0, 1.0, 4.0))
     ]
-    assert strides == [(2, 2, 2), (2, 2, 1)]
+    images = torch.zeros(1, 1, *recipe.data.crop)
+    shapes = [network.encoder(images)[1].shape[2:] for network in networks]  # of the features that were halved once
+    assert shapes == [(16, 16, 8), (16, 16, 16)]
 
 
 @pytest.mark.parametrize("network", ["swinunetr", "monai_unetr"])

@@ -15,7 +15,7 @@ from selfmae.methods import moco
 from selfmae.networks import network_of
 from selfmae.options import Recipe, TargetOptions
 from selfmae.weights.file import load_encoder
-from selfmae.weights.imagenet import fit_own_weights
+from selfmae.weights.own import fit_own_weights
 
 pytest.importorskip("lightly", reason='lightly is not installed: pip install "selfmae[moco]"')
 

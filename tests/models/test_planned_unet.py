@@ -36,10 +36,13 @@ def monai_of(ours: PlannedUNet, crop: tuple[int, ...], channels: int, outputs: i
         filters=ours.encoder.filters,
         res_block=residual,
         trans_bias=True,
+        deep_supervision=len(ours.heads) > 1,
+        deep_supr_num=max(1, len(ours.heads) - 1),
     )
     for name in ("input_block", "downsamples", "bottleneck", "upsamples"):
         getattr(theirs, name).load_state_dict(getattr(ours.encoder, name).state_dict())
-    theirs.output_block.conv.conv.load_state_dict(ours.heads[0].state_dict())
+    for head, block in zip(ours.heads, (theirs.output_block, *theirs.deep_supervision_heads), strict=True):
+        block.conv.conv.load_state_dict(head.state_dict())
     return theirs.eval()
 
 
@@ -54,6 +57,21 @@ def test_logits_are_those_of_monai_with_the_same_weights(
         expected = monai_of(ours, crop, 2, 3, residual)(images)
         torch.testing.assert_close(ours(images), expected)
     assert expected.std() > 0.01
+
+
+@pytest.mark.parametrize("crop", [CROPS["image"], CROPS["volume"], (16, 16, 16)])
+def test_logits_of_all_resolutions_are_those_of_monai_in_training(
+    crop: tuple[int, ...], randomise: Callable[[nn.Module], nn.Module]
+) -> None:
+    ours: Any = randomise(network_for(crop))
+    images = torch.randn(2, 1, *crop)
+    with torch.no_grad():
+        levels, expected = ours.train()(images), monai_of(ours, crop, 1, 3, False).train()(images)
+    if len(ours.heads) == 1:
+        torch.testing.assert_close(levels, expected)
+        return
+    for logits, other in zip(levels, expected.unbind(1), strict=True):
+        torch.testing.assert_close(nn.functional.interpolate(logits, crop), other)  # MONAI's have the size of the image
 
 
 @pytest.mark.parametrize("crop", CROPS.values(), ids=CROPS)

@@ -162,8 +162,10 @@ def forecast(
                     max((paces.steps[k.name] for k in kinds if k.key == key), default=0.0) for key in STAGES
                 )
                 total = partial(_total_seconds, kinds=kinds, trainings=trainings, paces=paces)
-                larger = replace(steps, seconds=MORE * steps.seconds).fit(recipe, (before, step), total)
-                recipe = steps.fit(recipe, (before, step), total)
+                recipe, larger = (
+                    replace(steps, seconds=times * steps.seconds).fit(recipe, (before, step), total)
+                    for times in (1, MORE)
+                )
             lines += _time_lines(recipe, kinds, trainings, paces)
             seconds = sum(line.amount for line in lines if line.kind == "time")
             machine = f"{resolve_accelerator(recipe.device)} in {resolve_precision(recipe.device)}"

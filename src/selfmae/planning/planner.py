@@ -242,7 +242,7 @@ def _plan_size(
         finest = min(size.factor for size in sizes)  # what is given is not made coarser
         sizes = [size for size in sizes if size.factor == finest]
     size, reason = sizes[0], "not measured here"
-    if time_step:
+    if time_step and not {"data.crop", "model.features", "fit.batch"} <= plan.given_keys:  # as in a run that goes on
         timed = time_step
         size, pace = choose_size(sizes, lambda size: timed(size, channels, outputs), seconds)
         reason = f"{MIN_STEPS:,} steps of {pace:.2g} s fit into the time for a training"

@@ -100,6 +100,8 @@ OF_NONE: dict[str, object] = {
     "split_seed": 1,
     "split": "monai",
     "fraction": 0.5,
+    "labels": 2,
+    "unlabelled": "more",
     "pretrain_on": ("train",),
     "mean": 5.0,
     "std": 2.0,
