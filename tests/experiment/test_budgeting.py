@@ -119,7 +119,7 @@ def test_what_a_smaller_budget_trained_is_put_aside_and_nothing_is_lost(
         put_aside(tmp_path, Display())
     assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
     kept = {path.name: (path / "mae" / "fold0" / "rows").read_text() for path in (tmp_path / "earlier").iterdir()}
-    assert kept == {"60min": "3600.0", "4.0h": "14400.0"}
+    assert kept == {"3600s": "3600.0", "14400s": "14400.0"}
     assert "The run with a budget of 60 min is now in" in capsys.readouterr().err
 
 

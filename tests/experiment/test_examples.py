@@ -36,7 +36,8 @@ def recipe(regions: dict[str, list[int]] | None = None, size: int = 3) -> Recipe
     steps = {"steps": 1, "batch": 1, "lr": 0.1}
     target = {"kind": "mask", "names": ["a", "b"], "values": [4, 9], "regions": regions or {}}
     data = {"source": "x", "channels": ["CT"], "crop": [8] * size, "intensity": "window", "window": [0, 10]}
-    content = {"data": data, "target": target, "model": {"patch": [4] * size, "width": 48, "heads": 3}}
+    model = {"network": "unetr", "patch": [4] * size, "width": 48, "heads": 3}  # a U-Net's crop must be larger
+    content = {"data": data, "target": target, "model": model}
     return make_recipe(content | {"pretrain": steps, "fit": steps}, "test")
 
 

@@ -114,7 +114,8 @@ def test_weights_that_saw_a_test_image_are_refused(
     [
         (
             "may",
-            "--init 'may' must be scratch, imagenet, timm:NAME, mae:DIR, moco:DIR or an existing file of weights.",
+            "--init 'may' must be scratch, imagenet, timm:NAME, mae:DIR, masked_unet:DIR, moco:DIR or an existing file "
+            "of weights.",
         ),
         ("mae:{tmp}", "{tmp} holds no finished pre-training: run `selfmae pretrain"),
         ("mae:", "--init 'mae:' must be scratch, imagenet, timm:NAME, mae:DIR"),

@@ -41,7 +41,8 @@ def monai_of(ours: PlannedUNet, crop: tuple[int, ...], channels: int, outputs: i
     )
     for name in ("input_block", "downsamples", "bottleneck", "upsamples"):
         getattr(theirs, name).load_state_dict(getattr(ours.encoder, name).state_dict())
-    for head, block in zip(ours.heads, (theirs.output_block, *theirs.deep_supervision_heads), strict=True):
+    coarser = theirs.deep_supervision_heads if len(ours.heads) > 1 else ()
+    for head, block in zip(ours.heads, (theirs.output_block, *coarser), strict=True):
         block.conv.conv.load_state_dict(head.state_dict())
     return theirs.eval()
 

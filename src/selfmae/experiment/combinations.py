@@ -18,10 +18,10 @@ from selfmae.results.training_run import training_runs
 
 # All combinations are trained and tested on the same cases: what decides them is no setting to sweep.
 FIXED = (
-    *("data.source", "data.layout", "data.channels", "data.patient_pattern", "data.splits"),
+    *("data.source", "data.layout", "data.channels", "data.patient_pattern", "data.splits", "data.unlabelled"),
     *("data.test_fraction", "data.val_fraction", "data.split", "data.split_seed"),
 )
-UNUSED_IN_PRETRAINING = ("fit.", "predict.", "data.fraction")
+UNUSED_IN_PRETRAINING = ("fit.", "predict.", "data.fraction", "data.labels")
 UNUSED_WITHOUT_PRETRAINING = ("pretrain.", "probe.", "init.pretrain", "data.pretrain_on")
 
 MIN_VALUES = 3  # values worth a round
@@ -95,7 +95,7 @@ def settings_of_pretraining(settings: Settings, recipe: Recipe) -> Settings:
     return {
         key: value
         for key, value in settings.items()
-        if not key.startswith(UNUSED_IN_PRETRAINING) or (asks_labels and key == "data.fraction")
+        if not key.startswith(UNUSED_IN_PRETRAINING) or (asks_labels and key in ("data.fraction", "data.labels"))
     }
 
 

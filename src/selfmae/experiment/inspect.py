@@ -16,8 +16,8 @@ from selfmae.data.files.images import read_image
 from selfmae.data.files.masks import mask_suffix, read_mask, write_mask
 from selfmae.data.files.volumes import save_volume
 from selfmae.data.folds import LABELLED
-from selfmae.data.source import Source, assign_parts, count_splits, examine_source, load_cases
-from selfmae.data.sources import SourceError, read_source
+from selfmae.data.source import Source, count_splits, examine_source, load_cases, read_cases
+from selfmae.data.sources import SourceError
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.files import write_table
@@ -41,7 +41,7 @@ def inspect(source: str, sets: Sequence[str], display: Display) -> Source:
     except UserError as error:
         if not error.code:
             raise
-        found = assign_parts(read_source(source, options.layout), options)
+        found = read_cases(options)
         split = [replace(case, split=case.split or "train") for case in found.cases]  # none could be drawn
         cases = replace(found, cases=tuple(split))
         examined = examine_source(cases, masks=True, display=display)

@@ -180,7 +180,7 @@ def begin_finetuning(
     if (folder / "summary-test.json").exists():
         record_metrics(folder)
         return None
-    cases = labelled_part(source.cases.part("train"), recipe.data.fraction, recipe.seed)
+    cases = labelled_part(source.cases.part("train"), recipe.data.fraction, recipe.seed, recipe.data.labels)
     val, task = source.cases.part("val"), make_task(recipe)
     report = init_report(task, init)
     say_init(report["init"], display)

@@ -18,7 +18,12 @@ from selfmae.options import Recipe
 from selfmae.recipe import differences, flat, make_recipe, read_content, write_recipe
 from selfmae.results.training_run import TrainingRun, is_pretraining, training_runs
 
-PLACES = {"data.source", "data.splits", "data.cache"}  # the content of cases is checked elsewhere (`check_cases`)
+PLACES = {
+    "data.source",
+    "data.splits",
+    "data.unlabelled",
+    "data.cache",
+}  # the content of cases is checked elsewhere (`check_cases`)
 MARKS = {"run": "run.json", "training": "cases.csv", "sweep": "runs"}  # what only folders of a kind hold
 EARLIER = "earlier"  # folder of what a run did with a smaller budget
 PACKAGES = ("selfmae", "torch", "timm", "monai", "lightning-fabric", "numpy")

@@ -95,7 +95,7 @@ def make_probe(recipe: Recipe, cases: Cases) -> Probe | None:
     if not recipe.probe.every:
         return None
     val = cases.part("val")
-    labelled = labelled_part(cases.part("train"), recipe.data.fraction, recipe.seed)
+    labelled = labelled_part(cases.part("train"), recipe.data.fraction, recipe.seed, recipe.data.labels)
     if recipe.probe.kind == "reconstruction" and not val:
         raise UserError("probe.kind reconstruction validates on val images, but the split has none: set probe.every=0.")
     if recipe.probe.kind == "labels" and not labelled:
