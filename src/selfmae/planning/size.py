@@ -10,7 +10,7 @@ MIN_STEPS = 2000  # that a training should have before its samples and its netwo
 BATCH = {2: 8, 3: 2}  # of 2-D images or slices, and of volumes
 FEATURES = (8, 16, 32)  # of the finest resolution; nnU-Net has 32
 FACTORS = (8.0, 6.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.25, 1.0)  # pixels that become one, along each axis of the plane
-MIN_SIDE = 64  # pixels of the longer side, however little time there is
+MIN_SIDE = 96  # pixels of the longer side, however little time there is: 64 are too coarse for hearts (LOG.md)
 SLICES = 3.0  # spacing of slices in units of that in the plane, from which a CPU trains on slices
 COVER = 0.25  # share of the median image that a crop shows at least, as for nnU-Net's full resolution
 
