@@ -50,7 +50,7 @@ def test_with_little_time_the_whole_radiograph_is_seen_at_a_coarser_resolution()
     assert cheapest == sizes[0]
     assert cheapest.factor == 2.5  # not 3: the longer side keeps 96 pixels
     assert cheapest.shape == (102, 80)
-    assert cheapest.spacing_mm == (2.0, 2.0)
+    assert cheapest.spacing_mm == (1.25, 1.25)
     assert cheapest.features == 8
     found = [choose_size(sizes, work, seconds)[0] for seconds in np.geomspace(1, 1e5, 60).tolist()]
     positions = [sizes.index(size) for size in found]
