@@ -137,7 +137,7 @@ class ModelOptions(Section):
     decoder_features: int = number(16, at_least=1)  # channels of UNETR's finest level
     out_indices: tuple[int, ...] = ()  # blocks, counted from 0, whose output feeds UNETR; () spreads them evenly
     out_norm: Literal["none", "instance"] = "none"  # of what feeds UNETR; the paper and MONAI have none
-    network: str = ""  # a file of networks/; "" is unetr for masks, vit for labels of whole images
+    network: str = ""  # a file of networks/; "" is dynunet for masks, vit for labels of whole images
     features: int = number(0, at_least=0)  # channels of the finest level; 0 has as many as the network's paper
     residual: bool = False  # of dynunet: blocks with a residual connection
 

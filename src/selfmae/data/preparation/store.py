@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]
 # Options that change no voxel of what is stored. All others are part of the file's name, a new one too.
 NOT_PREPARATION = {
     *("source", "layout", "patient_pattern", "splits", "split", "split_seed", "test_fraction", "val_fraction"),
-    *("fraction", "pretrain_on", "mean", "std", "crop", "cache", "licence"),
+    *("fraction", "labels", "unlabelled", "pretrain_on", "mean", "std", "crop", "cache", "licence"),
 }
 # A mask that is cropped to its image has the image's key too.
 IMAGE_ONLY = {"channels", "interpolation", "intensity", "normalise_crops", "window", "equalise", "crop_foreground"}
