@@ -69,7 +69,6 @@ GPU_PICTURES: Schedule = {
     "fit.validate_every": (200, OFTEN),
 }
 SCHEDULES = (CPU_VOLUMES, CPU_PICTURES, GPU_VOLUMES, GPU_PICTURES)
-BY_TIME = {"data.crop", "model.features", "fit.batch"}  # of a U-Net: where all are given, nothing is timed
 
 
 NETWORK = {
@@ -239,8 +238,6 @@ def _plan_size(
     max_voxels = machine.voxels if len(shape) == 3 else machine.side**2
     sizes = list(list_sizes(shape, spacing_mm, max_voxels, machine.side, by_slices))
     channels, outputs = len(plan.values["data.channels"]), len(plan.values["target.names"]) + 1
-    if plan.given_keys >= BY_TIME:
-        time_step = None
     if time_step is None or {"data.crop", "data.size", "data.spacing_mm"} & plan.given_keys:
         finest = min(size.factor for size in sizes)  # what is given is not made coarser
         sizes = [size for size in sizes if size.factor == finest]
