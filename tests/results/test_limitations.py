@@ -43,6 +43,17 @@ def test_an_open_verdict_is_no_evidence_of_no_effect_and_of_two_seeds_asks_for_a
     assert say("two_seeds", PAIR | {"num_seeds": 2}).endswith("so the interval is very wide: add a third.")
 
 
+def test_few_patients_may_not_show_rare_failures_where_there_is_no_difference() -> None:
+    same = PAIR | {"verdict": "no difference", "ci95": [-0.002, 0.003]}
+    assert say("few_patients", same | {"effective_n": 10}) == (
+        "No difference holds for what the 10 test patients show: a failure that only one of the two models has, in up "
+        "to 26 % of patients, may not have been among them."
+    )
+    assert "few_patients" not in find(same | {"effective_n": 29})
+    assert "few_patients" in find(same | {"effective_n": 28})
+    assert "few_patients" not in find(PAIR | {"effective_n": 10})
+
+
 def test_an_interval_that_excludes_0_but_does_not_stand_the_correction_is_explained() -> None:
     text = say("many_pairs", PAIR | {"ci95": [0.001, 0.05], "p_holm": 0.09})
     assert text.endswith("corrected for their number (Holm), p is 0.090, not below 0.05.")

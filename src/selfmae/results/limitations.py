@@ -6,10 +6,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from selfmae.metrics.statistics import LEVEL
 from selfmae.results.convergence import UNMOVED
 from selfmae.results.formatting import FILTERS
 from selfmae.results.headline import SCRATCH, is_one_seed, is_unequal, orient
 
+MAX_UNSEEN = 0.1  # of patients: 29 or more tested ones show what happens in a tenth of all
 MIN_SEEDS = 2  # of which an interval covers the variance of training: Student's t of 12.7, with three 4.3
 OF_TRAINING = ("still_rising", "unknown_convergence", "pretext_unmoved")
 
@@ -46,12 +48,23 @@ def _of_pair(pair: Fact, verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]
             yield {"code": "two_seeds"}
         if needed is not None:
             yield {"code": "low_power", **needed, "num_seeds": pair["num_seeds"]}
+    elif pair["verdict"] == "no difference" and (unseen := _unseen_share(pair)) > MAX_UNSEEN:
+        yield {"code": "few_patients", "num_patients": pair["effective_n"], "percent": round(100 * unseen)}
     if one_seed:
         yield {"code": "one_seed"}
     elif is_unequal(pair, verdict):
         yield {"code": "unequal_compute"}
     if {pair["a"], pair["b"]} & {*verdict.get("scored", [])}:
         yield {"code": "scored_masks"}
+
+
+def _unseen_share(pair: Fact) -> float:
+    """Return in what share of patients something may happen that none of those tested shows, with 95 % confidence.
+
+    It is 1 - 0.05^(1/n), about 3 / n (Hanley & Lippman-Hand 1983, JAMA 249:1743).
+    """
+    number = pair.get("effective_n")  # not known of an older verdict
+    return float(1 - LEVEL ** (1 / number)) if number else 0.0
 
 
 def _of_training(verdict: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
