@@ -31,6 +31,7 @@ from selfmae.train.device import make_fabric, one_device, tune_attention, unfuse
 from selfmae.train.loop import Training, fit
 
 MIN_STEPS, MAX_STEPS = 3, 10  # steps that are timed, after a first one that warms up
+QUICK_SECONDS = 0.2  # of each size of sample that a plan tries
 ENOUGH_SECONDS = 1.0  # of each measurement, once there are the fewest
 OPTIMISER_BYTES = 16  # a parameter: value, gradient and the two moments of AdamW, float32
 BACKWARD = 1.5  # peak of a backward pass in units of the activations kept for it: 1.4 to 1.6 in six runs on a CPU
@@ -60,8 +61,9 @@ class KnownPace(Exception):  # noqa: N818 - it ends a measurement and is no erro
 class Clock:
     """Takes the role of a training's display: notes when each step ends, and ends all after a few."""
 
-    def __init__(self) -> None:
+    def __init__(self, enough: float = ENOUGH_SECONDS) -> None:
         self.ends: list[float] = []
+        self.enough = enough
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator["Clock"]:
@@ -72,7 +74,7 @@ class Clock:
         """Note the end of a step."""
         self.ends.append(time.monotonic())
         timed = len(self.ends) - 1
-        if timed >= MIN_STEPS and (timed >= MAX_STEPS or self.ends[-1] - self.ends[0] > ENOUGH_SECONDS):
+        if timed >= MIN_STEPS and (timed >= MAX_STEPS or self.ends[-1] - self.ends[0] > self.enough):
             raise KnownPace
 
     def pace(self) -> float:
@@ -112,7 +114,7 @@ def time_unet_step(size: Size, channels: int, outputs: int, device: DeviceOption
         if fabric.device.type == "cuda":
             torch.cuda.synchronize()
 
-    return time_repeated(step)
+    return time_repeated(step, QUICK_SECONDS)
 
 
 def time_scoring(recipe: Recipe, task: Task, case: Case) -> float:
@@ -139,9 +141,9 @@ def time_probe(recipe: Recipe, cases: Sequence[Case], num_held_out: int, num_lab
     return seconds
 
 
-def time_repeated(work: Callable[[], object]) -> float:
-    """Return the median seconds of some work, which is done once beforehand to warm up."""
-    clock = Clock()
+def time_repeated(work: Callable[[], object], enough: float = ENOUGH_SECONDS) -> float:
+    """Return the median seconds of some work, which is done once beforehand to warm up; it ends after `enough`."""
+    clock = Clock(enough)
     with suppress(KnownPace):
         while True:
             work()
