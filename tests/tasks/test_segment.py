@@ -14,8 +14,9 @@ from selfmae.augment import laterality, spatial
 from selfmae.data.case import Case
 from selfmae.data.sampling import Draw
 from selfmae.options import DataOptions, ModelOptions, OptimOptions, Recipe, TargetOptions
-from selfmae.tasks.base import score_cases
+from selfmae.tasks.base import predict_case, score_cases
 from selfmae.tasks.segment import Segment
+from selfmae.tasks.sliding_window import mirror_model
 
 VALUES = (2, 9)
 REGIONS = {"whole": (2, 9), "core": (9,)}
@@ -322,3 +323,92 @@ def test_without_distances_a_row_has_the_same_dice(case: Case, regions: dict[str
     expected = {name: None if name.startswith("hd95") else value for name, value in whole.items()}
     assert quick == expected
     assert task.summary([quick])["metrics"]["dice_per_case"] == 1
+
+
+def two_parts(large: int, small: int) -> np.ndarray:
+    """Return class indices [10, 9, 8] with two components of the first label, `large` and `small` voxels apart."""
+    prediction = np.zeros((10, 9, 8), dtype=np.uint8)
+    prediction[0, 0, :large] = 1
+    prediction[9, 8, :small] = 1
+    return prediction
+
+
+@pytest.mark.parametrize("regions", [None, REGIONS])
+def test_only_the_largest_component_of_a_label_or_region_is_kept(regions: dict[str, tuple[int, ...]] | None) -> None:
+    task, indices = Segment(make_recipe(regions)), two_parts(5, 3)
+    indices[9, 0, 0] = 2  # another label stays
+    prediction = np.stack([indices == 1, indices == 2]) if regions else indices.copy()
+    task.keep_largest(prediction, "whole" if regions else "organ")
+    first = prediction[0] if regions else prediction == 1
+    assert first.sum() == 5
+    assert first[0, 0, :5].all()
+    assert (prediction[1] if regions else prediction == 2).sum() == 1
+
+
+def test_voxels_that_touch_at_a_corner_are_one_component() -> None:
+    prediction = np.zeros((10, 9, 8), dtype=np.uint8)
+    prediction[1, 1, 1] = prediction[2, 2, 2] = 1
+    Segment(make_recipe()).keep_largest(prediction, "organ")
+    assert prediction.sum() == 2
+
+
+def test_the_largest_component_is_chosen_where_validation_is_better_with_it(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, calls = Segment(make_recipe()), []
+    truth = np.zeros((10, 9, 8), dtype=np.uint8)
+    truth[3:6], truth[6:] = 1, 2  # as the mask of the case
+
+    def predict(*_: object) -> np.ndarray:
+        calls.append(1)
+        prediction = truth.copy()
+        prediction[0, 0, 0] = 1  # a false positive apart from the organ
+        prediction[7] = 0  # the lesion in two parts, both of them right
+        return prediction
+
+    monkeypatch.setattr(task, "predict", predict)
+    assert task.choose_largest(nn.Linear(1, 1), [case]) == ["organ"]
+    assert len(calls) == 1  # each case is predicted once, however many labels there are
+
+
+class Sided(nn.Module):
+    """Gives the voxels of each half of the first axis a logit of their own, and the values of the image."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        half = image.shape[2] // 2
+        left = torch.zeros_like(image)
+        left[:, :, :half] = 1
+        return torch.cat([image, 3 * left * image, (1 - left) * image], dim=1)
+
+
+def test_mirrored_predictions_are_averaged_and_those_of_two_sides_exchanged() -> None:
+    image, model = torch.rand(1, 1, 4, 4, 4), Sided()
+    ways = [(), (2,), (3,), (2, 3)]
+    swap = [0, 2, 1]
+    looks = [model(image.flip(way)).flip(way) for way in ways]
+    wanted = sum(look[:, swap] if 2 in way else look for way, look in zip(ways, looks, strict=True)) / 4
+    torch.testing.assert_close(mirror_model(model, (0, 1), 0, swap)(image), wanted)
+    torch.testing.assert_close(mirror_model(model, (), 0, swap)(image), model(image))
+
+
+def test_a_prediction_is_mirrored_where_the_recipe_says(case: Case) -> None:
+    recipe = make_recipe()
+    spatial_options = spatial.Options(flip_axes=(0, 1))
+    fit = replace(recipe.fit, augment={"spatial": spatial_options})
+    seen: list[int] = []
+
+    class Counting(Oracle):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            seen.append(1)
+            return super().forward(image)
+
+    plain, mirrored = (
+        Segment(replace(recipe, fit=fit, predict=replace(recipe.predict, mirror=mirror))) for mirror in (False, True)
+    )
+    for task in (plain, mirrored):
+        task.prepare([case])
+    once = predict_case(plain, Counting(False), case)
+    number = len(seen)
+    twice = predict_case(mirrored, Counting(False), case)
+    assert len(seen) == number + 4 * number
+    np.testing.assert_array_equal(once, twice)

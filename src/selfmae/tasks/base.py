@@ -94,13 +94,16 @@ def score_cases(
     """Return the rows of every case, in order; without `distances` (of masks) several times sooner."""
     rows: list[Row] = []
     for done, case in enumerate(cases, start=1):
-        image = task.store.image(case)
-        if task.recipe.predict.grid == "prepared":
-            prediction = task.predict(model, image, image.shape[1:])
-        else:
-            shape = read_mask(case.target).array.shape if isinstance(case.target, Path) else ()
-            prediction = task.predict(model, image, shape, task.store.box(case))
-        rows.append(task.row(case, prediction, distances))
+        rows.append(task.row(case, predict_case(task, model, case), distances))
         if progress:
             progress(done, len(cases))
     return rows
+
+
+def predict_case(task: Task, model: nn.Module, case: Case) -> np.ndarray:
+    """Return the prediction for a labelled case on the grid on which it is scored (`predict.grid`)."""
+    image = task.store.image(case)
+    if task.recipe.predict.grid == "prepared":
+        return task.predict(model, image, image.shape[1:])
+    shape = read_mask(case.target).array.shape if isinstance(case.target, Path) else ()
+    return task.predict(model, image, shape, task.store.box(case))

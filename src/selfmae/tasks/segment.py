@@ -20,7 +20,7 @@ from selfmae.losses import Loss
 from selfmae.metrics.segmentation import score_masks, summarise_masks
 from selfmae.options import Recipe
 from selfmae.seeds import generator
-from selfmae.tasks.base import Progress, Row, Task, draw_drop_path_scale, score_cases
+from selfmae.tasks.base import Progress, Row, Task, draw_drop_path_scale, predict_case
 from selfmae.tasks.sliding_window import (
     clear_outside,
     extend_rows,
@@ -127,19 +127,22 @@ class Segment(Task):
         else:
             prediction[smaller] = 0
 
+    @torch.no_grad()
     def choose_largest(self, model: nn.Module, cases: Sequence[Case]) -> list[str]:
-        """Return the outputs whose mean Dice over these cases is higher where only the largest component is kept."""
-        columns = {name: f"dice_{name}" for name in self.target.output_names}
-        before = score_cases(self, model, cases, distances=False)
-        helped = []
-        for name, column in columns.items():
-            self.largest = (name,)
-            after = score_cases(self, model, cases, distances=False)
-            pairs = [(new[column], old[column]) for new, old in zip(after, before, strict=True) if column in old]
-            if sum((new or 0.0) - (old or 0.0) for new, old in pairs) > 0:
-                helped.append(name)
-        self.largest = tuple(helped)
-        return helped
+        """Return the outputs whose Dice, summed over these cases, is higher if only their largest component is kept.
+
+        Each case is predicted once. Where a case lacks the output in truth, its Dice is not defined and has no say.
+        """
+        gains = dict.fromkeys(self.target.reported_names, 0.0)
+        for case in cases:
+            prediction = predict_case(self, model, case)
+            before = self.row(case, prediction, distances=False)
+            for name in gains:
+                kept = prediction.copy()
+                self.keep_largest(kept, name)
+                after = self.row(case, kept, distances=False)
+                gains[name] += (after[f"dice_{name}"] or 0.0) - (before[f"dice_{name}"] or 0.0)
+        return [name for name, gain in gains.items() if gain > 0]
 
     def row(self, case: Case, prediction: np.ndarray, distances: bool = True) -> Row:
         """Return Dice and HD95 of every label or region on the grid and in the unit that `predict` names."""
