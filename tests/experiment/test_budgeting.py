@@ -25,6 +25,7 @@ from selfmae.experiment.plan import Resolved
 from selfmae.experiment.train import Experiment, Grid, name_inits
 from selfmae.options import DeviceOptions, Recipe
 from selfmae.recipe import load_recipe
+from selfmae.results.run_folder import hold
 
 Call = Callable[..., int]
 CPU = DeviceOptions("cpu")
@@ -52,6 +53,7 @@ def write_facts(out: Path, **facts: object) -> None:
         (Grid(margin=0.0), "The margin is the smallest difference that matters, above 0 and below 1, not 0.0"),
         (Grid(margin=1.0), "not 1.0: give one such as 0.01."),
         (Grid(num_seeds=1, until_decided=True), "seeds, but --seeds is 1: give --seeds"),
+        (Grid(labels=(3,), num_draws=-1), "--draws is -1, but must be at least 1: give how often patients are drawn."),
         (Grid(num_draws=2), "--draws is for --labels, which was not given: give numbers of labelled patients"),
     ],
 )
@@ -114,13 +116,22 @@ def test_what_a_smaller_budget_trained_is_put_aside_and_nothing_is_lost(
 ) -> None:
     for budget in (HOUR, 4 * HOUR):
         write_facts(tmp_path, budget=budget)
+        (tmp_path / "recipe.yaml").touch()
         (tmp_path / "mae" / "fold0").mkdir(parents=True)
         (tmp_path / "mae" / "fold0" / "rows").write_text(str(budget))
         put_aside(tmp_path, Display())
-    assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
+    assert {path.name for path in tmp_path.iterdir()} - {".lock"} == {"earlier"}
     kept = {path.name: (path / "mae" / "fold0" / "rows").read_text() for path in (tmp_path / "earlier").iterdir()}
     assert kept == {"3600s": "3600.0", "14400s": "14400.0"}
     assert "The run with a budget of 60 min is now in" in capsys.readouterr().err
+
+
+def test_a_run_that_is_at_work_is_not_put_aside(tmp_path: Path) -> None:
+    write_facts(tmp_path, budget=HOUR)
+    (tmp_path / "recipe.yaml").touch()
+    with hold(tmp_path, "run"), pytest.raises(UserError, match="Another command is working in"):
+        put_aside(tmp_path, Display(quiet=True))
+    assert (tmp_path / "run.json").exists()
 
 
 def test_an_error_before_the_training_leaves_the_run_where_it_is(
@@ -155,7 +166,7 @@ def test_another_seed_must_fit_into_what_is_left_of_the_budget(tmp_path: Path) -
     grid = Grid(until_decided=True)
     assert has_time(tmp_path, grid, 120.0)  # 90 s are spent, 30 s of each seed
     assert not has_time(tmp_path, grid, 119.0)
-    folder = tmp_path / budgeting.LABELS / "3" / "scratch" / "fold0" / "seed0"
+    folder = tmp_path / budgeting.FOLDER / "3" / "scratch" / "fold0" / "seed0"
     folder.mkdir(parents=True)
     (folder / "environment.json").write_text(json.dumps({"seconds": 5.0}))
     assert has_time(tmp_path, grid, 125.0)

@@ -20,7 +20,7 @@ def num_seen(folder: Path) -> int:
 
 @pytest.fixture(scope="module")
 def labels_run(volumes: Path, tmp_path_factory: pytest.TempPathFactory, small_unet: list[str], call: Call) -> Path:
-    out = tmp_path_factory.mktemp("labels") / "out"
+    out = tmp_path_factory.mktemp("few") / "labels"  # a name that the folder of fewer labels has too
     assert call("run", volumes, "--out", out, *small_unet, "--init", "scratch,mae", *LABELS) == 0
     return out
 

@@ -369,6 +369,8 @@ def test_the_largest_component_is_chosen_where_validation_is_better_with_it(
     monkeypatch.setattr(task, "predict", predict)
     assert task.choose_largest(nn.Linear(1, 1), [case]) == ["organ"]
     assert len(calls) == 1  # each case is predicted once, however many labels there are
+    monkeypatch.setattr(task, "predict", lambda *_: truth.copy())
+    assert task.choose_largest(nn.Linear(1, 1), [case]) == []  # no worse is not better
 
 
 class Sided(nn.Module):

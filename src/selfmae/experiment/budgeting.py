@@ -9,7 +9,7 @@ from selfmae.data.source import Source
 from selfmae.display import Display
 from selfmae.errors import UserError
 from selfmae.experiment.plan import Resolved, join, show_plan
-from selfmae.experiment.train import LABELS, Experiment, Grid
+from selfmae.experiment.train import Experiment, Grid
 from selfmae.files import read_json
 from selfmae.methods import is_method
 from selfmae.metrics.decisions import FIRST_LOOK, check_margin
@@ -18,7 +18,8 @@ from selfmae.planning.budget import Budget, Steps
 from selfmae.planning.forecast import MORE, Forecast, Trainings, check_space, count_trainings, forecast, show_forecast
 from selfmae.planning.planner import default_budget
 from selfmae.results.formatting import duration, plural
-from selfmae.results.run_folder import EARLIER
+from selfmae.results.label_points import FOLDER
+from selfmae.results.run_folder import EARLIER, LOCK, hold
 from selfmae.results.training_run import training_runs
 
 FIRST_SHARE = 0.5  # of the budget for the first seeds, where more may be added
@@ -33,6 +34,8 @@ def check_grid(grid: Grid) -> None:
             f"--until decided looks at the verdict for the first time after {FIRST_LOOK} seeds, but --seeds is "
             f"{grid.num_seeds}: give --seeds {FIRST_LOOK} or more."
         )
+    if grid.num_draws < 0:
+        raise UserError(f"--draws is {grid.num_draws}, but must be at least 1: give how often patients are drawn.")
     if grid.num_draws and not grid.labels:
         raise UserError(
             "--draws is for --labels, which was not given: give numbers of labelled patients, as in 3,5,10."
@@ -140,13 +143,17 @@ def is_larger(out: Path, grid: Grid) -> bool:
 
 
 def put_aside(out: Path, display: Display) -> None:
-    """Move what a run did with a smaller budget: its learning rates fell to zero, so it cannot go on."""
+    """Move what a run did with a smaller budget: its learning rates fell to zero, so it cannot go on.
+
+    Raises `UserError` where that run is still at work.
+    """
     before = begun_with(out)
     aside = out / EARLIER / f"{before:.0f}s"
-    aside.mkdir(parents=True, exist_ok=True)
-    for path in out.iterdir():
-        if path.name not in (EARLIER, ".lock"):
-            path.replace(aside / path.name)
+    with hold(out, "run"):
+        aside.mkdir(parents=True, exist_ok=True)
+        for path in out.iterdir():
+            if path.name not in (EARLIER, LOCK):
+                path.replace(aside / path.name)
     display.say(
         f"The run with a budget of {duration(before)} is now in {aside}: a larger budget trains anew, since the "
         "learning rates of finished trainings have fallen to zero."
@@ -162,6 +169,6 @@ def with_added_seeds(out: Path, grid: Grid) -> Grid:
 
 def has_time(out: Path, grid: Grid, seconds: float) -> bool:
     """Return whether another seed fits into the budget: it takes as long as the others did on average."""
-    folders = [out, *(out / LABELS).glob("*")]
+    folders = [out, *(out / FOLDER).glob("*")]
     spent = [sum(run.environment.get("seconds", 0.0) for run in training_runs(folder)) for folder in folders]
     return grid.num_seeds < grid.max_seeds and sum(spent) + spent[0] / grid.num_seeds <= seconds

@@ -135,7 +135,8 @@ def rounds(
     works: list[Scheduled] = []
     for number, run in experiment.runs_with_labels(out):
         fewer = replace(recipe, data=replace(recipe.data, labels=number))
-        works += experiment.works_for(run, fewer, (recipe, out), f"{number} labelled patients, ")
+        label, seed = f"{number} labelled patients, ", run.seed % grid.first  # draws share the first pre-trainings
+        works += experiment.works_for(run, fewer, (recipe, out), label, seed_before=seed)
     works += _works(experiment, out)
     if grid.labels:  # from scratch first: what more labels bring is told before the long part
         yield _once(work for work in works if work.folder.parents[1].name == "scratch")

@@ -21,14 +21,13 @@ from selfmae.metrics.decisions import MARGIN
 from selfmae.options import Recipe
 from selfmae.planning.measure import equal_compute
 from selfmae.results.exposure import check_unseen
+from selfmae.results.label_points import FOLDER
 from selfmae.results.run_folder import open_folder, timed
 from selfmae.results.training_run import TrainingRun, is_pretraining
 from selfmae.tasks import make_task
 from selfmae.train.device import load_weights
 from selfmae.train.loop import fit
 from selfmae.weights.file import read_metadata, read_weights, save_weights
-
-LABELS = "labels"  # folder of the training runs on fewer labelled patients, below it their number
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Experiment:
     def runs_with_labels(self, out: Path) -> list[tuple[int, TrainingRun]]:
         """Return all fine-tunings on fewer labelled patients, each with their number."""
         return [
-            (number, TrainingRun.within(out / LABELS / str(number), name, fold, draw))
+            (number, TrainingRun.within(out / FOLDER / str(number), name, fold, draw))
             for number in self.grid.labels
             for draw in range(self.grid.draws)
             for fold in range(self.folding.num_folds)
@@ -115,17 +114,17 @@ class Experiment:
         before: tuple[Recipe, Path],
         label: str = "",
         scratch: tuple[str, Path] | None = None,
+        seed_before: int | None = None,
     ) -> list[Scheduled]:
         """Return a fine-tuning by a recipe, and before it the pre-training that it needs.
 
         `before` are the recipe of that pre-training and the folder that holds it (of the experiment, or of what a sweep
         shares). `label` is put before the titles of the fine-tuning. `scratch` are the label and the folder of scratch
-        with the same values, where a sweep has it elsewhere.
+        with the same values, where a sweep has it elsewhere. `seed_before` is the seed of the pre-training, where it is
+        another than that of the fine-tuning.
         """
         text, source, (first_recipe, folder) = self.names[run.init], self.folds[run.fold], before
         method, title = self.method_of(text, recipe), f"{label}{run.title}"
-        # Draws of fewer labels share the pre-trainings of the first seeds, which saw all training images.
-        pretrained = self.grid.first if LABELS in run.folder.parts else self.grid.num_seeds
         part, after = Part(recipe, source, text, method), tuple[str, ...]()
         if text == EQUAL and "scratch" in self.names:
             other, place = scratch or (label, run.folder.parents[2])
@@ -133,7 +132,9 @@ class Experiment:
             part, after = replace(part, shorter=shorter), (f"{other}{shorter.title}",)
         if not (is_method(text) or (text == EQUAL and recipe.probe.ends_early)):
             return [Scheduled(title, partial(train_one, run, part), run.folder, after)]
-        first = TrainingRun.within(folder, f"{PREFIX}{method}", run.fold, run.seed % pretrained)
+        first = TrainingRun.within(
+            folder, f"{PREFIX}{method}", run.fold, run.seed if seed_before is None else seed_before
+        )
         shared = label if folder == run.folder.parents[2] else f"{folder.name}: "
         pretrain = partial(train_one, first, Part(first_recipe, source, "", method))
         finetune = partial(train_one, run, replace(part, pretrained=first))
@@ -150,15 +151,13 @@ class Part:
     text: str  # the initialization as it was typed
     method: str = ""  # that pre-trains, or has pre-trained, the encoder
     pretrained: TrainingRun | None = None  # the pre-training that it begins from
-    shorter: TrainingRun | None = (
-        None  # of `scratch+`: scratch, whose weights it keeps where validation finds them better
-    )
+    shorter: TrainingRun | None = None  # scratch, whose weights `scratch+` keeps if validation finds them better
 
 
 def train_one(run: TrainingRun, part: Part, display: Display) -> None:
     """Do one training run: pre-train, or fine-tune and evaluate; what is finished in its folder stays as it is.
 
-    Runs share no file with others that may run side by side, in any order, in other processes.
+    Runs write no file of others, which may run side by side in other processes; what they read is finished before.
     """
     display.say(f"Training {run.title}")
     recipe, source = replace(part.recipe, seed=part.recipe.seed + run.seed), part.source

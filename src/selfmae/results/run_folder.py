@@ -18,13 +18,9 @@ from selfmae.options import Recipe
 from selfmae.recipe import differences, flat, make_recipe, read_content, write_recipe
 from selfmae.results.training_run import TrainingRun, is_pretraining, training_runs
 
-PLACES = {
-    "data.source",
-    "data.splits",
-    "data.unlabelled",
-    "data.cache",
-}  # the content of cases is checked elsewhere (`check_cases`)
+PLACES = {"data.source", "data.splits", "data.unlabelled", "data.cache"}  # `check_cases` compares what is there
 MARKS = {"run": "run.json", "training": "cases.csv", "sweep": "runs"}  # what only folders of a kind hold
+LOCK = ".lock"  # file that a command holds while it works in a folder
 EARLIER = "earlier"  # folder of what a run did with a smaller budget
 PACKAGES = ("selfmae", "torch", "timm", "monai", "lightning-fabric", "numpy")
 
@@ -39,7 +35,19 @@ def open_folder(
     what a command of this kind (see `MARKS`) makes.
     """
     path = folder / "recipe.yaml"
-    lock = FileLock(folder / ".lock")
+    with hold(folder, kind):
+        if not path.exists() or _check_same(path, recipe):
+            write_recipe(path, recipe, reasons)
+        yield
+
+
+@contextmanager
+def hold(folder: Path, kind: str) -> Iterator[None]:
+    """Hold a folder of a kind (see `MARKS`), which is made where there is none, for one command.
+
+    Raises `UserError` where another command holds it, or it is of another kind (`check_place`).
+    """
+    lock = FileLock(folder / LOCK)
     try:
         check_place(folder, kind)
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,8 +59,6 @@ def open_folder(
             f"The folder {folder} could not be made or written to ({error.strerror}): choose another --out."
         ) from error
     try:
-        if not path.exists() or _check_same(path, recipe):
-            write_recipe(path, recipe, reasons)
         yield
     finally:
         lock.release()
@@ -72,7 +78,7 @@ def check_place(folder: Path, kind: str) -> None:
             raise UserError(f"{folder} is the folder of a {kinds[0]}, not of a {kind}: choose another --out.")
         return
     names = sorted(item.name for item in folder.iterdir()) if folder.exists() else []
-    others = [name for name in names if name not in (".lock", "recipe.yaml.part", EARLIER)]
+    others = [name for name in names if name not in (LOCK, "recipe.yaml.part", EARLIER)]
     if others:
         raise UserError(
             f"{folder} is no run folder of SelfMAE but holds other things ({', '.join(others[:3])}"
