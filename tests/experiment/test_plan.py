@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selfmae.data.case import Case, Cases, Labels
 from selfmae.data.generated.sets import write_volumes
+from selfmae.data.source import Source
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.plan import STEPS, resolve
+from selfmae.experiment.plan import STEPS, Resolved, pretraining_note, resolve
 from selfmae.methods import method_names, method_of
 from selfmae.options import Recipe
 from selfmae.recipe import load_recipe, read_reasons
@@ -113,12 +115,33 @@ def test_the_plan_is_printed_and_has_the_steps_of_a_usual_run_in_the_usual_time(
     out = capsys.readouterr().out
     assert "masked_unet.ratio" in out
     assert "recognised" in out
-    assert "For a run with scratch, scratch+ and mae, one fold and 3 seeds:" in out
+    assert "For a run with scratch, scratch+ and mae, one fold and 3 seeds: 60 min, the default for this machine" in out
+    assert "4 times as much time would train" in out
     assert "time, pre-training" in out
     reasons, fit = read_reasons(tmp_path / "plan.yaml"), load_recipe(str(tmp_path / "plan.yaml")).fit
     assert {reasons[key] for key in STEPS} == {"what the budget allows, by the pace measured here"}
     assert fit.steps > 100
     assert fit.validate_every == ceil(fit.steps / 10)
+
+
+def test_a_plan_of_given_steps_takes_no_budget(volumes: Path, call: Call, error_line: Callable[[], str]) -> None:
+    assert call("plan", volumes, "--budget", "1h", "--set", "fit.steps=10") == 2
+    assert "--budget plans how many steps each training has, but fit.steps is given" in error_line()
+
+
+@pytest.mark.parametrize(("num_labelled", "num_others", "is_said"), [(4, 3, True), (4, 4, False), (4, 0, True)])
+def test_few_images_without_labels_make_a_gain_unlikely(
+    volume_recipe: Path, num_labelled: int, num_others: int, is_said: bool
+) -> None:
+    parts = ["train"] * num_labelled + ["unlabelled"] * num_others + ["val", "test"]
+    cases = [Case(str(index), str(index), (), None, part) for index, part in enumerate(parts)]
+    source = Source(Cases(Path("x"), "paired", tuple(cases), Labels("mask", ("a",), (1,)), ("x",)), (), ())
+    found = Resolved(load_recipe(str(volume_recipe)), {}, source, frozenset())
+    note = (
+        f"Pre-training sees {num_labelled + num_others} images, {num_labelled} of them with labels: a gain over longer"
+    )
+    assert pretraining_note(found).startswith(note) == is_said
+    assert bool(pretraining_note(found)) == is_said
 
 
 def test_where_no_label_was_found_the_columns_are_named_before_the_error(

@@ -8,16 +8,16 @@ from selfmae.data.folds import choose_folding
 from selfmae.data.source import Source
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.experiment.plan import Resolved, join, show_plan
+from selfmae.experiment.plan import Resolved, Spending
 from selfmae.experiment.train import Experiment, Grid
 from selfmae.files import read_json
 from selfmae.methods import is_method
 from selfmae.metrics.decisions import FIRST_LOOK, check_margin
 from selfmae.options import DeviceOptions
-from selfmae.planning.budget import Budget, Steps
-from selfmae.planning.forecast import MORE, Forecast, Trainings, check_space, count_trainings, forecast, show_forecast
+from selfmae.planning.budget import Budget
+from selfmae.planning.forecast import Trainings, count_trainings
 from selfmae.planning.planner import default_budget
-from selfmae.results.formatting import duration, plural
+from selfmae.results.formatting import duration, listed, plural
 from selfmae.results.label_points import FOLDER
 from selfmae.results.run_folder import EARLIER, LOCK, hold
 from selfmae.results.training_run import training_runs
@@ -78,48 +78,14 @@ def trainings_of(experiment: Experiment, found: Resolved) -> Trainings:
     )
 
 
-def forecast_run(experiment: Experiment, found: Resolved, out: Path, display: Display) -> Resolved:
-    """Print the plan of a run, with the steps that its budget allows, and what it takes; return it with these steps.
-
-    Raises `UserError` where the budget is too small, or plans nothing since the steps are given.
-    """
+def spending_of(experiment: Experiment, found: Resolved) -> Spending:
+    """Return the budget of a run, and in words for what it is."""
     grid = experiment.grid
-    if grid.budget and "fit.steps" in found.given:
-        raise UserError(
-            "--budget plans how many steps each training has, but fit.steps is given by the recipe or --set: leave one "
-            "of them out."
-        )
-    budget = budget_of(grid, found.source, found.recipe.device)
-    expected = forecast(
-        found.recipe,
-        experiment.source,
-        trainings_of(experiment, found),
-        out,
-        display,
-        Steps(budget.seconds, found.given),
-    )
-    found = found.with_steps(expected)
-    show_plan(found.recipe, found.reasons, display)
-    if "fit.steps" not in found.given:
-        display.say(_say_budget(grid, budget, experiment, expected))
-    show_forecast(expected, display)
-    check_space(expected)
-    return found
-
-
-def _say_budget(grid: Grid, budget: Budget, experiment: Experiment, expected: Forecast) -> str:
-    """Return what the time is for, whose choice it was, and what four times as much would be spent on."""
-    given = "as --budget says" if grid.budget else "the default for this machine (--budget)"
-    num_seeds = plural(grid.num_seeds, "seed")
-    text = f"Budget: {duration(budget.seconds)} for {join(list(experiment.names))} with {num_seeds}, {given}."
+    seconds = budget_of(grid, found.source, found.recipe.device).seconds
+    what = f"{listed(list(experiment.names))} with {plural(grid.num_seeds, 'seed')}"
     if grid.until_decided:
-        text += f" As much again is kept for more seeds, up to {grid.max_seeds}."
-    if expected.recipe and expected.larger:
-        text += (
-            f" {MORE} times as much would train {expected.larger.fit.steps:,} steps instead of "
-            f"{expected.recipe.fit.steps:,}, or plan larger samples and a larger network where these fit."
-        )
-    return text
+        what += f" (as much time again is kept for more seeds, up to {grid.max_seeds})"
+    return Spending(seconds, grid.budget is not None, what)
 
 
 def begun_with(out: Path) -> float | None:

@@ -15,7 +15,7 @@ from selfmae.experiment.inspect import show_source
 from selfmae.methods import EQUAL, OWN, methods_for
 from selfmae.options import DeviceOptions, Recipe
 from selfmae.planning.budget import Budget, Steps
-from selfmae.planning.forecast import Forecast, count_trainings, forecast, show_forecast
+from selfmae.planning.forecast import MORE, Forecast, Trainings, check_space, count_trainings, forecast, show_forecast
 from selfmae.planning.measure import time_unet_step
 from selfmae.planning.planner import default_budget, make_plan
 from selfmae.recipe import (
@@ -31,11 +31,21 @@ from selfmae.recipe import (
     read_reasons,
     write_recipe,
 )
+from selfmae.results.formatting import duration, listed, plural
 
 USUAL_INITS, USUAL_SEEDS = ("scratch", EQUAL, OWN), 3  # of a run
 STEPS = ("pretrain.steps", "pretrain.warmup_steps", "fit.steps", "fit.warmup_steps", "fit.validate_every")
 TO_BUDGET = "what the budget allows, by the pace measured here"
+FEW_IMAGES = 2  # of pre-training for one with labels; below, others found no gain (arXiv 2409.18100, all labels)
 DEFAULT = "not in the recipe: the default, or what the plan chooses"
+
+
+class Spending(NamedTuple):
+    """Seconds of a budget, whether the user gave them, and what they are for, in words."""
+
+    seconds: float
+    is_given: bool
+    of: str
 
 
 class Resolved(NamedTuple):
@@ -92,6 +102,50 @@ def show_plan(recipe: Recipe, reasons: Mapping[str, str], display: Display) -> N
     display.table(("plan", "value", "reason"), rows)
 
 
+def fit_into_budget(
+    found: Resolved, trainings: Trainings, spending: Spending, out: Path | None, display: Display
+) -> Resolved:
+    """Print the plan with the steps that its budget allows, and what all trainings take; return it with these steps.
+
+    Raises `UserError` where the budget is too small, or plans nothing since the steps are given.
+    """
+    is_fixed = "fit.steps" in found.given
+    if spending.is_given and is_fixed:
+        raise UserError(
+            "--budget plans how many steps each training has, but fit.steps is given by the recipe or --set: leave one "
+            "of them out."
+        )
+    steps = Steps(spending.seconds, found.given)
+    expected = forecast(found.recipe, found.source, trainings, out, display, steps)
+    found = found.with_steps(expected)
+    show_plan(found.recipe, found.reasons, display)
+    given = "as --budget says" if spending.is_given else "the default for this machine (--budget)"
+    display.say(f"For {spending.of}{'' if is_fixed else f': {duration(spending.seconds)}, {given}'}.")
+    if not is_fixed and expected.larger:
+        display.say(
+            f"{MORE} times as much time would train {expected.larger.fit.steps:,} steps instead of "
+            f"{found.recipe.fit.steps:,}, or plan larger samples and a larger network where these fit."
+        )
+    if note := pretraining_note(found):
+        display.say(f"Note: {note}")
+    show_forecast(expected, display)
+    if out is not None:
+        check_space(expected)
+    return found
+
+
+def pretraining_note(found: Resolved) -> str:
+    """Return that a gain is unlikely where pre-training sees hardly more images than have labels; "" otherwise."""
+    cases = found.source.cases
+    images, labelled = cases.part(*found.recipe.data.pretrain_on), cases.part("train")
+    if not methods_for(found.recipe) or len(images) >= FEW_IMAGES * len(labelled):
+        return ""
+    return (
+        f"Pre-training sees {plural(len(images), 'image')}, {len(labelled):,} of them with labels: a gain over longer "
+        "training is unlikely with so few others; add unlabelled scans of the same kind (--unlabelled)."
+    )
+
+
 def save_plan(
     source: str, name: str, sets: Sequence[str], out: Path | None, display: Display, seconds: float | None = None
 ) -> None:
@@ -108,21 +162,13 @@ def save_plan(
     found = resolve(source, name, sets, display, budget)
     inits = USUAL_INITS if methods_for(found.recipe) else ("scratch",)
     usual = count_trainings(found.source, found.recipe, Folding(), inits, USUAL_SEEDS)
-    steps = Steps(budget(found.source, found.recipe.device).seconds, found.given)
-    expected = forecast(found.recipe, found.source, usual, None, display, steps)
-    found = found.with_steps(expected)
-    show_plan(found.recipe, found.reasons, display)
-    display.say(f"For a run with {join(inits)}, one fold and {USUAL_SEEDS} seeds:")
-    show_forecast(expected, display)
+    time = budget(found.source, found.recipe.device).seconds
+    what = f"a run with {listed(inits)}, one fold and {USUAL_SEEDS} seeds"
+    found = fit_into_budget(found, usual, Spending(time, seconds is not None, what), None, display)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_recipe(out, found.recipe, found.reasons)
         display.say(f"The recipe is in {out}.")
-
-
-def join(names: Sequence[str]) -> str:
-    """Return names as "a, b and c"."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def list_recipes(display: Display) -> None:

@@ -18,13 +18,14 @@ from selfmae.experiment.budgeting import (
     budget_of,
     check_grid,
     check_labels,
-    forecast_run,
     has_time,
     is_larger,
     put_aside,
+    spending_of,
+    trainings_of,
     with_added_seeds,
 )
-from selfmae.experiment.plan import resolve, show_plan
+from selfmae.experiment.plan import fit_into_budget, resolve, show_plan
 from selfmae.experiment.report import report
 from selfmae.experiment.schedule import Scheduled, check_executor, first_of, schedule
 from selfmae.experiment.stages import probe_notes
@@ -94,7 +95,8 @@ def run(source: str, out: Path, grid: Grid, recipe_name: str, sets: Sequence[str
     if before:  # a run that goes on has been told what it takes
         show_plan(found.recipe, found.reasons, display)
     else:
-        found = forecast_run(experiment, found, out, display)
+        trainings = trainings_of(experiment, found)
+        found = fit_into_budget(found, trainings, spending_of(experiment, found), out, display)
         experiment = replace(experiment, recipe=found.recipe)
     if is_anew:
         put_aside(out, display)

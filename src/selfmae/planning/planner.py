@@ -72,7 +72,8 @@ def make_plan(
 ) -> Plan:
     """Plan what was not given of a recipe for a source on this machine, within a budget.
 
-    `time_step` returns the seconds that a step of a U-Net takes here; without it, or a budget, the smallest is planned.
+    `time_step` returns the seconds that a step of a U-Net takes here. Without it, or without a budget, its network is
+    the smallest, and images keep their resolution as far as they are not too large for it.
     """
     cases = source.cases
     fingerprint = take_fingerprint(cases, source.facts)

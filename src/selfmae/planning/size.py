@@ -55,7 +55,8 @@ def list_sizes(
             yield _make_size(factor, shape, spacing_mm, features, max_voxels, 3)
         return
     longest = max(shape[:2])
-    factors = [factor for factor in FACTORS if longest / factor >= min(MIN_SIDE, longest)]
+    coarsest = (longest / max_side,) if longest > FACTORS[0] * max_side else ()
+    factors = [*coarsest, *(factor for factor in FACTORS if longest / factor >= min(MIN_SIDE, longest))]
     for factor in factors:
         if longest / factor <= max_side or factor == factors[0]:
             yield _make_size(factor, shape, spacing_mm, FEATURES[0], max_voxels, 2)
