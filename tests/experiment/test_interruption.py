@@ -16,7 +16,7 @@ LIMIT_SECONDS = 60
 
 
 def interrupt(words: list[str], log: Path, num_lines: int) -> tuple[int, str]:
-    """Initialization a command, send SIGINT once its step log has this many lines.
+    """Start a command, send SIGINT once its step log has this many lines.
 
     Return exit code and standard error.
     """
