@@ -179,9 +179,10 @@ def test_repeated_intervals_of_a_sequential_run_are_explained() -> None:
     )
 
 
-def worth(**changes: Any) -> str:
+def worth(own: float | None = 0.8, **changes: Any) -> str:
     row = {"network": "dynunet", "init": "mae", "labels": 5, "equals": 9.2, "ci95": [6.1, 13.9]} | changes
-    curve = [{"network": "dynunet"}]
+    points = [("mae", 5, own), ("scratch", 5, 0.6), ("scratch", 40, 0.7), ("scratch", 10, None)]
+    curve = [{"network": "dynunet", "init": init, "labels": labels, "mean": mean} for init, labels, mean in points]
     (text,) = worth_sentences({"metric": "dice_per_case", "labels": {"curve": curve, "worth": [row]}})
     return text
 
@@ -192,8 +193,10 @@ def test_what_pretraining_is_worth_is_said_in_labels() -> None:
     assert worth(ci95=[None, 14]).endswith("scratch with 9 (at most 14).")
     assert worth(ci95=None).endswith("as well as scratch with 9.")
     assert worth(equals=None, ci95=[40, None]) == (
-        "With 5 labelled patients, mae lies beyond the curve of scratch (at least 40)."
+        "With 5 labelled patients, mae does better than scratch with 40, the most (at least 40)."
     )
+    assert worth(0.5, equals=None, ci95=[None, 5]).endswith("does worse than scratch with 5, the fewest (at most 5).")
+    assert worth(None, equals=None, ci95=None).endswith("mae cannot be compared with scratch.")
 
 
 def test_the_headroom_of_labels_is_said() -> None:

@@ -112,11 +112,28 @@ def worth_sentences(verdict: Mapping[str, Any]) -> list[str]:
     found, room = verdict.get("labels"), verdict.get("headroom")
     labels = found if isinstance(found, Mapping) else {}  # an older verdict has rows of each label there
     several = len({row["network"] for row in labels.get("curve", [])}) > 1
-    facts = [{**row, "reference": SCRATCH, "several": several} for row in labels.get("worth", [])]
+    facts = [
+        {**row, **_place_of(row, labels), "reference": SCRATCH, "several": several} for row in labels.get("worth", [])
+    ]
     worth = [sentence("worth", fact) for fact in facts]
     if room and room["mean"] is not None:
         worth.append(sentence("headroom", {**room, "metric": verdict["metric"]}))
     return worth
+
+
+def _place_of(row: Fact, labels: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the "place" of a point beyond scratch's curve, "above" or "below", and the "end" of the curve next to it.
+
+    "place" is "" where a number of labels was found, or no score is defined.
+    """
+    curve = [point for point in labels["curve"] if point["network"] == row["network"] and point["mean"] is not None]
+    own = [point["mean"] for point in curve if (point["init"], point["labels"]) == (row["init"], row["labels"])]
+    theirs = [point for point in curve if point["init"] == SCRATCH]
+    if row["equals"] is not None or not own or not theirs:
+        return {"place": "", "end": None}
+    is_above = own[0] > sum(point["mean"] for point in theirs) / len(theirs)
+    ends = [point["labels"] for point in theirs]
+    return {"place": "above" if is_above else "below", "end": max(ends) if is_above else min(ends)}
 
 
 @lru_cache
