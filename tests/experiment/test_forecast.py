@@ -20,14 +20,13 @@ from selfmae.planning import forecast as forecast_job
 from selfmae.planning.forecast import (
     Estimate,
     Forecast,
-    Trainings,
     check_space,
-    count_trainings,
     find_missing,
     forecast,
     show_forecast,
 )
 from selfmae.planning.measure import equal_compute, time_probe
+from selfmae.planning.trainings import Trainings, count_trainings
 from selfmae.recipe import load_recipe
 
 Call = Callable[..., int]
@@ -245,5 +244,5 @@ def test_a_run_that_goes_on_is_not_measured_again(
     tmp_path: Path,
 ) -> None:
     shutil.copytree(volume_run, tmp_path / "run")
-    monkeypatch.setattr("selfmae.experiment.budgeting.forecast", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("selfmae.experiment.plan.forecast", lambda *_: pytest.fail("measured"))
     assert call("run", volumes, "--out", tmp_path / "run", *small_volumes) == 0

@@ -15,7 +15,7 @@ import timm
 from safetensors.torch import save_file
 
 from selfmae.display import Display
-from selfmae.experiment import budgeting
+from selfmae.experiment import plan
 from selfmae.experiment.plan import resolve
 from selfmae.planning.forecast import Forecast
 from selfmae.recipe import find_recipe, read_reasons
@@ -176,13 +176,13 @@ def test_a_recipe_runs_at_full_model_size(
     The forecast, which has tests of its own, would take longer than all else. ChestX-ray14 has 85.809 M parameters with
     three channels, and one here.
     """
-    monkeypatch.setattr(budgeting, "forecast", lambda *_: Forecast(()))
+    monkeypatch.setattr(plan, "forecast", lambda *_: Forecast(()))
     source = getattr(paper_data, f"write_{name}")(tmp_path / name, **FULL[name])
     short = {f"{stage}.{key}": value for stage in ("pretrain", "fit") for key, value in SHORT.items()}
     words = [word for key, value in short.items() for word in ("--set", f"{key}={value}")]
     words += [] if name == "chestxray14" else ["--set", "data.val_fraction=0"]
     inits = f"scratch,imagenet={vit_b},mae"
-    assert call("run", source, "--out", tmp_path / "out", "--recipe", name, "--init", inits, *words) == 0
+    assert call("run", source, "--out", tmp_path / "out", "--recipe", name, "--init", inits, "--seeds", 1, *words) == 0
     cells = {
         place: tmp_path / "out" / place / "fold0" / "seed0" for place in ("pretrain-mae", "scratch", "imagenet", "mae")
     }

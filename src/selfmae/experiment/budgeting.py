@@ -15,8 +15,8 @@ from selfmae.methods import is_method
 from selfmae.metrics.decisions import FIRST_LOOK, check_margin
 from selfmae.options import DeviceOptions
 from selfmae.planning.budget import Budget
-from selfmae.planning.forecast import Trainings, count_trainings
 from selfmae.planning.planner import default_budget
+from selfmae.planning.trainings import Trainings, count_trainings
 from selfmae.results.formatting import duration, listed, plural
 from selfmae.results.label_points import FOLDER
 from selfmae.results.run_folder import EARLIER, LOCK, hold

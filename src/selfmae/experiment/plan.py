@@ -15,9 +15,10 @@ from selfmae.experiment.inspect import show_source
 from selfmae.methods import EQUAL, OWN, methods_for
 from selfmae.options import DeviceOptions, Recipe
 from selfmae.planning.budget import Budget, Steps
-from selfmae.planning.forecast import MORE, Forecast, Trainings, check_space, count_trainings, forecast, show_forecast
+from selfmae.planning.forecast import MORE, Forecast, check_space, forecast, show_forecast
 from selfmae.planning.measure import time_unet_step
 from selfmae.planning.planner import default_budget, make_plan
+from selfmae.planning.trainings import Trainings, count_trainings
 from selfmae.recipe import (
     as_content,
     check_partial,

@@ -9,14 +9,12 @@ from tempfile import TemporaryDirectory
 
 from selfmae.augment import section
 from selfmae.data.case import Case
-from selfmae.data.folds import Folding
 from selfmae.data.memory import free_bytes, num_cores, resident_bytes, size_text, total_memory
-from selfmae.data.preparation.prepare import prepared_shape
 from selfmae.data.preparation.store import Store
-from selfmae.data.source import Source, fold_of
+from selfmae.data.source import Source
 from selfmae.display import Display
 from selfmae.errors import UserError
-from selfmae.methods import EQUAL, is_method, method_of
+from selfmae.methods import EQUAL
 from selfmae.options import OptimOptions, Recipe
 from selfmae.planning.budget import Steps
 from selfmae.planning.measure import (
@@ -28,12 +26,10 @@ from selfmae.planning.measure import (
     time_scoring,
     time_steps,
 )
+from selfmae.planning.trainings import TrainingKind, Trainings, list_kinds, prepared_voxels
 from selfmae.results.formatting import duration, plural
 from selfmae.seeds import generator
 from selfmae.tasks import make_task
-from selfmae.tasks.base import Trainable
-from selfmae.tasks.pretraining import Pretraining
-from selfmae.tasks.probe import make_probe
 from selfmae.train.device import resolve_accelerator, resolve_precision
 
 KINDS = ("disk", "memory", "time")
@@ -42,35 +38,7 @@ STAGES = ("pretrain", "fit")
 TAKING_PART = ("train", "val", "test", "unlabelled")
 CHECKPOINT_BYTES = 16  # a parameter: model.safetensors, and last.ckpt with the weights and two moments
 FLOAT_BYTES = 4
-PROBED = 16  # cases of a validation by the probe that is timed
 IMAGES_AT_WORK = 3  # copies of an image that its preparation holds at once, as float32
-
-
-@dataclass(frozen=True)
-class Trainings:
-    """How often a run trains, over all folds and seeds, and how many cases each fine-tuning scores."""
-
-    methods: tuple[str, ...]  # of self pre-training
-    num_each: int  # pre-trainings of each method
-    num_finetunings: int
-    num_val: int
-    num_test: int
-    num_equal: int = 0  # of the fine-tunings: of `scratch+`, which have more steps
-    num_held_out: int = 0  # images, and labelled cases, that a probe of pre-training validates on
-    num_labelled: int = 0
-
-
-@dataclass(frozen=True)
-class TrainingKind:
-    """One kind of training of a run, the cases that are at hand to measure it, and how often it is done."""
-
-    name: str
-    key: str  # section of the recipe
-    task: Trainable
-    options: OptimOptions
-    cases: Sequence[Case]
-    count: int
-    probed: Sequence[Case] = ()  # labelled ones, to measure the probe of a pre-training
 
 
 @dataclass(frozen=True)
@@ -115,25 +83,6 @@ class Forecast:
         return next(line.amount for line in self.lines if (line.kind, line.name) == (kind, name))
 
 
-def count_trainings(
-    source: Source, recipe: Recipe, folding: Folding, inits: Sequence[str], num_seeds: int
-) -> Trainings:
-    """Return the trainings of a run; the cases to score are those of its first fold."""
-    cases, num_each = fold_of(source, 0, folding, recipe.data).cases, folding.num_folds * num_seeds
-    methods = tuple(dict.fromkeys(method_of(init, recipe) for init in inits if is_method(init)))
-    probe = make_probe(recipe, cases) if methods else None
-    return Trainings(
-        methods,
-        num_each,
-        num_finetunings=num_each * len(inits),
-        num_val=len(cases.part("val")),
-        num_test=len(cases.part("test")),
-        num_equal=num_each * inits.count(EQUAL),
-        num_held_out=len(probe.filled_in) if probe else 0,
-        num_labelled=len(probe.read_out) if probe else 0,
-    )
-
-
 def forecast(
     recipe: Recipe, source: Source, trainings: Trainings, out: Path | None, display: Display, steps: Steps | None = None
 ) -> Forecast:
@@ -147,7 +96,7 @@ def forecast(
         short = replace(recipe, data=replace(recipe.data, cache=str(Path(folder) / "store")))
         written, pace, prepared = _prepare_some(recipe, short, source)
         stage.update(1)
-        kinds = _list_kinds(short, source, trainings, prepared)
+        kinds = list_kinds(short, source, trainings, prepared)
         size = sum(num_parameters(kind.task) * CHECKPOINT_BYTES * kind.count for kind in kinds)
         models = plural(sum(kind.count for kind in kinds), "model")
         lines = [written, Estimate("disk", "models", size, f"weights and last checkpoint of {models}")]
@@ -204,7 +153,7 @@ def _prepare_some(recipe: Recipe, short: Recipe, source: Source) -> tuple[Estima
     cases = source.cases.part("train", "unlabelled")
     shuffled = [cases[index] for index in generator(0, "forecast").permutation(len(cases))]  # the first ones for all
     pace, prepared = time_preparation(Store(short.data, short.target.values), shuffled, masks, coordinates)
-    voxels, channels = _prepared_voxels(source, recipe), len(recipe.data.channels)
+    voxels, channels = prepared_voxels(source, recipe), len(recipe.data.channels)
 
     def stored(cases: Sequence[Case]) -> float:
         """Return the size of these cases in a store, up to a factor that is the same for all."""
@@ -213,29 +162,6 @@ def _prepare_some(recipe: Recipe, short: Recipe, source: Source) -> tuple[Estima
     written = sum(path.stat().st_size for path in Path(short.data.cache).rglob("*.npy"))
     number = f"{plural(len(missing), 'case')} of {len(source.cases.part(*TAKING_PART)):,} not prepared yet"
     return Estimate("disk", "prepared images", written * stored(missing) / stored(prepared), number), pace, prepared
-
-
-def _prepared_voxels(source: Source, recipe: Recipe) -> dict[str, int]:
-    """Return how many voxels the prepared image of each case has, all channels together."""
-    return {
-        fact.id: prod(prepared_shape(fact.shape, fact.spacing_mm, recipe.data)) * fact.num_channels
-        for fact in source.facts
-    }
-
-
-def _list_kinds(recipe: Recipe, source: Source, trainings: Trainings, prepared: Sequence[Case]) -> list[TrainingKind]:
-    """Return the kinds that a run has; fine-tuning is measured on the labelled case of median size."""
-    voxels, methods = _prepared_voxels(source, recipe), trainings.methods
-    labelled = sorted(source.cases.part("train"), key=lambda case: voxels[case.id])
-    middle = labelled[len(labelled) // 2 :][:1]
-    probed = labelled[max(0, (len(labelled) - PROBED) // 2) :][:PROBED] if recipe.probe.every else []
-    kinds = []
-    for method in methods:
-        name = "pre-training" if len(methods) == 1 else f"pre-training ({method})"
-        task, count = Pretraining(recipe, method), trainings.num_each
-        kinds.append(TrainingKind(name, "pretrain", task, recipe.pretrain, prepared, count, probed))
-    kinds.append(TrainingKind("fine-tuning", "fit", make_task(recipe), recipe.fit, middle, trainings.num_finetunings))
-    return [kind for kind in kinds if kind.count and kind.cases]
 
 
 def _measure(recipe: Recipe, kinds: Sequence[TrainingKind], trainings: Trainings, folder: Path) -> Paces:
