@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfmae.display import Display
+from selfmae.experiment import train
 from selfmae.experiment.train import keep_better
 from selfmae.results.training_run import TrainingRun
 from selfmae.weights.file import read_weights, save_weights
@@ -60,7 +61,7 @@ def test_a_longer_training_that_is_worse_keeps_the_weights_of_scratch(
 ) -> None:
     shorter = write("scratch", 1.0, 0.5, 0.8, 0.7)
     longer, model = write("scratch+", 2.0, 0.4, 0.75, 0.6, 0.5, evaluated=False), model_of(2.0)
-    keep_better(model, longer, shorter, Display(stdout=True))
+    assert keep_better(model, longer, shorter, Display(stdout=True))
     assert kept(longer, model, 1.0)
     assert (
         "scratch+ (fold 0, seed 0) keeps the weights of scratch (fold 0, seed 0): its validation score is 0.8000, that "
@@ -76,7 +77,7 @@ def test_one_that_is_better_or_equal_is_left_alone(
     shorter = write("scratch", 1.0, 0.5, 0.8)
     longer, model = write("scratch+", 2.0, 0.4, score, 0.1, evaluated=False), model_of(2.0)
     before = (longer.folder / "model.safetensors").read_bytes()
-    keep_better(model, longer, shorter, Display(stdout=True))
+    assert not keep_better(model, longer, shorter, Display(stdout=True))
     assert kept(longer, model, 2.0)
     assert (longer.folder / "model.safetensors").read_bytes() == before
     assert capsys.readouterr().out == ""
@@ -84,19 +85,40 @@ def test_one_that_is_better_or_equal_is_left_alone(
 
 def test_without_scores_the_longer_one_stays(write: Write) -> None:
     shorter, longer, model = write("scratch", 1.0), write("scratch+", 2.0, evaluated=False), model_of(2.0)
-    keep_better(model, longer, shorter, Display(quiet=True))
+    assert not keep_better(model, longer, shorter, Display(quiet=True))
     assert kept(longer, model, 2.0)
 
 
 def test_a_score_that_is_undefined_does_not_count(write: Write) -> None:
     shorter = write("scratch", 1.0, None, float("nan"), 0.2)
     longer, model = write("scratch+", 2.0, None, 0.3, evaluated=False), model_of(2.0)
-    keep_better(model, longer, shorter, Display(quiet=True))
+    assert not keep_better(model, longer, shorter, Display(quiet=True))
     assert kept(longer, model, 2.0)
 
 
 def test_a_scratch_that_did_not_end_gives_nothing(write: Write) -> None:
     shorter = write("scratch", 1.0, 0.9, evaluated=False)
     longer, model = write("scratch+", 2.0, 0.3, evaluated=False), model_of(2.0)
-    keep_better(model, longer, shorter, Display(quiet=True))
+    assert not keep_better(model, longer, shorter, Display(quiet=True))
     assert kept(longer, model, 2.0)
+
+
+def test_a_run_asks_it_of_scratch_of_the_same_seed_and_says_whose_weights_are_kept(
+    radiographs: Path,
+    tmp_path: Path,
+    small_pictures: list[str],
+    call: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def note(model: nn.Module, run: TrainingRun, shorter: TrainingRun, display: Display) -> bool:
+        asked.append((run.title, shorter.title, shorter.is_evaluated))
+        return run.seed == 1
+
+    monkeypatch.setattr(train, "keep_better", note)
+    words = ("--init", "scratch+,scratch", "--seeds", "2")
+    assert call("run", radiographs, "--out", tmp_path / "out", *small_pictures, *words) == 0
+    assert asked == [(f"scratch+ (fold 0, seed {seed})", f"scratch (fold 0, seed {seed})", True) for seed in (0, 1)]
+    found = [TrainingRun.within(tmp_path / "out", "scratch+", 0, seed).environment for seed in (0, 1)]
+    assert [facts.get("weights_of") for facts in found] == [None, "scratch"]

@@ -173,19 +173,19 @@ def train_one(run: TrainingRun, part: Part, display: Display) -> None:
         if begun:
             with timed(run.folder, begun.facts):
                 model = fit(begun.training, display)
-                if part.shorter:
-                    keep_better(model, run, part.shorter, display)
+                if part.shorter and keep_better(model, run, part.shorter, display):
+                    begun.facts["weights_of"] = part.shorter.init
             begun.finish(model)
 
 
-def keep_better(model: nn.Module, run: TrainingRun, shorter: TrainingRun, display: Display) -> None:
-    """Give the longer training's model the shorter one's weights where these are better on validation.
+def keep_better(model: nn.Module, run: TrainingRun, shorter: TrainingRun, display: Display) -> bool:
+    """Give the longer training's model the shorter one's weights where these are better on validation; return whether.
 
     Training on can harm with few labels: equal compute is the best of the lengths up to it.
     """
     ours, theirs = (max((score for _, score in item.scores), default=-inf) for item in (run, shorter))
     if theirs <= ours or not shorter.is_evaluated:
-        return
+        return False
     weights, _ = read_weights(shorter.folder / "model.safetensors")
     load_weights(model, weights)
     save_weights(run.folder / "model.safetensors", weights, read_metadata(run.folder / "model.safetensors"))
@@ -193,6 +193,7 @@ def keep_better(model: nn.Module, run: TrainingRun, shorter: TrainingRun, displa
         f"{run.title} keeps the weights of {shorter.title}: its validation score is {theirs:.4f}, that of the longer "
         f"training {ours:.4f}."
     )
+    return True
 
 
 def _initialize(run: TrainingRun, recipe: Recipe, part: Part) -> tuple[Recipe, Initialization]:
