@@ -178,7 +178,7 @@ def test_the_plan_says_what_plays_no_part_and_enlarges_the_crop(
     assert "enlarged where attentionunet must" in lines["crop"]
     assert lines["validate_every"].endswith("# often enough to catch the best")
     out = capsys.readouterr().out
-    assert "For a run with scratch, one fold and 3 seeds:" in out
+    assert "For a run with scratch, one fold and 3 seeds." in out
     assert "time, pre-training" not in out
 
 
